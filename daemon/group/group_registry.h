@@ -1,0 +1,68 @@
+// All groups of this host: their rendezvous, their memory, their end.
+// Not gRPC and not sockets: callers are named by (session, uid, pid), answers go to callbacks, fds to an FdCourier.
+// Design note: daemon/README.md, "life of a group".
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "daemon/group/fd_courier.h"
+#include "daemon/memory/plane_pool.h"
+#include "nodecomm/v1/admin.pb.h"
+#include "nodecomm/v1/control.pb.h"
+#include "nodecomm/v1/topology.pb.h"
+
+namespace nodecomm {
+
+struct Caller {
+  SessionId session;
+  uid_t uid = 0;
+  pid_t pid = 0;
+};
+
+// Thread-safe. Callbacks are called exactly once, on any thread, with no lock held; they must not block.
+class GroupRegistry {
+ public:
+  struct Options {
+    v1::Host host;
+    std::string control_page_dir;  // exists; control pages are made in it, 0600
+    ByteCount plane_bytes_default;
+    absl::Duration rendezvous_timeout_default;
+    bool allow_gpu_sharing = false;
+    bool allow_pci = false;
+    int groups_max = 256;
+  };
+  using JoinDone = absl::AnyInvocable<void(absl::StatusOr<v1::JoinGroupResponse>)>;
+  using ConfirmDone = absl::AnyInvocable<void(absl::Status)>;
+  using SharedDone = absl::AnyInvocable<void(absl::StatusOr<v1::AllocateSharedResponse>)>;
+
+  // `pool` and `courier` outlive the registry.
+  static absl::StatusOr<std::unique_ptr<GroupRegistry>> Create(Options options, PlanePool* pool,
+                                                               FdCourier* courier);
+  virtual ~GroupRegistry() = default;
+
+  virtual void Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) = 0;
+  virtual void Confirm(const Caller& caller, const v1::ConfirmGroupRequest& request,
+                       ConfirmDone done) = 0;
+  virtual void AllocateShared(const Caller& caller, const v1::AllocateSharedRequest& request,
+                              SharedDone done) = 0;
+  virtual absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) = 0;
+  virtual absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) = 0;
+  virtual absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) = 0;
+
+  // Whatever the session held is released; groups it had not left are aborted, with `cause` ("process 123 has ended", say) as reason.
+  virtual void SessionEnded(SessionId session, std::string_view cause) = 0;
+
+  virtual std::vector<v1::GroupInfo> List() const = 0;
+};
+
+}  // namespace nodecomm

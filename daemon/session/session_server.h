@@ -1,0 +1,55 @@
+// The one thread that watches sockets: accepts workers on session.sock, checks who they are, sends them fds, notices when they are
+// gone; and accepts connections on control.sock and admin.sock for gRPC, within bounds.
+// Not the calls themselves (daemon/service), nor what a session holds (daemon/group).
+// Design note: daemon/README.md, "sockets".
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "client/base/unique_fd.h"
+#include "daemon/group/fd_courier.h"
+#include "daemon/group/group_registry.h"
+#include "nodecomm/v1/session.pb.h"
+
+namespace nodecomm {
+
+// Thread-safe.
+class SessionServer : public FdCourier {
+ public:
+  struct Options {
+    // Listening sockets, bound and non-blocking.
+    UniqueFd session_listener;
+    UniqueFd control_listener;
+    UniqueFd admin_listener;
+    v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
+    int sessions_max = 1024;
+    int sessions_per_uid_max = 256;
+    int control_connections_per_uid_max = 256;
+  };
+  // Called on the server's thread, with no lock held.
+  struct Events {
+    absl::AnyInvocable<void(SessionId, std::string_view cause)> session_ended;
+    absl::AnyInvocable<void(UniqueFd)> control_connected;  // hands the connection to gRPC
+    absl::AnyInvocable<void(UniqueFd)> admin_connected;
+  };
+
+  static absl::StatusOr<std::unique_ptr<SessionServer>> Create(Options options);
+
+  // Starts the thread. Separate from Create, because who handles the events is made from the server (as FdCourier).
+  virtual void Start(Events events) = 0;
+
+  // Closes listeners and sessions and joins the thread; events of ended sessions are still delivered. Idempotent.
+  virtual void Stop() = 0;
+
+  // The session that this token (raw bytes) belongs to; compared in constant time.
+  virtual std::optional<Caller> FindByToken(std::string_view token) const = 0;
+
+  virtual int session_count() const = 0;
+};
+
+}  // namespace nodecomm

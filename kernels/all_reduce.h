@@ -1,0 +1,64 @@
+// What the client calls: an all-reduce over planes that are mapped already, on a GPU stream or on host threads.
+// Not the control plane: nothing here knows of daemons, sockets or groups.
+// Design note: kernels/README.md.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "client/base/quantities.h"
+#include "kernels/element.h"
+#include "kernels/selection.h"
+
+namespace nodecomm::kernels {
+
+// Where a kernel writes why it gave up: in memory that the host reads without asking the GPU (pinned). One writer a generation.
+// `state` is written last, so whoever reads it non-zero may read the rest.
+struct FailureRecord {
+  static constexpr uint32_t kNone = 0;
+  static constexpr uint32_t kStopped = 1;  // the control page said so
+  static constexpr uint32_t kTimeout = 2;  // a peer's data did not come in time
+  static constexpr uint32_t kLeft = 3;     // a peer has left
+  uint32_t state;
+  uint32_t epoch;
+  int32_t missing_rank;
+};
+
+// Words that somebody outside the group's members writes, and kernels poll while they wait. Addresses as the executing side
+// sees them (device addresses for the GPU).
+struct StopWords {
+  const uint32_t* stop = nullptr;        // non-zero: the generation is over
+  const uint32_t* left_mask = nullptr;   // bit r: rank r has left after completing left_epoch[r]
+  const uint32_t* left_epoch = nullptr;  // kWorldSizeMax words
+};
+
+// One rank's end of a ready group. Plain data; whoever fills it in keeps what it points to mapped for as long as calls run.
+struct Binding {
+  Rank rank;
+  GroupShape shape;
+  // Every rank's plane as mapped here, in rank order; each shape.plane_bytes long, zero when the group began.
+  std::array<std::byte*, kWorldSizeMax> planes{};
+  StopWords stop_words;
+  FailureRecord* failure = nullptr;
+  uint64_t timeout_ns = 0;
+};
+
+struct Message {
+  const void* in = nullptr;
+  void* out = nullptr;
+  size_t count = 0;
+  ElementType type = ElementType::kFloat32;
+};
+
+// Runs on the calling thread and returns when `out` holds the sums; waits yield the CPU.
+// Aborted: the group was stopped, a peer left or did not come in time (see `binding.failure`).
+absl::Status AllReduceOnHost(const Binding& binding, const Message& message);
+
+// The epoch of the last call on this plane that has completed. `plane` is host memory that holds a copy of a plane's first
+// kPlaneHeaderBytes (plane_layout.h).
+uint32_t LastEpoch(const std::byte* plane_header);
+
+}  // namespace nodecomm::kernels
