@@ -6,7 +6,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "client/base/quantities.h"
@@ -44,6 +43,8 @@ struct Binding {
   StopWords stop_words;
   FailureRecord* failure = nullptr;
   uint64_t timeout_ns = 0;
+  // Of this rank's GPU; from 9 on, launches overlap the end of the kernel before (programmatic dependent launch).
+  int compute_capability_major = 0;
 };
 
 struct Message {

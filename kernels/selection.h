@@ -43,6 +43,10 @@ struct Grid {
   int threads = 32;
 };
 
+// A chunk of a two-shot call is cut into one shard a rank, of this many packets each. Shards at the end may lie partly or wholly
+// beyond the chunk; they are sent all the same, so that every rank hears from every other in every call.
+size_t ShardPackets(ByteCount chunk, WorldSize world_size);
+
 Plan SelectPlan(ByteCount message, ElementType type, const GroupShape& shape);
 
 // The grid for one chunk; never has a block without a packet.

@@ -1,0 +1,24 @@
+// Fills in the arguments of one launch from a binding, a message and a chunk of it.
+// Host code, shared by the host and the GPU implementation, so that both run the same plan.
+#pragma once
+
+#include <cstddef>
+
+#include "absl/status/status.h"
+#include "kernels/all_reduce.h"
+#include "kernels/device/call.h"
+#include "kernels/selection.h"
+
+namespace nodecomm::kernels {
+
+// What does not change between calls of a group.
+Call CallTemplate(const Binding& binding);
+
+// `bytes` bytes of the message from `offset` on, as one launch of `algorithm`.
+Call CallForChunk(Call call, const Message& message, Algorithm algorithm, size_t offset,
+                  size_t bytes, const GroupShape& shape);
+
+// InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null pointers.
+absl::Status CheckMessage(const Binding& binding, const Message& message);
+
+}  // namespace nodecomm::kernels

@@ -1,0 +1,89 @@
+// The arguments of one launch, and what its threads derive from them: one source for GPU threads and host threads.
+// Not the protocols (one_shot.h, two_shot.h), nor the machine instructions (gpu.cuh, host.h).
+// Design note: kernels/README.md, "one source".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/all_reduce.h"
+#include "kernels/plane_layout.h"
+
+// In a .cu file the protocols become device functions, in a .cc file host functions.
+#ifdef __CUDACC__
+#define NODECOMM_KERNEL_FN __device__ __forceinline__
+#define NODECOMM_UNROLL _Pragma("unroll")
+#else
+#define NODECOMM_KERNEL_FN inline
+#define NODECOMM_UNROLL
+#endif
+
+namespace nodecomm::kernels {
+
+// Plain data, passed by value to the kernel.
+struct Call {
+  std::byte* planes[kWorldSizeMax];
+  const std::byte* in;
+  std::byte* out;
+  uint64_t bytes;
+  int32_t rank;
+  // One-shot: packets of the chunk. Two-shot: packets of a shard.
+  uint32_t packets;
+  uint64_t region;         // one-shot region, or two-shot scatter region
+  uint64_t gather_region;  // two-shot only
+  uint64_t slot_bytes;
+  StopWords stop_words;
+  FailureRecord* failure;
+  uint64_t timeout_ns;
+  // What a scrub clears: everything behind the header.
+  uint64_t one_shot_begin;
+  uint64_t one_shot_half_bytes;
+  uint64_t scatter_begin;
+  uint64_t gather_begin;
+  uint64_t two_shot_half_bytes;
+};
+
+// Which packets a thread takes: first, first + step, ...
+struct Lane {
+  uint32_t first;
+  uint32_t step;
+};
+
+// A packet as it lies in memory.
+struct alignas(kPacketBytes) Packet {
+  uint32_t word[3];
+  uint32_t epoch;
+};
+static_assert(sizeof(Packet) == kPacketBytes);
+
+// The data of a packet: 3 float32 or 6 16-bit elements, in the caller's order.
+struct Payload {
+  uint32_t word[3];
+};
+
+// Epochs count 1, 2, ..., 2^32-1, 2, 3, ...: never 0, which fresh memory holds, and parity alternates over the wrap too.
+NODECOMM_KERNEL_FN uint32_t NextEpoch(uint32_t epoch) {
+  return epoch == 0xffffffffu ? 2u : epoch + 1u;
+}
+
+// A slot that one large message filled and nobody since keeps its epoch, which comes round after 2^32 calls. So twice in that
+// time two calls in a row each clear the half that they do not use; it also happens at the second and third call of a group, so
+// that it is no rare path.
+NODECOMM_KERNEL_FN bool IsScrubEpoch(uint32_t epoch) {
+  const uint32_t low = epoch & 0x7fffffffu;
+  return low == 2 || low == 3;
+}
+
+// Where `from`'s packet `index` for this call lies in the plane of `to`.
+NODECOMM_KERNEL_FN std::byte* SlotAddress(const Call& call, uint64_t region, int to, int from,
+                                          uint32_t epoch, int ranks, uint32_t index) {
+  const uint64_t slot = static_cast<uint64_t>((epoch & 1u) * ranks + from);
+  return call.planes[to] + region + slot * call.slot_bytes +
+         static_cast<uint64_t>(index) * kPacketBytes;
+}
+
+NODECOMM_KERNEL_FN PlaneHeader* HeaderOf(std::byte* plane) {
+  return reinterpret_cast<PlaneHeader*>(plane);
+}
+
+}  // namespace nodecomm::kernels

@@ -1,0 +1,77 @@
+// The machine of the simulated platform: the same operations as gpu.cuh, on host threads.
+// Not fast: it stands for a GPU in CI, and shows the protocol to ThreadSanitizer.
+// Design note: kernels/README.md, "one source".
+#pragma once
+
+#include <sched.h>
+
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/device/call.h"
+#include "kernels/float_conversion.h"
+
+namespace nodecomm::kernels {
+
+struct HostMachine {
+  // A turn here is a yield, so a check is cheap beside it.
+  static constexpr uint32_t kTurnsPerCheck = 64;
+
+  // There are no 16-byte atoms on every host, so the second half, which holds the epoch, publishes the first.
+  static void StorePacket(std::byte* address, const Packet& packet) {
+    uint64_t half[2];
+    std::memcpy(half, &packet, sizeof(half));
+    uint64_t* words = reinterpret_cast<uint64_t*>(address);
+    std::atomic_ref<uint64_t>(words[0]).store(half[0], std::memory_order_relaxed);
+    std::atomic_ref<uint64_t>(words[1]).store(half[1], std::memory_order_release);
+  }
+  static Packet LoadPacket(std::byte* address) {
+    uint64_t half[2];
+    uint64_t* words = reinterpret_cast<uint64_t*>(address);
+    half[1] = std::atomic_ref<uint64_t>(words[1]).load(std::memory_order_acquire);
+    half[0] = std::atomic_ref<uint64_t>(words[0]).load(std::memory_order_relaxed);
+    Packet packet;
+    std::memcpy(&packet, half, sizeof(packet));
+    return packet;
+  }
+
+  static uint32_t LoadRelaxed(const uint32_t* word) { return Load(word, std::memory_order_relaxed); }
+  static uint32_t LoadAcquire(const uint32_t* word) { return Load(word, std::memory_order_acquire); }
+  static void StoreRelaxed(uint32_t* word, uint32_t value) {
+    std::atomic_ref<uint32_t>(*word).store(value, std::memory_order_relaxed);
+  }
+  static void StoreRelease(uint32_t* word, uint32_t value) {
+    std::atomic_ref<uint32_t>(*word).store(value, std::memory_order_release);
+  }
+  static bool ClaimOnce(uint32_t* word) {
+    return std::atomic_ref<uint32_t>(*word).exchange(1, std::memory_order_acq_rel) == 0;
+  }
+
+  static void Pause() { sched_yield(); }
+  static uint64_t NowNs() {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                     std::chrono::steady_clock::now().time_since_epoch())
+                                     .count());
+  }
+
+  static float FloatOf(uint32_t bits) { return std::bit_cast<float>(bits); }
+  static uint32_t BitsOf(float value) { return std::bit_cast<uint32_t>(value); }
+  static float Float16ToFloat(uint16_t half) { return kernels::Float16ToFloat(half); }
+  static uint32_t PackFloat16(float low, float high) {
+    return FloatToFloat16(low) | static_cast<uint32_t>(FloatToFloat16(high)) << 16;
+  }
+  static uint32_t PackBfloat16(float low, float high) {
+    return FloatToBfloat16(low) | static_cast<uint32_t>(FloatToBfloat16(high)) << 16;
+  }
+
+ private:
+  static uint32_t Load(const uint32_t* word, std::memory_order order) {
+    // atomic_ref of a const object comes with C++26 only; a load does not write.
+    return std::atomic_ref<uint32_t>(*const_cast<uint32_t*>(word)).load(order);
+  }
+};
+
+}  // namespace nodecomm::kernels
