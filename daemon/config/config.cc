@@ -1,0 +1,203 @@
+#include "daemon/config/config.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "client/base/status_macros.h"
+#include "client/base/unique_fd.h"
+#include "daemon/config/problem_list.h"
+#include "google/protobuf/text_format.h"
+#include "nodecomm/v1/config.pb.h"
+
+namespace nodecomm {
+namespace {
+
+constexpr size_t kFileBytesMax = 1 << 20;
+
+// Bounds of what a file may say. They catch slips of the pen; a value inside them may still be
+// unwise.
+constexpr int kPlanesReadyMax = 256;
+constexpr int64_t kRendezvousTimeoutMsMax = 24 * 3600 * 1000;
+constexpr int kCountMax = 65536;
+
+void ReadInt(ProblemList& problems, std::string_view field, int64_t value, int64_t min, int64_t max,
+             int& setting) {
+  if (value < min || value > max) {
+    problems.Add(field, absl::StrFormat("%d is outside %d to %d", value, min, max));
+    return;
+  }
+  setting = static_cast<int>(value);
+}
+
+void ReadPlaneBytes(ProblemList& problems, std::string_view field, uint64_t value,
+                    ByteCount& setting) {
+  if (value == 0) {
+    problems.Add(field, "must be more than 0");
+    return;
+  }
+  if (value % kPlaneGranularity.value != 0) {
+    problems.Add(field, absl::StrFormat("%d is not a multiple of %d (2 MiB)", value,
+                                        kPlaneGranularity.value));
+    return;
+  }
+  setting = ByteCount{value};
+}
+
+void ReadDirMode(ProblemList& problems, std::string_view field, const std::string& value,
+                 mode_t& setting) {
+  const bool octal = value.size() >= 3 && value.size() <= 4 &&
+                     value.find_first_not_of("01234567") == std::string::npos;
+  mode_t mode = 0;
+  std::from_chars(value.data(), value.data() + value.size(), mode, 8);
+  if (!octal || mode > 0777) {
+    problems.Add(field, absl::StrFormat("\"%s\" is not an octal mode such as \"0755\"", value));
+  } else if ((mode & 0700) != 0700) {
+    problems.Add(field, absl::StrFormat("\"%s\" keeps the daemon out of its own directory; the "
+                                        "first digit must be 7, as in \"0755\"",
+                                        value));
+  } else if ((mode & 0022) != 0) {
+    problems.Add(field, absl::StrFormat("\"%s\" lets others replace the daemon's sockets; group "
+                                        "and others must not have write access",
+                                        value));
+  } else {
+    setting = mode;
+  }
+}
+
+void ReadTop(const v1::DaemonConfig& file, ProblemList& problems, Config& config) {
+  if (file.has_runtime_dir()) {
+    if (file.runtime_dir().empty() || file.runtime_dir()[0] != '/') {
+      problems.Add("runtime_dir",
+                   absl::StrFormat("\"%s\" is not an absolute path", file.runtime_dir()));
+    }
+    config.runtime_dir = file.runtime_dir();
+  }
+  if (file.has_runtime_dir_mode()) {
+    ReadDirMode(problems, "runtime_dir_mode", file.runtime_dir_mode(), config.runtime_dir_mode);
+  }
+  if (file.has_admin_dir_mode()) {
+    ReadDirMode(problems, "admin_dir_mode", file.admin_dir_mode(), config.admin_dir_mode);
+  }
+  if (file.has_log_level()) {
+    if (auto level = ParseLogLevel(file.log_level()); level.ok()) {
+      config.log_level = *level;
+    } else {
+      problems.Add("log_level", std::string(level.status().message()));
+    }
+  }
+}
+
+void ReadPool(const v1::PoolConfig& file, ProblemList& problems, Config::Pool& pool) {
+  if (file.has_plane_bytes()) {
+    ReadPlaneBytes(problems, "pool.plane_bytes", file.plane_bytes(), pool.plane_bytes);
+  }
+  if (file.has_planes_ready()) {
+    ReadInt(problems, "pool.planes_ready", file.planes_ready(), 0, kPlanesReadyMax,
+            pool.planes_ready);
+  }
+  if (file.has_bytes_per_gpu_max()) {
+    ReadPlaneBytes(problems, "pool.bytes_per_gpu_max", file.bytes_per_gpu_max(),
+                   pool.bytes_per_gpu_max);
+  }
+  // Divided rather than multiplied: plane_bytes may be anything.
+  if (pool.planes_ready > 0 &&
+      pool.plane_bytes.value > pool.bytes_per_gpu_max.value / pool.planes_ready) {
+    problems.Add(
+        "pool.bytes_per_gpu_max",
+        absl::StrFormat("%d is less than planes_ready (%d) planes of plane_bytes (%d)",
+                        pool.bytes_per_gpu_max.value, pool.planes_ready, pool.plane_bytes.value));
+  }
+}
+
+void ReadGroup(const v1::GroupConfig& file, ProblemList& problems, Config::Group& group) {
+  if (file.has_rendezvous_timeout_ms()) {
+    const int64_t ms = file.rendezvous_timeout_ms();
+    if (ms < 1 || ms > kRendezvousTimeoutMsMax) {
+      problems.Add("group.rendezvous_timeout_ms",
+                   absl::StrFormat("%d is outside 1 to %d", ms, kRendezvousTimeoutMsMax));
+    }
+    group.rendezvous_timeout = absl::Milliseconds(ms);
+  }
+  group.allow_gpu_sharing = file.allow_gpu_sharing();
+  group.allow_pci = file.allow_pci();
+}
+
+void ReadLimits(const v1::LimitConfig& file, ProblemList& problems, Config::Limits& limits) {
+  if (file.has_sessions_max()) {
+    ReadInt(problems, "limits.sessions_max", file.sessions_max(), 1, kCountMax,
+            limits.sessions_max);
+  }
+  if (file.has_sessions_per_uid_max()) {
+    ReadInt(problems, "limits.sessions_per_uid_max", file.sessions_per_uid_max(), 1, kCountMax,
+            limits.sessions_per_uid_max);
+  }
+  if (file.has_control_connections_per_uid_max()) {
+    ReadInt(problems, "limits.control_connections_per_uid_max",
+            file.control_connections_per_uid_max(), 1, kCountMax,
+            limits.control_connections_per_uid_max);
+  }
+  if (file.has_groups_max()) {
+    ReadInt(problems, "limits.groups_max", file.groups_max(), 1, kCountMax, limits.groups_max);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<LogLevel> ParseLogLevel(std::string_view name) {
+  if (name == "trace") return LogLevel::kTrace;
+  if (name == "debug") return LogLevel::kDebug;
+  if (name == "info") return LogLevel::kInfo;
+  if (name == "warning") return LogLevel::kWarning;
+  if (name == "error") return LogLevel::kError;
+  return absl::InvalidArgumentError(
+      absl::StrFormat("\"%s\" is none of trace, debug, info, warning, error", name));
+}
+
+absl::StatusOr<Config> ParseConfig(std::string_view file, std::string_view text) {
+  ProblemList problems(file, text, v1::DaemonConfig::descriptor());
+  v1::DaemonConfig message;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&problems);
+  parser.WriteLocationsTo(problems.locations());
+  if (!parser.ParseFromString(std::string(text), &message)) return problems.ToStatus();
+
+  Config config;
+  ReadTop(message, problems, config);
+  ReadPool(message.pool(), problems, config.pool);
+  ReadGroup(message.group(), problems, config.group);
+  ReadLimits(message.limits(), problems, config.limits);
+  ABSL_RETURN_IF_ERROR(problems.ToStatus());
+  return config;
+}
+
+absl::StatusOr<Config> LoadConfig(const std::string& path) {
+  UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open config file %s", path));
+  }
+  std::string text(kFileBytesMax + 1, '\0');
+  size_t length = 0;
+  while (length < text.size()) {
+    const ssize_t got = read(file.get(), text.data() + length, text.size() - length);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      return absl::ErrnoToStatus(errno, absl::StrFormat("cannot read config file %s", path));
+    }
+    if (got == 0) break;
+    length += static_cast<size_t>(got);
+  }
+  if (length > kFileBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("config file %s is longer than %d bytes", path, kFileBytesMax));
+  }
+  text.resize(length);
+  return ParseConfig(path, text);
+}
+
+}  // namespace nodecomm

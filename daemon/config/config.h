@@ -1,0 +1,61 @@
+// The daemon's settings: read from a file of protobuf text (proto/nodecomm/v1/config.proto),
+// checked, defaults applied. Not the command line (daemon/main), and nothing here is reloaded while
+// the daemon runs. Design note: daemon/README.md, "configuration".
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/base/quantities.h"
+
+namespace nodecomm {
+
+enum class LogLevel { kTrace, kDebug, kInfo, kWarning, kError };
+
+// The defaults are those that config.proto states.
+struct Config {
+  struct Pool {
+    ByteCount plane_bytes = 36_MiB;
+    int planes_ready = 2;
+    ByteCount bytes_per_gpu_max = 4096_MiB;
+  };
+  struct Group {
+    absl::Duration rendezvous_timeout = absl::Seconds(60);
+    bool allow_gpu_sharing = false;
+    bool allow_pci = false;
+  };
+  struct Limits {
+    int sessions_max = 1024;
+    int sessions_per_uid_max = 256;
+    int control_connections_per_uid_max = 256;
+    int groups_max = 256;
+  };
+
+  std::string runtime_dir = "/run/nodecomm";
+  mode_t runtime_dir_mode = 0755;
+  mode_t admin_dir_mode = 0700;
+  LogLevel log_level = LogLevel::kInfo;
+  Pool pool;
+  Group group;
+  Limits limits;
+};
+
+// Planes are allocated in pieces of this size: the granularity of GPU memory that can be exported.
+inline constexpr ByteCount kPlaneGranularity = 2_MiB;
+
+// `text` is what `file` holds; the name is for messages only.
+// InvalidArgument: one line for each problem, "file:line:column: field NAME: what is wrong". The
+// text's grammar is checked first, and ends at its first error.
+absl::StatusOr<Config> ParseConfig(std::string_view file, std::string_view text);
+
+// NotFound and the like if the file can't be read, InvalidArgument as above.
+absl::StatusOr<Config> LoadConfig(const std::string& path);
+
+// "trace", "debug", "info", "warning" or "error".
+absl::StatusOr<LogLevel> ParseLogLevel(std::string_view name);
+
+}  // namespace nodecomm

@@ -1,0 +1,164 @@
+#include "daemon/config/config.h"
+
+#include <unistd.h>
+
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
+
+TEST(Config, EmptyFileHasTheDefaults) {
+  const absl::StatusOr<Config> config = ParseConfig("d.conf", "");
+  ASSERT_OK(config);
+  EXPECT_EQ(config->runtime_dir, "/run/nodecomm");
+  EXPECT_EQ(config->runtime_dir_mode, 0755u);
+  EXPECT_EQ(config->admin_dir_mode, 0700u);
+  EXPECT_EQ(config->log_level, LogLevel::kInfo);
+  EXPECT_EQ(config->pool.plane_bytes, 36_MiB);
+  EXPECT_EQ(config->pool.planes_ready, 2);
+  EXPECT_EQ(config->pool.bytes_per_gpu_max, 4096_MiB);
+  EXPECT_EQ(config->group.rendezvous_timeout, absl::Seconds(60));
+  EXPECT_FALSE(config->group.allow_gpu_sharing);
+  EXPECT_FALSE(config->group.allow_pci);
+  EXPECT_EQ(config->limits.sessions_max, 1024);
+  EXPECT_EQ(config->limits.sessions_per_uid_max, 256);
+  EXPECT_EQ(config->limits.control_connections_per_uid_max, 256);
+  EXPECT_EQ(config->limits.groups_max, 256);
+}
+
+TEST(Config, EveryFieldIsTaken) {
+  const absl::StatusOr<Config> config = ParseConfig("d.conf", R"(
+    runtime_dir: "/tmp/n"
+    runtime_dir_mode: "0750"
+    admin_dir_mode: "711"
+    log_level: "debug"
+    pool { plane_bytes: 4194304 planes_ready: 0 bytes_per_gpu_max: 8388608 }
+    group { rendezvous_timeout_ms: 1500 allow_gpu_sharing: true allow_pci: true }
+    limits {
+      sessions_max: 5 sessions_per_uid_max: 4 control_connections_per_uid_max: 3 groups_max: 2
+    })");
+  ASSERT_OK(config);
+  EXPECT_EQ(config->runtime_dir, "/tmp/n");
+  EXPECT_EQ(config->runtime_dir_mode, 0750u);
+  EXPECT_EQ(config->admin_dir_mode, 0711u);
+  EXPECT_EQ(config->log_level, LogLevel::kDebug);
+  EXPECT_EQ(config->pool.plane_bytes, 4_MiB);
+  EXPECT_EQ(config->pool.planes_ready, 0);
+  EXPECT_EQ(config->pool.bytes_per_gpu_max, 8_MiB);
+  EXPECT_EQ(config->group.rendezvous_timeout, absl::Milliseconds(1500));
+  EXPECT_TRUE(config->group.allow_gpu_sharing);
+  EXPECT_TRUE(config->group.allow_pci);
+  EXPECT_EQ(config->limits.sessions_max, 5);
+  EXPECT_EQ(config->limits.sessions_per_uid_max, 4);
+  EXPECT_EQ(config->limits.control_connections_per_uid_max, 3);
+  EXPECT_EQ(config->limits.groups_max, 2);
+}
+
+TEST(Config, UnknownFieldIsNamedWithItsPlace) {
+  EXPECT_THAT(ParseConfig("d.conf", "log_level: \"info\"\npool {\n  plane_byte: 1\n}\n"),
+              StatusIs(kInvalid, AllOf(StartsWith("d.conf:3:"), HasSubstr("\"plane_byte\""))));
+}
+
+TEST(Config, ValueOfTheWrongTypeShowsPlaceAndField) {
+  EXPECT_THAT(ParseConfig("d.conf", "\npool { planes_ready: \"two\" }"),
+              StatusIs(kInvalid, AllOf(StartsWith("d.conf:2:"), HasSubstr("planes_ready"),
+                                       HasSubstr("two"))));
+}
+
+TEST(Config, UnbalancedBraceIsAnErrorWithItsPlace) {
+  EXPECT_THAT(ParseConfig("d.conf", "pool {\n  planes_ready: 1\n"),
+              StatusIs(kInvalid, StartsWith("d.conf:3:")));
+}
+
+TEST(Config, PlaneBytesMustBeAMultipleOfTheGranularity) {
+  EXPECT_THAT(ParseConfig("d.conf", "pool {\n  plane_bytes: 3\n}"),
+              StatusIs(kInvalid,
+                       "d.conf:2:3: field pool.plane_bytes: 3 is not a multiple of "
+                       "2097152 (2 MiB)"));
+  EXPECT_THAT(ParseConfig("d.conf", "pool { plane_bytes: 0 }"),
+              StatusIs(kInvalid, HasSubstr("field pool.plane_bytes: must be more than 0")));
+}
+
+TEST(Config, EveryBadValueIsReported) {
+  const absl::Status status = ParseConfig("d.conf",
+                                          "runtime_dir: \"run\"\n"
+                                          "log_level: \"loud\"\n"
+                                          "pool { planes_ready: -1 }\n"
+                                          "group { rendezvous_timeout_ms: 0 }\n"
+                                          "limits { sessions_max: 0 groups_max: 1000000 }\n")
+                                  .status();
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("d.conf:1:1: field runtime_dir: ")));
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("d.conf:2:1: field log_level: \"loud\"")));
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("d.conf:3:8: field pool.planes_ready: -1")));
+  EXPECT_THAT(status,
+              StatusIs(kInvalid, HasSubstr("d.conf:4:9: field group.rendezvous_timeout_ms: 0")));
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("d.conf:5:10: field limits.sessions_max: 0")));
+  EXPECT_THAT(status, StatusIs(kInvalid, HasSubstr("field limits.groups_max: 1000000")));
+}
+
+TEST(Config, BadModesAreErrors) {
+  for (const char* mode : {"", "rwx", "0788", "07777", "1755", "75"}) {
+    EXPECT_THAT(ParseConfig("d.conf", absl::StrCat("runtime_dir_mode: \"", mode, "\"")),
+                StatusIs(kInvalid, HasSubstr("d.conf:1:1: field runtime_dir_mode: ")))
+        << mode;
+  }
+  EXPECT_THAT(ParseConfig("d.conf", "runtime_dir_mode: \"0777\""),
+              StatusIs(kInvalid, HasSubstr("write access")));
+  EXPECT_THAT(ParseConfig("d.conf", "admin_dir_mode: \"0055\""),
+              StatusIs(kInvalid, HasSubstr("field admin_dir_mode: ")));
+}
+
+TEST(Config, StockMustFitIntoTheLimit) {
+  EXPECT_THAT(ParseConfig("d.conf",
+                          "pool { plane_bytes: 4194304 planes_ready: 3 "
+                          "bytes_per_gpu_max: 8388608 }"),
+              StatusIs(kInvalid, HasSubstr("field pool.bytes_per_gpu_max: 8388608 is less than")));
+  EXPECT_THAT(ParseConfig("d.conf",
+                          "pool { plane_bytes: 4194304 planes_ready: 2 "
+                          "bytes_per_gpu_max: 8388608 }"),
+              IsOk());
+}
+
+TEST(Config, NonsenseOfAnyShapeIsAnErrorNotACrash) {
+  for (const char* text :
+       {"{", "}", ":", "pool", "pool: 3", "pool { pool { } }", "\xff\xfe", "1"}) {
+    EXPECT_THAT(ParseConfig("d.conf", text), Not(IsOk())) << text;
+  }
+}
+
+TEST(LoadConfig, MissingFileIsNamed) {
+  EXPECT_THAT(LoadConfig("/nonexistent/d.conf"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent/d.conf")));
+}
+
+TEST(LoadConfig, DirectoryIsNoFile) { EXPECT_THAT(LoadConfig("/tmp"), Not(IsOk())); }
+
+TEST(LoadConfig, ReadsAFileAndNamesItInErrors) {
+  const std::string path = testing::TempDir() + "config_test." + std::to_string(getpid());
+  std::ofstream(path) << "limits { groups_max: 7 }";
+  const absl::StatusOr<Config> config = LoadConfig(path);
+  ASSERT_OK(config);
+  EXPECT_EQ(config->limits.groups_max, 7);
+  std::ofstream(path) << "bogus: 1";
+  EXPECT_THAT(LoadConfig(path), StatusIs(kInvalid, StartsWith(path + ":1:")));
+  unlink(path.c_str());
+}
+
+TEST(LoadConfig, EndlessFileIsCutOff) {
+  EXPECT_THAT(LoadConfig("/dev/zero"), StatusIs(kInvalid, HasSubstr("longer than")));
+}
+
+}  // namespace
+}  // namespace nodecomm
