@@ -1,0 +1,114 @@
+// Reads a host from protobuf text: for daemons that simulate one, and for tests.
+// Not a schema check alone: what the file says must also be possible.
+// Design note: daemon/topology/README.md, "files".
+#include <fcntl.h>
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/text_format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "client/base/status_macros.h"
+#include "client/base/unique_fd.h"
+#include "daemon/topology/host_validation.h"
+#include "daemon/topology/inventory.h"
+
+namespace nodecomm {
+namespace {
+
+// Eight GPUs take 15 KiB; a file that is much larger is no topology.
+constexpr size_t kFileBytesMax = 1 << 20;
+
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrFormat("topology file %s", path));
+  struct stat info {};
+  if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrFormat("topology file %s is no regular file", path));
+  }
+  std::string text(kFileBytesMax + 1, '\0');
+  size_t filled = 0;
+  while (filled < text.size()) {
+    const ssize_t n = read(fd.get(), text.data() + filled, text.size() - filled);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return absl::ErrnoToStatus(errno, absl::StrFormat("reading %s", path));
+    if (n == 0) break;
+    filled += static_cast<size_t>(n);
+  }
+  if (filled > kFileBytesMax) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "topology file %s is larger than %d bytes; is it a topology?", path, kFileBytesMax));
+  }
+  text.resize(filled);
+  return text;
+}
+
+// Keeps the first error: those after it follow from it.
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  // `text` outlives this.
+  FirstError(std::string path, const std::string& text) : path_(std::move(path)), text_(text) {}
+
+  // Lines and columns count from 0 here; line -1: the file as a whole.
+  void AddError(int line, google::protobuf::io::ColumnNumber column,
+                const std::string& message) override {
+    if (!status_.ok()) return;
+    status_ = absl::InvalidArgumentError(absl::StrFormat(
+        "%s:%d:%d: %s (the line reads `%s`)", path_, line + 1, column + 1, message, Line(line)));
+  }
+
+  const absl::Status& status() const { return status_; }
+
+ private:
+  // Quoted in errors, since the parser does not always name the field.
+  std::string Line(int number) const {
+    const std::vector<std::string> lines = absl::StrSplit(text_, '\n');
+    if (number < 0 || static_cast<size_t>(number) >= lines.size()) return "";
+    return std::string(absl::StripAsciiWhitespace(lines[static_cast<size_t>(number)]));
+  }
+
+  const std::string path_;
+  const std::string& text_;
+  absl::Status status_;
+};
+
+class FileInventory : public Inventory {
+ public:
+  FileInventory(std::string path, v1::Host host) : path_(std::move(path)), host_(std::move(host)) {}
+
+  absl::StatusOr<v1::Host> Read() override { return host_; }
+  std::string Source() const override { return path_; }
+
+ private:
+  const std::string path_;
+  const v1::Host host_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Inventory>> CreateFileInventory(std::string path) {
+  ABSL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+  FirstError errors(path, text);
+  google::protobuf::TextFormat::ParseInfoTree locations;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&errors);
+  parser.WriteLocationsTo(&locations);
+  v1::Host host;
+  if (!parser.ParseFromString(text, &host)) {
+    if (!errors.status().ok()) return errors.status();
+    return absl::InvalidArgumentError(absl::StrFormat("%s: not a nodecomm.v1.Host", path));
+  }
+  ABSL_RETURN_IF_ERROR(ValidateHost(host, path, locations));
+  return std::make_unique<FileInventory>(std::move(path), std::move(host));
+}
+
+}  // namespace nodecomm
