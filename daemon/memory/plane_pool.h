@@ -1,6 +1,6 @@
 // The stock of fresh planes on every GPU, and the account of what is handed out.
-// Not a cache of used memory: a plane is used once; what comes back is released to the driver and a new one made.
-// Design note: daemon/README.md, "pools".
+// Not a cache of used memory: a plane is used once; what comes back is released to the driver and a
+// new one made. Design note: daemon/README.md, "pools".
 #pragma once
 
 #include <memory>
@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/base/quantities.h"
 #include "daemon/memory/plane_source.h"
 #include "nodecomm/v1/admin.pb.h"
@@ -18,8 +19,9 @@ namespace nodecomm {
 
 class PlanePool;
 
-// A plane, or shared buffer, that is accounted for; destroying it closes the fd and gives the bytes back to the account.
-// (The memory itself lives on while a worker maps it.) Move-only; must not outlive its pool.
+// A plane, or shared buffer, that is accounted for; destroying it closes the fd and gives the bytes
+// back to the account. (The memory itself lives on while a worker maps it.) Move-only; must not
+// outlive its pool.
 class [[nodiscard]] PlaneLease {
  public:
   PlaneLease() = default;
@@ -45,27 +47,34 @@ class PlanePool {
  public:
   struct Options {
     std::vector<std::string> gpu_uuids;
-    ByteCount plane_bytes;         // size of the planes held ready
-    int planes_ready = 0;          // of those, on each GPU
-    ByteCount bytes_per_gpu_max;   // ready and in use together
+    ByteCount plane_bytes;        // size of the planes held ready
+    int planes_ready = 0;         // of those, on each GPU
+    ByteCount bytes_per_gpu_max;  // ready and in use together
+    // A failed refill is tried again after this long, doubled at each failure in a row up to the
+    // maximum.
+    absl::Duration refill_retry_min = absl::Seconds(1);
+    absl::Duration refill_retry_max = absl::Seconds(60);
   };
 
   // `source` outlives the pool. Starts a thread that keeps the stock filled; does not wait for it.
   static absl::StatusOr<std::unique_ptr<PlanePool>> Create(Options options, PlaneSource* source);
   virtual ~PlanePool() = default;
 
-  // A ready plane if `bytes` is the pool's plane size and one is there, else a new one. Never returns memory that was used before.
-  // ResourceExhausted: over bytes_per_gpu_max (the message gives GPU, asked, in use, limit) or the GPU is full;
-  // NotFound: no such GPU.
+  // A ready plane if `bytes` is the pool's plane size and one is there, else a new one. Never
+  // returns memory that was used before. ResourceExhausted: over bytes_per_gpu_max (the message
+  // gives GPU, asked, in use, limit) or the GPU is full; NotFound: no such GPU.
   virtual absl::StatusOr<PlaneLease> Acquire(std::string_view gpu_uuid, ByteCount bytes) = 0;
 
-  // Waits until every GPU's stock is full or its refill has failed, or until the deadline. False: deadline.
+  // Waits until every GPU's stock is full or its refill has failed, or until the deadline. False:
+  // deadline.
   virtual bool WaitUntilFilled(absl::Duration timeout) = 0;
 
   virtual std::vector<v1::PoolInfo> List() const = 0;
 
  protected:
   friend class PlaneLease;
+  // For implementations, which are no friends of PlaneLease.
+  static PlaneLease MakeLease(PlanePool* pool, std::string gpu_uuid, Plane plane);
   virtual void Returned(const std::string& gpu_uuid, ByteCount bytes) = 0;
 };
 

@@ -1,6 +1,7 @@
 // Where planes come from: the narrow interface behind which GPU memory and simulated memory differ.
 // Not the pool: a source keeps nothing; who holds the fd owns the memory.
-// Two implementations, held to the same tests: MemfdPlaneSource (simulated host), AllocatorPlaneSource (GPU).
+// Two implementations, held to the same tests: MemfdPlaneSource (simulated host),
+// AllocatorPlaneSource (GPU).
 #pragma once
 
 #include <string_view>
@@ -11,7 +12,8 @@
 
 namespace nodecomm {
 
-// Zeroed memory of one GPU, held by its file descriptor alone: it is freed when every fd and every mapping of it is gone.
+// Zeroed memory of one GPU, held by its file descriptor alone: it is freed when every fd and every
+// mapping of it is gone.
 struct Plane {
   UniqueFd fd;
   ByteCount bytes;
@@ -21,9 +23,10 @@ class PlaneSource {
  public:
   virtual ~PlaneSource() = default;
 
-  // A fresh, zeroed plane of at least `bytes` (rounded up to the granularity) on the GPU with this UUID. Thread-safe; bounded in
-  // time. ResourceExhausted: the GPU has no memory left; NotFound: no such GPU; Unavailable: the allocator died or did not answer
-  // (it is restarted at the next call); Internal: the driver failed.
+  // A fresh, zeroed plane of at least `bytes` (rounded up to the granularity) on the GPU with this
+  // UUID. Thread-safe; bounded in time. ResourceExhausted: the GPU has no memory left; NotFound: no
+  // such GPU; Unavailable: the allocator died or did not answer (it is restarted at the next call);
+  // Internal: the driver failed.
   virtual absl::StatusOr<Plane> Create(std::string_view gpu_uuid, ByteCount bytes) = 0;
 };
 
