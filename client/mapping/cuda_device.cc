@@ -1,0 +1,286 @@
+#include "client/mapping/cuda_device.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "client/base/status_macros.h"
+#include "client/mapping/cuda_driver.h"
+#include "client/mapping/host_memory.h"
+#include "kernels/all_reduce_cuda.h"
+
+namespace nodecomm {
+namespace {
+
+// Makes `context` current for its life, and afterwards again what was before, even if that was
+// none. By the driver: the runtime's way (cudaSetDevice) would make a context of the device that it
+// goes back to.
+class ContextScope {
+ public:
+  ContextScope(const CudaDriver& driver, CUcontext context) : driver_(driver) {
+    driver_.context_push(context);
+  }
+  ~ContextScope() {
+    CUcontext popped;
+    driver_.context_pop(&popped);
+  }
+  ContextScope(const ContextScope&) = delete;
+  ContextScope& operator=(const ContextScope&) = delete;
+
+ private:
+  const CudaDriver& driver_;
+};
+
+// Lets this thread allocate and map while another thread of the process captures a graph.
+class CaptureExempt {
+ public:
+  CaptureExempt() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~CaptureExempt() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  CaptureExempt(const CaptureExempt&) = delete;
+  CaptureExempt& operator=(const CaptureExempt&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
+// As nvidia-smi and NVML write it.
+std::string UuidText(const CUuuid& uuid) {
+  std::string text = "GPU-";
+  for (int i = 0; i < 16; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    absl::StrAppendFormat(&text, "%02x", static_cast<unsigned char>(uuid.bytes[i]));
+  }
+  return text;
+}
+
+void UnmapPlane(std::byte* data, ByteCount bytes) {
+  // The table is there: the mapping was made with it.
+  const CudaDriver& driver = **CudaDriver::Get();
+  const auto address = reinterpret_cast<CUdeviceptr>(data);
+  driver.memory_unmap(address, bytes.value);
+  driver.address_free(address, bytes.value);
+}
+
+// One allocation of the driver, until it is mapped.
+class MemoryHandle {
+ public:
+  MemoryHandle(const CudaDriver& driver, CUmemGenericAllocationHandle handle)
+      : driver_(driver), handle_(handle) {}
+  ~MemoryHandle() { driver_.memory_release(handle_); }
+  MemoryHandle(const MemoryHandle&) = delete;
+  MemoryHandle& operator=(const MemoryHandle&) = delete;
+  CUmemGenericAllocationHandle get() const { return handle_; }
+
+ private:
+  const CudaDriver& driver_;
+  CUmemGenericAllocationHandle handle_;
+};
+
+class CudaDevice : public Device {
+ public:
+  CudaDevice(const CudaDriver& driver, CUdevice device, CUcontext context, size_t granularity,
+             DeviceFacts facts)
+      : driver_(driver),
+        device_(device),
+        context_(context),
+        granularity_(granularity),
+        facts_(std::move(facts)) {}
+
+  ~CudaDevice() override {
+    const ContextScope scope(driver_, context_);
+    const CaptureExempt exempt;
+    if (control_page_registered_) cudaHostUnregister(control_page_.data());
+    if (failure_.on_host != nullptr) {
+      cudaFreeHost(const_cast<kernels::FailureRecord*>(failure_.on_host));
+    }
+    cudaGetLastError();
+  }
+
+  absl::Status AllocateFailureRecord() {
+    const ContextScope scope(driver_, context_);
+    const CaptureExempt exempt;
+    void* on_host = nullptr;
+    ABSL_RETURN_IF_ERROR(CudaStatus(cudaHostAlloc(&on_host, sizeof(kernels::FailureRecord),
+                                                  cudaHostAllocMapped | cudaHostAllocPortable),
+                                    Named("allocate pinned memory")));
+    std::memset(on_host, 0, sizeof(kernels::FailureRecord));
+    failure_.on_host = static_cast<kernels::FailureRecord*>(on_host);
+    void* on_device = nullptr;
+    ABSL_RETURN_IF_ERROR(CudaStatus(cudaHostGetDevicePointer(&on_device, on_host, 0),
+                                    Named("find the GPU's address of pinned memory")));
+    failure_.on_device = static_cast<kernels::FailureRecord*>(on_device);
+    return absl::OkStatus();
+  }
+
+  const DeviceFacts& facts() const override { return facts_; }
+  FailureView failure() override { return failure_; }
+
+  absl::StatusOr<Mapping> MapPlane(UniqueFd fd, ByteCount bytes) override {
+    const ContextScope scope(driver_, context_);
+    const CaptureExempt exempt;
+    CUmemGenericAllocationHandle imported;
+    ABSL_RETURN_IF_ERROR(CudaStatus(
+        driver_.memory_import(&imported, reinterpret_cast<void*>(static_cast<intptr_t>(fd.get())),
+                              CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR),
+        Named("import of a peer's memory")));
+    // Mapping takes a reference of its own, so the handle and the fd may go.
+    const MemoryHandle handle(driver_, imported);
+    fd.Reset();
+    const size_t size = (bytes.value + granularity_ - 1) / granularity_ * granularity_;
+    CUdeviceptr address;
+    ABSL_RETURN_IF_ERROR(CudaStatus(driver_.address_reserve(&address, size, 0, 0, 0),
+                                    Named("reserve addresses for a peer's memory")));
+    const CUresult mapped = driver_.memory_map(address, size, 0, handle.get(), 0);
+    if (mapped != CUDA_SUCCESS) {
+      driver_.address_free(address, size);
+      return CudaStatus(mapped, Named("map a peer's memory"));
+    }
+    Mapping mapping(reinterpret_cast<std::byte*>(address), {size}, &UnmapPlane);
+    CUmemAccessDesc access = {};
+    access.location = {};
+    access.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+    access.location.id = device_;
+    access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+    ABSL_RETURN_IF_ERROR(CudaStatus(driver_.memory_set_access(address, size, &access, 1),
+                                    Named("get access to a peer's memory")));
+    return mapping;
+  }
+
+  absl::StatusOr<ControlPageView> MapControlPage(UniqueFd fd) override {
+    const ContextScope scope(driver_, context_);
+    const CaptureExempt exempt;
+    ABSL_ASSIGN_OR_RETURN(control_page_, MapFileReadOnly(fd, {kControlPageBytes}));
+    ABSL_RETURN_IF_ERROR(
+        CudaStatus(cudaHostRegister(control_page_.data(), kControlPageBytes,
+                                    cudaHostRegisterMapped | cudaHostRegisterReadOnly),
+                   Named("register the group's control page")));
+    control_page_registered_ = true;
+    void* on_device = nullptr;
+    ABSL_RETURN_IF_ERROR(CudaStatus(cudaHostGetDevicePointer(&on_device, control_page_.data(), 0),
+                                    Named("find the GPU's address of the control page")));
+    return ControlPageView{.on_host = reinterpret_cast<const ControlPage*>(control_page_.data()),
+                           .on_device = static_cast<const ControlPage*>(on_device)};
+  }
+
+  absl::Status LoadKernels(WorldSize world_size) override {
+    const ContextScope scope(driver_, context_);
+    const CaptureExempt exempt;
+    return kernels::LoadKernelsOnCurrentDevice(world_size);
+  }
+
+  absl::Status AllReduce(const kernels::Binding& binding, const kernels::Message& message,
+                         void* stream) override {
+    const auto cuda_stream = static_cast<cudaStream_t>(stream);
+    // Nearly always the caller's current device is ours already.
+    if (IsCurrent()) return kernels::AllReduceOnStream(binding, message, cuda_stream);
+    const ContextScope scope(driver_, context_);
+    return kernels::AllReduceOnStream(binding, message, cuda_stream);
+  }
+
+  absl::Status Copy(const kernels::Message& message, void* stream) override {
+    if (message.in == message.out) return absl::OkStatus();
+    const ContextScope scope(driver_, context_);
+    const size_t bytes = message.count * kernels::ElementBytes(message.type);
+    return CudaStatus(cudaMemcpyAsync(message.out, message.in, bytes, cudaMemcpyDefault,
+                                      static_cast<cudaStream_t>(stream)),
+                      Named("copy"));
+  }
+
+  absl::Status Synchronize() override {
+    const ContextScope scope(driver_, context_);
+    return CudaStatus(cudaDeviceSynchronize(), Named("wait for the GPU's work"));
+  }
+
+  absl::StatusOr<PlaneHeaderCopy> CopyPlaneHeader(const Mapping& plane) override {
+    const ContextScope scope(driver_, context_);
+    const CaptureExempt exempt;
+    PlaneHeaderCopy copy;
+    ABSL_RETURN_IF_ERROR(
+        CudaStatus(cudaMemcpy(copy.data(), plane.data(), copy.size(), cudaMemcpyDefault),
+                   Named("read this rank's plane")));
+    return copy;
+  }
+
+ private:
+  bool IsCurrent() const {
+    CUcontext current = nullptr;
+    return driver_.context_get_current(&current) == CUDA_SUCCESS && current == context_;
+  }
+
+  // For messages.
+  std::string Named(std::string_view what) const {
+    return absl::StrFormat("%s on GPU %d (%s)", what, device_, facts_.gpu_uuid);
+  }
+
+  const CudaDriver& driver_;
+  const CUdevice device_;
+  // The device's primary context. Never released: the runtime keeps what it loaded in it, for all
+  // users of the process.
+  const CUcontext context_;
+  const size_t granularity_;
+  const DeviceFacts facts_;
+  Mapping control_page_;
+  bool control_page_registered_ = false;
+  FailureView failure_;
+};
+
+absl::StatusOr<CUdevice> FindDevice(const CudaDriver& driver, DeviceIndex index) {
+  int count = 0;
+  ABSL_RETURN_IF_ERROR(CudaStatus(driver.device_get_count(&count), "count GPUs"));
+  if (index.value < 0 || index.value >= count) {
+    const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "device %d is unknown: CUDA sees %d GPUs in this process (CUDA_VISIBLE_DEVICES is %s)",
+        index.value, count, visible == nullptr ? "not set" : visible));
+  }
+  CUdevice device;
+  ABSL_RETURN_IF_ERROR(CudaStatus(driver.device_get(&device, index.value),
+                                  absl::StrFormat("open GPU %d", index.value)));
+  return device;
+}
+
+absl::StatusOr<DeviceFacts> ReadFacts(const CudaDriver& driver, CUdevice device) {
+  const std::string what = absl::StrFormat("read the attributes of GPU %d", device);
+  CUuuid uuid;
+  ABSL_RETURN_IF_ERROR(CudaStatus(driver.device_get_uuid(&uuid, device), what));
+  DeviceFacts facts;
+  facts.gpu_uuid = UuidText(uuid);
+  for (const auto& [attribute, value] :
+       {std::pair{CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &facts.multiprocessors},
+        std::pair{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &facts.compute_capability_major},
+        std::pair{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &facts.compute_capability_minor}}) {
+    ABSL_RETURN_IF_ERROR(CudaStatus(driver.device_get_attribute(value, attribute, device), what));
+  }
+  return facts;
+}
+
+absl::StatusOr<size_t> ReadGranularity(const CudaDriver& driver, CUdevice device) {
+  CUmemAllocationProp properties = {};
+  properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+  properties.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+  properties.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
+  properties.location.id = device;
+  size_t granularity = 0;
+  ABSL_RETURN_IF_ERROR(CudaStatus(
+      driver.memory_granularity(&granularity, &properties, CU_MEM_ALLOC_GRANULARITY_MINIMUM),
+      absl::StrFormat("read the memory granularity of GPU %d", device)));
+  return granularity;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Device>> CreateCudaDevice(DeviceIndex index) {
+  ABSL_ASSIGN_OR_RETURN(const CudaDriver* driver, CudaDriver::Get());
+  ABSL_ASSIGN_OR_RETURN(const CUdevice device, FindDevice(*driver, index));
+  ABSL_ASSIGN_OR_RETURN(DeviceFacts facts, ReadFacts(*driver, device));
+  ABSL_ASSIGN_OR_RETURN(const size_t granularity, ReadGranularity(*driver, device));
+  CUcontext context;
+  ABSL_RETURN_IF_ERROR(CudaStatus(driver->primary_context_retain(&context, device),
+                                  absl::StrFormat("make the context of GPU %d", device)));
+  auto made = std::make_unique<CudaDevice>(*driver, device, context, granularity, std::move(facts));
+  ABSL_RETURN_IF_ERROR(made->AllocateFailureRecord());
+  return made;
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,47 @@
+// The CUDA driver's functions that have no twin in the runtime, found at run time; and the one
+// translation of CUDA's errors. Not linked with -lcuda: one library serves hosts with and without a
+// GPU. Design note: client/README.md, "mapping".
+#pragma once
+
+#include <cuda.h>
+#include <cuda_runtime_api.h>
+
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace nodecomm {
+
+// The runtime's and the driver's codes are the same numbers. Clears the runtime's last error of
+// this thread.
+absl::Status CudaStatus(cudaError_t error, std::string_view what);
+inline absl::Status CudaStatus(CUresult error, std::string_view what) {
+  return CudaStatus(static_cast<cudaError_t>(error), what);
+}
+
+// A table of plain pointers; trivially destructible.
+struct CudaDriver {
+  decltype(&cuInit) init;
+  decltype(&cuDeviceGetCount) device_get_count;
+  decltype(&cuDeviceGet) device_get;
+  decltype(&cuDeviceGetUuid_v2) device_get_uuid;
+  decltype(&cuDeviceGetAttribute) device_get_attribute;
+  decltype(&cuDevicePrimaryCtxRetain) primary_context_retain;
+  decltype(&cuCtxGetCurrent) context_get_current;
+  decltype(&cuCtxPushCurrent) context_push;
+  decltype(&cuCtxPopCurrent) context_pop;
+  decltype(&cuMemGetAllocationGranularity) memory_granularity;
+  decltype(&cuMemImportFromShareableHandle) memory_import;
+  decltype(&cuMemAddressReserve) address_reserve;
+  decltype(&cuMemAddressFree) address_free;
+  decltype(&cuMemMap) memory_map;
+  decltype(&cuMemUnmap) memory_unmap;
+  decltype(&cuMemSetAccess) memory_set_access;
+  decltype(&cuMemRelease) memory_release;
+
+  // The process's table, initialised; found once. FailedPrecondition: no driver or no GPU here.
+  static absl::StatusOr<const CudaDriver*> Get();
+};
+
+}  // namespace nodecomm

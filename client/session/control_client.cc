@@ -1,0 +1,112 @@
+#include "client/session/control_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_format.h"
+#include "nodecomm/v1/control.grpc.pb.h"
+
+namespace nodecomm {
+namespace {
+
+constexpr char kSocketName[] = "control.sock";
+constexpr char kTokenKey[] = "nodecomm-session-token";
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
+  grpc::ChannelArguments arguments;
+  // A connection of our own, not one that the process's other gRPC users share; and no retry: a
+  // call such as a join must not be made twice.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  return grpc::CreateCustomChannel("unix:" + path, grpc::InsecureChannelCredentials(), arguments);
+}
+
+// The codes of the two are the same numbers.
+absl::Status ToStatus(const grpc::Status& status, const std::string& path) {
+  if (status.ok()) return absl::OkStatus();
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  switch (code) {
+    case absl::StatusCode::kUnavailable:
+      return absl::UnavailableError(absl::StrFormat(
+          "nodecommd at %s has gone or does not take calls (systemctl status nodecommd): %s", path,
+          status.error_message()));
+    case absl::StatusCode::kUnauthenticated:
+      return absl::UnavailableError(absl::StrFormat(
+          "nodecommd at %s does not know this process any more (was it restarted?): %s", path,
+          status.error_message()));
+    default:
+      return absl::Status(code, status.error_message());
+  }
+}
+
+}  // namespace
+
+struct ControlClient::Channel {
+  std::string path;
+  std::string token;  // hexadecimal
+  std::unique_ptr<v1::Control::StubInterface> stub;
+
+  template <typename Request, typename Response>
+  using Method = grpc::Status (v1::Control::StubInterface::*)(grpc::ClientContext*, const Request&,
+                                                              Response*);
+
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Call(Method<Request, Response> method, const Request& request,
+                                absl::Duration timeout) const {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+    context.set_wait_for_ready(false);
+    context.AddMetadata(kTokenKey, token);
+    Response response;
+    const absl::Status status = ToStatus((stub.get()->*method)(&context, request, &response), path);
+    if (!status.ok()) return status;
+    return response;
+  }
+};
+
+ControlClient::ControlClient(const std::string& runtime_dir, const std::string& token)
+    : channel_(std::make_unique<Channel>()) {
+  channel_->path = runtime_dir + "/" + kSocketName;
+  channel_->token = absl::BytesToHexString(token);
+  channel_->stub = v1::Control::NewStub(MakeChannel(channel_->path));
+}
+
+ControlClient::~ControlClient() = default;
+
+absl::StatusOr<v1::GetHostResponse> ControlClient::GetHost(absl::Duration timeout) {
+  return channel_->Call(&v1::Control::StubInterface::GetHost, v1::GetHostRequest(), timeout);
+}
+
+absl::StatusOr<v1::JoinGroupResponse> ControlClient::JoinGroup(const v1::JoinGroupRequest& request,
+                                                               absl::Duration timeout) {
+  return channel_->Call(&v1::Control::StubInterface::JoinGroup, request, timeout);
+}
+
+absl::Status ControlClient::ConfirmGroup(const v1::ConfirmGroupRequest& request,
+                                         absl::Duration timeout) {
+  return channel_->Call(&v1::Control::StubInterface::ConfirmGroup, request, timeout).status();
+}
+
+absl::Status ControlClient::LeaveGroup(const v1::LeaveGroupRequest& request,
+                                       absl::Duration timeout) {
+  return channel_->Call(&v1::Control::StubInterface::LeaveGroup, request, timeout).status();
+}
+
+absl::Status ControlClient::AbortGroup(const v1::AbortGroupRequest& request,
+                                       absl::Duration timeout) {
+  return channel_->Call(&v1::Control::StubInterface::AbortGroup, request, timeout).status();
+}
+
+absl::StatusOr<v1::AllocateSharedResponse> ControlClient::AllocateShared(
+    const v1::AllocateSharedRequest& request, absl::Duration timeout) {
+  return channel_->Call(&v1::Control::StubInterface::AllocateShared, request, timeout);
+}
+
+absl::Status ControlClient::FreeShared(const v1::FreeSharedRequest& request,
+                                       absl::Duration timeout) {
+  return channel_->Call(&v1::Control::StubInterface::FreeShared, request, timeout).status();
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,37 @@
+// Both connections of this process to one daemon, shared by all of the process's communicators;
+// closed with the last of them. Not a reconnecting link: once the daemon has gone, the next
+// communicator opens a new one. Design note: client/README.md, "session".
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "client/session/control_client.h"
+#include "client/session/worker_session.h"
+
+namespace nodecomm {
+
+// Thread-safe.
+class DaemonLink {
+ public:
+  // The process's link to the daemon of this directory; made if there is none that works.
+  // As WorkerSession::Connect; FailedPrecondition: this is a forked child of a process that had a
+  // link.
+  static absl::StatusOr<std::shared_ptr<DaemonLink>> Open(const std::string& runtime_dir);
+
+  WorkerSession& session() { return *session_; }
+  ControlClient& control() { return *control_; }
+
+ private:
+  DaemonLink(WorkerSession::Owner session, std::unique_ptr<ControlClient> control);
+  static absl::StatusOr<std::shared_ptr<DaemonLink>> Make(const std::string& runtime_dir);
+  // In a forked child, closes descriptors only: gRPC's threads and locks are the parent's.
+  static void Dispose(DaemonLink* link);
+
+  const ProcessStamp stamp_;
+  WorkerSession::Owner session_;
+  std::unique_ptr<ControlClient> control_;
+};
+
+}  // namespace nodecomm
