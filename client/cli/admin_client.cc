@@ -1,0 +1,143 @@
+// The only file of nodecommctl that knows of gRPC and sockets.
+// Not a session: no token, no file descriptors.
+// Design note: client/cli/README.md.
+#include "client/cli/admin_client.h"
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel_posix.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "client/base/status_macros.h"
+#include "client/base/unique_fd.h"
+#include "nodecomm/v1/admin.grpc.pb.h"
+
+namespace nodecomm {
+namespace {
+
+// Connected here and not by gRPC, which would retry, and would hide the error's number in a text.
+absl::StatusOr<UniqueFd> ConnectSocket(const std::string& runtime_dir, const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s is too long for a socket's path (at most %d bytes); use a shorter "
+                        "runtime directory",
+                        path, sizeof(address.sun_path) - 1));
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return absl::ErrnoToStatus(errno, "creating a socket");
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return DescribeConnectError(runtime_dir, path, errno);
+  }
+  return fd;
+}
+
+class GrpcAdminClient : public AdminClient {
+ public:
+  GrpcAdminClient(std::string socket_path, absl::Duration call_timeout,
+                  const std::shared_ptr<grpc::Channel>& channel)
+      : socket_path_(std::move(socket_path)),
+        call_timeout_(call_timeout),
+        stub_(v1::Admin::NewStub(channel)) {}
+
+  absl::StatusOr<v1::GetStatusResponse> GetStatus() override {
+    return Call<v1::GetStatusResponse>(&v1::Admin::Stub::GetStatus, v1::GetStatusRequest());
+  }
+  absl::StatusOr<v1::GetTopologyResponse> GetTopology() override {
+    return Call<v1::GetTopologyResponse>(&v1::Admin::Stub::GetTopology, v1::GetTopologyRequest());
+  }
+  absl::StatusOr<v1::ListGroupsResponse> ListGroups() override {
+    return Call<v1::ListGroupsResponse>(&v1::Admin::Stub::ListGroups, v1::ListGroupsRequest());
+  }
+  absl::StatusOr<v1::ListPoolsResponse> ListPools() override {
+    return Call<v1::ListPoolsResponse>(&v1::Admin::Stub::ListPools, v1::ListPoolsRequest());
+  }
+
+ private:
+  template <typename Response, typename Request>
+  using Method = grpc::Status (v1::Admin::Stub::*)(grpc::ClientContext*, const Request&, Response*);
+
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> Call(Method<Response, Request> method, const Request& request) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + call_timeout_));
+    Response response;
+    const grpc::Status status = (stub_.get()->*method)(&context, request, &response);
+    if (!status.ok()) return ToAbsl(status);
+    return response;
+  }
+
+  absl::Status ToAbsl(const grpc::Status& status) const {
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      return absl::DeadlineExceededError(
+          absl::StrFormat("nodecommd at %s did not answer within %s; look at its log", socket_path_,
+                          absl::FormatDuration(call_timeout_)));
+    }
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+      return absl::UnavailableError(
+          absl::StrFormat("nodecommd at %s closed the connection (%s); look at its log",
+                          socket_path_, status.error_message()));
+    }
+    if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
+      return absl::UnimplementedError(absl::StrFormat(
+          "nodecommd at %s does not know this question; is it of the same version?", socket_path_));
+    }
+    // The codes of the two are the same by definition.
+    return absl::Status(
+        static_cast<absl::StatusCode>(status.error_code()),
+        absl::StrFormat("nodecommd at %s: %s", socket_path_, status.error_message()));
+  }
+
+  const std::string socket_path_;
+  const absl::Duration call_timeout_;
+  const std::unique_ptr<v1::Admin::Stub> stub_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(const std::string& runtime_dir,
+                                                                  absl::Duration call_timeout) {
+  std::string path = absl::StrCat(runtime_dir, "/admin/admin.sock");
+  ABSL_ASSIGN_OR_RETURN(UniqueFd fd, ConnectSocket(runtime_dir, path));
+  // The channel owns the descriptor from here on.
+  const std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateInsecureChannelFromFd("localhost", fd.Release());
+  return std::make_unique<GrpcAdminClient>(std::move(path), call_timeout, channel);
+}
+
+absl::Status DescribeConnectError(const std::string& runtime_dir, const std::string& socket_path,
+                                  int error_number) {
+  const char* const cause = std::strerror(error_number);
+  switch (error_number) {
+    case ENOENT:
+    case ENOTDIR:
+    case ECONNREFUSED:
+      return absl::UnavailableError(absl::StrFormat(
+          "no nodecommd at %s: %s. Start it with `nodecommd --runtime-dir %s`, or name the "
+          "directory of the one that runs with --runtime-dir or NODECOMM_RUNTIME_DIR.",
+          socket_path, cause, runtime_dir));
+    case EACCES:
+    case EPERM:
+      return absl::PermissionDeniedError(
+          absl::StrFormat("not allowed to ask nodecommd at %s: %s. Run nodecommctl as root, or as "
+                          "a user who may enter that directory.",
+                          socket_path, cause));
+    case EAGAIN:
+      return absl::UnavailableError(absl::StrFormat(
+          "nodecommd at %s takes no connection (its queue is full); look at its log", socket_path));
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrFormat("cannot connect to %s: %s", socket_path, cause));
+  }
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,39 @@
+// Asks the daemon on admin.sock, one question at a time.
+// Not for workers: they speak over session.sock and control.sock. No gRPC in this header.
+// Design note: client/cli/README.md.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "nodecomm/v1/admin.pb.h"
+
+namespace nodecomm {
+
+inline constexpr absl::Duration kAdminCallTimeout = absl::Seconds(5);
+
+// One thread. Errors say what to do about them; none is worth a retry within one command.
+class AdminClient {
+ public:
+  // Connects to <runtime_dir>/admin/admin.sock without waiting. Unavailable: no daemon there;
+  // PermissionDenied: not allowed to ask it; InvalidArgument: the path is no socket's. Every call
+  // is bounded by `call_timeout`.
+  static absl::StatusOr<std::unique_ptr<AdminClient>> Connect(
+      const std::string& runtime_dir, absl::Duration call_timeout = kAdminCallTimeout);
+  virtual ~AdminClient() = default;
+
+  virtual absl::StatusOr<v1::GetStatusResponse> GetStatus() = 0;
+  virtual absl::StatusOr<v1::GetTopologyResponse> GetTopology() = 0;
+  virtual absl::StatusOr<v1::ListGroupsResponse> ListGroups() = 0;
+  virtual absl::StatusOr<v1::ListPoolsResponse> ListPools() = 0;
+};
+
+// What a failed connect(2) to the daemon's socket means. Apart, since some of its cases cannot be
+// provoked by a test that runs as root.
+absl::Status DescribeConnectError(const std::string& runtime_dir, const std::string& socket_path,
+                                  int error_number);
+
+}  // namespace nodecomm
