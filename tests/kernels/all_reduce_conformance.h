@@ -1,0 +1,248 @@
+// What every implementation of the all-reduce must do: run on host threads in all_reduce_host_test.cc, on GPUs in
+// tests/gpu/all_reduce_gpu_test.cc.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/selection.h"
+#include "tests/kernels/rank_group.h"
+#include "tests/kernels/reference.h"
+
+namespace nodecomm::kernels {
+
+inline constexpr ElementType kTypes[] = {ElementType::kFloat32, ElementType::kFloat16,
+                                         ElementType::kBfloat16};
+
+class AllReduceConformance : public testing::TestWithParam<GroupFactory> {
+ protected:
+  // Null where the machine has no such group: the test is then skipped, or fails if NODECOMM_REQUIRE_GPU=1.
+  std::unique_ptr<RankGroup> Make(const GroupOptions& options) {
+    std::string why_not;
+    std::unique_ptr<RankGroup> group = GetParam()(options, &why_not);
+    if (group == nullptr) {
+      const char* require = std::getenv("NODECOMM_REQUIRE_GPU");
+      EXPECT_FALSE(require != nullptr && require[0] == '1') << why_not;
+    }
+    return group;
+  }
+
+  static CallSpec Plain(ElementType type, size_t count, uint64_t seed, int ranks) {
+    CallSpec call = {.type = type, .count = count, .seed = seed};
+    call.in_offset.assign(ranks, 0);
+    call.out_offset.assign(ranks, 0);
+    call.in_place.assign(ranks, false);
+    return call;
+  }
+
+  // Ranks hold their buffers differently: the result must not depend on it.
+  static CallSpec Mixed(ElementType type, size_t count, uint64_t seed, int ranks) {
+    CallSpec call = Plain(type, count, seed, ranks);
+    for (int r = 0; r < ranks; ++r) {
+      call.in_offset[r] = (r + static_cast<int>(seed)) % 5;
+      call.out_offset[r] = (3 * r + static_cast<int>(seed)) % 7;
+      call.in_place[r] = (r + seed) % 3 == 0;
+    }
+    return call;
+  }
+
+  // Runs the calls and compares every rank's every output with the reference, and the ranks with each other.
+  static void ExpectRight(RankGroup& group, const RankGroup::Run& run, int ranks) {
+    const std::vector<RankOutcome> outcomes = group.Execute(run);
+    ASSERT_EQ(outcomes.size(), static_cast<size_t>(ranks));
+    for (int r = 0; r < ranks; ++r) {
+      ASSERT_TRUE(outcomes[r].status.ok()) << "rank " << r << ": " << outcomes[r].status;
+      EXPECT_EQ(outcomes[r].guards_broken, 0u) << "rank " << r << " wrote outside its buffers";
+      ASSERT_EQ(outcomes[r].outputs.size(), run.calls.size());
+    }
+    for (size_t c = 0; c < run.calls.size(); ++c) {
+      const CallSpec& call = run.calls[c];
+      std::vector<std::vector<uint8_t>> inputs;
+      for (int r = 0; r < ranks; ++r) {
+        inputs.push_back(MakeInput(call.type, call.count, Rank{r}, call.seed));
+      }
+      const std::vector<uint8_t> expected = ReferenceSum(call.type, inputs);
+      for (int r = 0; r < ranks; ++r) {
+        ASSERT_EQ(outcomes[r].outputs[c].size(), expected.size());
+        EXPECT_EQ(CountDifferent(call.type, outcomes[r].outputs[c].data(), expected), 0u)
+            << "call " << c << " of " << call.count << " elements of type "
+            << static_cast<int>(call.type) << ", rank " << r;
+        EXPECT_EQ(outcomes[r].outputs[c], outcomes[0].outputs[c])
+            << "call " << c << ": ranks " << r << " and 0 hold different bits";
+      }
+    }
+  }
+};
+
+// Makes `group` or leaves the test.
+#define NODECOMM_MAKE_GROUP(group, ...)                             \
+  std::unique_ptr<RankGroup> group = Make(GroupOptions __VA_ARGS__); \
+  if (group == nullptr) GTEST_SKIP() << "this machine cannot run such a group"
+
+TEST_P(AllReduceConformance, IsRightAtEveryWorldSizeTypeAndSmallCount) {
+  for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
+    RankGroup::Run run;
+    uint64_t seed = 0;
+    for (const ElementType type : kTypes) {
+      for (const size_t count : {0, 1, 2, 3, 5, 6, 7, 11, 12, 13, 97, 1024, 4099}) {
+        run.calls.push_back(Mixed(type, count, ++seed, ranks));
+      }
+    }
+    ExpectRight(*group, run, ranks);
+  }
+}
+
+TEST_P(AllReduceConformance, IsRightOnBothSidesOfEverySwitchOver) {
+  for (const int ranks : {2, 3, 4, 8}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
+    const GroupShape shape = {.world_size = WorldSize{ranks}, .plane_bytes = kPlaneBytesMin,
+                              .multiprocessors = 132};
+    RankGroup::Run run;
+    uint64_t seed = 100;
+    for (const ElementType type : {ElementType::kFloat32, ElementType::kBfloat16}) {
+      const size_t size = ElementBytes(type);
+      Plan before = SelectPlan(ByteCount{size}, type, shape);
+      int switch_overs = 0;
+      // The first three: the change of algorithm, and two changes of the number of chunks.
+      for (size_t bytes = 2 * size; bytes <= (3u << 20) && switch_overs < 3; bytes += size) {
+        const Plan plan = SelectPlan(ByteCount{bytes}, type, shape);
+        const bool chunks_change = (bytes + plan.chunk_bytes - 1) / plan.chunk_bytes !=
+                                   (bytes - size + before.chunk_bytes - 1) / before.chunk_bytes;
+        if (plan.algorithm != before.algorithm || chunks_change) {
+          ++switch_overs;
+          run.calls.push_back(Mixed(type, bytes / size - 1, ++seed, ranks));
+          run.calls.push_back(Mixed(type, bytes / size, ++seed, ranks));
+        }
+        before = plan;
+      }
+    }
+    ASSERT_GE(run.calls.size(), 4u) << "the sizes tried cross no switch-over";
+    ExpectRight(*group, run, ranks);
+  }
+}
+
+TEST_P(AllReduceConformance, MessagesLargerThanThePlaneGoThroughInChunks) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
+  ExpectRight(*group,
+              {.calls = {Mixed(ElementType::kBfloat16, (5 << 20) + 3, 7, 4),
+                         Mixed(ElementType::kFloat32, (2 << 20) + 1, 8, 4)}},
+              4);
+}
+
+TEST_P(AllReduceConformance, EveryAlgorithmServesEverySize) {
+  for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}, .algorithm_override = algorithm});
+    RankGroup::Run run;
+    for (const size_t count : {1, 5, 1000, 100'003, 1'000'001}) {
+      run.calls.push_back(Mixed(ElementType::kFloat16, count, count, 4));
+    }
+    ExpectRight(*group, run, 4);
+  }
+}
+
+TEST_P(AllReduceConformance, SizesAndTypesMayChangeFromCallToCall) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
+  std::mt19937_64 random(20261122);
+  RankGroup::Run run;
+  for (int i = 0; i < 150; ++i) {
+    const double exponent = std::uniform_real_distribution<double>(0, 18)(random);
+    const size_t count = static_cast<size_t>(std::exp2(exponent));
+    run.calls.push_back(Mixed(kTypes[random() % 3], count, random() % 1000, 4));
+  }
+  ExpectRight(*group, run, 4);
+}
+
+TEST_P(AllReduceConformance, ARankThatIsLateByManyCallsIsWaitedFor) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
+  RankGroup::Run run = {.delayed = 1};
+  for (uint64_t i = 0; i < 20; ++i) {
+    run.calls.push_back(Plain(ElementType::kFloat32, i % 2 == 0 ? 64 : 70'000, i, 3));
+  }
+  ExpectRight(*group, run, 3);
+}
+
+TEST_P(AllReduceConformance, EpochsWrapWithoutZeroAndKeepAlternating) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
+  group->SetLastEpoch(0xfffffffcu);
+  RankGroup::Run run;
+  for (uint64_t i = 0; i < 8; ++i) {
+    run.calls.push_back(Mixed(ElementType::kBfloat16, i % 2 == 0 ? 4000 : 100'000, i, 4));
+  }
+  // Each call is one chunk: three epochs to the largest, then 2, 3, 4, 5, 6.
+  ExpectRight(*group, run, 4);
+  for (int r = 0; r < 4; ++r) EXPECT_EQ(group->Epoch(Rank{r}), 6u) << "rank " << r;
+}
+
+TEST_P(AllReduceConformance, PacketsOfTheSameEpochTwoToThe32CallsAgoAreNotTaken) {
+  for (const uint32_t scrub : {0x80000002u, 2u}) {
+    for (const uint32_t planted : {scrub + 2, scrub + 3}) {
+      NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
+      // The last call before the two that scrub; over the wrap that is the largest epoch.
+      group->SetLastEpoch(scrub == 2u ? 0xffffffffu : scrub - 1);
+      group->PlantPackets(planted);
+      RankGroup::Run run;
+      for (uint64_t i = 0; i < 4; ++i) {
+        // Small while scrubbing, so that only the scrub can have cleared what the large ones then use.
+        const size_t count = i < 2 ? 16 : planted % 2 == 0 ? 4000 : 60'000;
+        run.calls.push_back(Mixed(ElementType::kFloat32, count, i, 4));
+      }
+      ExpectRight(*group, run, 4);
+    }
+  }
+}
+
+TEST_P(AllReduceConformance, AMissingRankEndsTheCallAtTheDeadlineAndIsNamed) {
+  for (const size_t count : {16, 200'000}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
+    const std::vector<RankOutcome> outcomes =
+        group->Execute({.calls = {Plain(ElementType::kFloat32, count, 1, 3)},
+                        .absent = {2},
+                        .timeout_ns = 50'000'000});
+    bool named = false;
+    for (const int r : {0, 1}) {
+      EXPECT_EQ(outcomes[r].status.code(), absl::StatusCode::kAborted) << outcomes[r].status;
+      const FailureRecord failure = group->Failure(Rank{r});
+      EXPECT_NE(failure.state, FailureRecord::kNone);
+      EXPECT_EQ(failure.epoch, 1u);
+      named |= failure.state == FailureRecord::kTimeout && failure.missing_rank == 2;
+    }
+    EXPECT_TRUE(named) << "no rank's record says that rank 2 timed out";
+    // The generation is over: a later call ends at once, with everybody there.
+    const std::vector<RankOutcome> later =
+        group->Execute({.calls = {Plain(ElementType::kFloat32, count, 2, 3)}});
+    for (const int r : {0, 1}) {
+      EXPECT_EQ(later[r].status.code(), absl::StatusCode::kAborted) << later[r].status;
+    }
+  }
+}
+
+TEST_P(AllReduceConformance, TheStopWordEndsAWait) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{2}});
+  group->SetStop(1);
+  const std::vector<RankOutcome> outcomes = group->Execute(
+      {.calls = {Plain(ElementType::kFloat32, 1000, 1, 2)}, .absent = {1}});
+  EXPECT_EQ(outcomes[0].status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(group->Failure(Rank{0}).state, FailureRecord::kStopped);
+}
+
+TEST_P(AllReduceConformance, CallsAfterALeaveFailAndThoseBeforeItDoNot) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{2}});
+  group->SetLeft(Rank{1}, 3);
+  RankGroup::Run run;
+  for (uint64_t i = 0; i < 3; ++i) run.calls.push_back(Plain(ElementType::kFloat32, 500, i, 2));
+  run.delayed = 1;
+  ExpectRight(*group, run, 2);
+  const std::vector<RankOutcome> outcomes = group->Execute(
+      {.calls = {Plain(ElementType::kFloat32, 500, 9, 2)}, .absent = {1}});
+  EXPECT_EQ(outcomes[0].status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(group->Failure(Rank{0}).state, FailureRecord::kLeft);
+  EXPECT_EQ(group->Failure(Rank{0}).missing_rank, 1);
+}
+
+}  // namespace nodecomm::kernels
