@@ -1,7 +1,7 @@
-// The one thread that watches sockets: accepts workers on session.sock, checks who they are, sends them fds, notices when they are
-// gone; and accepts connections on control.sock and admin.sock for gRPC, within bounds.
-// Not the calls themselves (daemon/service), nor what a session holds (daemon/group).
-// Design note: daemon/README.md, "sockets".
+// The one thread that watches sockets: accepts workers on session.sock, checks who they are, sends
+// them fds, notices when they are gone; and accepts connections on control.sock and admin.sock for
+// gRPC, within bounds. Not the calls themselves (daemon/service), nor what a session holds
+// (daemon/group). Design note: daemon/README.md, "sockets".
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/base/unique_fd.h"
 #include "daemon/group/fd_courier.h"
 #include "daemon/group/group_registry.h"
@@ -30,20 +31,25 @@ class SessionServer : public FdCourier {
     int sessions_max = 1024;
     int sessions_per_uid_max = 256;
     int control_connections_per_uid_max = 256;
+    // How long a worker may take to say who it is.
+    absl::Duration hello_timeout = absl::Seconds(5);
   };
   // Called on the server's thread, with no lock held.
   struct Events {
     absl::AnyInvocable<void(SessionId, std::string_view cause)> session_ended;
     absl::AnyInvocable<void(UniqueFd)> control_connected;  // hands the connection to gRPC
     absl::AnyInvocable<void(UniqueFd)> admin_connected;
+    absl::AnyInvocable<void(const Caller&)> session_opened = nullptr;  // for the log
   };
 
   static absl::StatusOr<std::unique_ptr<SessionServer>> Create(Options options);
 
-  // Starts the thread. Separate from Create, because who handles the events is made from the server (as FdCourier).
+  // Starts the thread. Separate from Create, because who handles the events is made from the server
+  // (as FdCourier).
   virtual void Start(Events events) = 0;
 
-  // Closes listeners and sessions and joins the thread; events of ended sessions are still delivered. Idempotent.
+  // Closes listeners and sessions and joins the thread; events of ended sessions are still
+  // delivered. Idempotent.
   virtual void Stop() = 0;
 
   // The session that this token (raw bytes) belongs to; compared in constant time.

@@ -1,0 +1,45 @@
+// Counts the connections that were given to gRPC, by user, so that one user cannot take all
+// descriptors. Not their owner: gRPC is, and does not say when it closes one. So a second
+// descriptor of each is watched for the hang-up. Design note: daemon/README.md, "sockets".
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+#include "absl/container/flat_hash_map.h"
+#include "client/base/unique_fd.h"
+#include "daemon/session/poller.h"
+
+namespace nodecomm {
+
+// One thread.
+class AdoptedConnections {
+ public:
+  // `poller` outlives it; its events of `kind` belong to OnHangUp.
+  AdoptedConnections(Poller* poller, uint8_t kind, int per_uid_max)
+      : poller_(poller), kind_(kind), per_uid_max_(per_uid_max) {}
+
+  // Counts the connection until its peer hangs up or its owner shuts it down. ResourceExhausted:
+  // the user has as many as allowed.
+  absl::Status Add(const UniqueFd& connection, uid_t uid);
+
+  void OnHangUp(uint64_t id);
+
+ private:
+  struct Watched {
+    // Keeps the socket open after gRPC has closed its own descriptor, but gRPC shuts a socket down
+    // before that, which counts as a hang-up here.
+    UniqueFd duplicate;
+    uid_t uid = 0;
+  };
+
+  Poller* const poller_;
+  const uint8_t kind_;
+  const int per_uid_max_;
+  uint64_t last_id_ = 0;
+  absl::flat_hash_map<uint64_t, Watched> watched_;
+  absl::flat_hash_map<uid_t, int> count_by_uid_;
+};
+
+}  // namespace nodecomm

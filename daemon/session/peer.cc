@@ -1,0 +1,47 @@
+#include "daemon/session/peer.h"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/str_format.h"
+
+namespace nodecomm {
+namespace {
+
+constexpr int kSoPeerPidfd = 77;  // SO_PEERPIDFD of Linux 6.5; older C libraries do not name it
+
+absl::Status PidfdError(int error, pid_t pid) {
+  if (error == ESRCH) {
+    return absl::UnavailableError(absl::StrFormat("process %d has ended already", pid));
+  }
+  return absl::ErrnoToStatus(error, absl::StrFormat("pidfd of process %d", pid));
+}
+
+}  // namespace
+
+absl::StatusOr<PeerCredentials> ReadPeerCredentials(int socket) {
+  ucred credentials = {};
+  socklen_t length = sizeof(credentials);
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
+    return absl::ErrnoToStatus(errno, "getsockopt(SO_PEERCRED)");
+  }
+  return PeerCredentials{.pid = credentials.pid, .uid = credentials.uid};
+}
+
+absl::StatusOr<UniqueFd> OpenPeerPidfd(int socket, pid_t pid) {
+  int fd = -1;
+  socklen_t length = sizeof(fd);
+  if (getsockopt(socket, SOL_SOCKET, kSoPeerPidfd, &fd, &length) == 0) return UniqueFd(fd);
+  if (errno != ENOPROTOOPT) return PidfdError(errno, pid);
+  // On an older kernel the pid may have passed to another process between connect() and here. Then
+  // that process's end would end the session; the socket's hang-up ends it at the latest when the
+  // worker is gone.
+  fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (fd < 0) return PidfdError(errno, pid);
+  return UniqueFd(fd);
+}
+
+}  // namespace nodecomm

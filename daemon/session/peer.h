@@ -1,0 +1,25 @@
+// Who is at the other end of a Unix socket, as the kernel says.
+// Not a policy: what a uid may do is decided by the callers.
+// Design note: daemon/README.md, "sockets".
+#pragma once
+
+#include <sys/types.h>
+
+#include "absl/status/statusor.h"
+#include "client/base/unique_fd.h"
+
+namespace nodecomm {
+
+struct PeerCredentials {
+  pid_t pid = 0;
+  uid_t uid = 0;
+};
+
+// The process that called connect(), with its user at that moment.
+absl::StatusOr<PeerCredentials> ReadPeerCredentials(int socket);
+
+// A descriptor that becomes readable when that process has ended, whoever else holds the socket.
+// Unavailable: it has ended already.
+absl::StatusOr<UniqueFd> OpenPeerPidfd(int socket, pid_t pid);
+
+}  // namespace nodecomm

@@ -1,0 +1,167 @@
+#include "daemon/session/runtime_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "client/base/status_macros.h"
+
+namespace nodecomm {
+namespace {
+
+// Connections that wait to be accepted; the kernel refuses more (EAGAIN), and clients try again.
+constexpr int kListenBacklog = 256;
+
+constexpr mode_t kSharedSocketMode = 0666;
+constexpr mode_t kPrivateMode = 0700;
+constexpr mode_t kPrivateSocketMode = 0600;
+
+enum class Existing { kKeepMode, kSetMode };
+
+// Makes the directory, or takes one that is there. mkdir() applies the umask, so the mode is set
+// afterwards, through a descriptor that is known to be a directory of ours. Never after a socket is
+// bound in it.
+absl::Status MakeDirectory(const std::string& path, mode_t mode, Existing existing) {
+  const bool made = mkdir(path.c_str(), kPrivateMode) == 0;
+  if (!made && errno != EEXIST) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot create directory %s", path));
+  }
+  const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  struct stat info = {};
+  if (!directory.valid() || fstat(directory.get(), &info) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open directory %s", path));
+  }
+  if (info.st_uid != geteuid()) {
+    return absl::PermissionDeniedError(absl::StrFormat(
+        "directory %s belongs to uid %d, but the daemon runs as uid %d: give it to the daemon's "
+        "user or choose another --runtime-dir",
+        path, info.st_uid, geteuid()));
+  }
+  if (made || existing == Existing::kSetMode) {
+    if (fchmod(directory.get(), mode) == 0) return absl::OkStatus();
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot set mode %04o of %s", mode, path));
+  }
+  if ((info.st_mode & 0022) != 0) {
+    return absl::PermissionDeniedError(
+        absl::StrFormat("directory %s has mode %04o, which lets others replace the daemon's "
+                        "sockets: take write access from group and others, or choose another "
+                        "--runtime-dir",
+                        path, info.st_mode & 07777));
+  }
+  return absl::OkStatus();
+}
+
+std::string ReadOwner(int lock) {
+  std::array<char, 32> text = {};
+  const ssize_t length = pread(lock, text.data(), text.size() - 1, 0);
+  std::string pid(text.data(), length > 0 ? static_cast<size_t>(length) : 0);
+  pid.erase(pid.find_last_not_of('\n') + 1);
+  return pid.empty() ? "unknown" : pid;
+}
+
+// Takes the lock or says who has it. Never waits.
+absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
+  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!lock.valid()) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open lock file %s", path));
+  }
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) {
+      return absl::ErrnoToStatus(errno, absl::StrFormat("cannot lock %s", path));
+    }
+    return absl::AlreadyExistsError(absl::StrFormat(
+        "another nodecommd (process %s) holds %s: stop it, or choose another --runtime-dir",
+        ReadOwner(lock.get()), path));
+  }
+  const std::string pid = absl::StrFormat("%d\n", getpid());
+  if (ftruncate(lock.get(), 0) != 0 ||
+      pwrite(lock.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot write lock file %s", path));
+  }
+  return lock;
+}
+
+absl::Status CheckAddressLength(const std::string& path) {
+  constexpr size_t kPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
+  if (path.size() <= kPathBytesMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("socket path %s has %d characters, but the kernel allows %d: choose a "
+                      "shorter --runtime-dir",
+                      path, path.size(), kPathBytesMax));
+}
+
+// The lock is held, so a socket at `path` has no living owner.
+absl::StatusOr<UniqueFd> ListenOn(const std::string& path, int type, mode_t mode) {
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot remove stale socket %s", path));
+  }
+  UniqueFd socket_fd(socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket_fd.valid()) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot create socket for %s", path));
+  }
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  // bind() makes the file with the socket's own mode less the umask, so the file never exists with
+  // another mode. The umask belongs to the process; the daemon binds before it has any other thread
+  // that makes files.
+  if (fchmod(socket_fd.get(), mode) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot set mode of socket %s", path));
+  }
+  const mode_t umask_before = umask(0);
+  const int bound =
+      bind(socket_fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  const int bind_error = errno;
+  umask(umask_before);
+  if (bound != 0) {
+    return absl::ErrnoToStatus(bind_error, absl::StrFormat("cannot bind socket %s", path));
+  }
+  if (listen(socket_fd.get(), kListenBacklog) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot listen on socket %s", path));
+  }
+  return socket_fd;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& options) {
+  ABSL_RETURN_IF_ERROR(CheckAddressLength(options.path + "/admin/admin.sock"));
+  ABSL_RETURN_IF_ERROR(MakeDirectory(options.path, options.mode, Existing::kKeepMode));
+  ABSL_ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(options.path + "/nodecommd.lock"));
+  ABSL_RETURN_IF_ERROR(
+      MakeDirectory(options.path + "/admin", options.admin_mode, Existing::kSetMode));
+  ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/groups", kPrivateMode, Existing::kSetMode));
+  return std::unique_ptr<RuntimeDir>(new RuntimeDir(options.path, std::move(lock)));
+}
+
+RuntimeDir::RuntimeDir(std::string path, UniqueFd lock)
+    : path_(std::move(path)), lock_(std::move(lock)) {}
+
+RuntimeDir::~RuntimeDir() {
+  for (const std::string& path :
+       {session_socket_path(), control_socket_path(), admin_socket_path()}) {
+    unlink(path.c_str());
+  }
+}
+
+absl::StatusOr<RuntimeDir::Listeners> RuntimeDir::Listen() {
+  Listeners listeners;
+  ABSL_ASSIGN_OR_RETURN(listeners.session,
+                        ListenOn(session_socket_path(), SOCK_SEQPACKET, kSharedSocketMode));
+  ABSL_ASSIGN_OR_RETURN(listeners.control,
+                        ListenOn(control_socket_path(), SOCK_STREAM, kSharedSocketMode));
+  ABSL_ASSIGN_OR_RETURN(listeners.admin,
+                        ListenOn(admin_socket_path(), SOCK_STREAM, kPrivateSocketMode));
+  return listeners;
+}
+
+}  // namespace nodecomm

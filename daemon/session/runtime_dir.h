@@ -1,0 +1,59 @@
+// The daemon's directory on the host: the single-instance lock, the directories and the three
+// listening sockets. Not the serving of the sockets (session_server.h), nor the control pages that
+// groups put into groups/. Design note: daemon/README.md, "sockets".
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "client/base/unique_fd.h"
+
+namespace nodecomm {
+
+// One thread. The daemon holds it for its whole life; destroying it unlinks the sockets, then lets
+// go of the lock.
+class RuntimeDir {
+ public:
+  struct Options {
+    std::string path;
+    mode_t mode = 0755;  // if it has to be made; one that is there keeps its own (systemd's, say)
+    mode_t admin_mode = 0700;
+  };
+
+  // Non-blocking, close-on-exec, listening.
+  struct Listeners {
+    UniqueFd session;  // SOCK_SEQPACKET, open to every user
+    UniqueFd control;  // SOCK_STREAM, open to every user
+    UniqueFd admin;    // SOCK_STREAM, the daemon's user (and root) only
+  };
+
+  // AlreadyExists: another daemon holds the lock; its process id is in the message.
+  // InvalidArgument: the path is too long for a socket's address. Nothing but the directory and the
+  // lock file is touched before the lock is held.
+  static absl::StatusOr<std::unique_ptr<RuntimeDir>> Create(const Options& options);
+  ~RuntimeDir();
+  RuntimeDir(const RuntimeDir&) = delete;
+  RuntimeDir& operator=(const RuntimeDir&) = delete;
+
+  // Removes what a killed daemon left, binds and listens. Once.
+  absl::StatusOr<Listeners> Listen();
+
+  std::string session_socket_path() const { return path_ + "/session.sock"; }
+  std::string control_socket_path() const { return path_ + "/control.sock"; }
+  std::string admin_socket_path() const { return path_ + "/admin/admin.sock"; }
+  // 0700, for the groups' control pages.
+  std::string groups_path() const { return path_ + "/groups"; }
+
+ private:
+  RuntimeDir(std::string path, UniqueFd lock);
+
+  const std::string path_;
+  // Closing it releases the lock. The file itself stays: unlinking it would let two daemons each
+  // lock "the" file.
+  const UniqueFd lock_;
+};
+
+}  // namespace nodecomm

@@ -1,0 +1,220 @@
+#include "daemon/session/session_server.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <functional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/call_once.h"
+#include "client/base/status_macros.h"
+#include "daemon/session/adopted_connections.h"
+#include "daemon/session/peer.h"
+#include "daemon/session/poller.h"
+#include "daemon/session/session_table.h"
+#include "daemon/session/worker_sessions.h"
+
+namespace nodecomm {
+namespace {
+
+// What the poller's watches are.
+enum Kind : uint8_t {
+  kSessionListener,
+  kControlListener,
+  kAdminListener,
+  kSessionSocket,
+  kSessionPidfd,
+  kControlConnection,
+  kAdminConnection,
+};
+
+// Connections accepted from one listener before everything else has its turn.
+constexpr int kAcceptsAtOnceMax = 16;
+
+// How long nobody is accepted after the daemon ran out of file descriptors: the waiting connection
+// would wake the thread at once, for ever.
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+
+constexpr int kAdminConnectionsPerUidMax = 64;
+
+class EpollSessionServer final : public SessionServer {
+ public:
+  EpollSessionServer(Options options, Poller poller)
+      : options_(std::move(options)),
+        poller_(std::move(poller)),
+        control_connections_(&poller_, kControlConnection,
+                             options_.control_connections_per_uid_max),
+        admin_connections_(&poller_, kAdminConnection, kAdminConnectionsPerUidMax),
+        sessions_({.platform = options_.platform,
+                   .sessions_max = options_.sessions_max,
+                   .sessions_per_uid_max = options_.sessions_per_uid_max,
+                   .hello_timeout = options_.hello_timeout,
+                   .socket_kind = kSessionSocket,
+                   .pidfd_kind = kSessionPidfd,
+                   .opened =
+                       [this](const Caller& caller) {
+                         if (events_.session_opened) events_.session_opened(caller);
+                       },
+                   .ended =
+                       [this](SessionId session, std::string_view cause) {
+                         if (events_.session_ended) events_.session_ended(session, cause);
+                       }},
+                  &poller_, &table_) {}
+
+  ~EpollSessionServer() override { Stop(); }
+
+  absl::Status WatchListeners() {
+    ABSL_RETURN_IF_ERROR(
+        poller_.Add(options_.session_listener.get(), EPOLLIN, {.kind = kSessionListener, .id = 0}));
+    ABSL_RETURN_IF_ERROR(
+        poller_.Add(options_.control_listener.get(), EPOLLIN, {.kind = kControlListener, .id = 0}));
+    return poller_.Add(options_.admin_listener.get(), EPOLLIN, {.kind = kAdminListener, .id = 0});
+  }
+
+  void Start(Events events) override {
+    events_ = std::move(events);
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  void Stop() override {
+    // A second caller waits until the first has joined the thread.
+    absl::call_once(stop_once_, [this] {
+      stopping_ = true;
+      poller_.Wake();
+      if (thread_.joinable()) thread_.join();
+    });
+  }
+
+  std::optional<Caller> FindByToken(std::string_view token) const override {
+    return table_.FindByToken(token);
+  }
+
+  int session_count() const override { return table_.size(); }
+
+  uint64_t Send(SessionId session, std::vector<UniqueFd> fds) override {
+    const uint64_t id = table_.Queue(session, std::move(fds));
+    poller_.Wake();
+    return id;
+  }
+
+ private:
+  void Run() {
+    while (!stopping_) {
+      const absl::Time deadline = std::min(sessions_.NextDeadline(), accept_again_);
+      for (const Poller::Event& event : poller_.Wait(deadline)) Handle(event.watch);
+      sessions_.SendQueued();
+      sessions_.RunTimers(absl::Now());
+      if (absl::Now() >= accept_again_) ResumeAccepting();
+    }
+    options_.session_listener.Reset();
+    options_.control_listener.Reset();
+    options_.admin_listener.Reset();
+    sessions_.EndAll("the daemon is stopping");
+  }
+
+  void Handle(Poller::Watch watch) {
+    switch (watch.kind) {
+      case kSessionListener:
+        return AcceptFrom(options_.session_listener,
+                          [this](UniqueFd socket) { sessions_.Accept(std::move(socket)); });
+      case kControlListener:
+        return AcceptFrom(options_.control_listener,
+                          [this](UniqueFd socket) { AdoptControl(std::move(socket)); });
+      case kAdminListener:
+        return AcceptFrom(options_.admin_listener,
+                          [this](UniqueFd socket) { AdoptAdmin(std::move(socket)); });
+      case kSessionSocket:
+        return sessions_.OnSocket(watch.id);
+      case kSessionPidfd:
+        return sessions_.OnPidfd(watch.id);
+      case kControlConnection:
+        return control_connections_.OnHangUp(watch.id);
+      case kAdminConnection:
+        return admin_connections_.OnHangUp(watch.id);
+    }
+  }
+
+  void AcceptFrom(const UniqueFd& listener, const std::function<void(UniqueFd)>& take) {
+    for (int i = 0; i < kAcceptsAtOnceMax; ++i) {
+      UniqueFd socket(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (socket.valid()) {
+        take(std::move(socket));
+        continue;
+      }
+      const bool exhausted =
+          errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+      if (exhausted) PauseAccepting();
+      // EINTR and ECONNABORTED: the poller says again if somebody still waits.
+      return;
+    }
+  }
+
+  void PauseAccepting() {
+    accept_again_ = absl::Now() + kAcceptPause;
+    ListenFor(0);
+  }
+
+  void ResumeAccepting() {
+    accept_again_ = absl::InfiniteFuture();
+    ListenFor(EPOLLIN);
+  }
+
+  void ListenFor(uint32_t epoll_events) {
+    // Cannot fail: the three were added at the start.
+    poller_
+        .Change(options_.session_listener.get(), epoll_events, {.kind = kSessionListener, .id = 0})
+        .IgnoreError();
+    poller_
+        .Change(options_.control_listener.get(), epoll_events, {.kind = kControlListener, .id = 0})
+        .IgnoreError();
+    poller_.Change(options_.admin_listener.get(), epoll_events, {.kind = kAdminListener, .id = 0})
+        .IgnoreError();
+  }
+
+  // A connection over a limit is closed; the worker's gRPC reports that it could not connect.
+  void AdoptControl(UniqueFd socket) {
+    const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
+    if (!peer.ok() || !control_connections_.Add(socket, peer->uid).ok()) return;
+    if (events_.control_connected) events_.control_connected(std::move(socket));
+  }
+
+  // The modes of the directory and the socket keep others out already; this holds where somebody
+  // has loosened them.
+  void AdoptAdmin(UniqueFd socket) {
+    const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
+    if (!peer.ok() || (peer->uid != 0 && peer->uid != geteuid())) return;
+    if (!admin_connections_.Add(socket, peer->uid).ok()) return;
+    if (events_.admin_connected) events_.admin_connected(std::move(socket));
+  }
+
+  // Everything but the table, the poller's Wake() and `stopping_` belongs to the thread once it
+  // runs.
+  Options options_;
+  Events events_;
+  Poller poller_;
+  SessionTable table_;
+  AdoptedConnections control_connections_;
+  AdoptedConnections admin_connections_;
+  WorkerSessions sessions_;
+  absl::Time accept_again_ = absl::InfiniteFuture();
+  std::atomic<bool> stopping_ = false;
+  absl::once_flag stop_once_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Create(Options options) {
+  ABSL_ASSIGN_OR_RETURN(Poller poller, Poller::Create());
+  auto server = std::make_unique<EpollSessionServer>(std::move(options), std::move(poller));
+  ABSL_RETURN_IF_ERROR(server->WatchListeners());
+  return server;
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,86 @@
+#include "daemon/session/session_table.h"
+
+#include <utility>
+
+#include "absl/strings/str_format.h"
+
+namespace nodecomm {
+
+void SessionTable::Add(uint64_t connection, const Caller& caller, const Token& token) {
+  absl::MutexLock lock(&mu_);
+  Entry& entry = entries_[caller.session.value];
+  entry.connection = connection;
+  entry.caller = caller;
+  entry.token = token;
+}
+
+bool SessionTable::Remove(SessionId session) {
+  Entry removed;  // its fds are closed after the lock is released
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(session.value);
+  if (it == entries_.end()) return false;
+  removed = std::move(it->second);
+  entries_.erase(it);
+  return true;
+}
+
+uint64_t SessionTable::Queue(SessionId session, std::vector<UniqueFd> fds) {
+  // Declared before the lock, so that fds which are not queued are closed after it is released.
+  Transfer transfer = {.id = 0, .fds = std::move(fds)};
+  absl::MutexLock lock(&mu_);
+  transfer.id = ++last_transfer_;
+  const uint64_t id = transfer.id;
+  const auto it = entries_.find(session.value);
+  if (it == entries_.end() || it->second.overflowed) return id;
+  Entry& entry = it->second;
+  if (entry.waiting.size() < kTransfersQueuedMax) {
+    entry.waiting.push_back(std::move(transfer));
+  } else {
+    entry.overflowed = true;
+  }
+  news_.push_back(entry.connection);
+  return id;
+}
+
+std::vector<uint64_t> SessionTable::TakeConnectionsWithNews() {
+  absl::MutexLock lock(&mu_);
+  return std::exchange(news_, {});
+}
+
+std::optional<Transfer> SessionTable::Next(SessionId session) {
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(session.value);
+  if (it == entries_.end() || it->second.waiting.empty()) return std::nullopt;
+  std::optional<Transfer> next = std::move(it->second.waiting.front());
+  it->second.waiting.pop_front();
+  return next;
+}
+
+absl::Status SessionTable::CheckQueue(SessionId session) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(session.value);
+  if (it == entries_.end() || !it->second.overflowed) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "process %d does not take the file descriptors sent to it: %d transfers were waiting",
+      it->second.caller.pid, kTransfersQueuedMax));
+}
+
+std::optional<Caller> SessionTable::FindByToken(std::string_view token) const {
+  absl::MutexLock lock(&mu_);
+  // Every token is compared in full, whether or not one matched before: no map keyed by the token,
+  // whose lookup time would depend on how much of a guess is right. 1024 sessions take a few
+  // microseconds.
+  const Caller* found = nullptr;
+  for (const auto& [id, entry] : entries_) {
+    if (EqualInConstantTime(entry.token, token)) found = &entry.caller;
+  }
+  if (found == nullptr) return std::nullopt;
+  return *found;
+}
+
+int SessionTable::size() const {
+  absl::MutexLock lock(&mu_);
+  return static_cast<int>(entries_.size());
+}
+
+}  // namespace nodecomm

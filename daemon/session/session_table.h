@@ -1,0 +1,73 @@
+// The open sessions: whose they are, their tokens, and the file descriptors that wait to be sent to
+// them. Not the sockets: those belong to the server's thread alone. This is what other threads may
+// touch. Design note: daemon/README.md, "life of a session".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "client/base/unique_fd.h"
+#include "daemon/group/group_registry.h"
+#include "daemon/session/handshake.h"
+
+namespace nodecomm {
+
+// Transfers that wait for a worker which does not take the earlier ones. A worker has one or two a
+// group.
+inline constexpr size_t kTransfersQueuedMax = 64;
+
+struct Transfer {
+  uint64_t id = 0;
+  std::vector<UniqueFd> fds;
+};
+
+// Thread-safe.
+class SessionTable {
+ public:
+  // `connection` is the server's own number for the session's socket.
+  void Add(uint64_t connection, const Caller& caller, const Token& token);
+
+  // Forgets the session, its token and what waits for it. False if it was not open.
+  bool Remove(SessionId session);
+
+  // Queues a transfer and gives it an id. For a session that has ended, or has too much waiting,
+  // the fds are closed; in the latter case CheckQueue() says so.
+  uint64_t Queue(SessionId session, std::vector<UniqueFd> fds);
+
+  // The connections to which something was queued since the last call.
+  std::vector<uint64_t> TakeConnectionsWithNews();
+
+  // Takes out the session's oldest waiting transfer, if there is one.
+  std::optional<Transfer> Next(SessionId session);
+
+  // ResourceExhausted: more was queued than may wait, and the session should end.
+  absl::Status CheckQueue(SessionId session) const;
+
+  std::optional<Caller> FindByToken(std::string_view token) const;
+
+  int size() const;
+
+ private:
+  struct Entry {
+    uint64_t connection = 0;
+    Caller caller;
+    Token token;
+    std::deque<Transfer> waiting;
+    bool overflowed = false;
+  };
+
+  mutable absl::Mutex mu_;
+  absl::flat_hash_map<uint64_t, Entry> entries_ ABSL_GUARDED_BY(mu_);  // by session id
+  std::vector<uint64_t> news_ ABSL_GUARDED_BY(mu_);  // at most one for each queued transfer
+  uint64_t last_transfer_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace nodecomm

@@ -1,0 +1,257 @@
+#include "daemon/session/worker_sessions.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "client/base/status_macros.h"
+#include "daemon/session/handshake.h"
+#include "daemon/session/peer.h"
+
+namespace nodecomm {
+namespace {
+
+// Frames read from one worker before the others have their turn.
+constexpr int kFramesAtOnceMax = 8;
+
+// A transfer that the kernel does not take is tried again this often, for this long. Not on
+// EPOLLOUT: with one transfer in flight a session the socket itself is never full; what runs out is
+// the number of descriptors in flight of the daemon's user, of which epoll says nothing.
+constexpr absl::Duration kSendRetryInterval = absl::Milliseconds(10);
+constexpr absl::Duration kSendTimeout = absl::Seconds(5);
+
+// Tells the worker why it is not taken, best effort, before the socket is closed.
+void Refuse(int socket, std::string_view reason) {
+  const std::string payload = RefusalPayload(reason);
+  SendFrame(socket, {.type = FrameType::kRefusal, .transfer_id = 0, .payload = payload, .fds = {}})
+      .IgnoreError();
+  // A hello that nobody read would make the kernel reset the connection at close, and the worker
+  // would find ECONNRESET in place of the reason. So: let nothing more in, then read what is there
+  // (bounded by the socket's queue).
+  shutdown(socket, SHUT_RD);
+  for (int i = 0; i < kFramesAtOnceMax; ++i) {
+    const auto frame = ReceiveFrame(socket);
+    if (frame.ok() ? !frame->has_value() : absl::IsUnavailable(frame.status())) break;
+  }
+}
+
+}  // namespace
+
+WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* table)
+    : options_(std::move(options)), poller_(poller), table_(table) {}
+
+WorkerSessions::~WorkerSessions() = default;
+
+absl::Status WorkerSessions::CheckLimits(uid_t uid) const {
+  if (connections_.size() >= static_cast<size_t>(options_.sessions_max)) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "the daemon serves %d sessions already, the most allowed: end some processes or raise "
+        "limits.sessions_max in its configuration",
+        options_.sessions_max));
+  }
+  const auto count = count_by_uid_.find(uid);
+  if (count != count_by_uid_.end() && count->second >= options_.sessions_per_uid_max) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "uid %d has %d sessions already, the most allowed: end some processes or raise "
+        "limits.sessions_per_uid_max in the daemon's configuration",
+        uid, options_.sessions_per_uid_max));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WorkerSessions::Watch(const Connection& connection) {
+  ABSL_RETURN_IF_ERROR(poller_->Add(connection.socket.get(), EPOLLIN | EPOLLRDHUP,
+                                    {.kind = options_.socket_kind, .id = connection.id}));
+  return poller_->Add(connection.pidfd.get(), EPOLLIN,
+                      {.kind = options_.pidfd_kind, .id = connection.id});
+}
+
+void WorkerSessions::Accept(UniqueFd socket) {
+  const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
+  if (!peer.ok()) return;  // it is gone already
+  if (const absl::Status within = CheckLimits(peer->uid); !within.ok()) {
+    return Refuse(socket.get(), std::string(within.message()));
+  }
+  absl::StatusOr<UniqueFd> pidfd = OpenPeerPidfd(socket.get(), peer->pid);
+  if (!pidfd.ok()) {
+    return Refuse(socket.get(), absl::StrFormat("the daemon cannot watch the process: %s",
+                                                pidfd.status().message()));
+  }
+  auto connection = std::make_unique<Connection>();
+  connection->id = ++last_connection_;
+  connection->socket = std::move(socket);
+  connection->pidfd = *std::move(pidfd);
+  connection->caller = {.session = {}, .uid = peer->uid, .pid = peer->pid};
+  if (const absl::Status watched = Watch(*connection); !watched.ok()) {
+    poller_->Remove(connection->socket.get());
+    return Refuse(connection->socket.get(), std::string(watched.message()));
+  }
+  hello_deadlines_.push_back(
+      {.time = absl::Now() + options_.hello_timeout, .connection = connection->id});
+  ++count_by_uid_[peer->uid];
+  connections_.emplace(connection->id, std::move(connection));
+}
+
+WorkerSessions::Connection* WorkerSessions::Find(uint64_t connection) {
+  const auto it = connections_.find(connection);
+  return it == connections_.end() ? nullptr : it->second.get();
+}
+
+void WorkerSessions::OnSocket(uint64_t id) {
+  Connection* connection = Find(id);
+  if (connection == nullptr) return;
+  for (int i = 0; i < kFramesAtOnceMax; ++i) {
+    const absl::StatusOr<std::optional<Frame>> frame = ReceiveFrame(connection->socket.get());
+    if (absl::IsUnavailable(frame.status())) {
+      return End(id, absl::StrFormat("process %d has ended or closed its session",
+                                     connection->caller.pid));
+    }
+    if (!frame.ok()) {
+      return End(id, absl::StrFormat("process %d broke the session protocol: %s",
+                                     connection->caller.pid, frame.status().message()));
+    }
+    if (!frame->has_value() || !Handle(*connection, **frame)) return;
+  }
+}
+
+void WorkerSessions::OnPidfd(uint64_t id) {
+  if (const Connection* connection = Find(id); connection != nullptr) {
+    End(id, absl::StrFormat("process %d has ended", connection->caller.pid));
+  }
+}
+
+bool WorkerSessions::Handle(Connection& connection, const Frame& frame) {
+  if (frame.fds.empty()) {
+    if (frame.type == FrameType::kHello && !connection.open) return HandleHello(connection, frame);
+    if (frame.type == FrameType::kTransferAck && connection.open) {
+      return HandleAck(connection, frame);
+    }
+  }
+  End(connection.id,
+      absl::StrFormat("process %d broke the session protocol: frame type %d with %d fds was not "
+                      "expected",
+                      connection.caller.pid, static_cast<int>(frame.type), frame.fds.size()));
+  return false;
+}
+
+bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
+  if (const absl::Status served = CheckHello(frame.payload); !served.ok()) {
+    Refuse(connection.socket.get(), std::string(served.message()));
+    End(connection.id, "");
+    return false;
+  }
+  const absl::StatusOr<SessionIdentity> identity = NewSessionIdentity();
+  if (!identity.ok()) {
+    Refuse(connection.socket.get(), std::string(identity.status().message()));
+    End(connection.id, "");
+    return false;
+  }
+  connection.caller.session = identity->id;
+  connection.open = true;
+  // In the table before the worker knows its token, which it may use at once.
+  table_->Add(connection.id, connection.caller, identity->token);
+  if (options_.opened) options_.opened(connection.caller);
+  const std::string payload = WelcomePayload(*identity, options_.platform);
+  const absl::Status sent =
+      SendFrame(connection.socket.get(),
+                {.type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = {}});
+  if (sent.ok()) return true;
+  End(connection.id, absl::StrFormat("process %d could not be welcomed: %s", connection.caller.pid,
+                                     sent.message()));
+  return false;
+}
+
+bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
+  if (connection.unacknowledged != frame.transfer_id) {
+    End(connection.id,
+        absl::StrFormat("process %d broke the session protocol: it acknowledged transfer %d, "
+                        "which was not in flight",
+                        connection.caller.pid, frame.transfer_id));
+    return false;
+  }
+  connection.unacknowledged.reset();
+  return SendNext(connection);
+}
+
+bool WorkerSessions::SendNext(Connection& connection) {
+  if (const absl::Status keeps_up = table_->CheckQueue(connection.caller.session); !keeps_up.ok()) {
+    End(connection.id, std::string(keeps_up.message()));
+    return false;
+  }
+  if (connection.unacknowledged.has_value()) return true;
+  if (!connection.unsent.has_value()) {
+    connection.unsent = table_->Next(connection.caller.session);
+    if (!connection.unsent.has_value()) return true;
+    connection.unsent_deadline = absl::Now() + kSendTimeout;
+  }
+  std::vector<int> fds;
+  for (const UniqueFd& fd : connection.unsent->fds) fds.push_back(fd.get());
+  const absl::Status sent =
+      SendFrame(connection.socket.get(), {.type = FrameType::kTransfer,
+                                          .transfer_id = connection.unsent->id,
+                                          .payload = "",
+                                          .fds = fds});
+  if (sent.ok()) {
+    connection.unacknowledged = connection.unsent->id;
+    connection.unsent.reset();
+    return true;
+  }
+  if (absl::IsResourceExhausted(sent) && absl::Now() < connection.unsent_deadline) {
+    with_unsent_.push_back(connection.id);
+    return true;
+  }
+  End(connection.id, absl::StrFormat("file descriptors could not be sent to process %d: %s",
+                                     connection.caller.pid, sent.message()));
+  return false;
+}
+
+void WorkerSessions::SendQueued() {
+  for (const uint64_t id : table_->TakeConnectionsWithNews()) {
+    Connection* connection = Find(id);
+    // One with an unsent transfer has its turn in RunTimers().
+    if (connection != nullptr && !connection->unsent.has_value()) SendNext(*connection);
+  }
+}
+
+absl::Time WorkerSessions::NextDeadline() const {
+  absl::Time next = absl::InfiniteFuture();
+  if (!hello_deadlines_.empty()) next = hello_deadlines_.front().time;
+  if (!with_unsent_.empty()) next = std::min(next, absl::Now() + kSendRetryInterval);
+  return next;
+}
+
+void WorkerSessions::RunTimers(absl::Time now) {
+  while (!hello_deadlines_.empty() && hello_deadlines_.front().time <= now) {
+    const uint64_t id = hello_deadlines_.front().connection;
+    hello_deadlines_.pop_front();
+    if (const Connection* late = Find(id); late != nullptr && !late->open) End(id, "");
+  }
+  for (const uint64_t id : std::exchange(with_unsent_, {})) {
+    if (Connection* connection = Find(id); connection != nullptr) SendNext(*connection);
+  }
+}
+
+void WorkerSessions::End(uint64_t id, std::string_view cause) {
+  const auto it = connections_.find(id);
+  if (it == connections_.end()) return;
+  const std::unique_ptr<Connection> connection = std::move(it->second);
+  connections_.erase(it);
+  const auto count = count_by_uid_.find(connection->caller.uid);
+  if (--count->second == 0) count_by_uid_.erase(count);
+  poller_->Remove(connection->socket.get());
+  poller_->Remove(connection->pidfd.get());
+  if (!connection->open) return;
+  table_->Remove(connection->caller.session);
+  if (options_.ended) options_.ended(connection->caller.session, cause);
+}
+
+void WorkerSessions::EndAll(std::string_view cause) {
+  while (!connections_.empty()) End(connections_.begin()->first, cause);
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,101 @@
+// The connections on session.sock from accept to end: limits, handshake, transfers of file
+// descriptors, and noticing that a worker is gone. Not the thread or the listening sockets
+// (session_server.cc), nor what other threads may ask (session_table.h). Design note:
+// daemon/README.md, "life of a session".
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "client/base/unique_fd.h"
+#include "daemon/group/group_registry.h"
+#include "daemon/session/poller.h"
+#include "daemon/session/session_table.h"
+#include "nodecomm/v1/session.pb.h"
+#include "proto/framing.h"
+
+namespace nodecomm {
+
+// One thread: the server's.
+class WorkerSessions {
+ public:
+  struct Options {
+    v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
+    int sessions_max = 0;
+    int sessions_per_uid_max = 0;
+    absl::Duration hello_timeout;
+    uint8_t socket_kind = 0;  // of the poller's watches
+    uint8_t pidfd_kind = 0;
+    std::function<void(const Caller&)> opened;
+    std::function<void(SessionId, std::string_view cause)> ended;
+  };
+
+  // `poller` and `table` outlive it.
+  WorkerSessions(Options options, Poller* poller, SessionTable* table);
+  ~WorkerSessions();
+
+  // Takes a connection, or refuses it and says why to the worker.
+  void Accept(UniqueFd socket);
+
+  // The poller's events.
+  void OnSocket(uint64_t connection);
+  void OnPidfd(uint64_t connection);
+
+  // Sends what was queued in the table meanwhile.
+  void SendQueued();
+
+  // When RunTimers() has something to do next; InfiniteFuture if never.
+  absl::Time NextDeadline() const;
+  void RunTimers(absl::Time now);
+
+  void EndAll(std::string_view cause);
+
+ private:
+  struct Connection {
+    uint64_t id = 0;
+    UniqueFd socket;
+    UniqueFd pidfd;
+    Caller caller;  // caller.session is set when it is open
+    bool open = false;
+    // Sent, and the worker has not said that it took them.
+    std::optional<uint64_t> unacknowledged;
+    // Could not be sent at once; tried again until the deadline.
+    std::optional<Transfer> unsent;
+    absl::Time unsent_deadline;
+  };
+  struct HelloDeadline {
+    absl::Time time;
+    uint64_t connection = 0;
+  };
+
+  // Each may end the connection; false: it has.
+  bool Handle(Connection& connection, const Frame& frame);
+  bool HandleHello(Connection& connection, const Frame& frame);
+  bool HandleAck(Connection& connection, const Frame& frame);
+  bool SendNext(Connection& connection);
+
+  absl::Status CheckLimits(uid_t uid) const;
+  absl::Status Watch(const Connection& connection);
+  void End(uint64_t connection, std::string_view cause);
+  Connection* Find(uint64_t connection);
+
+  const Options options_;
+  Poller* const poller_;
+  SessionTable* const table_;
+  uint64_t last_connection_ = 0;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Connection>> connections_;
+  absl::flat_hash_map<uid_t, int> count_by_uid_;
+  std::deque<HelloDeadline> hello_deadlines_;  // in order; one for each connection at most
+  std::vector<uint64_t> with_unsent_;          // connections; at most once each
+};
+
+}  // namespace nodecomm

@@ -1,0 +1,194 @@
+#include "daemon/session/runtime_dir.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr uid_t kNobody = 65534;
+
+mode_t ModeOf(const std::string& path) {
+  struct stat info = {};
+  return lstat(path.c_str(), &info) == 0 ? info.st_mode & 07777 : 0;
+}
+
+int Connect(const std::string& path, int type) {
+  const UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
+  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+  return connect(fd.get(), generic, sizeof(address)) == 0 ? 0 : errno;
+}
+
+// The same, as another user, in a child process.
+int ConnectAs(uid_t uid, const std::string& path, int type) {
+  const pid_t child = fork();
+  if (child == 0) _exit(setuid(uid) == 0 ? Connect(path, type) : 255);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WEXITSTATUS(status);
+}
+
+class RuntimeDirTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = "/tmp/nodecomm.XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    parent_ = name;
+    // Other users pass through it.
+    ASSERT_EQ(chmod(parent_.c_str(), 0755), 0);
+    path_ = parent_ + "/run";
+  }
+  void TearDown() override { std::filesystem::remove_all(parent_); }
+
+  std::string parent_;
+  std::string path_;
+};
+
+TEST_F(RuntimeDirTest, ModesDoNotDependOnTheUmask) {
+  for (const mode_t mask : {0000u, 0022u, 0077u, 0777u}) {
+    const mode_t before = umask(mask);
+    {
+      auto dir = RuntimeDir::Create({.path = path_});
+      ASSERT_OK(dir);
+      ASSERT_OK((*dir)->Listen());
+      EXPECT_EQ(ModeOf(path_), 0755u);
+      EXPECT_EQ(ModeOf(path_ + "/admin"), 0700u);
+      EXPECT_EQ(ModeOf((*dir)->groups_path()), 0700u);
+      EXPECT_EQ(ModeOf((*dir)->session_socket_path()), 0666u);
+      EXPECT_EQ(ModeOf((*dir)->control_socket_path()), 0666u);
+      EXPECT_EQ(ModeOf((*dir)->admin_socket_path()), 0600u);
+    }
+    EXPECT_EQ(umask(before), mask);
+    std::filesystem::remove_all(path_);
+  }
+}
+
+TEST_F(RuntimeDirTest, ModesAreConfigurable) {
+  const auto dir = RuntimeDir::Create({.path = path_, .mode = 0750, .admin_mode = 0711});
+  ASSERT_OK(dir);
+  EXPECT_EQ(ModeOf(path_), 0750u);
+  EXPECT_EQ(ModeOf(path_ + "/admin"), 0711u);
+}
+
+TEST_F(RuntimeDirTest, DirectoryThatIsThereKeepsItsMode) {
+  ASSERT_EQ(mkdir(path_.c_str(), 0700), 0);
+  ASSERT_OK(RuntimeDir::Create({.path = path_}));
+  EXPECT_EQ(ModeOf(path_), 0700u);
+}
+
+TEST_F(RuntimeDirTest, DirectoryThatOthersCanWriteIsRefused) {
+  ASSERT_EQ(mkdir(path_.c_str(), 0700), 0);
+  ASSERT_EQ(chmod(path_.c_str(), 01777), 0);
+  EXPECT_THAT(RuntimeDir::Create({.path = path_}),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       AllOf(HasSubstr(path_), HasSubstr("--runtime-dir"))));
+}
+
+TEST_F(RuntimeDirTest, SecondDaemonIsToldWhoIsThere) {
+  auto first = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(first);
+  const auto listeners = (*first)->Listen();
+  ASSERT_OK(listeners);
+  EXPECT_THAT(RuntimeDir::Create({.path = path_}),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       AllOf(HasSubstr("process " + std::to_string(getpid())),
+                             HasSubstr("nodecommd.lock"))));
+  // And has not touched the first one's sockets.
+  EXPECT_EQ(Connect((*first)->session_socket_path(), SOCK_SEQPACKET), 0);
+  first->reset();
+  EXPECT_THAT(RuntimeDir::Create({.path = path_}), IsOk());
+}
+
+TEST_F(RuntimeDirTest, SocketsAreGoneAtTheEnd) {
+  auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  const std::string session = (*dir)->session_socket_path();
+  const std::string admin = (*dir)->admin_socket_path();
+  ASSERT_OK((*dir)->Listen());
+  EXPECT_TRUE(std::filesystem::exists(session));
+  dir->reset();
+  EXPECT_FALSE(std::filesystem::exists(session));
+  EXPECT_FALSE(std::filesystem::exists(admin));
+}
+
+TEST_F(RuntimeDirTest, WhatAKilledDaemonLeftIsReplaced) {
+  const pid_t child = fork();
+  if (child == 0) {
+    auto dir = RuntimeDir::Create({.path = path_});
+    _exit(dir.ok() && (*dir)->Listen().ok() ? 0 : 1);  // no destructor, as when killed
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  ASSERT_EQ(Connect(path_ + "/session.sock", SOCK_SEQPACKET), ECONNREFUSED);
+  auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  const auto listeners = (*dir)->Listen();
+  ASSERT_OK(listeners);
+  EXPECT_EQ(Connect((*dir)->session_socket_path(), SOCK_SEQPACKET), 0);
+  EXPECT_EQ(Connect((*dir)->control_socket_path(), SOCK_STREAM), 0);
+  EXPECT_EQ(Connect((*dir)->admin_socket_path(), SOCK_STREAM), 0);
+}
+
+TEST_F(RuntimeDirTest, ListenersAreNonBlockingAndCloseOnExec) {
+  auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  const auto listeners = (*dir)->Listen();
+  ASSERT_OK(listeners);
+  for (const UniqueFd* fd : {&listeners->session, &listeners->control, &listeners->admin}) {
+    EXPECT_NE(fcntl(fd->get(), F_GETFL) & O_NONBLOCK, 0);
+    EXPECT_NE(fcntl(fd->get(), F_GETFD) & FD_CLOEXEC, 0);
+  }
+}
+
+TEST_F(RuntimeDirTest, OtherUsersReachTheWorkersSocketsOnly) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  const auto listeners = (*dir)->Listen();
+  ASSERT_OK(listeners);
+  EXPECT_EQ(ConnectAs(kNobody, (*dir)->session_socket_path(), SOCK_SEQPACKET), 0);
+  EXPECT_EQ(ConnectAs(kNobody, (*dir)->control_socket_path(), SOCK_STREAM), 0);
+  EXPECT_EQ(ConnectAs(kNobody, (*dir)->admin_socket_path(), SOCK_STREAM), EACCES);
+}
+
+TEST_F(RuntimeDirTest, TooLongPathIsSaidSoAndNothingIsMade) {
+  const std::string path = parent_ + "/" + std::string(90, 'x');
+  EXPECT_THAT(RuntimeDir::Create({.path = path}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("107"), HasSubstr("shorter --runtime-dir"))));
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(RuntimeDirTest, MissingParentIsNamed) {
+  EXPECT_THAT(RuntimeDir::Create({.path = parent_ + "/a/b"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr(parent_ + "/a/b")));
+}
+
+TEST_F(RuntimeDirTest, FileInPlaceOfTheDirectoryIsAnError) {
+  std::ofstream(path_) << "x";
+  EXPECT_THAT(RuntimeDir::Create({.path = path_}), Not(IsOk()));
+}
+
+}  // namespace
+}  // namespace nodecomm
