@@ -1,0 +1,52 @@
+#include "client/communicator/group_health.h"
+
+#include <bit>
+#include <cstring>
+#include <string_view>
+
+#include "absl/strings/str_format.h"
+
+namespace nodecomm::client {
+namespace {
+
+using kernels::FailureRecord;
+
+absl::Status LeftError(int rank) {
+  return absl::FailedPreconditionError(absl::StrFormat(
+      "rank %d has left the group: calls that began later cannot complete; form the group anew",
+      rank));
+}
+
+}  // namespace
+
+absl::Status GroupHealth::Explain() const {
+  if (Load(page_->stop) != 0) return ExplainStop();
+  if (const std::optional<std::string> timeout = OwnTimeout()) return absl::AbortedError(*timeout);
+  const uint32_t state = Load(failure_->state);
+  if (state == FailureRecord::kLeft) return LeftError(failure_->missing_rank);
+  if (state != FailureRecord::kNone) {
+    return absl::AbortedError(absl::StrFormat(
+        "another rank gave the group up at call (epoch) %d; its own status says why",
+        failure_->epoch));
+  }
+  const uint32_t others = Load(page_->left_mask) & ~(uint32_t{1} << own_rank_.value);
+  return others == 0 ? absl::OkStatus() : LeftError(std::countr_zero(others));
+}
+
+absl::Status GroupHealth::ExplainStop() const {
+  const std::string_view reason(page_->reason, strnlen(page_->reason, kControlPageReasonBytes));
+  if (page_->culprit_rank < 0) {
+    return absl::AbortedError(absl::StrFormat("the group was aborted: %s; form it anew", reason));
+  }
+  return absl::AbortedError(
+      absl::StrFormat("the group was aborted: %s (rank %d, process %d); form it anew", reason,
+                      page_->culprit_rank, page_->culprit_pid));
+}
+
+std::optional<std::string> GroupHealth::OwnTimeout() const {
+  if (Load(failure_->state) != FailureRecord::kTimeout) return std::nullopt;
+  return absl::StrFormat("rank %d did not come in time at call (epoch) %d", failure_->missing_rank,
+                         failure_->epoch);
+}
+
+}  // namespace nodecomm::client
