@@ -1,5 +1,6 @@
 // How groups hand fds to workers, without knowing of sockets.
-// Implemented by the session server (daemon/session/session_server.h) and by a fake in tests/support.
+// Implemented by the session server (daemon/session/session_server.h) and by a fake in
+// tests/support.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,9 @@ class FdCourier {
  public:
   virtual ~FdCourier() = default;
 
-  // Queues the fds for the session, in order after earlier ones, and returns the transfer's id at once. The courier owns the fds
-  // (duplicates, so that they live until sent) and closes them when they are sent or the session ends. Thread-safe; never calls back.
+  // Queues the fds for the session, in order after earlier ones, and returns the transfer's id at
+  // once. The courier owns the fds (duplicates, so that they live until sent) and closes them when
+  // they are sent or the session ends. Thread-safe; never calls back.
   virtual uint64_t Send(SessionId session, std::vector<UniqueFd> fds) = 0;
 };
 

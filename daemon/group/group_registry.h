@@ -1,6 +1,6 @@
 // All groups of this host: their rendezvous, their memory, their end.
-// Not gRPC and not sockets: callers are named by (session, uid, pid), answers go to callbacks, fds to an FdCourier.
-// Design note: daemon/README.md, "life of a group".
+// Not gRPC and not sockets: callers are named by (session, uid, pid), answers go to callbacks, fds
+// to an FdCourier. Design note: daemon/README.md, "life of a group".
 #pragma once
 
 #include <sys/types.h>
@@ -29,7 +29,8 @@ struct Caller {
   pid_t pid = 0;
 };
 
-// Thread-safe. Callbacks are called exactly once, on any thread, with no lock held; they must not block.
+// Thread-safe. Callbacks are called exactly once, on any thread, with no lock held; they must not
+// block.
 class GroupRegistry {
  public:
   struct Options {
@@ -40,6 +41,8 @@ class GroupRegistry {
     bool allow_gpu_sharing = false;
     bool allow_pci = false;
     int groups_max = 256;
+    // How long a group may take from the answers to its joins until all ranks have confirmed.
+    absl::Duration mapping_timeout = absl::Seconds(30);
   };
   using JoinDone = absl::AnyInvocable<void(absl::StatusOr<v1::JoinGroupResponse>)>;
   using ConfirmDone = absl::AnyInvocable<void(absl::Status)>;
@@ -59,7 +62,8 @@ class GroupRegistry {
   virtual absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) = 0;
   virtual absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) = 0;
 
-  // Whatever the session held is released; groups it had not left are aborted, with `cause` ("process 123 has ended", say) as reason.
+  // Whatever the session held is released; groups it had not left are aborted, with `cause`
+  // ("process 123 has ended", say) as reason.
   virtual void SessionEnded(SessionId session, std::string_view cause) = 0;
 
   virtual std::vector<v1::GroupInfo> List() const = 0;

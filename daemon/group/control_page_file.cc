@@ -1,0 +1,92 @@
+#include "daemon/group/control_page_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "client/base/status_macros.h"
+#include "daemon/group/text.h"
+#include "proto/control_page.h"
+
+namespace nodecomm {
+
+absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const std::string& dir,
+                                                                         uint64_t generation) {
+  std::string path = absl::StrFormat("%s/group-%016x.control", dir, generation);
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("creating the control page %s", path));
+  }
+  // From here on its destructor removes the file.
+  std::unique_ptr<ControlPageFile> page(new ControlPageFile(std::move(path), std::move(fd)));
+
+  // Written whole, so that later writes to it need no new memory and can't fail for want of it.
+  alignas(ControlPage) std::array<char, kControlPageBytes> bytes = {};
+  const ControlPage header = {.magic = kControlPageMagic,
+                              .version = kControlPageVersion,
+                              .generation = generation,
+                              .stop = 0,
+                              .left_mask = 0,
+                              .left_epoch = {},
+                              .culprit_rank = -1,
+                              .culprit_pid = -1,
+                              .reason = {}};
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  ABSL_RETURN_IF_ERROR(page->WriteAt(0, bytes.data(), bytes.size()));
+
+  page->member_fd_.Reset(open(page->path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!page->member_fd_.valid()) {
+    return absl::ErrnoToStatus(
+        errno, absl::StrFormat("opening the control page %s read-only", page->path_));
+  }
+  return page;
+}
+
+ControlPageFile::~ControlPageFile() { unlink(path_.c_str()); }
+
+absl::Status ControlPageFile::WriteLeft(Rank rank, uint32_t epoch) {
+  const size_t index = static_cast<size_t>(rank.value);
+  // The epoch before the bit: who sees the bit reads the epoch.
+  ABSL_RETURN_IF_ERROR(
+      WriteAt(offsetof(ControlPage, left_epoch) + index * sizeof(epoch), &epoch, sizeof(epoch)));
+  left_mask_ |= 1u << index;
+  return WriteAt(offsetof(ControlPage, left_mask), &left_mask_, sizeof(left_mask_));
+}
+
+absl::Status ControlPageFile::WriteStop(const Culprit& culprit, std::string_view reason) {
+  // The stop word last: who sees it reads the cause.
+  std::array<char, kControlPageReasonBytes> text = {};
+  const std::string_view cut = CutUtf8(reason, text.size() - 1);
+  std::memcpy(text.data(), cut.data(), cut.size());
+  ABSL_RETURN_IF_ERROR(WriteAt(offsetof(ControlPage, reason), text.data(), text.size()));
+  const int32_t rank = culprit.rank.value;
+  const int32_t pid = culprit.pid;
+  ABSL_RETURN_IF_ERROR(WriteAt(offsetof(ControlPage, culprit_rank), &rank, sizeof(rank)));
+  ABSL_RETURN_IF_ERROR(WriteAt(offsetof(ControlPage, culprit_pid), &pid, sizeof(pid)));
+  const uint32_t stop = 1;
+  return WriteAt(offsetof(ControlPage, stop), &stop, sizeof(stop));
+}
+
+absl::Status ControlPageFile::WriteAt(size_t offset, const void* data, size_t bytes) {
+  ssize_t written;
+  do {
+    written = pwrite(fd_.get(), data, bytes, static_cast<off_t>(offset));
+  } while (written < 0 && errno == EINTR);
+  if (written < 0) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("writing the control page %s", path_));
+  }
+  if (static_cast<size_t>(written) != bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("writing the control page %s: %d of %d bytes; is its file system full?",
+                        path_, written, bytes));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace nodecomm

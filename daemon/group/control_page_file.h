@@ -1,0 +1,56 @@
+// The daemon's end of a group's control page (proto/control_page.h): a file that only it can write.
+// Not a memfd: one that was passed read-only can be opened again for writing by anybody; a 0600
+// file cannot. Design note: daemon/group/README.md.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/base/quantities.h"
+#include "client/base/unique_fd.h"
+
+namespace nodecomm {
+
+// Who caused a stop; -1: nobody in particular.
+struct Culprit {
+  Rank rank{-1};
+  pid_t pid = -1;
+};
+
+// One thread at a time.
+class ControlPageFile {
+ public:
+  // Makes the file in `dir`, mode 0600, named by generation.
+  static absl::StatusOr<std::unique_ptr<ControlPageFile>> Create(const std::string& dir,
+                                                                 uint64_t generation);
+  // Unlinks the file; members keep what they have mapped.
+  ~ControlPageFile();
+  ControlPageFile(const ControlPageFile&) = delete;
+  ControlPageFile& operator=(const ControlPageFile&) = delete;
+
+  // Opened read-only and close-on-exec; members get duplicates of it. Owned by this object.
+  int member_fd() const { return member_fd_.get(); }
+
+  // Says that `rank` (below kWorldSizeMax) has left after completing `epoch`.
+  absl::Status WriteLeft(Rank rank, uint32_t epoch);
+
+  // Ends the generation. A reason that is too long is cut.
+  absl::Status WriteStop(const Culprit& culprit, std::string_view reason);
+
+ private:
+  ControlPageFile(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  absl::Status WriteAt(size_t offset, const void* data, size_t bytes);
+
+  std::string path_;
+  UniqueFd fd_;
+  UniqueFd member_fd_;
+  uint32_t left_mask_ = 0;
+};
+
+}  // namespace nodecomm

@@ -1,0 +1,373 @@
+#include "daemon/group/group.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "daemon/group/text.h"
+#include "proto/control_page.h"
+
+namespace nodecomm {
+namespace {
+
+v1::GroupState ToProto(Group::State state) {
+  switch (state) {
+    case Group::State::kGathering:
+      return v1::GROUP_STATE_GATHERING;
+    case Group::State::kAllocating:
+    case Group::State::kMapping:
+      return v1::GROUP_STATE_MAPPING;
+    case Group::State::kReady:
+      return v1::GROUP_STATE_READY;
+    case Group::State::kAborted:
+      return v1::GROUP_STATE_ABORTED;
+  }
+  return v1::GROUP_STATE_UNSPECIFIED;
+}
+
+v1::Member ToProto(const v1::JoinGroupRequest& request, pid_t pid) {
+  v1::Member member;
+  member.set_rank(request.rank());
+  member.set_gpu_uuid(request.gpu_uuid());
+  member.set_pid(pid);
+  member.set_multiprocessors(request.multiprocessors());
+  member.set_compute_capability_major(request.compute_capability_major());
+  member.set_compute_capability_minor(request.compute_capability_minor());
+  return member;
+}
+
+}  // namespace
+
+Group::Group(uint64_t generation, GroupKey key, WorldSize world_size)
+    : generation_(generation),
+      key_(std::move(key)),
+      label_(GroupLabel(key_.name)),
+      state_since_(absl::Now()),
+      members_(static_cast<size_t>(world_size.value)),
+      shared_(label_, world_size) {}
+
+bool Group::over() const {
+  return std::all_of(members_.begin(), members_.end(),
+                     [](const auto& member) { return !member.has_value() || member->gone; });
+}
+
+void Group::EnterState(State state) {
+  state_ = state;
+  state_since_ = absl::Now();
+}
+
+// --- gathering
+
+absl::Status Group::CheckRankFree(const v1::JoinGroupRequest& newcomer) const {
+  const auto index = static_cast<size_t>(newcomer.rank());
+  if (index >= members_.size() || !members_[index].has_value()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrFormat("rank %d of %s is taken by process %d; give each process its own rank, or "
+                      "the groups different names or keys",
+                      newcomer.rank(), label_, members_[index]->caller.pid));
+}
+
+absl::Status Group::CheckAgrees(const v1::JoinGroupRequest& newcomer, GpuSharing sharing) const {
+  for (const auto& member : members_) {
+    if (!member.has_value()) continue;
+    absl::Status status = CheckAgreement(member->request, newcomer, sharing);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+bool Group::Add(Join join) {
+  const auto index = static_cast<size_t>(join.request.rank());
+  members_[index] = Member{.caller = join.caller,
+                           .request = std::move(join.request),
+                           .timeout = join.timeout,
+                           .deadline = join.deadline,
+                           .join_done = std::move(join.done),
+                           .confirm_done = nullptr};
+  if (!MissingRanks().empty()) return false;
+  EnterState(State::kAllocating);
+  return true;
+}
+
+std::vector<Rank> Group::MissingRanks() const {
+  std::vector<Rank> missing;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    if (!members_[i].has_value()) missing.push_back(Rank{static_cast<int>(i)});
+  }
+  return missing;
+}
+
+void Group::FailJoins(const absl::Status& status, AfterUnlock& after) {
+  for (auto& member : members_) {
+    if (!member.has_value()) continue;
+    after.Call([done = std::move(member->join_done), status]() mutable { done(status); });
+    member.reset();
+  }
+}
+
+// --- allocating
+
+std::vector<std::string> Group::GpuUuids() const {
+  std::vector<std::string> uuids;
+  for (const auto& member : members_) uuids.push_back(member->request.gpu_uuid());
+  return uuids;
+}
+
+std::vector<SessionId> Group::Sessions() const {
+  std::vector<SessionId> sessions;
+  for (const auto& member : members_) sessions.push_back(member->caller.session);
+  return sessions;
+}
+
+ByteCount Group::plane_bytes() const {
+  for (const auto& member : members_) {
+    if (member.has_value()) return ByteCount{static_cast<size_t>(member->request.plane_bytes())};
+  }
+  return ByteCount{0};
+}
+
+v1::JoinGroupResponse Group::JoinResponse() const {
+  v1::JoinGroupResponse response;
+  response.set_generation(generation_);
+  response.set_plane_bytes(plane_bytes().value);
+  for (const auto& member : members_) {
+    *response.add_members() = ToProto(member->request, member->caller.pid);
+  }
+  return response;
+}
+
+std::vector<GroupRegistry::JoinDone> Group::StartMapping(GroupMemory memory,
+                                                         absl::Duration timeout) {
+  memory_ = std::move(memory);
+  mapping_timeout_ = timeout;
+  mapping_deadline_ = absl::Now() + timeout;
+  EnterState(State::kMapping);
+  std::vector<GroupRegistry::JoinDone> joins;
+  for (auto& member : members_) joins.push_back(std::exchange(member->join_done, nullptr));
+  return joins;
+}
+
+// --- once the members have their memory
+
+bool Group::IsHeldBy(SessionId session, Rank rank) const {
+  // Before that nobody has been told the generation.
+  if (state_ == State::kGathering || state_ == State::kAllocating) return false;
+  if (rank.value < 0 || rank.value >= static_cast<int>(members_.size())) return false;
+  const Member& member = *members_[static_cast<size_t>(rank.value)];
+  return member.caller.session == session && !member.gone;
+}
+
+void Group::Confirm(Rank rank, GroupRegistry::ConfirmDone done, AfterUnlock& after) {
+  Member& confirming = member(rank);
+  absl::Status refusal;
+  if (state_ == State::kAborted) {
+    refusal = AbortedStatus();
+  } else if (confirming.confirmed) {
+    refusal = absl::FailedPreconditionError(
+        absl::StrFormat("rank %d of %s has confirmed already", rank.value, label_));
+  }
+  if (!refusal.ok()) {
+    after.Call([done = std::move(done), refusal]() mutable { done(refusal); });
+    return;
+  }
+  confirming.confirmed = true;
+  confirming.confirm_done = std::move(done);
+  if (!UnconfirmedRanks().empty()) return;
+  EnterState(State::kReady);
+  AnswerConfirms(absl::OkStatus(), after);
+}
+
+std::vector<Rank> Group::UnconfirmedRanks() const {
+  std::vector<Rank> unconfirmed;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    if (!members_[i]->confirmed) unconfirmed.push_back(Rank{static_cast<int>(i)});
+  }
+  return unconfirmed;
+}
+
+absl::Status Group::Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after) {
+  absl::Status written;
+  if (state_ == State::kMapping) {
+    AbortBy(rank, "left before all ranks had mapped the group's memory", after);
+  } else if (state_ == State::kReady) {
+    written = memory_.page->WriteLeft(rank, last_epoch);
+  }
+  shared_.FailWaiting(
+      absl::FailedPreconditionError(absl::StrFormat("rank %d has left %s", rank.value, label_)),
+      after);
+  Release(rank, after);
+  return written;
+}
+
+void Group::AbortBy(Rank rank, std::string_view reason, AfterUnlock& after) {
+  const pid_t pid = member(rank).caller.pid;
+  Abort(Culprit{rank, pid}, absl::StrFormat("%s: %s", RankAndProcess(rank, pid), reason), after);
+}
+
+absl::Status Group::CheckMayShare() const {
+  if (state_ == State::kAborted) return AbortedStatus();
+  if (state_ != State::kReady) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s is not ready yet; confirm it on every rank first", label_));
+  }
+  for (const auto& member : members_) {
+    if (!member->gone) continue;
+    return absl::FailedPreconditionError(
+        absl::StrFormat("rank %d has left %s", member->request.rank(), label_));
+  }
+  return absl::OkStatus();
+}
+
+void Group::Release(Rank rank, AfterUnlock& after) {
+  Member& released = member(rank);
+  released.gone = true;
+  if (released.confirm_done != nullptr) {
+    after.Call([done = std::exchange(released.confirm_done, nullptr),
+                status = AbortedStatus()]() mutable { done(status); });
+  }
+  shared_.FreeAll(rank, after);
+}
+
+void Group::Abort(const Culprit& culprit, std::string_view reason, AfterUnlock& after) {
+  if (state_ == State::kAborted) return;
+  abort_reason_ = std::string(CutUtf8(reason, kControlPageReasonBytes - 1));
+  // First of all: kernels spin until they see it.
+  const absl::Status written = memory_.page->WriteStop(culprit, abort_reason_);
+  if (!written.ok()) {
+    absl::StrAppend(&abort_reason_, "; its members could not be told: ", written.message());
+  }
+  EnterState(State::kAborted);
+  AnswerConfirms(AbortedStatus(), after);
+  shared_.FailWaiting(AbortedStatus(), after);
+}
+
+absl::Status Group::AbortedStatus() const {
+  return absl::AbortedError(absl::StrFormat("%s is over: %s", label_, abort_reason_));
+}
+
+void Group::AnswerConfirms(const absl::Status& status, AfterUnlock& after) {
+  for (auto& member : members_) {
+    if (!member.has_value() || member->confirm_done == nullptr) continue;
+    after.Call(
+        [done = std::exchange(member->confirm_done, nullptr), status]() mutable { done(status); });
+  }
+}
+
+// --- in any state
+
+void Group::SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after) {
+  if (state_ == State::kGathering || state_ == State::kAllocating) {
+    SessionEndedWhileJoining(session, cause, after);
+    return;
+  }
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const Rank rank{static_cast<int>(i)};
+    if (!IsHeldBy(session, rank)) continue;
+    AbortBy(rank, cause, after);
+    Release(rank, after);
+  }
+}
+
+void Group::SessionEndedWhileJoining(SessionId session, std::string_view cause,
+                                     AfterUnlock& after) {
+  std::string lost;
+  for (auto& member : members_) {
+    if (!member.has_value() || member->caller.session != session) continue;
+    lost = absl::StrFormat("%s: %s",
+                           RankAndProcess(Rank{member->request.rank()}, member->caller.pid), cause);
+    after.Call([done = std::move(member->join_done), lost]() mutable {
+      done(absl::CancelledError(lost));
+    });
+    member.reset();  // the place is free again
+  }
+  // Its memory is being made for ranks that are no longer all there, and nobody else may take the
+  // place.
+  if (!lost.empty() && state_ == State::kAllocating) {
+    FailJoins(absl::AbortedError(absl::StrFormat("%s is over: %s", label_, lost)), after);
+  }
+}
+
+absl::Time Group::NextDeadline() const {
+  switch (state_) {
+    case State::kGathering: {
+      absl::Time next = absl::InfiniteFuture();
+      for (const auto& member : members_) {
+        if (member.has_value()) next = std::min(next, member->deadline);
+      }
+      return next;
+    }
+    case State::kMapping:
+      return mapping_deadline_;
+    case State::kReady:
+      return shared_.NextDeadline();
+    case State::kAllocating:  // the pool is bounded in time by itself
+    case State::kAborted:
+      break;
+  }
+  return absl::InfiniteFuture();
+}
+
+void Group::Expire(absl::Time now, AfterUnlock& after) {
+  if (NextDeadline() > now) return;
+  if (state_ == State::kGathering) ExpireJoins(now, after);
+  if (state_ == State::kMapping) ExpireMapping(after);
+  if (state_ == State::kReady) shared_.Expire(now, after);
+}
+
+void Group::ExpireJoins(absl::Time now, AfterUnlock& after) {
+  const auto late = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
+    return member.has_value() && member->deadline <= now;
+  });
+  FailJoins(absl::DeadlineExceededError(
+                absl::StrFormat("%s of %d did not join %s within %s", RankList(MissingRanks()),
+                                members_.size(), label_, absl::FormatDuration((*late)->timeout))),
+            after);
+}
+
+void Group::ExpireMapping(AfterUnlock& after) {
+  const std::vector<Rank> missing = UnconfirmedRanks();
+  const std::string reason =
+      absl::StrFormat("%s of %d did not map the memory of %s within %s", RankList(missing),
+                      members_.size(), label_, absl::FormatDuration(mapping_timeout_));
+  // Those who waited in time are told of the deadline, later callers of the abort.
+  AnswerConfirms(absl::DeadlineExceededError(reason), after);
+  Culprit culprit;
+  if (missing.size() == 1) culprit = {missing.front(), member(missing.front()).caller.pid};
+  Abort(culprit, reason, after);
+}
+
+void Group::FailAllWaiting(const absl::Status& status, AfterUnlock& after) {
+  if (state_ == State::kGathering || state_ == State::kAllocating) FailJoins(status, after);
+  AnswerConfirms(status, after);
+  shared_.FailWaiting(status, after);
+}
+
+v1::GroupInfo Group::Info(absl::Time now) const {
+  v1::GroupInfo info;
+  info.set_name(key_.name);
+  info.set_generation(generation_);
+  info.set_uid(key_.uid);
+  info.set_state(ToProto(state_));
+  info.set_world_size(static_cast<int>(members_.size()));
+  for (const auto& member : members_) {
+    if (!member.has_value()) continue;
+    v1::GroupMember* shown = info.add_members();
+    shown->set_rank(member->request.rank());
+    shown->set_pid(member->caller.pid);
+    shown->set_gpu_uuid(member->request.gpu_uuid());
+    shown->set_left(member->gone);
+  }
+  std::vector<Rank> missing;
+  if (state_ == State::kGathering) missing = MissingRanks();
+  if (state_ == State::kMapping) missing = UnconfirmedRanks();
+  for (const Rank rank : missing) info.add_missing_ranks(rank.value);
+  info.set_state_ms(absl::ToInt64Milliseconds(now - state_since_));
+  info.set_plane_bytes(plane_bytes().value);
+  info.set_shared_bytes(shared_.bytes().value);
+  info.set_abort_reason(abort_reason_);
+  return info;
+}
+
+}  // namespace nodecomm

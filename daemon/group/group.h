@@ -1,0 +1,135 @@
+// One group from its first join to its last member's end: a state machine without threads or
+// waiting. Not the rendezvous table (group_registry.cc), nor the rules for joins (join_rules.h).
+// Design note: daemon/group/README.md.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "daemon/group/after_unlock.h"
+#include "daemon/group/group_memory.h"
+#include "daemon/group/group_registry.h"
+#include "daemon/group/join_rules.h"
+#include "daemon/group/shared_buffers.h"
+
+namespace nodecomm {
+
+// Which joins meet. Two groups of one key may exist, if only one is gathering.
+struct GroupKey {
+  uid_t uid = 0;
+  std::string name;
+  std::string key;
+  auto operator<=>(const GroupKey&) const = default;
+};
+
+// One thread at a time: the registry's lock guards it. Callbacks and released memory go to `after`.
+class Group {
+ public:
+  enum class State {
+    kGathering,   // ranks are missing
+    kAllocating,  // all have joined; memory is being made, without the lock
+    kMapping,     // the members have their memory, not all have confirmed
+    kReady,
+    kAborted,  // over; members hold memory until they leave or end
+  };
+
+  struct Join {
+    Caller caller;
+    v1::JoinGroupRequest request;
+    absl::Duration timeout;
+    absl::Time deadline;
+    GroupRegistry::JoinDone done;
+  };
+
+  Group(uint64_t generation, GroupKey key, WorldSize world_size);
+
+  uint64_t generation() const { return generation_; }
+  const GroupKey& key() const { return key_; }
+  State state() const { return state_; }
+  // No member holds or waits for anything any more: to be destroyed, without the lock.
+  bool over() const;
+
+  // --- gathering
+
+  // InvalidArgument: the rank is taken. Concerns the newcomer alone.
+  absl::Status CheckRankFree(const v1::JoinGroupRequest& newcomer) const;
+  // FailedPrecondition: the newcomer disagrees with a member, so the group cannot come to be.
+  absl::Status CheckAgrees(const v1::JoinGroupRequest& newcomer, GpuSharing sharing) const;
+  // True: all ranks have joined, and the group is allocating.
+  bool Add(Join join);
+
+  // --- allocating
+
+  std::vector<std::string> GpuUuids() const;  // in rank order
+  std::vector<SessionId> Sessions() const;    // in rank order
+  ByteCount plane_bytes() const;
+  // All but the transfer and the fast path.
+  v1::JoinGroupResponse JoinResponse() const;
+  // Returns the callbacks of the joins, in rank order, for the caller to answer.
+  std::vector<GroupRegistry::JoinDone> StartMapping(GroupMemory memory, absl::Duration timeout);
+
+  // Answers all who wait to join; the group is over.
+  void FailJoins(const absl::Status& status, AfterUnlock& after);
+
+  // --- once the members have their memory
+
+  bool IsHeldBy(SessionId session, Rank rank) const;
+  void Confirm(Rank rank, GroupRegistry::ConfirmDone done, AfterUnlock& after);
+  absl::Status Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after);
+  // `reason` as the member or its session gives it.
+  void AbortBy(Rank rank, std::string_view reason, AfterUnlock& after);
+  // Fails unless the group is ready and complete.
+  absl::Status CheckMayShare() const;
+  SharedBuffers& shared() { return shared_; }
+
+  // --- in any state
+
+  void SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after);
+  absl::Time NextDeadline() const;
+  void Expire(absl::Time now, AfterUnlock& after);
+  // Answers everybody who waits; nothing else changes.
+  void FailAllWaiting(const absl::Status& status, AfterUnlock& after);
+  v1::GroupInfo Info(absl::Time now) const;
+
+ private:
+  struct Member {
+    Caller caller;
+    v1::JoinGroupRequest request;
+    absl::Duration timeout;
+    absl::Time deadline;
+    GroupRegistry::JoinDone join_done;  // null: answered
+    GroupRegistry::ConfirmDone confirm_done;
+    bool confirmed = false;
+    bool gone = false;  // has left, or its session has ended
+  };
+
+  Member& member(Rank rank) { return *members_[static_cast<size_t>(rank.value)]; }
+  std::vector<Rank> MissingRanks() const;
+  std::vector<Rank> UnconfirmedRanks() const;
+  absl::Status AbortedStatus() const;
+  void EnterState(State state);
+  void Abort(const Culprit& culprit, std::string_view reason, AfterUnlock& after);
+  void Release(Rank rank, AfterUnlock& after);
+  void AnswerConfirms(const absl::Status& status, AfterUnlock& after);
+  void ExpireJoins(absl::Time now, AfterUnlock& after);
+  void ExpireMapping(AfterUnlock& after);
+  void SessionEndedWhileJoining(SessionId session, std::string_view cause, AfterUnlock& after);
+
+  const uint64_t generation_;
+  const GroupKey key_;
+  const std::string label_;
+  State state_ = State::kGathering;
+  absl::Time state_since_;
+  std::vector<std::optional<Member>> members_;  // by rank
+  GroupMemory memory_;
+  absl::Duration mapping_timeout_;
+  absl::Time mapping_deadline_;
+  std::string abort_reason_;
+  SharedBuffers shared_;
+};
+
+}  // namespace nodecomm

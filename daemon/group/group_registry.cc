@@ -1,0 +1,479 @@
+#include "daemon/group/group_registry.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "client/base/status_macros.h"
+#include "daemon/group/after_unlock.h"
+#include "daemon/group/ended_sessions.h"
+#include "daemon/group/group.h"
+#include "daemon/group/group_memory.h"
+#include "daemon/group/join_rules.h"
+#include "daemon/group/text.h"
+#include "daemon/topology/fast_path.h"
+
+namespace nodecomm {
+namespace {
+
+class RendezvousGroupRegistry final : public GroupRegistry {
+ public:
+  RendezvousGroupRegistry(Options options, PlanePool* pool, FdCourier* courier)
+      : options_(std::move(options)),
+        sharing_(options_.allow_gpu_sharing ? GpuSharing::kAllowed : GpuSharing::kForbidden),
+        pool_(pool),
+        courier_(courier),
+        // Greater than any of an earlier run of the daemon.
+        next_generation_(static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()))) {}
+  ~RendezvousGroupRegistry() override { Stop(); }
+
+  void Start() {
+    timer_ = std::thread([this] { RunTimer(); });
+    allocator_ = std::thread([this] { RunAllocator(); });
+  }
+
+  void Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) override;
+  void Confirm(const Caller& caller, const v1::ConfirmGroupRequest& request,
+               ConfirmDone done) override;
+  void AllocateShared(const Caller& caller, const v1::AllocateSharedRequest& request,
+                      SharedDone done) override;
+  absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) override;
+  absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override;
+  absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) override;
+  void SessionEnded(SessionId session, std::string_view cause) override;
+  std::vector<v1::GroupInfo> List() const override;
+
+ private:
+  using Groups = std::map<uint64_t, std::unique_ptr<Group>>;
+
+  // Memory to be made: a group's planes, or one of its shared buffers. At most one of the former
+  // and kSharedBuffersMax of the latter wait for each of at most groups_max groups.
+  struct Job {
+    uint64_t generation = 0;
+    std::optional<uint64_t> shared_sequence;
+  };
+  // What Job needs to know of its group, copied so that it can be used without the lock.
+  struct Plan {
+    std::vector<std::string> gpu_uuids;
+    std::vector<SessionId> sessions;
+    ByteCount bytes;
+    v1::JoinGroupResponse response;
+  };
+  struct Formed {
+    GroupMemory memory;
+    std::vector<Parcel> parcels;
+  };
+
+  void AddJoin(Group::Join join, AfterUnlock& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Group*> FindOrStartGathering(const Group::Join& join)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Group*> FindHeld(const Caller& caller, uint64_t generation, Rank rank)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Null: it has ended meanwhile.
+  Group* FindGroup(uint64_t generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Destroys the group if it is over; returns the next one.
+  Groups::iterator EraseIfOver(Groups::iterator group, AfterUnlock& after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EraseIfOver(const Group& group, AfterUnlock& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    EraseIfOver(groups_.find(group.generation()), after);
+  }
+  void StopGathering(const Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Queue(Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void RunTimer();
+  void RunAllocator();
+  std::optional<Plan> PlanOf(const Job& job);
+  void FormGroup(const Job& job, Plan plan);
+  absl::StatusOr<Formed> MakeMemory(const Job& job, const Plan& plan);
+  void MakeSharedBuffer(const Job& job, Plan plan);
+  void Stop();
+
+  const Options options_;
+  const GpuSharing sharing_;
+  PlanePool* const pool_;     // outlives the registry
+  FdCourier* const courier_;  // outlives the registry
+
+  mutable absl::Mutex mu_;
+  absl::CondVar deadlines_changed_;
+  absl::CondVar jobs_changed_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t next_generation_ ABSL_GUARDED_BY(mu_);
+  Groups groups_ ABSL_GUARDED_BY(mu_);  // by generation
+  // Those of groups_ that ranks may still join.
+  std::map<GroupKey, Group*> gathering_ ABSL_GUARDED_BY(mu_);
+  EndedSessions ended_ ABSL_GUARDED_BY(mu_);
+  std::deque<Job> jobs_ ABSL_GUARDED_BY(mu_);
+  std::thread timer_;
+  std::thread allocator_;
+};
+
+// --- joining
+
+void RendezvousGroupRegistry::Join(const Caller& caller, const v1::JoinGroupRequest& request,
+                                   JoinDone done) {
+  Group::Join join{.caller = caller, .request = request, .timeout = {}, .deadline = {}, .done = {}};
+  if (request.plane_bytes() == 0) {
+    join.request.set_plane_bytes(options_.plane_bytes_default.value);
+  }
+  const absl::StatusOr<absl::Duration> timeout =
+      RendezvousTimeout(request.timeout_ms(), options_.rendezvous_timeout_default);
+  absl::Status status = CheckJoin(join.request, options_.host, sharing_);
+  if (status.ok()) status = timeout.status();
+  if (!status.ok()) {
+    done(status);
+    return;
+  }
+  join.timeout = *timeout;
+  join.deadline = absl::Now() + *timeout;
+  join.done = std::move(done);
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  AddJoin(std::move(join), after);
+}
+
+void RendezvousGroupRegistry::AddJoin(Group::Join join, AfterUnlock& after) {
+  const auto refuse = [&](const absl::Status& status) {
+    after.Call([done = std::move(join.done), status]() mutable { done(status); });
+  };
+  absl::StatusOr<Group*> found = FindOrStartGathering(join);
+  if (!found.ok()) return refuse(found.status());
+  Group& group = **found;
+  if (absl::Status status = group.CheckRankFree(join.request); !status.ok()) return refuse(status);
+  if (absl::Status status = group.CheckAgrees(join.request, sharing_); !status.ok()) {
+    // Nobody waits for a deadline that can only fail.
+    refuse(status);
+    group.FailJoins(status, after);
+    EraseIfOver(group, after);
+    return;
+  }
+  if (group.Add(std::move(join))) {
+    StopGathering(group);
+    Queue(Job{.generation = group.generation(), .shared_sequence = std::nullopt});
+  }
+  deadlines_changed_.Signal();
+}
+
+absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group::Join& join) {
+  if (stopping_) return absl::UnavailableError("the daemon is stopping");
+  if (ended_.Contains(join.caller.session)) {
+    return absl::CancelledError("the session has ended");
+  }
+  GroupKey key{.uid = join.caller.uid, .name = join.request.name(), .key = join.request.key()};
+  const auto found = gathering_.find(key);
+  if (found != gathering_.end()) return found->second;
+  if (static_cast<int>(groups_.size()) >= options_.groups_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("this daemon has %d groups already, the most there may be; end some, or "
+                        "raise limits.groups_max",
+                        options_.groups_max));
+  }
+  const uint64_t generation = next_generation_++;
+  auto group = std::make_unique<Group>(generation, key, WorldSize{join.request.world_size()});
+  Group* const started = group.get();
+  groups_.emplace(generation, std::move(group));
+  gathering_.emplace(std::move(key), started);
+  return started;
+}
+
+void RendezvousGroupRegistry::StopGathering(const Group& group) {
+  const auto found = gathering_.find(group.key());
+  if (found != gathering_.end() && found->second == &group) gathering_.erase(found);
+}
+
+void RendezvousGroupRegistry::Queue(Job job) {
+  jobs_.push_back(job);
+  jobs_changed_.Signal();
+}
+
+// --- memory
+
+void RendezvousGroupRegistry::RunAllocator() {
+  while (true) {
+    Job job;
+    {
+      absl::MutexLock lock(&mu_);
+      while (jobs_.empty() && !stopping_) jobs_changed_.Wait(&mu_);
+      if (stopping_) return;
+      job = jobs_.front();
+      jobs_.pop_front();
+    }
+    std::optional<Plan> plan = PlanOf(job);
+    if (!plan.has_value()) continue;
+    if (job.shared_sequence.has_value()) {
+      MakeSharedBuffer(job, *std::move(plan));
+    } else {
+      FormGroup(job, *std::move(plan));
+    }
+  }
+}
+
+std::optional<RendezvousGroupRegistry::Plan> RendezvousGroupRegistry::PlanOf(const Job& job) {
+  absl::MutexLock lock(&mu_);
+  Group* const group = FindGroup(job.generation);
+  if (group == nullptr) return std::nullopt;
+  const ByteCount bytes = job.shared_sequence.has_value()
+                              ? group->shared().BytesToAllocate(*job.shared_sequence)
+                              : group->plane_bytes();
+  if (bytes.value == 0) return std::nullopt;
+  return Plan{.gpu_uuids = group->GpuUuids(),
+              .sessions = group->Sessions(),
+              .bytes = bytes,
+              .response = group->JoinResponse()};
+}
+
+absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMemory(
+    const Job& job, const Plan& plan) {
+  Formed formed;
+  ABSL_ASSIGN_OR_RETURN(formed.memory.planes, AcquireEach(*pool_, plan.gpu_uuids, plan.bytes));
+  if (!job.shared_sequence.has_value()) {
+    ABSL_ASSIGN_OR_RETURN(formed.memory.page,
+                          ControlPageFile::Create(options_.control_page_dir, job.generation));
+  }
+  ABSL_ASSIGN_OR_RETURN(formed.parcels, PackForAll(formed.memory.planes, formed.memory.page.get()));
+  return formed;
+}
+
+void RendezvousGroupRegistry::FormGroup(const Job& job, Plan plan) {
+  absl::StatusOr<Formed> formed = MakeMemory(job, plan);
+  *plan.response.mutable_fast_path() = DecideFastPath(
+      options_.host, plan.gpu_uuids,
+      {.allow_pci = options_.allow_pci, .allow_gpu_sharing = options_.allow_gpu_sharing});
+
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  Group* const group = FindGroup(job.generation);
+  if (group == nullptr) {  // a member's session has ended meanwhile
+    after.Destroy(std::move(formed));
+    return;
+  }
+  if (!formed.ok()) {
+    group->FailJoins(formed.status(), after);
+    EraseIfOver(*group, after);
+    return;
+  }
+  auto joins = group->StartMapping(std::move(formed->memory), options_.mapping_timeout);
+  deadlines_changed_.Signal();
+  after.Call([courier = courier_, plan = std::move(plan), parcels = std::move(formed->parcels),
+              joins = std::move(joins)]() mutable {
+    for (size_t i = 0; i < joins.size(); ++i) {
+      plan.response.set_transfer_id(courier->Send(plan.sessions[i], std::move(parcels[i])));
+      joins[i](plan.response);
+    }
+  });
+}
+
+void RendezvousGroupRegistry::MakeSharedBuffer(const Job& job, Plan plan) {
+  absl::StatusOr<Formed> formed = MakeMemory(job, plan);
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  Group* const group = FindGroup(job.generation);
+  if (group != nullptr && !formed.ok()) {
+    group->shared().Fail(*job.shared_sequence, formed.status(), after);
+    return;
+  }
+  std::vector<SharedDone> answers;
+  uint64_t bytes = 0;
+  if (group != nullptr) {
+    bytes = formed->memory.planes.front().bytes().value;
+    answers = group->shared().Complete(*job.shared_sequence, formed->memory.planes);
+  }
+  if (answers.empty()) {  // the group has ended, or a member has left, meanwhile
+    after.Destroy(std::move(formed));
+    return;
+  }
+  after.Call([courier = courier_, bytes, sessions = std::move(plan.sessions),
+              parcels = std::move(formed->parcels), answers = std::move(answers)]() mutable {
+    v1::AllocateSharedResponse response;
+    response.set_bytes(bytes);
+    for (size_t i = 0; i < answers.size(); ++i) {
+      response.set_transfer_id(courier->Send(sessions[i], std::move(parcels[i])));
+      answers[i](response);
+    }
+  });
+}
+
+// --- calls of members
+
+Group* RendezvousGroupRegistry::FindGroup(uint64_t generation) {
+  const auto found = groups_.find(generation);
+  return found == groups_.end() ? nullptr : found->second.get();
+}
+
+absl::StatusOr<Group*> RendezvousGroupRegistry::FindHeld(const Caller& caller, uint64_t generation,
+                                                         Rank rank) {
+  Group* const group = FindGroup(generation);
+  // The same answer for a group of others and for none.
+  if (group == nullptr || !group->IsHeldBy(caller.session, rank)) {
+    return absl::NotFoundError(
+        absl::StrFormat("process %d holds no rank %d in a group of generation %d", caller.pid,
+                        rank.value, generation));
+  }
+  return group;
+}
+
+void RendezvousGroupRegistry::Confirm(const Caller& caller, const v1::ConfirmGroupRequest& request,
+                                      ConfirmDone done) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  const Rank rank{request.rank()};
+  absl::StatusOr<Group*> group = FindHeld(caller, request.generation(), rank);
+  if (!group.ok()) {
+    after.Call([done = std::move(done), status = group.status()]() mutable { done(status); });
+    return;
+  }
+  (*group)->Confirm(rank, std::move(done), after);
+}
+
+void RendezvousGroupRegistry::AllocateShared(const Caller& caller,
+                                             const v1::AllocateSharedRequest& request,
+                                             SharedDone done) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  const Rank rank{request.rank()};
+  const absl::StatusOr<absl::Duration> timeout =
+      RendezvousTimeout(request.timeout_ms(), options_.rendezvous_timeout_default);
+  absl::StatusOr<Group*> group = FindHeld(caller, request.generation(), rank);
+  absl::Status status = group.status();
+  if (status.ok()) status = timeout.status();
+  if (status.ok()) status = (*group)->CheckMayShare();
+  if (!status.ok()) {
+    after.Call([done = std::move(done), status]() mutable { done(status); });
+    return;
+  }
+  SharedBuffers::Ask ask{.rank = rank,
+                         .sequence = request.sequence(),
+                         .bytes = ByteCount{static_cast<size_t>(request.bytes())},
+                         .timeout = *timeout,
+                         .deadline = absl::Now() + *timeout,
+                         .done = std::move(done)};
+  if ((*group)->shared().Add(std::move(ask), after) == SharedBuffers::Rendezvous::kComplete) {
+    Queue(Job{.generation = request.generation(), .shared_sequence = request.sequence()});
+  }
+  deadlines_changed_.Signal();
+}
+
+absl::Status RendezvousGroupRegistry::FreeShared(const Caller& caller,
+                                                 const v1::FreeSharedRequest& request) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  const Rank rank{request.rank()};
+  ABSL_ASSIGN_OR_RETURN(Group * group, FindHeld(caller, request.generation(), rank));
+  return group->shared().Free(rank, request.sequence(), after);
+}
+
+absl::Status RendezvousGroupRegistry::Leave(const Caller& caller,
+                                            const v1::LeaveGroupRequest& request) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  const Rank rank{request.rank()};
+  ABSL_ASSIGN_OR_RETURN(Group * group, FindHeld(caller, request.generation(), rank));
+  absl::Status status = group->Leave(rank, request.last_epoch(), after);
+  EraseIfOver(*group, after);
+  return status;
+}
+
+absl::Status RendezvousGroupRegistry::Abort(const Caller& caller,
+                                            const v1::AbortGroupRequest& request) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  const Rank rank{request.rank()};
+  ABSL_ASSIGN_OR_RETURN(Group * group, FindHeld(caller, request.generation(), rank));
+  group->AbortBy(rank, request.reason().empty() ? "aborted the group" : request.reason(), after);
+  return absl::OkStatus();
+}
+
+// --- ends
+
+void RendezvousGroupRegistry::SessionEnded(SessionId session, std::string_view cause) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  ended_.Add(session);
+  for (auto it = groups_.begin(); it != groups_.end();) {
+    it->second->SessionEnded(session, cause, after);
+    it = EraseIfOver(it, after);
+  }
+}
+
+RendezvousGroupRegistry::Groups::iterator RendezvousGroupRegistry::EraseIfOver(
+    Groups::iterator group, AfterUnlock& after) {
+  if (!group->second->over()) return std::next(group);
+  StopGathering(*group->second);
+  after.Destroy(std::move(group->second));
+  return groups_.erase(group);
+}
+
+void RendezvousGroupRegistry::RunTimer() {
+  while (true) {
+    AfterUnlock after;
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return;
+    const absl::Time now = absl::Now();
+    absl::Time next = absl::InfiniteFuture();
+    for (auto it = groups_.begin(); it != groups_.end();) {
+      it->second->Expire(now, after);
+      next = std::min(next, it->second->NextDeadline());
+      it = EraseIfOver(it, after);
+    }
+    // Whoever has something to be told is told before the next wait.
+    if (after.empty()) deadlines_changed_.WaitWithDeadline(&mu_, next);
+  }
+}
+
+void RendezvousGroupRegistry::Stop() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    deadlines_changed_.SignalAll();
+    jobs_changed_.SignalAll();
+  }
+  if (timer_.joinable()) timer_.join();
+  if (allocator_.joinable()) allocator_.join();
+  // No stop is written: communicators work on without the daemon.
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  for (auto& [generation, group] : groups_) {
+    group->FailAllWaiting(absl::UnavailableError("the daemon is stopping"), after);
+    after.Destroy(std::move(group));
+  }
+  gathering_.clear();
+  groups_.clear();
+}
+
+std::vector<v1::GroupInfo> RendezvousGroupRegistry::List() const {
+  absl::MutexLock lock(&mu_);
+  const absl::Time now = absl::Now();
+  std::vector<v1::GroupInfo> infos;
+  for (const auto& [generation, group] : groups_) infos.push_back(group->Info(now));
+  return infos;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GroupRegistry>> GroupRegistry::Create(Options options,
+                                                                     PlanePool* pool,
+                                                                     FdCourier* courier) {
+  if (access(options.control_page_dir.c_str(), W_OK | X_OK) != 0) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "the directory for control pages, '%s', cannot be written to", options.control_page_dir));
+  }
+  if (options.plane_bytes_default < kPlaneBytesUnit ||
+      options.plane_bytes_default.value % kPlaneBytesUnit.value != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("planes of %u bytes by default: must be a multiple of 2 MiB and not 0",
+                        options.plane_bytes_default.value));
+  }
+  auto registry = std::make_unique<RendezvousGroupRegistry>(std::move(options), pool, courier);
+  registry->Start();
+  return registry;
+}
+
+}  // namespace nodecomm
