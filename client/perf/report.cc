@@ -1,0 +1,209 @@
+// See report.h.
+#include "client/perf/report.h"
+
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "client/perf/json.h"
+
+namespace nodecomm::perf {
+namespace {
+
+absl::string_view PlatformName(nodecomm_platform platform) {
+  return platform == NODECOMM_PLATFORM_CUDA ? "cuda" : "simulated";
+}
+
+std::string WrongText(const Options& options, uint64_t wrong) {
+  return options.check ? absl::StrCat(wrong) : "N/A";
+}
+
+void WriteHost(const HostFacts& host, absl::string_view version, const Options& options,
+               Board& board, JsonWriter* json) {
+  const RunFacts& facts = board.facts();
+  const auto text = [&](absl::string_view key, absl::string_view value) {
+    json->Key(key);
+    json->String(value);
+  };
+  const auto number = [&](absl::string_view key, int64_t value) {
+    json->Key(key);
+    json->Integer(value);
+  };
+  text("machine", host.name);
+  text("kernel", host.kernel);
+  number("cpus", host.cpus);
+  text("time_utc", host.time_utc);
+  text("nodecomm_version", version);
+  text("platform", PlatformName(facts.platform));
+  json->Key("gpus");
+  json->BeginArray();
+  for (int rank = 0; rank < board.ranks().value; ++rank) {
+    json->String(board.gpu_name(Rank{rank}).Get());
+  }
+  json->EndArray();
+  text("driver", facts.driver.Get());
+  text("cuda_version", facts.cuda_version.Get());
+  if (options.compare_nccl) text("nccl", facts.nccl.Get());
+  number("calls_per_repetition_up_to_1_mib", facts.calls_small);
+  number("calls_per_repetition_above_1_mib", facts.calls_large);
+  number("repetitions_up_to_1_mib", facts.repetitions_small);
+  number("repetitions_above_1_mib", facts.repetitions_large);
+}
+
+void WriteResult(const Options& options, Board& board, const Case& c, const Row& row,
+                 JsonWriter* json) {
+  const Result result = Combine(row, options.ranks);
+  const auto number = [&](absl::string_view key, double value) {
+    json->Key(key);
+    json->Number(value);
+  };
+  json->BeginObject();
+  json->Key("ranks");
+  json->Integer(options.ranks.value);
+  json->Key("bytes");
+  json->Integer(static_cast<int64_t>(c.bytes().value));
+  json->Key("type");
+  json->String(TypeName(c.type));
+  json->Key("mode");
+  json->String(ModeName(board.facts().mode));
+  json->Key("algorithm");
+  json->String(nodecomm_algorithm_name(row.algorithm));
+  number("latency_us", result.latency_us);
+  number("algbw_gbps", AlgorithmBandwidthGbps(c.bytes(), result.latency_us));
+  number("busbw_gbps", BusBandwidthGbps(c.bytes(), result.latency_us, options.ranks));
+  json->Key("wrong");
+  if (options.check) {
+    json->Integer(static_cast<int64_t>(result.wrong));
+  } else {
+    json->Null();
+  }
+  if (result.nccl_latency_us > 0) number("nccl_latency_us", result.nccl_latency_us);
+  json->EndObject();
+}
+
+void WriteRandom(const Options& options, Board& board, JsonWriter* json) {
+  uint64_t wrong = 0;
+  for (int rank = 0; rank < board.ranks().value; ++rank) wrong += board.random_wrong(Rank{rank});
+  json->Key("random");
+  json->BeginObject();
+  json->Key("ranks");
+  json->Integer(options.ranks.value);
+  json->Key("calls");
+  json->Integer(static_cast<int64_t>(board.random_calls_done().load()));
+  json->Key("seed");
+  json->Integer(static_cast<int64_t>(options.seed));
+  json->Key("wrong");
+  json->Integer(static_cast<int64_t>(wrong));
+  json->EndObject();
+}
+
+}  // namespace
+
+Result Combine(const Row& row, WorldSize ranks) {
+  Result result;
+  for (int rank = 0; rank < ranks.value; ++rank) {
+    const Measurement& measurement = row.measurements[rank];
+    result.latency_us = std::max(result.latency_us, measurement.latency_us);
+    result.nccl_latency_us = std::max(result.nccl_latency_us, measurement.nccl_latency_us);
+    result.wrong += measurement.wrong;
+  }
+  return result;
+}
+
+double AlgorithmBandwidthGbps(ByteCount bytes, double latency_us) {
+  return latency_us > 0 ? static_cast<double>(bytes.value) / latency_us * 1e-3 : 0;
+}
+
+double BusBandwidthGbps(ByteCount bytes, double latency_us, WorldSize ranks) {
+  return AlgorithmBandwidthGbps(bytes, latency_us) * 2 * (ranks.value - 1) / ranks.value;
+}
+
+std::string FormatHeader(const Options& options, Board& board) {
+  const RunFacts& facts = board.facts();
+  std::string text;
+  for (int rank = 0; rank < board.ranks().value; ++rank) {
+    absl::StrAppendFormat(&text, "# rank %d: %s\n", rank, board.gpu_name(Rank{rank}).Get());
+  }
+  if (facts.platform == NODECOMM_PLATFORM_CUDA) {
+    absl::StrAppendFormat(&text, "# driver %s, CUDA runtime %s\n", facts.driver.Get(),
+                          facts.cuda_version.Get());
+  } else {
+    absl::StrAppend(
+        &text,
+        "# simulated host: the results are right or wrong as on GPUs, the times say nothing "
+        "about GPUs\n");
+  }
+  if (facts.platform == NODECOMM_PLATFORM_CUDA && facts.devices > 0 &&
+      facts.devices < options.ranks.value) {
+    absl::StrAppend(&text, "# ranks share GPUs and take turns: the times say nothing\n");
+  }
+  if (options.compare_nccl) absl::StrAppend(&text, "# NCCL: ", facts.nccl.Get(), "\n");
+  if (options.random_calls > 0) return text;
+  absl::StrAppendFormat(&text,
+                        "# mode %s, %s; %d calls a repetition up to 1 MiB, %d above; median of %d "
+                        "repetitions, %d above; "
+                        "maximum over ranks\n",
+                        ModeName(facts.mode), options.in_place ? "in place" : "out of place",
+                        facts.calls_small, facts.calls_large, facts.repetitions_small,
+                        facts.repetitions_large);
+  absl::StrAppendFormat(&text, "#%11s %11s %6s %10s %11s %8s %8s %7s", "size", "count", "type",
+                        "algorithm", "time", "algbw", "busbw", "#wrong");
+  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "nccl", "ratio");
+  absl::StrAppendFormat(&text, "\n#%11s %11s %6s %10s %11s %8s %8s %7s", "(B)", "(elements)", "",
+                        "", "(us)", "(GB/s)", "(GB/s)", "");
+  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "(us)", "");
+  return text + "\n";
+}
+
+std::string FormatRow(const Options& options, const Case& c, const Row& row) {
+  const Result result = Combine(row, options.ranks);
+  std::string text =
+      absl::StrFormat(" %11d %11d %6s %10s %11.2f %8.2f %8.2f %7s", c.bytes().value, c.count,
+                      TypeName(c.type), nodecomm_algorithm_name(row.algorithm), result.latency_us,
+                      AlgorithmBandwidthGbps(c.bytes(), result.latency_us),
+                      BusBandwidthGbps(c.bytes(), result.latency_us, options.ranks),
+                      WrongText(options, result.wrong));
+  if (result.nccl_latency_us > 0) {
+    absl::StrAppendFormat(&text, " %11.2f %6.2fx", result.nccl_latency_us,
+                          result.nccl_latency_us / result.latency_us);
+  }
+  return text + "\n";
+}
+
+HostFacts ReadHostFacts() {
+  HostFacts host;
+  utsname name{};
+  if (::uname(&name) == 0) {
+    host.name = name.nodename;
+    host.kernel = absl::StrCat(name.sysname, " ", name.release, " ", name.machine);
+  }
+  host.cpus = static_cast<int>(std::thread::hardware_concurrency());
+  host.time_utc = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
+  return host;
+}
+
+std::string FormatJson(const Options& options, const HostFacts& host, absl::string_view version,
+                       Board& board, const std::vector<Case>& cases) {
+  JsonWriter json;
+  json.BeginObject();
+  json.Key("host");
+  json.BeginObject();
+  WriteHost(host, version, options, board, &json);
+  json.EndObject();
+  json.Key("results");
+  json.BeginArray();
+  for (size_t i = 0; i < cases.size(); ++i) {
+    WriteResult(options, board, cases[i], board.row(i), &json);
+  }
+  json.EndArray();
+  if (options.random_calls > 0) WriteRandom(options, board, &json);
+  json.EndObject();
+  return json.text() + "\n";
+}
+
+}  // namespace nodecomm::perf

@@ -1,0 +1,47 @@
+// What the user sees: the table in the manner of nccl-tests, and the JSON file.
+// Pure: reads the board, returns text.
+// Design note: client/perf/README.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "client/perf/board.h"
+#include "client/perf/types.h"
+
+namespace nodecomm::perf {
+
+// A case over all ranks: the slowest rank's times, and everybody's wrong elements.
+struct Result {
+  double latency_us = 0;
+  double nccl_latency_us = 0;
+  uint64_t wrong = 0;
+};
+Result Combine(const Row& row, WorldSize ranks);
+
+// Bytes a second that a call reduces, and that times 2 (n - 1) / n, which compares with a link's
+// bandwidth whatever n is.
+double AlgorithmBandwidthGbps(ByteCount bytes, double latency_us);
+double BusBandwidthGbps(ByteCount bytes, double latency_us, WorldSize ranks);
+
+// Lines about the run, then the table's head. Rows and head fit each other.
+std::string FormatHeader(const Options& options, Board& board);
+std::string FormatRow(const Options& options, const Case& c, const Row& row);
+
+// About the machine, as its operating system tells.
+struct HostFacts {
+  std::string name;
+  std::string kernel;
+  int cpus = 0;
+  std::string time_utc;
+};
+HostFacts ReadHostFacts();
+
+// `cases` are those with complete rows, in order. Of random calls there is one object "random"
+// instead.
+std::string FormatJson(const Options& options, const HostFacts& host, absl::string_view version,
+                       Board& board, const std::vector<Case>& cases);
+
+}  // namespace nodecomm::perf

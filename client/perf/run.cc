@@ -1,0 +1,141 @@
+// See run.h.
+#include "client/perf/run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/base/status_macros.h"
+#include "client/perf/board.h"
+#include "client/perf/expected_sums.h"
+#include "client/perf/random_calls.h"
+#include "client/perf/random_run.h"
+#include "client/perf/report.h"
+#include "client/perf/sizes.h"
+#include "client/perf/sweep.h"
+#include "client/perf/worker.h"
+#include "client/perf/workers.h"
+
+namespace nodecomm::perf {
+namespace {
+
+void Print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+absl::StatusOr<SumsMemory> CreateSums(const Options& options) {
+  if (options.random_calls > 0) {
+    return SumsMemory::Create({NODECOMM_FLOAT32, NODECOMM_FLOAT16, NODECOMM_BFLOAT16},
+                              kRandomMessageMax);
+  }
+  if (!options.check) return SumsMemory::Create({}, {0});
+  return SumsMemory::Create(options.types, options.bytes_max);
+}
+
+// Prints what has become known since the last call.
+class Progress {
+ public:
+  Progress(const Options& options, const std::vector<Case>& cases, Board* board)
+      : options_(options), cases_(cases), board_(board) {}
+
+  void Print() {
+    if (board_->facts().ready.load(std::memory_order_acquire) == 0) return;
+    if (!header_printed_) perf::Print(FormatHeader(options_, *board_));
+    header_printed_ = true;
+    for (; rows_ < cases_.size(); ++rows_) {
+      const Row& row = board_->row(rows_);
+      if (row.ranks_done.load(std::memory_order_acquire) < options_.ranks.value) break;
+      perf::Print(FormatRow(options_, cases_[rows_], row));
+    }
+  }
+  size_t rows() const { return rows_; }
+
+ private:
+  const Options& options_;
+  const std::vector<Case>& cases_;
+  Board* const board_;
+  bool header_printed_ = false;
+  size_t rows_ = 0;
+};
+
+absl::Status RunRank(const Options& options, const std::string& group, const SumsMemory& sums,
+                     const std::vector<Case>& cases, Board* board, Rank rank) {
+  sums.FillPart(rank, options.ranks);
+  // The sums are complete for everybody after this, and no rank's share counts as time for joining.
+  ABSL_RETURN_IF_ERROR(board->Barrier(kBarrierTimeout));
+  ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker,
+                        Worker::Create(options, group, rank, board, &sums));
+  absl::Status status =
+      options.random_calls > 0 ? RunRandomCalls(worker.get()) : RunSweep(worker.get(), cases);
+  // Leaving before the others have asked for the group's state would show there.
+  if (status.ok()) status = worker->Barrier();
+  // Before the worker ends, which depends on whether the run has failed.
+  if (!status.ok() && !absl::IsAborted(status)) board->ReportFailure(rank, status.message());
+  return status;
+}
+
+absl::Status WriteFile(const std::string& path, const std::string& text) {
+  std::FILE* file = std::fopen(path.c_str(), "w");
+  bool written = file != nullptr && std::fputs(text.c_str(), file) >= 0;
+  if (file != nullptr && std::fclose(file) != 0) written = false;
+  if (written) return absl::OkStatus();
+  return absl::InternalError(absl::StrFormat("writing %s: %s", path, std::strerror(errno)));
+}
+
+// Wrong elements of all ranks; prints the first of each.
+uint64_t ReportWrong(const Options& options, size_t rows, Board* board) {
+  uint64_t wrong = 0;
+  for (size_t i = 0; i < rows; ++i) wrong += Combine(board->row(i), options.ranks).wrong;
+  for (int rank = 0; rank < options.ranks.value; ++rank) {
+    wrong += board->random_wrong(Rank{rank});
+    const absl::string_view first = board->first_wrong(Rank{rank}).Get();
+    if (!first.empty()) Print(absl::StrCat("# first wrong: ", first, "\n"));
+  }
+  return wrong;
+}
+
+}  // namespace
+
+absl::Status Run(const Options& options) {
+  std::vector<Case> cases;
+  if (options.random_calls == 0) {
+    ABSL_ASSIGN_OR_RETURN(cases, ListCases(options));
+  }
+  ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<Board> board, Board::Create(options.ranks));
+  ABSL_ASSIGN_OR_RETURN(const SumsMemory sums, CreateSums(options));
+  // Unique among the groups of this user while this process lives.
+  const std::string group = absl::StrCat("nodecomm-perf-", ::getpid());
+
+  Progress progress(options, cases, board.get());
+  const absl::Status ran = RunWorkers(
+      board.get(), WorkerLimits{},
+      [&](Rank rank) { return RunRank(options, group, sums, cases, board.get(), rank); },
+      [&] { progress.Print(); });
+
+  const uint64_t wrong = ReportWrong(options, progress.rows(), board.get());
+  if (options.random_calls > 0 && ran.ok()) {
+    Print(absl::StrFormat("# %d random calls with %d ranks, seed %d: %d wrong elements\n",
+                          board->random_calls_done().load(), options.ranks.value, options.seed,
+                          wrong));
+  }
+  if (!options.json_path.empty()) {
+    cases.resize(progress.rows());
+    ABSL_RETURN_IF_ERROR(
+        WriteFile(options.json_path,
+                  FormatJson(options, ReadHostFacts(), nodecomm_version(), *board, cases)));
+  }
+  ABSL_RETURN_IF_ERROR(ran);
+  if (wrong > 0) return absl::DataLossError(absl::StrFormat("%d wrong elements", wrong));
+  return absl::OkStatus();
+}
+
+}  // namespace nodecomm::perf

@@ -1,0 +1,29 @@
+// Reads what the command line says of sizes and types, and lists the cases of a sweep.
+// Not the command line itself: that is main.cc.
+// Design note: client/perf/README.md.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "client/perf/types.h"
+
+namespace nodecomm::perf {
+
+// "4096", "64K", "1M", "2G" (powers of 1024; "KiB", "KB" and lower case are the same). At most
+// kMessageBytesMax.
+absl::StatusOr<ByteCount> ParseBytes(absl::string_view text);
+
+// "float", "f32", "half", "f16", "bf16" and their longer names.
+absl::StatusOr<nodecomm_type> ParseType(absl::string_view text);
+
+// Every size from bytes_min on, times the step factor, up to bytes_max, for every type in turn. A
+// size that is no multiple of the element is rounded down. InvalidArgument: nothing to do, too
+// much, or a size below one element.
+absl::StatusOr<std::vector<Case>> ListCases(const Options& options);
+
+inline constexpr ByteCount kMessageBytesMax{size_t{4} << 30};
+inline constexpr size_t kCasesMax = 128;
+
+}  // namespace nodecomm::perf
