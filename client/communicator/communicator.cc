@@ -237,6 +237,9 @@ absl::Status Communicator::Status() {
 absl::Status Communicator::Abort(std::string_view reason) {
   if (!stamp_.InSameProcess()) return ForkedError();
   if (membership_ == nullptr) return absl::OkStatus();
+  if (left_.load(std::memory_order_relaxed)) {
+    return absl::FailedPreconditionError("this rank has left the group and cannot abort it");
+  }
   aborted_.store(true, std::memory_order_relaxed);
   return membership_->Abort(reason.empty()
                                 ? absl::StrFormat("rank %d aborted the group", info_.rank.value)

@@ -34,13 +34,9 @@ absl::Status GroupHealth::Explain() const {
 }
 
 absl::Status GroupHealth::ExplainStop() const {
+  // The daemon's reason names rank and process.
   const std::string_view reason(page_->reason, strnlen(page_->reason, kControlPageReasonBytes));
-  if (page_->culprit_rank < 0) {
-    return absl::AbortedError(absl::StrFormat("the group was aborted: %s; form it anew", reason));
-  }
-  return absl::AbortedError(
-      absl::StrFormat("the group was aborted: %s (rank %d, process %d); form it anew", reason,
-                      page_->culprit_rank, page_->culprit_pid));
+  return absl::AbortedError(absl::StrFormat("the group was aborted: %s; form it anew", reason));
 }
 
 std::optional<std::string> GroupHealth::OwnTimeout() const {
