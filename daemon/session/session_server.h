@@ -24,9 +24,9 @@ class SessionServer : public FdCourier {
  public:
   struct Options {
     // Listening sockets, bound and non-blocking.
-    UniqueFd session_listener;
-    UniqueFd control_listener;
-    UniqueFd admin_listener;
+    UniqueFd session_listener = {};
+    UniqueFd control_listener = {};
+    UniqueFd admin_listener = {};
     v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
     int sessions_max = 1024;
     int sessions_per_uid_max = 256;
@@ -36,9 +36,9 @@ class SessionServer : public FdCourier {
   };
   // Called on the server's thread, with no lock held.
   struct Events {
-    absl::AnyInvocable<void(SessionId, std::string_view cause)> session_ended;
-    absl::AnyInvocable<void(UniqueFd)> control_connected;  // hands the connection to gRPC
-    absl::AnyInvocable<void(UniqueFd)> admin_connected;
+    absl::AnyInvocable<void(SessionId, std::string_view cause)> session_ended = nullptr;
+    absl::AnyInvocable<void(UniqueFd)> control_connected = nullptr;  // hands the connection to gRPC
+    absl::AnyInvocable<void(UniqueFd)> admin_connected = nullptr;
     absl::AnyInvocable<void(const Caller&)> session_opened = nullptr;  // for the log
   };
 

@@ -1,0 +1,40 @@
+// What the daemon can be asked about, and the answers to read-only questions.
+// Not the transport: no gRPC here (rpc_server.cc).
+// Design note: daemon/README.md, "calls".
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "daemon/group/group_registry.h"
+#include "daemon/memory/plane_pool.h"
+#include "daemon/session/session_server.h"
+#include "daemon/topology/inventory.h"
+#include "nodecomm/v1/admin.pb.h"
+#include "nodecomm/v1/control.pb.h"
+#include "nodecomm/v1/session.pb.h"
+
+namespace nodecomm {
+
+// Everything pointed to outlives whoever holds the view.
+struct DaemonView {
+  GroupRegistry* groups = nullptr;
+  const PlanePool* pool = nullptr;
+  Inventory* inventory = nullptr;
+  const SessionServer* sessions = nullptr;
+  // The host as it was when the daemon started. What workers are told: the groups go by it too.
+  v1::Host host;
+  v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
+  absl::Time start_time;
+};
+
+// Thread-safe, as the parts are.
+v1::GetHostResponse AnswerGetHost(const DaemonView& view);
+v1::GetStatusResponse AnswerGetStatus(const DaemonView& view);
+// The host as it is now, read anew.
+absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view);
+v1::ListGroupsResponse AnswerListGroups(const DaemonView& view);
+v1::ListPoolsResponse AnswerListPools(const DaemonView& view);
+
+}  // namespace nodecomm

@@ -1,0 +1,277 @@
+#include "daemon/service/rpc_server.h"
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/server_posix.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absl/base/call_once.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/time/clock.h"
+#include "daemon/service/waiting_calls.h"
+#include "nodecomm/v1/admin.grpc.pb.h"
+#include "nodecomm/v1/control.grpc.pb.h"
+
+namespace nodecomm {
+namespace {
+
+// Requests are a few hundred bytes.
+constexpr int kRequestBytesMax = 64 << 10;
+
+// Calls of one connection at a time; a process with many communicators waits in as many joins.
+constexpr int kCallsPerConnectionMax = 256;
+
+// gRPC sends the message as a header, and a header over 8 KiB would lose the whole answer.
+constexpr size_t kErrorMessageBytesMax = 2048;
+
+constexpr absl::Duration kShutdownAtDestruction = absl::Seconds(1);
+
+constexpr char kTokenMetadata[] = "nodecomm-session-token";
+constexpr size_t kTokenHexDigits = 64;
+
+// The one place where absl's codes become gRPC's: they have the same numbers.
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                      std::string(status.message().substr(0, kErrorMessageBytesMax)));
+}
+
+// The raw token among the call's metadata, if there is exactly one of the right form.
+std::optional<std::string> ReadToken(const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  if (metadata.count(kTokenMetadata) != 1) return std::nullopt;
+  const grpc::string_ref hex = metadata.find(kTokenMetadata)->second;
+  if (hex.size() != kTokenHexDigits) return std::nullopt;
+  for (const char digit : hex) {
+    if (!absl::ascii_isxdigit(static_cast<unsigned char>(digit))) return std::nullopt;
+  }
+  return absl::HexStringToBytes(absl::string_view(hex.data(), hex.size()));
+}
+
+absl::StatusOr<Caller> FindCaller(const DaemonView& view,
+                                  const grpc::CallbackServerContext& context) {
+  const std::optional<std::string> token = ReadToken(context);
+  if (token.has_value()) {
+    if (const std::optional<Caller> caller = view.sessions->FindByToken(*token)) return *caller;
+  }
+  return absl::UnauthenticatedError(
+      "the call carries no token of an open session: open a session on session.sock first, and "
+      "again after the daemon was restarted");
+}
+
+// gRPC keeps a call's context, response and reactor until its Finish, also when the client has
+// cancelled or died. So a cancelled call just waits for its answer, which goes nowhere: what a dead
+// client held is the registry's business, which hears of the session's end.
+class ControlService final : public v1::Control::CallbackService {
+ public:
+  explicit ControlService(const DaemonView* view) : view_(view) {}
+
+  void FailWaitingCalls(const absl::Status& status) { waiting_->FailAll(status); }
+
+  grpc::ServerUnaryReactor* GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest*,
+                                    v1::GetHostResponse* response) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    *response = AnswerGetHost(*view_);
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* JoinGroup(grpc::CallbackServerContext* context,
+                                      const v1::JoinGroupRequest* request,
+                                      v1::JoinGroupResponse* response) override {
+    return AnswerLater(context, [=, this](const Caller& caller, uint64_t call) {
+      view_->groups->Join(caller, *request, TakeAnswer(call, response));
+    });
+  }
+
+  grpc::ServerUnaryReactor* ConfirmGroup(grpc::CallbackServerContext* context,
+                                         const v1::ConfirmGroupRequest* request,
+                                         v1::ConfirmGroupResponse*) override {
+    return AnswerLater(context, [=, this](const Caller& caller, uint64_t call) {
+      view_->groups->Confirm(caller, *request, [calls = waiting_, call](absl::Status status) {
+        if (WaitingCalls::Finish finish = calls->Take(call)) finish(std::move(status));
+      });
+    });
+  }
+
+  grpc::ServerUnaryReactor* AllocateShared(grpc::CallbackServerContext* context,
+                                           const v1::AllocateSharedRequest* request,
+                                           v1::AllocateSharedResponse* response) override {
+    return AnswerLater(context, [=, this](const Caller& caller, uint64_t call) {
+      view_->groups->AllocateShared(caller, *request, TakeAnswer(call, response));
+    });
+  }
+
+  grpc::ServerUnaryReactor* LeaveGroup(grpc::CallbackServerContext* context,
+                                       const v1::LeaveGroupRequest* request,
+                                       v1::LeaveGroupResponse*) override {
+    return AnswerNow(context, [=, this](const Caller& caller) {
+      return view_->groups->Leave(caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* AbortGroup(grpc::CallbackServerContext* context,
+                                       const v1::AbortGroupRequest* request,
+                                       v1::AbortGroupResponse*) override {
+    return AnswerNow(context, [=, this](const Caller& caller) {
+      return view_->groups->Abort(caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* FreeShared(grpc::CallbackServerContext* context,
+                                       const v1::FreeSharedRequest* request,
+                                       v1::FreeSharedResponse*) override {
+    return AnswerNow(context, [=, this](const Caller& caller) {
+      return view_->groups->FreeShared(caller, *request);
+    });
+  }
+
+ private:
+  grpc::ServerUnaryReactor* AnswerNow(grpc::CallbackServerContext* context,
+                                      const std::function<absl::Status(const Caller&)>& act) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const absl::StatusOr<Caller> caller = FindCaller(*view_, *context);
+    reactor->Finish(ToGrpc(caller.ok() ? act(*caller) : caller.status()));
+    return reactor;
+  }
+
+  // `ask` hands the call to the registry, whose answer then takes it from `waiting_`.
+  grpc::ServerUnaryReactor* AnswerLater(
+      grpc::CallbackServerContext* context,
+      const std::function<void(const Caller&, uint64_t call)>& ask) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const absl::StatusOr<Caller> caller = FindCaller(*view_, *context);
+    if (!caller.ok()) {
+      reactor->Finish(ToGrpc(caller.status()));
+      return reactor;
+    }
+    const std::optional<uint64_t> call =
+        waiting_->Add([reactor](const absl::Status& status) { reactor->Finish(ToGrpc(status)); });
+    if (call.has_value()) ask(*caller, *call);
+    return reactor;
+  }
+
+  template <typename Response>
+  absl::AnyInvocable<void(absl::StatusOr<Response>)> TakeAnswer(uint64_t call, Response* response) {
+    return [calls = waiting_, call, response](absl::StatusOr<Response> answer) {
+      WaitingCalls::Finish finish = calls->Take(call);
+      if (!finish) return;
+      if (answer.ok()) *response = *std::move(answer);
+      finish(answer.status());
+    };
+  }
+
+  const DaemonView* const view_;  // the server's, which outlives its services
+  const std::shared_ptr<WaitingCalls> waiting_ = std::make_shared<WaitingCalls>();
+};
+
+class AdminService final : public v1::Admin::CallbackService {
+ public:
+  explicit AdminService(const DaemonView* view) : view_(view) {}
+
+  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
+                                      const v1::GetStatusRequest*,
+                                      v1::GetStatusResponse* response) override {
+    return Answer(context, AnswerGetStatus(*view_), response);
+  }
+
+  grpc::ServerUnaryReactor* GetTopology(grpc::CallbackServerContext* context,
+                                        const v1::GetTopologyRequest*,
+                                        v1::GetTopologyResponse* response) override {
+    return Answer(context, AnswerGetTopology(*view_), response);
+  }
+
+  grpc::ServerUnaryReactor* ListGroups(grpc::CallbackServerContext* context,
+                                       const v1::ListGroupsRequest*,
+                                       v1::ListGroupsResponse* response) override {
+    return Answer(context, AnswerListGroups(*view_), response);
+  }
+
+  grpc::ServerUnaryReactor* ListPools(grpc::CallbackServerContext* context,
+                                      const v1::ListPoolsRequest*,
+                                      v1::ListPoolsResponse* response) override {
+    return Answer(context, AnswerListPools(*view_), response);
+  }
+
+ private:
+  template <typename Response>
+  static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
+                                          std::type_identity_t<absl::StatusOr<Response>> answer,
+                                          Response* response) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    if (answer.ok()) *response = *std::move(answer);
+    reactor->Finish(ToGrpc(answer.status()));
+    return reactor;
+  }
+
+  const DaemonView* const view_;  // the server's, which outlives its services
+};
+
+// A server without a port: its connections are adopted.
+std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service) {
+  grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(kRequestBytesMax);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kCallsPerConnectionMax);
+  builder.RegisterService(service);
+  return builder.BuildAndStart();
+}
+
+class GrpcServer final : public RpcServer {
+ public:
+  explicit GrpcServer(DaemonView view)
+      : view_(std::move(view)), control_service_(&view_), admin_service_(&view_) {}
+
+  ~GrpcServer() override { Shutdown(absl::Now() + kShutdownAtDestruction); }
+
+  absl::Status Start() {
+    control_server_ = BuildServer(&control_service_);
+    admin_server_ = BuildServer(&admin_service_);
+    if (control_server_ == nullptr || admin_server_ == nullptr) {
+      return absl::InternalError("gRPC could not start its servers");
+    }
+    return absl::OkStatus();
+  }
+
+  void AdoptControl(UniqueFd connection) override {
+    grpc::AddInsecureChannelFromFd(control_server_.get(), connection.Release());
+  }
+
+  void AdoptAdmin(UniqueFd connection) override {
+    grpc::AddInsecureChannelFromFd(admin_server_.get(), connection.Release());
+  }
+
+  void Shutdown(absl::Time deadline) override {
+    absl::call_once(shutdown_once_, [&] {
+      // First: gRPC's own shutdown waits for every call, even beyond the deadline.
+      control_service_.FailWaitingCalls(
+          absl::UnavailableError("the daemon is stopping: try again when it is back"));
+      const auto at = absl::ToChronoTime(deadline);
+      if (control_server_ != nullptr) control_server_->Shutdown(at);
+      if (admin_server_ != nullptr) admin_server_->Shutdown(at);
+    });
+  }
+
+ private:
+  const DaemonView view_;
+  ControlService control_service_;
+  AdminService admin_service_;
+  std::unique_ptr<grpc::Server> control_server_;
+  std::unique_ptr<grpc::Server> admin_server_;
+  absl::once_flag shutdown_once_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(DaemonView view) {
+  auto server = std::make_unique<GrpcServer>(std::move(view));
+  if (const absl::Status started = server->Start(); !started.ok()) return started;
+  return server;
+}
+
+}  // namespace nodecomm

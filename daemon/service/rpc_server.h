@@ -1,0 +1,30 @@
+// gRPC on connections that others accepted: Control for workers, Admin for administrators.
+// Not the sockets (daemon/session) nor what the calls do (daemon/group). The only part of the
+// daemon that includes gRPC, in its .cc. Design note: daemon/README.md, "calls".
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/base/unique_fd.h"
+#include "daemon/service/daemon_view.h"
+
+namespace nodecomm {
+
+// Thread-safe.
+class RpcServer {
+ public:
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Create(DaemonView view);
+  virtual ~RpcServer() = default;
+
+  // Serve a connection, non-blocking, until its peer closes it. Not while or after Shutdown().
+  virtual void AdoptControl(UniqueFd connection) = 0;
+  virtual void AdoptAdmin(UniqueFd connection) = 0;
+
+  // Answers waiting calls with UNAVAILABLE, lets the others finish until `deadline`, then cuts the
+  // connections. What the registry answers later goes nowhere. Idempotent; also at destruction.
+  virtual void Shutdown(absl::Time deadline) = 0;
+};
+
+}  // namespace nodecomm

@@ -1,0 +1,649 @@
+#include "daemon/session/session_server.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "client/base/version.h"
+#include "daemon/session/runtime_dir.h"
+#include "daemon/session/session_table.h"
+#include "tests/daemon/session/test_worker.h"
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// A memfd with a content by which it is known again.
+UniqueFd MakeFile(const std::string& content) {
+  UniqueFd fd(memfd_create("test", MFD_CLOEXEC));
+  EXPECT_EQ(write(fd.get(), content.data(), content.size()), static_cast<ssize_t>(content.size()));
+  return fd;
+}
+
+std::string ContentOf(const UniqueFd& fd) {
+  std::array<char, 64> text = {};
+  const ssize_t length = pread(fd.get(), text.data(), text.size(), 0);
+  return std::string(text.data(), length > 0 ? static_cast<size_t>(length) : 0);
+}
+
+std::vector<UniqueFd> OneFile(const std::string& content) {
+  std::vector<UniqueFd> fds;
+  fds.push_back(MakeFile(content));
+  return fds;
+}
+
+class SessionServerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = "/tmp/nodecomm.XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    parent_ = name;
+  }
+
+  void TearDown() override {
+    server_.reset();
+    dir_.reset();
+    std::filesystem::remove_all(parent_);
+  }
+
+  void StartServer(SessionServer::Options options = {}) {
+    auto dir = RuntimeDir::Create({.path = parent_ + "/run"});
+    ASSERT_OK(dir);
+    dir_ = *std::move(dir);
+    auto listeners = dir_->Listen();
+    ASSERT_OK(listeners);
+    options.session_listener = std::move(listeners->session);
+    options.control_listener = std::move(listeners->control);
+    options.admin_listener = std::move(listeners->admin);
+    options.platform = v1::PLATFORM_SIMULATED;
+    auto server = SessionServer::Create(std::move(options));
+    ASSERT_OK(server);
+    server_ = *std::move(server);
+    server_->Start({.session_ended =
+                        [this](SessionId session, std::string_view cause) {
+                          absl::MutexLock lock(&mu_);
+                          ended_.emplace(session, std::string(cause));
+                        },
+                    .control_connected =
+                        [this](UniqueFd fd) {
+                          absl::MutexLock lock(&mu_);
+                          control_.push_back(std::move(fd));
+                        },
+                    .admin_connected =
+                        [this](UniqueFd fd) {
+                          absl::MutexLock lock(&mu_);
+                          admin_.push_back(std::move(fd));
+                        },
+                    .session_opened =
+                        [this](const Caller& caller) {
+                          absl::MutexLock lock(&mu_);
+                          opened_.push_back(caller);
+                        }});
+  }
+
+  std::string socket_path() const { return dir_->session_socket_path(); }
+
+  // The cause of the session's end; empty if it has not ended within the bound.
+  std::string WaitForEnd(SessionId session, absl::Duration timeout = kTestTimeout) {
+    absl::MutexLock lock(&mu_);
+    const auto ended = [&] {
+      mu_.AssertReaderHeld();
+      return ended_.count(session) != 0;
+    };
+    mu_.AwaitWithTimeout(absl::Condition(&ended), timeout);
+    const auto it = ended_.find(session);
+    return it == ended_.end() ? "" : it->second;
+  }
+
+  size_t EndedCount() {
+    absl::MutexLock lock(&mu_);
+    return ended_.size();
+  }
+
+  size_t ControlCount() {
+    absl::MutexLock lock(&mu_);
+    return control_.size();
+  }
+
+  std::string parent_;
+  std::unique_ptr<RuntimeDir> dir_;
+  absl::Mutex mu_;
+  std::multimap<SessionId, std::string> ended_ ABSL_GUARDED_BY(mu_);
+  std::vector<Caller> opened_ ABSL_GUARDED_BY(mu_);
+  std::vector<UniqueFd> control_ ABSL_GUARDED_BY(mu_);
+  std::vector<UniqueFd> admin_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<SessionServer> server_;
+};
+
+TEST_F(SessionServerTest, WelcomeHasIdTokenVersionAndPlatform) {
+  StartServer();
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  EXPECT_NE(welcome->session_id(), 0u);
+  EXPECT_THAT(welcome->token(), SizeIs(32));
+  EXPECT_EQ(welcome->version().major(), kVersionMajor);
+  EXPECT_EQ(welcome->version().minor(), kVersionMinor);
+  EXPECT_EQ(welcome->platform(), v1::PLATFORM_SIMULATED);
+  EXPECT_EQ(server_->session_count(), 1);
+  absl::MutexLock lock(&mu_);
+  ASSERT_THAT(opened_, SizeIs(1));
+  EXPECT_EQ(opened_[0].session.value, welcome->session_id());
+  EXPECT_EQ(opened_[0].pid, getpid());
+  EXPECT_EQ(opened_[0].uid, geteuid());
+}
+
+TEST_F(SessionServerTest, ProcessMayHaveSeveralSessions) {
+  StartServer();
+  TestWorker a(socket_path());
+  TestWorker b(socket_path());
+  const auto welcome_a = a.Open();
+  const auto welcome_b = b.Open();
+  ASSERT_OK(welcome_a);
+  ASSERT_OK(welcome_b);
+  EXPECT_NE(welcome_a->session_id(), welcome_b->session_id());
+  EXPECT_NE(welcome_a->token(), welcome_b->token());
+  EXPECT_EQ(server_->session_count(), 2);
+}
+
+TEST_F(SessionServerTest, TokenFindsItsSessionUntilTheEnd) {
+  StartServer();
+  TestWorker a(socket_path());
+  TestWorker b(socket_path());
+  const auto welcome_a = a.Open();
+  const auto welcome_b = b.Open();
+  ASSERT_OK(welcome_a);
+  ASSERT_OK(welcome_b);
+  const std::optional<Caller> caller = server_->FindByToken(welcome_b->token());
+  ASSERT_TRUE(caller.has_value());
+  EXPECT_EQ(caller->session.value, welcome_b->session_id());
+  EXPECT_EQ(caller->pid, getpid());
+  EXPECT_EQ(caller->uid, geteuid());
+
+  std::string wrong = welcome_b->token();
+  wrong[31] = static_cast<char>(wrong[31] ^ 1);
+  EXPECT_FALSE(server_->FindByToken(wrong).has_value());
+  EXPECT_FALSE(server_->FindByToken("").has_value());
+  EXPECT_FALSE(server_->FindByToken(welcome_b->token().substr(0, 31)).has_value());
+
+  b.Close();
+  EXPECT_NE(WaitForEnd({welcome_b->session_id()}), "");
+  EXPECT_FALSE(server_->FindByToken(welcome_b->token()).has_value());
+  EXPECT_TRUE(server_->FindByToken(welcome_a->token()).has_value());
+  EXPECT_EQ(server_->session_count(), 1);
+}
+
+TEST_F(SessionServerTest, OtherVersionIsRefusedWithBothVersions) {
+  StartServer();
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.SendHello(kVersionMajor + 1, 7));
+  const auto refusal = worker.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_THAT(refusal->reason(), AllOf(HasSubstr(std::to_string(kVersionMajor + 1) + ".7"),
+                                       HasSubstr(kVersion), HasSubstr("matching versions")));
+  EXPECT_EQ(refusal->version().major(), kVersionMajor);
+  EXPECT_TRUE(worker.IsClosed());
+  EXPECT_EQ(server_->session_count(), 0);
+  EXPECT_EQ(EndedCount(), 0u);
+}
+
+TEST_F(SessionServerTest, NeighbouringMinorVersionIsServed) {
+  StartServer();
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.SendHello(kVersionMajor, kVersionMinor + 1));
+  const auto frame = worker.Receive();
+  ASSERT_OK(frame);
+  EXPECT_EQ(frame->type, FrameType::kWelcome);
+}
+
+TEST_F(SessionServerTest, SessionsAreLimitedInAll) {
+  StartServer({.sessions_max = 2});
+  TestWorker a(socket_path());
+  TestWorker b(socket_path());
+  ASSERT_OK(a.Open());
+  const auto welcome_b = b.Open();
+  ASSERT_OK(welcome_b);
+  // The hello may be sent or not before the refusal: the reason arrives all the same.
+  for (const bool hello : {false, true}) {
+    TestWorker c(socket_path());
+    if (hello) c.SendHello(kVersionMajor, kVersionMinor).IgnoreError();
+    const auto refusal = c.ReceiveRefusal();
+    ASSERT_OK(refusal);
+    EXPECT_THAT(refusal->reason(),
+                AllOf(HasSubstr("2 sessions"), HasSubstr("limits.sessions_max")));
+    EXPECT_TRUE(c.IsClosed());
+  }
+  b.Close();
+  EXPECT_NE(WaitForEnd({welcome_b->session_id()}), "");
+  TestWorker d(socket_path());
+  EXPECT_OK(d.Open());
+}
+
+TEST_F(SessionServerTest, SessionsAreLimitedByUser) {
+  StartServer({.sessions_per_uid_max = 1});
+  TestWorker a(socket_path());
+  ASSERT_OK(a.Open());
+  TestWorker b(socket_path());
+  const auto refusal = b.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_THAT(refusal->reason(), AllOf(HasSubstr("uid " + std::to_string(geteuid())),
+                                       HasSubstr("limits.sessions_per_uid_max")));
+}
+
+TEST_F(SessionServerTest, SilentConnectionIsClosed) {
+  StartServer({.hello_timeout = absl::Milliseconds(20)});
+  TestWorker silent(socket_path());
+  EXPECT_TRUE(silent.IsClosed());
+  EXPECT_EQ(EndedCount(), 0u);
+}
+
+TEST_F(SessionServerTest, HelloTimeoutSparesOpenSessions) {
+  StartServer({.hello_timeout = absl::Milliseconds(50)});
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.Open());
+  TestWorker silent(socket_path());
+  EXPECT_TRUE(silent.IsClosed());
+  EXPECT_EQ(server_->session_count(), 1);
+  EXPECT_EQ(EndedCount(), 0u);
+}
+
+TEST_F(SessionServerTest, TransfersComeInOrderOneAtATime) {
+  StartServer();
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  const SessionId session = {welcome->session_id()};
+  std::vector<UniqueFd> two = OneFile("a0");
+  two.push_back(MakeFile("a1"));
+  const uint64_t first = server_->Send(session, std::move(two));
+  const uint64_t second = server_->Send(session, OneFile("b"));
+  const uint64_t third = server_->Send(session, {});
+  EXPECT_LT(first, second);
+  EXPECT_LT(second, third);
+
+  auto frame = worker.Receive();
+  ASSERT_OK(frame);
+  EXPECT_EQ(frame->type, FrameType::kTransfer);
+  EXPECT_EQ(frame->transfer_id, first);
+  ASSERT_THAT(frame->fds, SizeIs(2));
+  EXPECT_EQ(ContentOf(frame->fds[0]), "a0");
+  EXPECT_EQ(ContentOf(frame->fds[1]), "a1");
+  // Not before the acknowledgement. (Nothing to wait for: a server in error would send within this
+  // bound.)
+  EXPECT_THAT(worker.Receive(absl::Milliseconds(30)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+
+  ASSERT_OK(worker.Ack(first));
+  frame = worker.Receive();
+  ASSERT_OK(frame);
+  EXPECT_EQ(frame->transfer_id, second);
+  EXPECT_EQ(ContentOf(frame->fds[0]), "b");
+  ASSERT_OK(worker.Ack(second));
+  frame = worker.Receive();
+  ASSERT_OK(frame);
+  EXPECT_EQ(frame->transfer_id, third);
+  EXPECT_THAT(frame->fds, IsEmpty());
+}
+
+TEST_F(SessionServerTest, TransfersOfOneSessionDoNotWaitForAnother) {
+  StartServer();
+  TestWorker lazy(socket_path());
+  TestWorker keen(socket_path());
+  const auto welcome_lazy = lazy.Open();
+  const auto welcome_keen = keen.Open();
+  ASSERT_OK(welcome_lazy);
+  ASSERT_OK(welcome_keen);
+  for (int i = 0; i < 5; ++i) server_->Send({welcome_lazy->session_id()}, OneFile("x"));
+  const uint64_t id = server_->Send({welcome_keen->session_id()}, OneFile("y"));
+  const auto frame = keen.Receive();
+  ASSERT_OK(frame);
+  EXPECT_EQ(frame->transfer_id, id);
+  EXPECT_EQ(ContentOf(frame->fds[0]), "y");
+}
+
+TEST_F(SessionServerTest, WorkerThatTakesNothingIsEnded) {
+  StartServer();
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  const int before = CountOpenFds();
+  // One in flight, a full queue, and one more.
+  for (size_t i = 0; i < kTransfersQueuedMax + 2; ++i) {
+    server_->Send({welcome->session_id()}, OneFile("x"));
+  }
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("does not take"));
+  EXPECT_TRUE(worker.IsClosed());
+  EXPECT_TRUE(Eventually([&] { return CountOpenFds() <= before; }));
+}
+
+TEST_F(SessionServerTest, FdsForAnEndedSessionAreClosed) {
+  StartServer();
+  const int before = CountOpenFds();
+  EXPECT_NE(server_->Send({12345}, OneFile("x")), 0u);
+  EXPECT_EQ(CountOpenFds(), before);
+}
+
+TEST_F(SessionServerTest, WrongAcknowledgementEndsTheSession) {
+  StartServer();
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  ASSERT_OK(worker.Ack(99));
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("acknowledged transfer 99"));
+  EXPECT_TRUE(worker.IsClosed());
+}
+
+TEST_F(SessionServerTest, GarbageEndsOnlyItsOwnSession) {
+  StartServer();
+  TestWorker good(socket_path());
+  TestWorker bad(socket_path());
+  ASSERT_OK(good.Open());
+  const auto welcome = bad.Open();
+  ASSERT_OK(welcome);
+  ASSERT_EQ(send(bad.fd(), "garbage", 7, MSG_NOSIGNAL), 7);
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("not a frame of nodecomm"));
+  EXPECT_TRUE(bad.IsClosed());
+  EXPECT_EQ(EndedCount(), 1u);
+  EXPECT_EQ(server_->session_count(), 1);
+}
+
+TEST_F(SessionServerTest, UnexpectedFramesEndTheSession) {
+  StartServer();
+  for (const FrameType type : {FrameType::kHello, FrameType::kWelcome, FrameType::kTransfer}) {
+    TestWorker worker(socket_path());
+    const auto welcome = worker.Open();
+    ASSERT_OK(welcome);
+    ASSERT_OK(worker.Send(type));
+    EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("was not expected"));
+  }
+  // Before the hello there is no session to end.
+  TestWorker early(socket_path());
+  ASSERT_OK(early.Ack(1));
+  EXPECT_TRUE(early.IsClosed());
+  EXPECT_EQ(EndedCount(), 3u);
+}
+
+TEST_F(SessionServerTest, FdsFromAWorkerAreAnErrorAndClosed) {
+  StartServer();
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  const int before = CountOpenFds();
+  const std::array<int, 2> fds = {worker.fd(), worker.fd()};
+  ASSERT_OK(SendFrame(
+      worker.fd(), {.type = FrameType::kTransferAck, .transfer_id = 0, .payload = "", .fds = fds}));
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("2 fds"));
+  EXPECT_TRUE(Eventually([&] { return CountOpenFds() <= before; }));
+}
+
+TEST_F(SessionServerTest, HalfClosedSocketEndsTheSession) {
+  StartServer();
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  ASSERT_EQ(shutdown(worker.fd(), SHUT_WR), 0);
+  EXPECT_NE(WaitForEnd({welcome->session_id()}), "");
+}
+
+// A child process that runs `body` with a pipe to the parent, and is killed at the end.
+class ChildProcess {
+ public:
+  template <typename Body>
+  explicit ChildProcess(Body body) {
+    std::array<int, 2> ends;
+    EXPECT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+    read_end_.Reset(ends[0]);
+    pid_ = fork();
+    if (pid_ == 0) {
+      body(ends[1]);
+      _exit(0);
+    }
+    close(ends[1]);
+  }
+  ~ChildProcess() { Kill(); }
+
+  void Kill() {
+    if (pid_ <= 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+
+  template <typename T>
+  T Read() {
+    T value = {};
+    EXPECT_EQ(read(read_end_.get(), &value, sizeof(value)), static_cast<ssize_t>(sizeof(value)));
+    return value;
+  }
+
+  pid_t pid() const { return pid_; }
+
+ private:
+  UniqueFd read_end_;
+  pid_t pid_ = -1;
+};
+
+template <typename T>
+void WriteValue(int fd, T value) {
+  if (write(fd, &value, sizeof(value)) != static_cast<ssize_t>(sizeof(value))) _exit(1);
+}
+
+TEST_F(SessionServerTest, KilledWorkerEndsItsSessionPromptly) {
+  StartServer();
+  ChildProcess child([path = socket_path()](int report) {
+    TestWorker worker(path);
+    const auto welcome = worker.Open();
+    WriteValue(report, welcome.ok() ? welcome->session_id() : 0);
+    pause();
+  });
+  const SessionId session = {child.Read<uint64_t>()};
+  ASSERT_NE(session.value, 0u);
+  const std::string pid = std::to_string(child.pid());
+  const absl::Time killed = absl::Now();
+  child.Kill();
+  EXPECT_THAT(WaitForEnd(session), HasSubstr("process " + pid + " has ended"));
+  EXPECT_LT(absl::Now() - killed, absl::Seconds(2));
+}
+
+TEST_F(SessionServerTest, ForkedProcessThatHoldsTheSocketDoesNotKeepTheSession) {
+  StartServer();
+  ChildProcess child([path = socket_path()](int report) {
+    TestWorker worker(path);
+    const auto welcome = worker.Open();
+    const pid_t grandchild = fork();
+    if (grandchild == 0) {
+      pause();  // holds the socket
+      _exit(0);
+    }
+    WriteValue(report, grandchild);
+    WriteValue(report, welcome.ok() ? welcome->session_id() : 0);
+    pause();
+  });
+  const pid_t grandchild = child.Read<pid_t>();
+  const SessionId session = {child.Read<uint64_t>()};
+  ASSERT_NE(session.value, 0u);
+  const std::string pid = std::to_string(child.pid());
+  child.Kill();
+  EXPECT_EQ(WaitForEnd(session), "process " + pid + " has ended");
+  EXPECT_EQ(kill(grandchild, SIGKILL), 0) << "the grandchild should have outlived the session";
+}
+
+TEST_F(SessionServerTest, EndOfAForkedProcessDoesNotEndTheSession) {
+  StartServer();
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  // The session still works.
+  const uint64_t id = server_->Send({welcome->session_id()}, OneFile("x"));
+  const auto frame = worker.Receive();
+  ASSERT_OK(frame);
+  EXPECT_EQ(frame->transfer_id, id);
+  EXPECT_EQ(EndedCount(), 0u);
+}
+
+TEST_F(SessionServerTest, ManyConnectionsLeakNoFds) {
+  StartServer();
+  const int before = CountOpenFds();
+  for (int i = 0; i < 200; ++i) {
+    TestWorker worker(socket_path());
+    switch (i % 4) {
+      case 0:
+        ASSERT_OK(worker.Open());
+        break;
+      case 1:
+        ASSERT_OK(worker.SendHello(kVersionMajor + 1, 0));
+        break;
+      case 2:
+        ASSERT_EQ(send(worker.fd(), "x", 1, MSG_NOSIGNAL), 1);
+        break;
+      case 3:
+        break;
+    }
+  }
+  EXPECT_TRUE(Eventually([&] { return CountOpenFds() == before; })) << CountOpenFds();
+  EXPECT_EQ(EndedCount(), 50u);
+  EXPECT_EQ(server_->session_count(), 0);
+}
+
+TEST_F(SessionServerTest, StopEndsSessionsAndDeliversIt) {
+  StartServer();
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  server_->Stop();
+  EXPECT_EQ(WaitForEnd({welcome->session_id()}, absl::ZeroDuration()), "the daemon is stopping");
+  EXPECT_TRUE(worker.IsClosed());
+  EXPECT_EQ(server_->session_count(), 0);
+  EXPECT_FALSE(ConnectTo(socket_path(), SOCK_SEQPACKET).valid());
+  server_->Stop();
+  EXPECT_EQ(EndedCount(), 1u);
+}
+
+TEST_F(SessionServerTest, StopWithoutStart) {
+  StartServer();
+  auto dir = RuntimeDir::Create({.path = parent_ + "/second"});
+  ASSERT_OK(dir);
+  auto listeners = (*dir)->Listen();
+  ASSERT_OK(listeners);
+  SessionServer::Options options;
+  options.session_listener = std::move(listeners->session);
+  options.control_listener = std::move(listeners->control);
+  options.admin_listener = std::move(listeners->admin);
+  const auto server = SessionServer::Create(std::move(options));
+  ASSERT_OK(server);
+  (*server)->Stop();
+}
+
+TEST_F(SessionServerTest, ControlConnectionsAreHandedOver) {
+  StartServer();
+  const UniqueFd client = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  ASSERT_TRUE(Eventually([&] { return ControlCount() == 1; }));
+  absl::MutexLock lock(&mu_);
+  EXPECT_NE(fcntl(control_[0].get(), F_GETFL) & O_NONBLOCK, 0);
+  ASSERT_EQ(send(control_[0].get(), "hi", 2, 0), 2);
+  std::array<char, 3> got = {};
+  EXPECT_EQ(recv(client.get(), got.data(), 2, 0), 2);
+  EXPECT_STREQ(got.data(), "hi");
+}
+
+TEST_F(SessionServerTest, ControlConnectionsAreLimitedByUserAndCountedDown) {
+  StartServer({.control_connections_per_uid_max = 2});
+  const std::string path = dir_->control_socket_path();
+  UniqueFd a = ConnectTo(path, SOCK_STREAM);
+  const UniqueFd b = ConnectTo(path, SOCK_STREAM);
+  ASSERT_TRUE(Eventually([&] { return ControlCount() == 2; }));
+  const UniqueFd over = ConnectTo(path, SOCK_STREAM);
+  char byte;
+  EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
+  EXPECT_EQ(ControlCount(), 2u);
+
+  // The worker hangs up: there is room for one more, although the daemon's end is still open.
+  a.Reset();
+  std::vector<UniqueFd> tries;
+  EXPECT_TRUE(Eventually([&] {
+    tries.push_back(ConnectTo(path, SOCK_STREAM));
+    return ControlCount() == 3;
+  }));
+
+  // And so it is when the daemon's end is shut down by its owner.
+  {
+    absl::MutexLock lock(&mu_);
+    shutdown(control_[1].get(), SHUT_RDWR);
+    control_[1].Reset();
+  }
+  EXPECT_TRUE(Eventually([&] {
+    tries.push_back(ConnectTo(path, SOCK_STREAM));
+    return ControlCount() == 4;
+  }));
+}
+
+TEST_F(SessionServerTest, AdminConnectionsAreHandedOver) {
+  StartServer();
+  const UniqueFd client = ConnectTo(dir_->admin_socket_path(), SOCK_STREAM);
+  EXPECT_TRUE(Eventually([&] {
+    absl::MutexLock lock(&mu_);
+    return admin_.size() == 1;
+  }));
+  EXPECT_EQ(ControlCount(), 0u);
+}
+
+TEST_F(SessionServerTest, OtherUsersAreNoAdministratorsWhateverTheModesSay) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  StartServer();
+  std::filesystem::permissions(parent_, std::filesystem::perms(0755));
+  std::filesystem::permissions(parent_ + "/run/admin", std::filesystem::perms(0755));
+  std::filesystem::permissions(dir_->admin_socket_path(), std::filesystem::perms(0666));
+  ChildProcess child([path = dir_->admin_socket_path()](int report) {
+    if (setuid(65534) != 0) _exit(1);
+    const UniqueFd socket = ConnectTo(path, SOCK_STREAM);
+    char byte;
+    WriteValue(report, socket.valid());
+    WriteValue(report, recv(socket.get(), &byte, 1, 0));
+  });
+  EXPECT_TRUE(child.Read<bool>());
+  EXPECT_EQ(child.Read<ssize_t>(), 0) << "closed at once";
+  absl::MutexLock lock(&mu_);
+  EXPECT_THAT(admin_, IsEmpty());
+}
+
+TEST_F(SessionServerTest, OtherUsersHaveTheirOwnLimit) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  StartServer({.sessions_per_uid_max = 1});
+  std::filesystem::permissions(parent_, std::filesystem::perms(0755));
+  TestWorker mine(socket_path());
+  ASSERT_OK(mine.Open());
+  ChildProcess child([path = socket_path()](int report) {
+    if (setuid(65534) != 0) _exit(1);
+    TestWorker worker(path);
+    WriteValue(report, worker.Open().ok());
+    pause();
+  });
+  EXPECT_TRUE(child.Read<bool>());
+  absl::MutexLock lock(&mu_);
+  ASSERT_THAT(opened_, SizeIs(2));
+  EXPECT_EQ(opened_[1].uid, 65534u);
+  EXPECT_EQ(opened_[1].pid, child.pid());
+}
+
+}  // namespace
+}  // namespace nodecomm
