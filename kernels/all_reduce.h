@@ -1,6 +1,6 @@
-// What the client calls: an all-reduce over planes that are mapped already, on a GPU stream or on host threads.
-// Not the control plane: nothing here knows of daemons, sockets or groups.
-// Design note: kernels/README.md.
+// What the client calls: an all-reduce over planes that are mapped already, on a GPU stream or on
+// host threads. Not the control plane: nothing here knows of daemons, sockets or groups. Design
+// note: kernels/README.md.
 #pragma once
 
 #include <array>
@@ -14,8 +14,9 @@
 
 namespace nodecomm::kernels {
 
-// Where a kernel writes why it gave up: in memory that the host reads without asking the GPU (pinned). One writer a generation.
-// `state` is written last, so whoever reads it non-zero may read the rest.
+// Where a kernel writes why it gave up: in memory that the host reads without asking the GPU
+// (pinned). One writer a generation. `state` is written last, so whoever reads it non-zero may read
+// the rest.
 struct FailureRecord {
   static constexpr uint32_t kNone = 0;
   static constexpr uint32_t kStopped = 1;  // the control page said so
@@ -26,24 +27,27 @@ struct FailureRecord {
   int32_t missing_rank;
 };
 
-// Words that somebody outside the group's members writes, and kernels poll while they wait. Addresses as the executing side
-// sees them (device addresses for the GPU).
+// Words that somebody outside the group's members writes, and kernels poll while they wait.
+// Addresses as the executing side sees them (device addresses for the GPU).
 struct StopWords {
   const uint32_t* stop = nullptr;        // non-zero: the generation is over
   const uint32_t* left_mask = nullptr;   // bit r: rank r has left after completing left_epoch[r]
   const uint32_t* left_epoch = nullptr;  // kWorldSizeMax words
 };
 
-// One rank's end of a ready group. Plain data; whoever fills it in keeps what it points to mapped for as long as calls run.
+// One rank's end of a ready group. Plain data; whoever fills it in keeps what it points to mapped
+// for as long as calls run.
 struct Binding {
   Rank rank;
   GroupShape shape;
-  // Every rank's plane as mapped here, in rank order; each shape.plane_bytes long, zero when the group began.
+  // Every rank's plane as mapped here, in rank order; each shape.plane_bytes long, zero when the
+  // group began.
   std::array<std::byte*, kWorldSizeMax> planes{};
   StopWords stop_words;
   FailureRecord* failure = nullptr;
   uint64_t timeout_ns = 0;
-  // Of this rank's GPU; from 9 on, launches overlap the end of the kernel before (programmatic dependent launch).
+  // Of this rank's GPU; from 9 on, launches overlap the end of the kernel before (programmatic
+  // dependent launch).
   int compute_capability_major = 0;
 };
 
@@ -58,8 +62,8 @@ struct Message {
 // Aborted: the group was stopped, a peer left or did not come in time (see `binding.failure`).
 absl::Status AllReduceOnHost(const Binding& binding, const Message& message);
 
-// The epoch of the last call on this plane that has completed. `plane` is host memory that holds a copy of a plane's first
-// kPlaneHeaderBytes (plane_layout.h).
+// The epoch of the last call on this plane that has completed. `plane` is host memory that holds a
+// copy of a plane's first kPlaneHeaderBytes (plane_layout.h).
 uint32_t LastEpoch(const std::byte* plane_header);
 
 }  // namespace nodecomm::kernels

@@ -12,22 +12,42 @@
 namespace nodecomm::kernels {
 namespace {
 
-// 512 threads of at most 64 registers: two blocks fit on a multiprocessor, so that the grids of two groups on the same GPUs (at
-// most one block a multiprocessor each) are always resident together and cannot keep each other from starting.
+// 512 threads of at most 64 registers: two blocks fit on a multiprocessor, so that the grids of two
+// groups on the same GPUs (at most one block a multiprocessor each) are always resident together
+// and cannot keep each other from starting.
 constexpr int kThreadsMax = 512;
 constexpr int kBlocksPerMultiprocessor = 2;
 
+// The thread's first packets, whose loads would otherwise begin only when the epoch is known.
+template <Algorithm kAlgorithm, int kRanks>
+__device__ __forceinline__ void PrefetchInput(const Call& call, Lane lane) {
+  constexpr int kShards = kAlgorithm == Algorithm::kOneShot ? 1 : kRanks;
+#pragma unroll
+  for (int shard = 0; shard < kShards; ++shard) {
+    const uint64_t packet = static_cast<uint64_t>(shard) * call.packets + lane.first;
+    if (packet * kPacketDataBytes < call.bytes) {
+      GpuMachine::Prefetch(call.in + packet * kPacketDataBytes);
+    }
+  }
+}
+
 // What:     one chunk of an all-reduce; see OneShot and TwoShot for shapes and ordering inside.
-// Grid:     SelectGrid; never more than kBlocksMax blocks, nor more blocks than the chunk has packets.
-// Ordering: waits for earlier kernels of the stream before it touches anything. Every block advances its own epoch word, and those
-//           of blocks that this grid does not have, after all its threads are done. The next kernel may be set up from then on, not
-//           earlier: a kernel between two of ours that does not wait itself must find our work done.
+// Grid:     SelectGrid; never more than kBlocksMax blocks, nor more blocks than the chunk has
+// packets. Ordering: waits for earlier kernels of the stream before it touches anything. Every
+// block advances its own epoch word, and those
+//           of blocks that this grid does not have, after all its threads are done. It never
+//           triggers its dependents early: a kernel between two of ours that does not wait itself
+//           must find our work done (README.md, "overlapping launches").
 // Before:   planes mapped, zero when the group began; one call in flight a communicator.
-// Failure:  returns without having advanced the epoch; the generation is poisoned, and later launches return at once.
+// Failure:  returns without having advanced the epoch; the generation is poisoned, and later
+// launches return at once.
 template <Algorithm kAlgorithm, ElementType kType, int kRanks>
 __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     AllReduceKernel(const __grid_constant__ Call call) {
   GpuMachine::WaitForEarlierKernels();
+  const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
+                     .step = gridDim.x * blockDim.x};
+  PrefetchInput<kAlgorithm, kRanks>(call, lane);
   PlaneHeader* header = HeaderOf(call.planes[call.rank]);
   const uint32_t poison = GpuMachine::LoadRelaxed(&header->poison);
   const uint32_t epoch = NextEpoch(GpuMachine::LoadRelaxed(&header->epoch[blockIdx.x]));
@@ -37,8 +57,6 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     }
     return;
   }
-  const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
-                     .step = gridDim.x * blockDim.x};
   if (IsScrubEpoch(epoch)) {
     ClearOtherHalf<GpuMachine>(call, epoch, lane);
     __threadfence_system();
@@ -56,7 +74,6 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
        word += gridDim.x * blockDim.x) {
     GpuMachine::StoreRelaxed(&header->epoch[word], epoch);
   }
-  GpuMachine::LetNextKernelStart();
 }
 
 template <ElementType kType, int kRanks>

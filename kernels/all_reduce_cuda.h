@@ -9,11 +9,13 @@
 
 namespace nodecomm::kernels {
 
-// Loads every kernel that a group of `world_size` ranks may launch on the current device: lazy loading beside a spinning kernel
-// deadlocks, so this must have returned before the group is confirmed.
+// Loads every kernel that a group of `world_size` ranks may launch on the current device: lazy
+// loading beside a spinning kernel deadlocks, so this must have returned before the group is
+// confirmed.
 absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size);
 
-// Enqueues the all-reduce on `stream` of the current device; one kernel launch a chunk, nothing else. May be captured.
+// Enqueues the all-reduce on `stream` of the current device; one kernel launch a chunk, nothing
+// else. May be captured.
 absl::Status AllReduceOnStream(const Binding& binding, const Message& message, cudaStream_t stream);
 
 }  // namespace nodecomm::kernels

@@ -53,10 +53,10 @@ RunFn Find(ElementType type, Algorithm algorithm, WorldSize world_size) {
 }
 
 absl::Status AbortedError(const Call& call) {
-  return absl::AbortedError(absl::StrFormat(
-      "rank %d gave up waiting (state %d) for rank %d at call %d", call.rank,
-      HostMachine::LoadAcquire(&call.failure->state), call.failure->missing_rank,
-      call.failure->epoch));
+  return absl::AbortedError(
+      absl::StrFormat("rank %d gave up waiting (state %d) for rank %d at call %d", call.rank,
+                      HostMachine::LoadAcquire(&call.failure->state), call.failure->missing_rank,
+                      call.failure->epoch));
 }
 
 absl::Status RunChunk(const Call& call, RunFn run, int ranks) {

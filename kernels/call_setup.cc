@@ -46,9 +46,8 @@ Call CallForChunk(Call call, const Message& message, Algorithm algorithm, size_t
 absl::Status CheckMessage(const Binding& binding, const Message& message) {
   const int ranks = binding.shape.world_size.value;
   if (ranks < 2 || ranks > kWorldSizeMax) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("no kernel for %d ranks; there are kernels for 2 to %d", ranks,
-                        kWorldSizeMax));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "no kernel for %d ranks; there are kernels for 2 to %d", ranks, kWorldSizeMax));
   }
   if (message.in == nullptr || message.out == nullptr) {
     return absl::InvalidArgumentError("all-reduce of a null pointer");

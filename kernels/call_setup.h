@@ -18,7 +18,8 @@ Call CallTemplate(const Binding& binding);
 Call CallForChunk(Call call, const Message& message, Algorithm algorithm, size_t offset,
                   size_t bytes, const GroupShape& shape);
 
-// InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null pointers.
+// InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null
+// pointers.
 absl::Status CheckMessage(const Binding& binding, const Message& message);
 
 }  // namespace nodecomm::kernels

@@ -9,8 +9,6 @@ namespace nodecomm::kernels {
 
 enum class ElementType { kFloat32, kFloat16, kBfloat16 };
 
-constexpr size_t ElementBytes(ElementType type) {
-  return type == ElementType::kFloat32 ? 4 : 2;
-}
+constexpr size_t ElementBytes(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }
 
 }  // namespace nodecomm::kernels

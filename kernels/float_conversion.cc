@@ -26,7 +26,8 @@ uint16_t FloatToFloat16(float value) {
   // 65520 is half way between the largest float16 and the next power of two; it rounds to infinity.
   if (magnitude >= 65520.0f) return sign | 0x7c00u;
   if (magnitude < 0x1p-14f) {
-    // Subnormal result: adding 0.5 aligns the last bit of the sum with 2^-24, so the addition itself rounds to even.
+    // Subnormal result: adding 0.5 aligns the last bit of the sum with 2^-24, so the addition
+    // itself rounds to even.
     const uint32_t aligned = std::bit_cast<uint32_t>(magnitude + 0.5f);
     return sign | static_cast<uint16_t>(aligned - std::bit_cast<uint32_t>(0.5f));
   }

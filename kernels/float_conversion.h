@@ -1,5 +1,5 @@
-// 16-bit floating point to and from float32 on the host, rounding to nearest, ties to even, as GPUs do.
-// Not used on the device, which has instructions for it (device/gpu.cuh).
+// 16-bit floating point to and from float32 on the host, rounding to nearest, ties to even, as GPUs
+// do. Not used on the device, which has instructions for it (device/gpu.cuh).
 #pragma once
 
 #include <cstdint>

@@ -14,9 +14,10 @@ size_t SlotPackets(size_t region_bytes, int slots) {
 }  // namespace
 
 PlaneLayout LayOutPlane(ByteCount plane, WorldSize world_size) {
-  // One-shot serves small messages only, so an eighth is enough for it.
+  // The smaller share is an eighth. With two ranks one-shot moves no more bytes than two-shot and
+  // serves every size; with more, it serves small messages only.
   const size_t usable = plane.value - kPlaneHeaderBytes;
-  const size_t one_shot_bytes = usable / 8;
+  const size_t one_shot_bytes = world_size.value == 2 ? usable / 8 * 7 : usable / 8;
   const size_t two_shot_bytes = (usable - one_shot_bytes) / 2;
   const int slots = 2 * world_size.value;
   PlaneLayout layout;

@@ -8,18 +8,21 @@
 namespace nodecomm::kernels {
 namespace {
 
-// Every chunk but the last is a multiple of this, so that it starts as aligned (16 bytes) and as packed (12) as the message.
+// Every chunk but the last is a multiple of this, so that it starts as aligned (16 bytes) and as
+// packed (12) as the message.
 constexpr size_t kChunkMultiple = 48;
 
 constexpr int kThreadsMin = 64;
 constexpr int kThreadsMax = 512;
 constexpr int kWarp = 32;
 
-// The largest message that one-shot serves, by world size. With two ranks both algorithms move the same bytes, and one-shot
-// has one hop less, so the region is the only bound.
-// Origin: to be measured; see README.md, "selection".
+// The largest message that one-shot serves, by world size. With two ranks both algorithms move the
+// same bytes and one-shot has a hop less, so it serves every size, in chunks where need be. Origin:
+// 2, 3, 4: where the curves of the two algorithms cross on 4 x H200 (driver 580, bf16, graphs),
+// 2026-11-22, `nodecomm-perf --algorithm one_shot` beside `two_shot`; 5 to 8: derived from 4 by the
+// bytes that one-shot sends, not measured.
 constexpr std::array<size_t, kWorldSizeMax + 1> kOneShotBytesMax = {
-    0, 0, 8 << 20, 256 << 10, 192 << 10, 128 << 10, 96 << 10, 64 << 10, 64 << 10};
+    0, 0, SIZE_MAX, 320 << 10, 160 << 10, 120 << 10, 96 << 10, 80 << 10, 68 << 10};
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -34,8 +37,11 @@ size_t ChunkBytesMax(Algorithm algorithm, const GroupShape& shape) {
 Algorithm SelectAlgorithm(ByteCount message, const GroupShape& shape) {
   if (shape.world_size.value == 1) return Algorithm::kCopy;
   if (shape.algorithm_override.has_value()) return *shape.algorithm_override;
-  const size_t one_shot_max = std::min(kOneShotBytesMax[shape.world_size.value],
-                                       ChunkBytesMax(Algorithm::kOneShot, shape));
+  size_t one_shot_max = kOneShotBytesMax[shape.world_size.value];
+  // In a small plane, two-shot in one launch beats one-shot in several.
+  if (shape.world_size.value > 2) {
+    one_shot_max = std::min(one_shot_max, ChunkBytesMax(Algorithm::kOneShot, shape));
+  }
   return message.value <= one_shot_max ? Algorithm::kOneShot : Algorithm::kTwoShot;
 }
 
@@ -72,9 +78,8 @@ size_t ShardPackets(ByteCount chunk, WorldSize world_size) {
 }
 
 Grid SelectGrid(Algorithm algorithm, ByteCount chunk, const GroupShape& shape) {
-  const size_t items = algorithm == Algorithm::kOneShot
-                           ? DivideUp(chunk.value, kPacketDataBytes)
-                           : ShardPackets(chunk, shape.world_size);
+  const size_t items = algorithm == Algorithm::kOneShot ? DivideUp(chunk.value, kPacketDataBytes)
+                                                        : ShardPackets(chunk, shape.world_size);
   const size_t blocks_max = static_cast<size_t>(std::min(shape.multiprocessors, kBlocksMax));
   // One-shot wants few, full blocks; two-shot all multiprocessors as soon as they are worth it.
   const size_t spread = algorithm == Algorithm::kOneShot ? 32 : blocks_max;

@@ -1,6 +1,6 @@
 // Chooses algorithm, grid and chunk for a message: one pure function.
-// Its inputs are the same on every rank, and so is its result; pointers and alignment are no inputs, on purpose.
-// Design note: kernels/README.md, "selection".
+// Its inputs are the same on every rank, and so is its result; pointers and alignment are no
+// inputs, on purpose. Design note: kernels/README.md, "selection".
 #pragma once
 
 #include <cstddef>
@@ -33,8 +33,8 @@ struct GroupShape {
 
 struct Plan {
   Algorithm algorithm = Algorithm::kCopy;
-  // Bytes of one launch; a message takes ceil(bytes / chunk_bytes) launches. A multiple of 48, so that every chunk starts as
-  // aligned as the message.
+  // Bytes of one launch; a message takes ceil(bytes / chunk_bytes) launches. A multiple of 48, so
+  // that every chunk starts as aligned as the message.
   size_t chunk_bytes = 0;
 };
 
@@ -43,8 +43,9 @@ struct Grid {
   int threads = 32;
 };
 
-// A chunk of a two-shot call is cut into one shard a rank, of this many packets each. Shards at the end may lie partly or wholly
-// beyond the chunk; they are sent all the same, so that every rank hears from every other in every call.
+// A chunk of a two-shot call is cut into one shard a rank, of this many packets each. Shards at the
+// end may lie partly or wholly beyond the chunk; they are sent all the same, so that every rank
+// hears from every other in every call.
 size_t ShardPackets(ByteCount chunk, WorldSize world_size);
 
 Plan SelectPlan(ByteCount message, ElementType type, const GroupShape& shape);

@@ -1,6 +1,6 @@
 // Two-shot push: reduce-scatter, then all-gather, both pushed. Two trips; 2 (N-1)/N S bytes out.
-// For everything that is not small. Not for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu).
-// Design note: kernels/README.md, "ordering".
+// For everything that is not small. Not for the calls' set-up (all_reduce_host.cc,
+// all_reduce_cuda.cu). Design note: kernels/README.md, "ordering".
 #pragma once
 
 #include "kernels/device/await.h"
@@ -8,22 +8,28 @@
 
 namespace nodecomm::kernels {
 
-// What:     rank r sums shard r (packets r*P to r*P + P - 1, P = call.packets) and sends the sums to everybody.
-// Shapes:   call.bytes bytes of kType elements at in and out. The last shards may lie beyond the end: their packets are sent all the
-//           same, empty, so that every rank hears from every other in both phases of every call, which double buffering rests on.
-// Grid:     any, the same on every rank; every block has a packet. A thread takes the same index of every shard in all three
+// What:     rank r sums shard r (packets r*P to r*P + P - 1, P = call.packets) and sends the sums
+// to everybody. Shapes:   call.bytes bytes of kType elements at in and out. The last shards may lie
+// beyond the end: their packets are sent all the
+//           same, empty, so that every rank hears from every other in both phases of every call,
+//           which double buffering rests on.
+// Grid:     any, the same on every rank; every block has a packet. A thread takes the same index of
+// every shard in all three
 //           loops, which is what makes in-place calls safe.
-// Ordering: as one-shot, for each of the two regions. Nothing orders the loops of different threads, nor needs to: each waits for
-//           the packets it reads. A thread sends all its scatter packets before it waits for any, so blocks that are not yet
-//           running cannot hold up those that are, as long as GPUs start blocks in order.
-// Before:   the previous call on this communicator has finished (griddepcontrol.wait), all its epoch words advanced.
-// Failure:  returns false after GiveUp; `out` is undefined, the generation over.
+// Ordering: as one-shot, for each of the two regions. Nothing orders the loops of different
+// threads, nor needs to: each waits for
+//           the packets it reads. A thread sends all its scatter packets before it waits for any,
+//           so blocks that are not yet running cannot hold up those that are, as long as GPUs start
+//           blocks in order.
+// Before:   the previous call on this communicator has finished (griddepcontrol.wait), all its
+// epoch words advanced. Failure:  returns false after GiveUp; `out` is undefined, the generation
+// over.
 template <class Machine, ElementType kType, int kRanks>
 NODECOMM_KERNEL_FN bool TwoShot(const Call& call, uint32_t epoch, Lane lane) {
   const int self = call.rank;
   const uint64_t shard = call.packets;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-NODECOMM_UNROLL
+    NODECOMM_UNROLL
     for (int step = 1; step < kRanks; ++step) {
       const int to = self + step < kRanks ? self + step : self + step - kRanks;
       const Payload theirs = LoadPayload<kType>(call, to * shard + i);
@@ -40,7 +46,7 @@ NODECOMM_UNROLL
     if (!AwaitPackets<Machine, kRanks>(call, epoch, slot, from)) return false;
     const Payload sum = SumInRankOrder<Machine, kType, kRanks>(mine, self, from);
     const Packet packet = {{sum.word[0], sum.word[1], sum.word[2]}, epoch};
-NODECOMM_UNROLL
+    NODECOMM_UNROLL
     for (int step = 1; step < kRanks; ++step) {
       const int to = self + step < kRanks ? self + step : self + step - kRanks;
       Machine::StorePacket(SlotAddress(call, call.gather_region, to, self, epoch, kRanks, i),
@@ -54,7 +60,7 @@ NODECOMM_UNROLL
       return SlotAddress(call, call.gather_region, self, sender, epoch, kRanks, i);
     };
     if (!AwaitPackets<Machine, kRanks>(call, epoch, slot, from)) return false;
-NODECOMM_UNROLL
+    NODECOMM_UNROLL
     for (int r = 0; r < kRanks; ++r) {
       if (r == self) continue;
       StorePayload<kType>(call, r * shard + i,

@@ -1,6 +1,6 @@
-// Waiting for packets, with an end: every turn loads all peers' packets at once; every so many turns it asks whether to give up.
-// Not a barrier: a packet carries its own readiness, so nothing else is ordered by waiting for it.
-// Design note: kernels/README.md, "giving up".
+// Waiting for packets, with an end: every turn loads all peers' packets at once; every so many
+// turns it asks whether to give up. Not a barrier: a packet carries its own readiness, so nothing
+// else is ordered by waiting for it. Design note: kernels/README.md, "giving up".
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@ NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint
   for (int r = 0; r < ranks; ++r) Machine::StoreRelaxed(&HeaderOf(call.planes[r])->poison, 1u);
 }
 
-// One thread's patience with one wait. Kept apart from the wait's own loop so that the loop stays in registers.
+// One thread's patience with one wait. Kept apart from the wait's own loop so that the loop stays
+// in registers.
 template <class Machine>
 class Patience {
  public:
@@ -65,19 +66,20 @@ class Patience {
   uint64_t start_ns_ = 0;
 };
 
-// Waits until the packet at address_of(r) has this epoch, for every rank r but our own, and loads them into `from`. False: gave up.
+// Waits until the packet at address_of(r) has this epoch, for every rank r but our own, and loads
+// them into `from`. False: gave up.
 template <class Machine, int kRanks, class AddressOf>
 NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, uint32_t epoch, const AddressOf& address_of,
                                      Packet (&from)[kRanks]) {
   Patience<Machine> patience;
   while (true) {
     // All loads in flight together, then all checks.
-NODECOMM_UNROLL
+    NODECOMM_UNROLL
     for (int r = 0; r < kRanks; ++r) {
       if (r != call.rank) from[r] = Machine::LoadPacket(address_of(r));
     }
     int missing = -1;
-NODECOMM_UNROLL
+    NODECOMM_UNROLL
     for (int r = 0; r < kRanks; ++r) {
       if (r != call.rank && from[r].epoch != epoch) missing = r;
     }

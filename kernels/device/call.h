@@ -1,6 +1,6 @@
-// The arguments of one launch, and what its threads derive from them: one source for GPU threads and host threads.
-// Not the protocols (one_shot.h, two_shot.h), nor the machine instructions (gpu.cuh, host.h).
-// Design note: kernels/README.md, "one source".
+// The arguments of one launch, and what its threads derive from them: one source for GPU threads
+// and host threads. Not the protocols (one_shot.h, two_shot.h), nor the machine instructions
+// (gpu.cuh, host.h). Design note: kernels/README.md, "one source".
 #pragma once
 
 #include <cstddef>
@@ -61,14 +61,15 @@ struct Payload {
   uint32_t word[3];
 };
 
-// Epochs count 1, 2, ..., 2^32-1, 2, 3, ...: never 0, which fresh memory holds, and parity alternates over the wrap too.
+// Epochs count 1, 2, ..., 2^32-1, 2, 3, ...: never 0, which fresh memory holds, and parity
+// alternates over the wrap too.
 NODECOMM_KERNEL_FN uint32_t NextEpoch(uint32_t epoch) {
   return epoch == 0xffffffffu ? 2u : epoch + 1u;
 }
 
-// A slot that one large message filled and nobody since keeps its epoch, which comes round after 2^32 calls. So twice in that
-// time two calls in a row each clear the half that they do not use; it also happens at the second and third call of a group, so
-// that it is no rare path.
+// A slot that one large message filled and nobody since keeps its epoch, which comes round after
+// 2^32 calls. So twice in that time two calls in a row each clear the half that they do not use; it
+// also happens at the second and third call of a group, so that it is no rare path.
 NODECOMM_KERNEL_FN bool IsScrubEpoch(uint32_t epoch) {
   const uint32_t low = epoch & 0x7fffffffu;
   return low == 2 || low == 3;

@@ -20,7 +20,8 @@ struct HostMachine {
   // A turn here is a yield, so a check is cheap beside it.
   static constexpr uint32_t kTurnsPerCheck = 64;
 
-  // There are no 16-byte atoms on every host, so the second half, which holds the epoch, publishes the first.
+  // There are no 16-byte atoms on every host, so the second half, which holds the epoch, publishes
+  // the first.
   static void StorePacket(std::byte* address, const Packet& packet) {
     uint64_t half[2];
     std::memcpy(half, &packet, sizeof(half));
@@ -38,8 +39,12 @@ struct HostMachine {
     return packet;
   }
 
-  static uint32_t LoadRelaxed(const uint32_t* word) { return Load(word, std::memory_order_relaxed); }
-  static uint32_t LoadAcquire(const uint32_t* word) { return Load(word, std::memory_order_acquire); }
+  static uint32_t LoadRelaxed(const uint32_t* word) {
+    return Load(word, std::memory_order_relaxed);
+  }
+  static uint32_t LoadAcquire(const uint32_t* word) {
+    return Load(word, std::memory_order_acquire);
+  }
   static void StoreRelaxed(uint32_t* word, uint32_t value) {
     std::atomic_ref<uint32_t>(*word).store(value, std::memory_order_relaxed);
   }

@@ -1,6 +1,6 @@
-// Between the caller's buffers and packets: loads and stores of 12 bytes at any element alignment, with the end of the message
-// cut off; and sums of payloads.
-// Not shared memory: these are plain accesses to memory that this rank alone uses.
+// Between the caller's buffers and packets: loads and stores of 12 bytes at any element alignment,
+// with the end of the message cut off; and sums of payloads. Not shared memory: these are plain
+// accesses to memory that this rank alone uses.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,7 @@
 namespace nodecomm::kernels {
 
 template <ElementType kType>
-inline constexpr int kElementsPerPacket =
-    static_cast<int>(kPacketDataBytes / ElementBytes(kType));
+inline constexpr int kElementsPerPacket = static_cast<int>(kPacketDataBytes / ElementBytes(kType));
 
 // Packet `index` of the caller's input; zeros beyond its end.
 template <ElementType kType>
@@ -110,7 +109,7 @@ template <class Machine, ElementType kType, int kRanks>
 NODECOMM_KERNEL_FN Payload SumInRankOrder(const Payload& mine, int self,
                                           const Packet (&from)[kRanks]) {
   PayloadSum<Machine, kType> sum;
-NODECOMM_UNROLL
+  NODECOMM_UNROLL
   for (int r = 0; r < kRanks; ++r) {
     const Payload payload =
         r == self ? mine : Payload{{from[r].word[0], from[r].word[1], from[r].word[2]}};

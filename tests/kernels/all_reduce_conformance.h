@@ -1,5 +1,5 @@
-// What every implementation of the all-reduce must do: run on host threads in all_reduce_host_test.cc, on GPUs in
-// tests/gpu/all_reduce_gpu_test.cc.
+// What every implementation of the all-reduce must do: run on host threads in
+// all_reduce_host_test.cc, on GPUs in tests/gpu/all_reduce_gpu_test.cc.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,7 +21,8 @@ inline constexpr ElementType kTypes[] = {ElementType::kFloat32, ElementType::kFl
 
 class AllReduceConformance : public testing::TestWithParam<GroupFactory> {
  protected:
-  // Null where the machine has no such group: the test is then skipped, or fails if NODECOMM_REQUIRE_GPU=1.
+  // Null where the machine has no such group: the test is then skipped, or fails if
+  // NODECOMM_REQUIRE_GPU=1.
   std::unique_ptr<RankGroup> Make(const GroupOptions& options) {
     std::string why_not;
     std::unique_ptr<RankGroup> group = GetParam()(options, &why_not);
@@ -51,7 +52,8 @@ class AllReduceConformance : public testing::TestWithParam<GroupFactory> {
     return call;
   }
 
-  // Runs the calls and compares every rank's every output with the reference, and the ranks with each other.
+  // Runs the calls and compares every rank's every output with the reference, and the ranks with
+  // each other.
   static void ExpectRight(RankGroup& group, const RankGroup::Run& run, int ranks) {
     const std::vector<RankOutcome> outcomes = group.Execute(run);
     ASSERT_EQ(outcomes.size(), static_cast<size_t>(ranks));
@@ -80,7 +82,7 @@ class AllReduceConformance : public testing::TestWithParam<GroupFactory> {
 };
 
 // Makes `group` or leaves the test.
-#define NODECOMM_MAKE_GROUP(group, ...)                             \
+#define NODECOMM_MAKE_GROUP(group, ...)                              \
   std::unique_ptr<RankGroup> group = Make(GroupOptions __VA_ARGS__); \
   if (group == nullptr) GTEST_SKIP() << "this machine cannot run such a group"
 
@@ -101,8 +103,8 @@ TEST_P(AllReduceConformance, IsRightAtEveryWorldSizeTypeAndSmallCount) {
 TEST_P(AllReduceConformance, IsRightOnBothSidesOfEverySwitchOver) {
   for (const int ranks : {2, 3, 4, 8}) {
     NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
-    const GroupShape shape = {.world_size = WorldSize{ranks}, .plane_bytes = kPlaneBytesMin,
-                              .multiprocessors = 132};
+    const GroupShape shape = {
+        .world_size = WorldSize{ranks}, .plane_bytes = kPlaneBytesMin, .multiprocessors = 132};
     RankGroup::Run run;
     uint64_t seed = 100;
     for (const ElementType type : {ElementType::kFloat32, ElementType::kBfloat16}) {
@@ -188,7 +190,8 @@ TEST_P(AllReduceConformance, PacketsOfTheSameEpochTwoToThe32CallsAgoAreNotTaken)
       group->PlantPackets(planted);
       RankGroup::Run run;
       for (uint64_t i = 0; i < 4; ++i) {
-        // Small while scrubbing, so that only the scrub can have cleared what the large ones then use.
+        // Small while scrubbing, so that only the scrub can have cleared what the large ones then
+        // use.
         const size_t count = i < 2 ? 16 : planted % 2 == 0 ? 4000 : 60'000;
         run.calls.push_back(Mixed(ElementType::kFloat32, count, i, 4));
       }
@@ -225,8 +228,8 @@ TEST_P(AllReduceConformance, AMissingRankEndsTheCallAtTheDeadlineAndIsNamed) {
 TEST_P(AllReduceConformance, TheStopWordEndsAWait) {
   NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{2}});
   group->SetStop(1);
-  const std::vector<RankOutcome> outcomes = group->Execute(
-      {.calls = {Plain(ElementType::kFloat32, 1000, 1, 2)}, .absent = {1}});
+  const std::vector<RankOutcome> outcomes =
+      group->Execute({.calls = {Plain(ElementType::kFloat32, 1000, 1, 2)}, .absent = {1}});
   EXPECT_EQ(outcomes[0].status.code(), absl::StatusCode::kAborted);
   EXPECT_EQ(group->Failure(Rank{0}).state, FailureRecord::kStopped);
 }
@@ -238,8 +241,8 @@ TEST_P(AllReduceConformance, CallsAfterALeaveFailAndThoseBeforeItDoNot) {
   for (uint64_t i = 0; i < 3; ++i) run.calls.push_back(Plain(ElementType::kFloat32, 500, i, 2));
   run.delayed = 1;
   ExpectRight(*group, run, 2);
-  const std::vector<RankOutcome> outcomes = group->Execute(
-      {.calls = {Plain(ElementType::kFloat32, 500, 9, 2)}, .absent = {1}});
+  const std::vector<RankOutcome> outcomes =
+      group->Execute({.calls = {Plain(ElementType::kFloat32, 500, 9, 2)}, .absent = {1}});
   EXPECT_EQ(outcomes[0].status.code(), absl::StatusCode::kAborted);
   EXPECT_EQ(group->Failure(Rank{0}).state, FailureRecord::kLeft);
   EXPECT_EQ(group->Failure(Rank{0}).missing_rank, 1);

@@ -43,7 +43,7 @@ class HostRankGroup : public RankGroup {
     const size_t page = 4096;
     for (int r = 0; r < ranks; ++r) {
       planes_.emplace_back(static_cast<std::byte*>(
-          ::operator new(options.plane_bytes.value, std::align_val_t{page})));
+          ::operator new (options.plane_bytes.value, std::align_val_t{page})));
       std::memset(planes_.back().get(), 0, options.plane_bytes.value);
     }
     failures_.resize(static_cast<size_t>(ranks));
@@ -97,7 +97,7 @@ class HostRankGroup : public RankGroup {
 
  private:
   struct AlignedDelete {
-    void operator()(std::byte* plane) const { ::operator delete(plane, std::align_val_t{4096}); }
+    void operator()(std::byte* plane) const { ::operator delete (plane, std::align_val_t{4096}); }
   };
 
   RankOutcome RunRank(Rank rank, const Run& run) {
@@ -119,10 +119,8 @@ class HostRankGroup : public RankGroup {
       GuardedBuffer out(input.size(), static_cast<size_t>(call.out_offset[self]) * size);
       GuardedBuffer& target = call.in_place[self] ? in : out;
       if (!input.empty()) std::memcpy(in.data(), input.data(), input.size());
-      outcome.status = AllReduceOnHost(binding, {.in = in.data(),
-                                                 .out = target.data(),
-                                                 .count = call.count,
-                                                 .type = call.type});
+      outcome.status = AllReduceOnHost(
+          binding, {.in = in.data(), .out = target.data(), .count = call.count, .type = call.type});
       if (!outcome.status.ok()) return outcome;
       outcome.guards_broken += in.GuardsIntact() && out.GuardsIntact() ? 0 : 1;
       outcome.outputs.emplace_back(target.data(), target.data() + input.size());

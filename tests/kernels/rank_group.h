@@ -20,7 +20,8 @@ struct CallSpec {
   ElementType type = ElementType::kFloat32;
   size_t count = 0;
   uint64_t seed = 0;
-  // For each rank: elements by which the buffers are off a 256-byte boundary, and whether it works in place.
+  // For each rank: elements by which the buffers are off a 256-byte boundary, and whether it works
+  // in place.
   std::vector<int> in_offset;
   std::vector<int> out_offset;
   std::vector<bool> in_place;
@@ -37,8 +38,8 @@ class RankGroup {
  public:
   virtual ~RankGroup() = default;
 
-  // Every rank makes these calls, in order, each rank on its own thread (and stream). Ranks in `absent` make none; `delayed` (-1:
-  // none) begins after the others have had time to begin.
+  // Every rank makes these calls, in order, each rank on its own thread (and stream). Ranks in
+  // `absent` make none; `delayed` (-1: none) begins after the others have had time to begin.
   struct Run {
     std::vector<CallSpec> calls;
     std::vector<int> absent;
@@ -49,7 +50,8 @@ class RankGroup {
 
   // As if every rank's last call had been this one.
   virtual void SetLastEpoch(uint32_t epoch) = 0;
-  // Fills every packet of every plane with wrong data of this epoch, as a call of 2^32 calls ago would have left it.
+  // Fills every packet of every plane with wrong data of this epoch, as a call of 2^32 calls ago
+  // would have left it.
   virtual void PlantPackets(uint32_t epoch) = 0;
 
   virtual void SetStop(uint32_t stop) = 0;

@@ -135,8 +135,7 @@ size_t CountDifferent(ElementType type, const uint8_t* actual,
   for (size_t i = 0; i < expected.size() / ElementBytes(type); ++i) {
     const uint32_t a = LoadBits(type, actual, i);
     const uint32_t e = LoadBits(type, expected.data(), i);
-    const bool both_nan =
-        std::isnan(DecodeElement(type, a)) && std::isnan(DecodeElement(type, e));
+    const bool both_nan = std::isnan(DecodeElement(type, a)) && std::isnan(DecodeElement(type, e));
     if (a != e && !both_nan) ++different;
   }
   return different;

@@ -1,0 +1,246 @@
+#include "tests/gpu/gpu_rank_group.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "kernels/all_reduce_cuda.h"
+#include "tests/kernels/reference.h"
+
+namespace nodecomm::kernels {
+namespace {
+
+constexpr uint8_t kGuard = 0xa5;
+constexpr size_t kGuardBytes = 256;
+constexpr size_t kBufferBytes = 24u << 20;
+
+// A test cannot go on after a CUDA error: the context is lost.
+void Check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
+  std::abort();
+}
+#define CHECK_CUDA(call) Check(call, #call)
+
+// Host memory that the GPU reads and writes.
+struct Shared {
+  uint32_t stop;
+  uint32_t left_mask;
+  uint32_t left_epoch[kWorldSizeMax];
+  FailureRecord failures[kWorldSizeMax];
+};
+
+struct RankState {
+  int device = 0;
+  int compute_capability_major = 0;
+  std::byte* plane = nullptr;
+  uint8_t* in = nullptr;
+  uint8_t* out = nullptr;
+  cudaStream_t stream = nullptr;
+};
+
+class GpuRankGroup : public RankGroup {
+ public:
+  GpuRankGroup(const GroupOptions& options, int devices) : options_(options) {
+    const int ranks = options.world_size.value;
+    const int ranks_per_device = (ranks + devices - 1) / devices;
+    for (int d = 0; d < devices; ++d) {
+      CHECK_CUDA(cudaSetDevice(d));
+      for (int peer = 0; peer < devices; ++peer) {
+        if (peer == d) continue;
+        const cudaError_t error = cudaDeviceEnablePeerAccess(peer, 0);
+        if (error != cudaErrorPeerAccessAlreadyEnabled) Check(error, "cudaDeviceEnablePeerAccess");
+        (void)cudaGetLastError();
+      }
+      if (const absl::Status status = LoadKernelsOnCurrentDevice(options.world_size);
+          !status.ok()) {
+        std::fprintf(stderr, "%s\n", status.ToString().c_str());
+        std::abort();
+      }
+    }
+    for (int r = 0; r < ranks; ++r) {
+      RankState state;
+      state.device = r % devices;
+      CHECK_CUDA(cudaSetDevice(state.device));
+      int multiprocessors = 0;
+      CHECK_CUDA(
+          cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, state.device));
+      CHECK_CUDA(cudaDeviceGetAttribute(&state.compute_capability_major,
+                                        cudaDevAttrComputeCapabilityMajor, state.device));
+      // Two blocks fit on a multiprocessor; ranks that share a GPU must be resident together.
+      options_.multiprocessors = std::min(
+          options_.multiprocessors,
+          ranks_per_device <= 2 ? multiprocessors : 2 * multiprocessors / ranks_per_device);
+      CHECK_CUDA(cudaMalloc(reinterpret_cast<void**>(&state.plane), options.plane_bytes.value));
+      CHECK_CUDA(cudaMemset(state.plane, 0, options.plane_bytes.value));
+      CHECK_CUDA(cudaMalloc(reinterpret_cast<void**>(&state.in), kBufferBytes));
+      CHECK_CUDA(cudaMalloc(reinterpret_cast<void**>(&state.out), kBufferBytes));
+      CHECK_CUDA(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking));
+      CHECK_CUDA(cudaDeviceSynchronize());
+      ranks_.push_back(state);
+    }
+    CHECK_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&shared_), sizeof(Shared),
+                             cudaHostAllocMapped | cudaHostAllocPortable));
+    std::memset(shared_, 0, sizeof(Shared));
+  }
+
+  ~GpuRankGroup() override {
+    for (const RankState& state : ranks_) {
+      CHECK_CUDA(cudaSetDevice(state.device));
+      CHECK_CUDA(cudaStreamDestroy(state.stream));
+      CHECK_CUDA(cudaFree(state.plane));
+      CHECK_CUDA(cudaFree(state.in));
+      CHECK_CUDA(cudaFree(state.out));
+    }
+    CHECK_CUDA(cudaFreeHost(shared_));
+  }
+
+  std::vector<RankOutcome> Execute(const Run& run) override {
+    const int ranks = options_.world_size.value;
+    std::vector<RankOutcome> outcomes(static_cast<size_t>(ranks));
+    std::atomic<int> begun{0};
+    std::vector<std::thread> threads;
+    for (int r = 0; r < ranks; ++r) {
+      if (std::count(run.absent.begin(), run.absent.end(), r) != 0) continue;
+      threads.emplace_back([&, r] {
+        while (r == run.delayed && begun.load() < ranks - 1) std::this_thread::yield();
+        begun.fetch_add(1);
+        outcomes[static_cast<size_t>(r)] = RunRank(Rank{r}, run);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return outcomes;
+  }
+
+  void SetLastEpoch(uint32_t epoch) override {
+    const std::vector<uint32_t> words(kBlocksMax, epoch);
+    for (const RankState& state : ranks_) {
+      CHECK_CUDA(cudaMemcpy(state.plane + offsetof(PlaneHeader, epoch), words.data(),
+                            words.size() * sizeof(uint32_t), cudaMemcpyHostToDevice));
+    }
+  }
+  void PlantPackets(uint32_t epoch) override {
+    std::vector<uint32_t> words((options_.plane_bytes.value - kPlaneHeaderBytes) / 4, 0x41414141u);
+    for (size_t i = 3; i < words.size(); i += 4) words[i] = epoch;
+    for (const RankState& state : ranks_) {
+      CHECK_CUDA(cudaMemcpy(state.plane + kPlaneHeaderBytes, words.data(), words.size() * 4,
+                            cudaMemcpyHostToDevice));
+    }
+  }
+  void SetStop(uint32_t stop) override { shared_->stop = stop; }
+  void SetLeft(Rank rank, uint32_t last_epoch) override {
+    shared_->left_epoch[rank.value] = last_epoch;
+    shared_->left_mask |= 1u << rank.value;
+  }
+  FailureRecord Failure(Rank rank) const override { return shared_->failures[rank.value]; }
+  uint32_t Epoch(Rank rank) const override {
+    std::vector<std::byte> header(kPlaneHeaderBytes);
+    CHECK_CUDA(cudaMemcpy(header.data(), ranks_[static_cast<size_t>(rank.value)].plane,
+                          header.size(), cudaMemcpyDeviceToHost));
+    return LastEpoch(header.data());
+  }
+
+ private:
+  static void CallInGraph(const Binding& binding, const Message& message, cudaStream_t stream,
+                          absl::Status* status) {
+    cudaGraph_t graph;
+    cudaGraphExec_t executable;
+    CHECK_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    *status = AllReduceOnStream(binding, message, stream);
+    CHECK_CUDA(cudaStreamEndCapture(stream, &graph));
+    CHECK_CUDA(cudaGraphInstantiate(&executable, graph, 0));
+    CHECK_CUDA(cudaGraphLaunch(executable, stream));
+    CHECK_CUDA(cudaStreamSynchronize(stream));
+    CHECK_CUDA(cudaGraphExecDestroy(executable));
+    CHECK_CUDA(cudaGraphDestroy(graph));
+  }
+
+  RankOutcome RunRank(Rank rank, const Run& run) {
+    const size_t self = static_cast<size_t>(rank.value);
+    const RankState& state = ranks_[self];
+    CHECK_CUDA(cudaSetDevice(state.device));
+    FailureRecord* failure = &shared_->failures[self];
+    Binding binding = {.rank = rank,
+                       .shape = {.world_size = options_.world_size,
+                                 .plane_bytes = options_.plane_bytes,
+                                 .multiprocessors = options_.multiprocessors,
+                                 .algorithm_override = options_.algorithm_override},
+                       .stop_words = {&shared_->stop, &shared_->left_mask, shared_->left_epoch},
+                       .failure = failure,
+                       .timeout_ns = run.timeout_ns,
+                       .compute_capability_major = state.compute_capability_major};
+    for (size_t r = 0; r < ranks_.size(); ++r) binding.planes[r] = ranks_[r].plane;
+    RankOutcome outcome;
+    for (size_t c = 0; c < run.calls.size(); ++c) {
+      const CallSpec& call = run.calls[c];
+      const size_t size = ElementBytes(call.type);
+      const std::vector<uint8_t> input = MakeInput(call.type, call.count, rank, call.seed);
+      const size_t in_begin = kGuardBytes + static_cast<size_t>(call.in_offset[self]) * size;
+      const size_t out_begin = kGuardBytes + static_cast<size_t>(call.out_offset[self]) * size;
+      const size_t extent = input.size() + 4 * kGuardBytes;
+      CHECK_CUDA(cudaMemsetAsync(state.in, kGuard, extent, state.stream));
+      CHECK_CUDA(cudaMemsetAsync(state.out, kGuard, extent, state.stream));
+      CHECK_CUDA(cudaMemcpyAsync(state.in + in_begin, input.data(), input.size(),
+                                 cudaMemcpyHostToDevice, state.stream));
+      uint8_t* target = call.in_place[self] ? state.in + in_begin : state.out + out_begin;
+      const Message message = {
+          .in = state.in + in_begin, .out = target, .count = call.count, .type = call.type};
+      if (c % 2 == 0 || call.count == 0) {
+        outcome.status = AllReduceOnStream(binding, message, state.stream);
+      } else {
+        CallInGraph(binding, message, state.stream, &outcome.status);
+      }
+      CHECK_CUDA(cudaStreamSynchronize(state.stream));
+      if (std::atomic_ref<uint32_t>(failure->state).load() != FailureRecord::kNone) {
+        outcome.status = absl::AbortedError("the kernel gave up");
+      }
+      if (!outcome.status.ok()) return outcome;
+      std::vector<uint8_t> after(extent);
+      CHECK_CUDA(cudaMemcpy(after.data(), call.in_place[self] ? state.in : state.out, extent,
+                            cudaMemcpyDeviceToHost));
+      const size_t begin = call.in_place[self] ? in_begin : out_begin;
+      const auto is_guard = [](uint8_t byte) { return byte == kGuard; };
+      const bool intact =
+          std::all_of(after.begin(), after.begin() + static_cast<long>(begin), is_guard) &&
+          std::all_of(after.begin() + static_cast<long>(begin + input.size()), after.end(),
+                      is_guard);
+      outcome.guards_broken += intact ? 0 : 1;
+      outcome.outputs.emplace_back(after.begin() + static_cast<long>(begin),
+                                   after.begin() + static_cast<long>(begin + input.size()));
+    }
+    return outcome;
+  }
+
+  GroupOptions options_;
+  std::vector<RankState> ranks_;
+  Shared* shared_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<RankGroup> MakeGpuRankGroup(const GroupOptions& options, std::string* why_not) {
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    *why_not = "no GPU";
+    return nullptr;
+  }
+  for (int from = 0; from < devices; ++from) {
+    for (int to = 0; to < devices; ++to) {
+      int access = 1;
+      if (from != to) CHECK_CUDA(cudaDeviceCanAccessPeer(&access, from, to));
+      if (access == 0) {
+        *why_not = "GPUs of this host cannot access each other";
+        return nullptr;
+      }
+    }
+  }
+  return std::make_unique<GpuRankGroup>(options, devices);
+}
+
+}  // namespace nodecomm::kernels
