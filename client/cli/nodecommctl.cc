@@ -75,8 +75,8 @@ int Main(int argc, char** argv) {
   CLI::App app("Shows what nodecommd sees and holds.", "nodecommctl");
   app.footer(kFooter);
   app.set_version_flag("--version", absl::StrCat("nodecommctl ", kVersionLine));
-  app.fallthrough();  // global options after the command, too
-  app.require_subcommand(1);
+  app.fallthrough();             // global options after the command, too
+  app.require_subcommand(0, 1);  // none: said below; CLI11 would hide a misspelt one behind it
   std::string runtime_dir = "/run/nodecomm";
   app.add_option("--runtime-dir", runtime_dir, "Directory of the daemon's sockets")
       ->envname("NODECOMM_RUNTIME_DIR")
@@ -98,6 +98,10 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (!chosen) {
+    std::fprintf(stderr, "nodecommctl: name a command\n%s", app.help().c_str());
+    return kExitUsage;
   }
   return Run(runtime_dir, chosen, json ? Form::kJson : Form::kText);
 }

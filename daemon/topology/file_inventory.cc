@@ -55,29 +55,45 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
 // Keeps the first error: those after it follow from it.
 class FirstError : public google::protobuf::io::ErrorCollector {
  public:
-  // `text` outlives this.
-  FirstError(std::string path, const std::string& text) : path_(std::move(path)), text_(text) {}
+  FirstError(std::string path, const std::string& text)
+      : path_(std::move(path)), lines_(absl::StrSplit(text, '\n')) {}
 
   // Lines and columns count from 0 here; line -1: the file as a whole.
   void AddError(int line, google::protobuf::io::ColumnNumber column,
                 const std::string& message) override {
     if (!status_.ok()) return;
-    status_ = absl::InvalidArgumentError(absl::StrFormat(
-        "%s:%d:%d: %s (the line reads `%s`)", path_, line + 1, column + 1, message, Line(line)));
+    Correct(message, line, column);
+    // Quoted, since the parser does not always name the field.
+    const std::string quote =
+        line < 0
+            ? ""
+            : absl::StrFormat(" (the line reads `%s`)",
+                              absl::StripAsciiWhitespace(lines_.at(static_cast<size_t>(line))));
+    status_ = absl::InvalidArgumentError(
+        absl::StrFormat("%s:%d:%d: %s%s", path_, line + 1, column + 1, message, quote));
   }
 
   const absl::Status& status() const { return status_; }
 
  private:
-  // Quoted in errors, since the parser does not always name the field.
-  std::string Line(int number) const {
-    const std::vector<std::string> lines = absl::StrSplit(text_, '\n');
-    if (number < 0 || static_cast<size_t>(number) >= lines.size()) return "";
-    return std::string(absl::StripAsciiWhitespace(lines[static_cast<size_t>(number)]));
+  // The parser reports an unknown enum value at the token after it, which is often on the next
+  // line.
+  void Correct(const std::string& message, int& line, int& column) const {
+    constexpr char kPrefix[] = "Unknown enumeration value of \"";
+    if (!message.starts_with(kPrefix)) return;
+    const size_t begin = sizeof(kPrefix) - 1;
+    const std::string value = message.substr(begin, message.find('"', begin) - begin);
+    for (int candidate = line; candidate >= 0; --candidate) {
+      const size_t place = lines_.at(static_cast<size_t>(candidate)).find(value);
+      if (place == std::string::npos) continue;
+      line = candidate;
+      column = static_cast<int>(place);
+      return;
+    }
   }
 
   const std::string path_;
-  const std::string& text_;
+  const std::vector<std::string> lines_;
   absl::Status status_;
 };
 

@@ -31,6 +31,11 @@ bool IsGpuUuid(std::string_view text) {
   return true;
 }
 
+bool IsKnown(v1::LinkKind kind) { return kind != v1::LINK_KIND_UNKNOWN; }
+bool IsKnown(v1::PciDistance distance) {
+  return distance != v1::PCI_DISTANCE_UNKNOWN && distance != v1::PCI_DISTANCE_UNSPECIFIED;
+}
+
 class Validator {
  public:
   Validator(const v1::Host& host, const std::string& path, const ParseInfoTree& locations)
@@ -143,20 +148,20 @@ class Validator {
     return absl::OkStatus();
   }
 
-  // Kind and distance are the same both ways. Counts may differ (a lane may be down at one end),
-  // and so may peer access.
+  // Kind and distance, where known, are the same both ways. Counts may differ (a lane may be down
+  // at one end), and so may peer access.
   absl::Status CheckBothDirectionsAgree() const {
     for (int i = 0; i < host_.links_size(); ++i) {
       const v1::Link& there = host_.links(i);
       const v1::Link& back = host_.links(links_.at(Pair(there.to_uuid(), there.from_uuid())));
-      if (there.kind() != back.kind() && there.kind() != v1::LINK_KIND_UNKNOWN &&
-          back.kind() != v1::LINK_KIND_UNKNOWN) {
+      if (there.kind() != back.kind() && IsKnown(there.kind()) && IsKnown(back.kind())) {
         return Error(
             "links", i, "kind",
             absl::StrFormat("%s from %s to %s, but %s back", v1::LinkKind_Name(there.kind()),
                             there.from_uuid(), there.to_uuid(), v1::LinkKind_Name(back.kind())));
       }
-      if (there.pci_distance() != back.pci_distance()) {
+      if (there.pci_distance() != back.pci_distance() && IsKnown(there.pci_distance()) &&
+          IsKnown(back.pci_distance())) {
         return Error("links", i, "pci_distance",
                      absl::StrFormat("%s from %s to %s, but %s back",
                                      v1::PciDistance_Name(there.pci_distance()), there.from_uuid(),

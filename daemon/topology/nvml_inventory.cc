@@ -5,7 +5,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <fstream>
 #include <optional>
 #include <utility>
@@ -31,11 +33,14 @@ std::string Hostname() {
   return name.data();
 }
 
-// sysfs writes 0000:18:00.0 where NVML writes 00000000:18:00.0.
+// sysfs writes 0000:18:00.0 where NVML writes 00000000:18:00.0, and more than four digits only
+// where they are needed.
 std::string SysfsName(const std::string& pci_bus_id) {
   std::string name = absl::AsciiStrToLower(pci_bus_id);
-  constexpr size_t kNvmlDomainDigits = 8;
-  if (name.find(':') == kNvmlDomainDigits && name.starts_with("0000")) name.erase(0, 4);
+  constexpr size_t kDomainDigitsMin = 4;
+  const size_t digits = std::min(name.find(':'), name.size());
+  const size_t zeroes = std::min(name.find_first_not_of('0'), digits);
+  if (digits > kDomainDigitsMin) name.erase(0, std::min(zeroes, digits - kDomainDigitsMin));
   return name;
 }
 

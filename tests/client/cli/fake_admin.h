@@ -1,0 +1,95 @@
+// A gRPC Admin service on a socket in a directory of its own, answering what the test says.
+// Not the daemon's: no groups, no pools, only messages.
+#pragma once
+
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "absl/synchronization/notification.h"
+#include "nodecomm/v1/admin.grpc.pb.h"
+
+namespace nodecomm {
+
+// A directory as the daemon's runtime directory, with an empty admin/; removed at the end.
+class FakeRuntimeDir {
+ public:
+  FakeRuntimeDir() {
+    // Not under testing::TempDir(), whose path may be too long for a socket's.
+    std::string name = "/tmp/nodecomm-XXXXXX";
+    path_ = mkdtemp(name.data());
+    std::filesystem::create_directory(path_ + "/admin");
+  }
+  ~FakeRuntimeDir() { std::filesystem::remove_all(path_); }
+  FakeRuntimeDir(const FakeRuntimeDir&) = delete;
+  FakeRuntimeDir& operator=(const FakeRuntimeDir&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string socket() const { return path_ + "/admin/admin.sock"; }
+
+ private:
+  std::string path_;
+};
+
+struct FakeAdminAnswers {
+  v1::GetStatusResponse status;
+  v1::GetTopologyResponse topology;
+  v1::ListGroupsResponse groups;
+  v1::ListPoolsResponse pools;
+  grpc::Status error;  // instead of any of these, if not OK
+  bool hang = false;   // answer nothing until the server stops
+};
+
+class FakeAdmin : public v1::Admin::Service {
+ public:
+  FakeAdmin(const FakeRuntimeDir& dir, FakeAdminAnswers answers) : answers_(std::move(answers)) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("unix:" + dir.socket(), grpc::InsecureServerCredentials());
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeAdmin() override {
+    stopping_.Notify();
+    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  }
+
+  bool started() const { return server_ != nullptr; }
+
+  grpc::Status GetStatus(grpc::ServerContext*, const v1::GetStatusRequest*,
+                         v1::GetStatusResponse* response) override {
+    return Answer(answers_.status, response);
+  }
+  grpc::Status GetTopology(grpc::ServerContext*, const v1::GetTopologyRequest*,
+                           v1::GetTopologyResponse* response) override {
+    return Answer(answers_.topology, response);
+  }
+  grpc::Status ListGroups(grpc::ServerContext*, const v1::ListGroupsRequest*,
+                          v1::ListGroupsResponse* response) override {
+    return Answer(answers_.groups, response);
+  }
+  grpc::Status ListPools(grpc::ServerContext*, const v1::ListPoolsRequest*,
+                         v1::ListPoolsResponse* response) override {
+    return Answer(answers_.pools, response);
+  }
+
+ private:
+  template <typename Response>
+  grpc::Status Answer(const Response& answer, Response* response) {
+    if (answers_.hang) stopping_.WaitForNotification();
+    if (!answers_.error.ok()) return answers_.error;
+    *response = answer;
+    return grpc::Status::OK;
+  }
+
+  const FakeAdminAnswers answers_;
+  absl::Notification stopping_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace nodecomm

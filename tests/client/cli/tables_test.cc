@@ -1,0 +1,134 @@
+// The tables that people read, to the letter.
+#include "client/cli/tables.h"
+
+#include <gtest/gtest.h>
+
+#include "client/cli/text_table.h"
+
+namespace nodecomm {
+namespace {
+
+TEST(RenderStatus, ShowsWhatRuns) {
+  v1::GetStatusResponse status;
+  status.set_version_line("0.1.0 (commit abc, CUDA 13.0)");
+  status.set_pid(4242);
+  status.set_uptime_ms(7'384'567);
+  status.set_platform(v1::PLATFORM_SIMULATED);
+  status.set_topology_source("host.textproto");
+  status.set_gpus(4);
+  status.set_sessions(8);
+  status.set_groups_forming(1);
+  status.set_groups_ready(2);
+  EXPECT_EQ(RenderStatus(status), R"(nodecommd  0.1.0 (commit abc, CUDA 13.0)
+pid        4242
+up         2h3m4s
+platform   simulated
+topology   host.textproto
+GPUs       4
+sessions   8
+groups     2 ready, 1 forming
+)");
+}
+
+TEST(RenderGroups, SaysThatThereAreNone) {
+  EXPECT_EQ(RenderGroups(v1::ListGroupsResponse()), "No groups.\n");
+}
+
+TEST(RenderGroups, ShowsMembersAndWhoIsWaitedFor) {
+  v1::ListGroupsResponse groups;
+  v1::GroupInfo& group = *groups.add_groups();
+  group.set_name("tp0");
+  group.set_generation(7);
+  group.set_uid(1000);
+  group.set_state(v1::GROUP_STATE_GATHERING);
+  group.set_world_size(4);
+  group.set_state_ms(1500);
+  group.set_plane_bytes(36 << 20);
+  v1::GroupMember& first = *group.add_members();
+  first.set_rank(0);
+  first.set_pid(4242);
+  first.set_gpu_uuid("GPU-a");
+  v1::GroupMember& second = *group.add_members();
+  second.set_rank(3);
+  second.set_pid(99);
+  second.set_gpu_uuid("GPU-b");
+  second.set_left(true);
+  group.add_missing_ranks(1);
+  group.add_missing_ranks(2);
+  EXPECT_EQ(
+      RenderGroups(groups),
+      R"(tp0  generation 7, uid 1000, gathering for 1s, 2 of 4 ranks joined, planes of 36 MiB, shared buffers 0 a GPU
+  rank 0  pid 4242  GPU-a
+  rank 3  pid 99    GPU-b  left
+  waits for ranks 1, 2
+)");
+}
+
+TEST(RenderGroups, ShowsWhyAGroupWasAborted) {
+  v1::ListGroupsResponse groups;
+  v1::GroupInfo& group = *groups.add_groups();
+  group.set_name("tp0");
+  group.set_state(v1::GROUP_STATE_ABORTED);
+  group.set_abort_reason("process 99 has ended");
+  EXPECT_EQ(
+      RenderGroups(groups),
+      R"(tp0  generation 0, uid 0, aborted for 0s, 0 of 0 ranks joined, planes of 0, shared buffers 0 a GPU
+  aborted: process 99 has ended
+)");
+}
+
+// Workers choose names and reasons; an administrator's terminal must not obey them.
+TEST(RenderGroups, EscapesControlCharactersOfWorkers) {
+  v1::ListGroupsResponse groups;
+  v1::GroupInfo& group = *groups.add_groups();
+  group.set_name("\x1b[2Jtp\n");
+  group.set_abort_reason("\x1b]0;gotcha\a");
+  const std::string text = RenderGroups(groups);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
+  EXPECT_EQ(text.find('\a'), std::string::npos) << text;
+  EXPECT_TRUE(text.starts_with("\\x1b[2Jtp\\n  ")) << text;
+}
+
+TEST(RenderPools, ShowsStockAndAccount) {
+  v1::ListPoolsResponse pools;
+  v1::PoolInfo& pool = *pools.add_pools();
+  pool.set_gpu_uuid("GPU-a");
+  pool.set_plane_bytes(36 << 20);
+  pool.set_planes_ready(1);
+  pool.set_planes_ready_target(2);
+  pool.set_planes_in_use(3);
+  pool.set_bytes_ready(36 << 20);
+  pool.set_bytes_in_use(110 << 20);
+  pool.set_bytes_max(4ULL << 30);
+  pool.set_last_error("the GPU has no memory left");
+  EXPECT_EQ(RenderPools(pools),
+            R"(GPU    Plane   Ready   In use  Bytes ready  Bytes in use  Limit
+GPU-a  36 MiB  1 of 2  3       36 MiB       110 MiB       4 GiB
+GPU-a: the last refill failed: the GPU has no memory left
+)");
+}
+
+TEST(RenderPools, SaysThatThereAreNone) {
+  EXPECT_EQ(RenderPools(v1::ListPoolsResponse()), "No pools.\n");
+}
+
+TEST(RenderBytes, ChoosesTheUnit) {
+  EXPECT_EQ(RenderBytes({0}), "0");
+  EXPECT_EQ(RenderBytes({1023}), "1023 B");
+  EXPECT_EQ(RenderBytes({1024}), "1 KiB");
+  EXPECT_EQ(RenderBytes({1536}), "1.5 KiB");
+  EXPECT_EQ(RenderBytes({85520809984}), "79.6 GiB");
+  EXPECT_EQ(RenderBytes({3ULL << 50}), "3072 TiB");
+}
+
+TEST(RenderDuration, ShowsWholeSeconds) {
+  EXPECT_EQ(RenderDuration(absl::Milliseconds(999)), "0s");
+  EXPECT_EQ(RenderDuration(absl::Milliseconds(61'999)), "1m1s");
+}
+
+TEST(RenderTable, AlignsColumnsAndEndsLinesWithoutSpaces) {
+  EXPECT_EQ(RenderTable({{"a", "bb", ""}, {"aaa", "b"}}), "a    bb\naaa  b\n");
+}
+
+}  // namespace
+}  // namespace nodecomm
