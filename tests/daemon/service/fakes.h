@@ -1,0 +1,128 @@
+// The daemon's parts as the calls see them, without sockets for fds, memory or GPUs.
+// The registry keeps what it was asked, and answers when the test says so.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "daemon/group/group_registry.h"
+#include "daemon/memory/plane_pool.h"
+#include "daemon/topology/inventory.h"
+
+namespace nodecomm {
+
+class FakeGroupRegistry final : public GroupRegistry {
+ public:
+  struct PendingJoin {
+    Caller caller;
+    v1::JoinGroupRequest request;
+    JoinDone done;
+  };
+
+  void Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) override {
+    absl::MutexLock lock(&mu_);
+    joins_.push_back({.caller = caller, .request = request, .done = std::move(done)});
+  }
+  void Confirm(const Caller&, const v1::ConfirmGroupRequest&, ConfirmDone done) override {
+    done(Outcome());
+  }
+  void AllocateShared(const Caller&, const v1::AllocateSharedRequest& request,
+                      SharedDone done) override {
+    if (const absl::Status outcome = Outcome(); !outcome.ok()) return done(outcome);
+    v1::AllocateSharedResponse response;
+    response.set_bytes(request.bytes());
+    response.set_transfer_id(5);
+    done(response);
+  }
+  absl::Status FreeShared(const Caller&, const v1::FreeSharedRequest&) override {
+    return Outcome();
+  }
+  absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override {
+    absl::MutexLock lock(&mu_);
+    leaves_.emplace_back(caller, request);
+    return outcome_;
+  }
+  absl::Status Abort(const Caller&, const v1::AbortGroupRequest&) override { return Outcome(); }
+  void SessionEnded(SessionId, std::string_view) override {}
+
+  std::vector<v1::GroupInfo> List() const override {
+    std::vector<v1::GroupInfo> groups(3);
+    groups[0].set_name("forming");
+    groups[0].set_state(v1::GROUP_STATE_GATHERING);
+    groups[1].set_name("ready");
+    groups[1].set_state(v1::GROUP_STATE_READY);
+    groups[2].set_name("over");
+    groups[2].set_state(v1::GROUP_STATE_ABORTED);
+    return groups;
+  }
+
+  // What all calls but Join answer.
+  void SetOutcome(absl::Status outcome) {
+    absl::MutexLock lock(&mu_);
+    outcome_ = std::move(outcome);
+  }
+
+  // Waits until `count` joins have come, and takes them. Fewer after 20 s.
+  std::vector<PendingJoin> TakeJoins(size_t count) {
+    absl::MutexLock lock(&mu_);
+    const auto enough = [&] {
+      mu_.AssertReaderHeld();
+      return joins_.size() >= count;
+    };
+    mu_.AwaitWithTimeout(absl::Condition(&enough), absl::Seconds(20));
+    return std::exchange(joins_, {});
+  }
+
+  std::vector<std::pair<Caller, v1::LeaveGroupRequest>> leaves() const {
+    absl::MutexLock lock(&mu_);
+    return leaves_;
+  }
+
+ private:
+  absl::Status Outcome() const {
+    absl::MutexLock lock(&mu_);
+    return outcome_;
+  }
+
+  mutable absl::Mutex mu_;
+  absl::Status outcome_ ABSL_GUARDED_BY(mu_);
+  std::vector<PendingJoin> joins_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::pair<Caller, v1::LeaveGroupRequest>> leaves_ ABSL_GUARDED_BY(mu_);
+};
+
+class FakePlanePool final : public PlanePool {
+ public:
+  absl::StatusOr<PlaneLease> Acquire(std::string_view, ByteCount) override {
+    return absl::UnimplementedError("fake");
+  }
+  bool WaitUntilFilled(absl::Duration) override { return true; }
+  std::vector<v1::PoolInfo> List() const override {
+    std::vector<v1::PoolInfo> pools(1);
+    pools[0].set_gpu_uuid("GPU-a");
+    pools[0].set_planes_ready(2);
+    return pools;
+  }
+
+ protected:
+  void Returned(const std::string&, ByteCount) override {}
+};
+
+class FakeInventory final : public Inventory {
+ public:
+  absl::StatusOr<v1::Host> Read() override {
+    if (fails) return absl::InternalError("the driver is gone");
+    v1::Host host;
+    host.set_hostname("read anew");
+    return host;
+  }
+  std::string Source() const override { return "fake.textproto"; }
+
+  std::atomic<bool> fails = false;
+};
+
+}  // namespace nodecomm

@@ -1,0 +1,429 @@
+#include "daemon/service/rpc_server.h"
+
+#include <grpcpp/grpcpp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "absl/strings/escaping.h"
+#include "client/base/version.h"
+#include "daemon/session/runtime_dir.h"
+#include "nodecomm/v1/admin.grpc.pb.h"
+#include "nodecomm/v1/control.grpc.pb.h"
+#include "tests/daemon/service/fakes.h"
+#include "tests/daemon/session/test_worker.h"
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+// The daemon's front: real sockets, sessions and gRPC on both ends; fake groups, memory and GPUs.
+class RpcServerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = "/tmp/nodecomm.XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    parent_ = name;
+    auto dir = RuntimeDir::Create({.path = parent_ + "/run"});
+    ASSERT_OK(dir);
+    dir_ = *std::move(dir);
+    auto listeners = dir_->Listen();
+    ASSERT_OK(listeners);
+    SessionServer::Options options;
+    options.session_listener = std::move(listeners->session);
+    options.control_listener = std::move(listeners->control);
+    options.admin_listener = std::move(listeners->admin);
+    options.platform = v1::PLATFORM_SIMULATED;
+    auto sessions = SessionServer::Create(std::move(options));
+    ASSERT_OK(sessions);
+    sessions_ = *std::move(sessions);
+
+    DaemonView view;
+    view.groups = &groups_;
+    view.pool = &pool_;
+    view.inventory = &inventory_;
+    view.sessions = sessions_.get();
+    view.host.set_hostname("as it was");
+    view.host.add_gpus()->set_uuid("GPU-a");
+    view.platform = v1::PLATFORM_SIMULATED;
+    view.start_time = absl::Now();
+    auto rpc = RpcServer::Create(std::move(view));
+    ASSERT_OK(rpc);
+    rpc_ = *std::move(rpc);
+    sessions_->Start(
+        {.control_connected = [this](UniqueFd fd) { rpc_->AdoptControl(std::move(fd)); },
+         .admin_connected = [this](UniqueFd fd) { rpc_->AdoptAdmin(std::move(fd)); }});
+    control_ = v1::Control::NewStub(grpc::CreateChannel("unix:" + dir_->control_socket_path(),
+                                                        grpc::InsecureChannelCredentials()));
+    admin_ = v1::Admin::NewStub(grpc::CreateChannel("unix:" + dir_->admin_socket_path(),
+                                                    grpc::InsecureChannelCredentials()));
+  }
+
+  void TearDown() override {
+    if (sessions_ != nullptr) sessions_->Stop();
+    rpc_.reset();
+    sessions_.reset();
+    dir_.reset();
+    std::filesystem::remove_all(parent_);
+  }
+
+  // A session and the token that its calls carry, in hexadecimal.
+  struct Worker {
+    std::unique_ptr<TestWorker> socket;
+    uint64_t session = 0;
+    std::string token;
+  };
+  Worker OpenSession() {
+    Worker worker;
+    worker.socket = std::make_unique<TestWorker>(dir_->session_socket_path());
+    const auto welcome = worker.socket->Open();
+    EXPECT_OK(welcome);
+    if (!welcome.ok()) return worker;
+    worker.session = welcome->session_id();
+    worker.token = absl::BytesToHexString(welcome->token());
+    return worker;
+  }
+
+  static void Prepare(grpc::ClientContext& context, const std::string& token) {
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    if (!token.empty()) context.AddMetadata("nodecomm-session-token", token);
+  }
+
+  grpc::Status Leave(const std::string& token, uint64_t generation = 1) {
+    grpc::ClientContext context;
+    Prepare(context, token);
+    v1::LeaveGroupRequest request;
+    request.set_generation(generation);
+    v1::LeaveGroupResponse response;
+    return control_->LeaveGroup(&context, request, &response);
+  }
+
+  // A join in a thread of its own, since it waits.
+  struct Join {
+    std::thread thread;
+    grpc::ClientContext context;
+    grpc::Status status;
+    v1::JoinGroupResponse response;
+  };
+  std::unique_ptr<Join> StartJoin(const std::string& token, int rank) {
+    auto join = std::make_unique<Join>();
+    Prepare(join->context, token);
+    join->thread = std::thread([this, join = join.get(), rank] {
+      v1::JoinGroupRequest request;
+      request.set_name("g");
+      request.set_rank(rank);
+      join->status = control_->JoinGroup(&join->context, request, &join->response);
+    });
+    return join;
+  }
+
+  std::string parent_;
+  FakeGroupRegistry groups_;
+  FakePlanePool pool_;
+  FakeInventory inventory_;
+  std::unique_ptr<RuntimeDir> dir_;
+  std::unique_ptr<SessionServer> sessions_;
+  std::unique_ptr<RpcServer> rpc_;
+  std::unique_ptr<v1::Control::Stub> control_;
+  std::unique_ptr<v1::Admin::Stub> admin_;
+};
+
+TEST_F(RpcServerTest, HostNeedsNoToken) {
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::GetHostResponse response;
+  const grpc::Status status = control_->GetHost(&context, {}, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.host().hostname(), "as it was");
+  EXPECT_TRUE(response.simulated());
+}
+
+TEST_F(RpcServerTest, CallWithoutTheRightTokenIsUnauthenticated) {
+  const Worker worker = OpenSession();
+  std::string wrong = worker.token;
+  wrong[63] = wrong[63] == '0' ? '1' : '0';
+  std::string no_hex = worker.token;
+  no_hex[0] = 'g';
+  for (const std::string& token :
+       {std::string(), std::string("abc"), wrong, no_hex, worker.token.substr(1),
+        worker.token + "00", std::string(64, '0')}) {
+    const grpc::Status status = Leave(token);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED) << token;
+    EXPECT_THAT(status.error_message(), HasSubstr("open a session on session.sock first"));
+  }
+  EXPECT_THAT(groups_.leaves(), SizeIs(0));
+}
+
+TEST_F(RpcServerTest, EveryCallButGetHostNeedsATokenAndOnlyOne) {
+  const Worker worker = OpenSession();
+  const auto expect_unauthenticated = [&](auto method, auto request, auto response) {
+    for (const bool twice : {false, true}) {
+      grpc::ClientContext context;
+      Prepare(context, "");
+      if (twice) {
+        context.AddMetadata("nodecomm-session-token", worker.token);
+        context.AddMetadata("nodecomm-session-token", worker.token);
+      }
+      EXPECT_EQ((control_.get()->*method)(&context, request, &response).error_code(),
+                grpc::StatusCode::UNAUTHENTICATED);
+    }
+  };
+  expect_unauthenticated(&v1::Control::Stub::JoinGroup, v1::JoinGroupRequest(),
+                         v1::JoinGroupResponse());
+  expect_unauthenticated(&v1::Control::Stub::ConfirmGroup, v1::ConfirmGroupRequest(),
+                         v1::ConfirmGroupResponse());
+  expect_unauthenticated(&v1::Control::Stub::LeaveGroup, v1::LeaveGroupRequest(),
+                         v1::LeaveGroupResponse());
+  expect_unauthenticated(&v1::Control::Stub::AbortGroup, v1::AbortGroupRequest(),
+                         v1::AbortGroupResponse());
+  expect_unauthenticated(&v1::Control::Stub::AllocateShared, v1::AllocateSharedRequest(),
+                         v1::AllocateSharedResponse());
+  expect_unauthenticated(&v1::Control::Stub::FreeShared, v1::FreeSharedRequest(),
+                         v1::FreeSharedResponse());
+}
+
+TEST_F(RpcServerTest, RightTokenNamesTheCaller) {
+  const Worker worker = OpenSession();
+  const grpc::Status status = Leave(worker.token, 42);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  const auto leaves = groups_.leaves();
+  ASSERT_THAT(leaves, SizeIs(1));
+  EXPECT_EQ(leaves[0].first.session.value, worker.session);
+  EXPECT_EQ(leaves[0].first.pid, getpid());
+  EXPECT_EQ(leaves[0].first.uid, geteuid());
+  EXPECT_EQ(leaves[0].second.generation(), 42u);
+}
+
+TEST_F(RpcServerTest, TokenDiesWithItsSession) {
+  Worker worker = OpenSession();
+  ASSERT_TRUE(Leave(worker.token).ok());
+  worker.socket->Close();
+  ASSERT_TRUE(Eventually([&] { return sessions_->session_count() == 0; }));
+  EXPECT_EQ(Leave(worker.token).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(RpcServerTest, StatusKeepsItsCodeAndMessage) {
+  const Worker worker = OpenSession();
+  for (const auto& [ours, theirs] :
+       {std::pair{absl::StatusCode::kInvalidArgument, grpc::StatusCode::INVALID_ARGUMENT},
+        std::pair{absl::StatusCode::kResourceExhausted, grpc::StatusCode::RESOURCE_EXHAUSTED},
+        std::pair{absl::StatusCode::kDeadlineExceeded, grpc::StatusCode::DEADLINE_EXCEEDED},
+        std::pair{absl::StatusCode::kFailedPrecondition, grpc::StatusCode::FAILED_PRECONDITION},
+        std::pair{absl::StatusCode::kAborted, grpc::StatusCode::ABORTED},
+        std::pair{absl::StatusCode::kNotFound, grpc::StatusCode::NOT_FOUND},
+        std::pair{absl::StatusCode::kInternal, grpc::StatusCode::INTERNAL},
+        std::pair{absl::StatusCode::kUnavailable, grpc::StatusCode::UNAVAILABLE}}) {
+    groups_.SetOutcome(absl::Status(ours, "rank 3: why and what to do"));
+    const grpc::Status status = Leave(worker.token);
+    EXPECT_EQ(status.error_code(), theirs);
+    EXPECT_EQ(status.error_message(), "rank 3: why and what to do");
+  }
+}
+
+TEST_F(RpcServerTest, EndlessErrorMessageStillArrives) {
+  const Worker worker = OpenSession();
+  groups_.SetOutcome(absl::AbortedError(std::string(100'000, 'x')));
+  const grpc::Status status = Leave(worker.token);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_THAT(status.error_message(), AllOf(HasSubstr("xxx"), SizeIs(2048)));
+}
+
+TEST_F(RpcServerTest, TooLargeRequestIsRefused) {
+  const Worker worker = OpenSession();
+  grpc::ClientContext context;
+  Prepare(context, worker.token);
+  v1::AbortGroupRequest request;
+  request.set_reason(std::string(70'000, 'x'));
+  v1::AbortGroupResponse response;
+  EXPECT_EQ(control_->AbortGroup(&context, request, &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_F(RpcServerTest, OtherCallsReachTheRegistry) {
+  const Worker worker = OpenSession();
+  {
+    grpc::ClientContext context;
+    Prepare(context, worker.token);
+    v1::ConfirmGroupResponse response;
+    EXPECT_TRUE(control_->ConfirmGroup(&context, {}, &response).ok());
+  }
+  {
+    grpc::ClientContext context;
+    Prepare(context, worker.token);
+    v1::AllocateSharedRequest request;
+    request.set_bytes(4096);
+    v1::AllocateSharedResponse response;
+    EXPECT_TRUE(control_->AllocateShared(&context, request, &response).ok());
+    EXPECT_EQ(response.bytes(), 4096u);
+    EXPECT_EQ(response.transfer_id(), 5u);
+  }
+  groups_.SetOutcome(absl::AbortedError("over"));
+  {
+    grpc::ClientContext context;
+    Prepare(context, worker.token);
+    v1::AllocateSharedResponse response;
+    EXPECT_EQ(control_->AllocateShared(&context, {}, &response).error_code(),
+              grpc::StatusCode::ABORTED);
+  }
+  {
+    grpc::ClientContext context;
+    Prepare(context, worker.token);
+    v1::FreeSharedResponse response;
+    EXPECT_EQ(control_->FreeShared(&context, {}, &response).error_code(),
+              grpc::StatusCode::ABORTED);
+  }
+}
+
+TEST_F(RpcServerTest, ConcurrentJoinsAreAnsweredLaterEachItsOwn) {
+  const Worker a = OpenSession();
+  const Worker b = OpenSession();
+  const auto join_a = StartJoin(a.token, 0);
+  const auto join_b = StartJoin(b.token, 1);
+  auto joins = groups_.TakeJoins(2);
+  EXPECT_THAT(joins, SizeIs(2));
+  for (auto& join : joins) {
+    EXPECT_EQ(join.caller.session.value, join.request.rank() == 0 ? a.session : b.session);
+    v1::JoinGroupResponse response;
+    response.set_generation(7);
+    response.set_transfer_id(static_cast<uint64_t>(100 + join.request.rank()));
+    join.done(response);
+  }
+  join_a->thread.join();
+  join_b->thread.join();
+  EXPECT_TRUE(join_a->status.ok()) << join_a->status.error_message();
+  EXPECT_TRUE(join_b->status.ok()) << join_b->status.error_message();
+  EXPECT_EQ(join_a->response.transfer_id(), 100u);
+  EXPECT_EQ(join_b->response.transfer_id(), 101u);
+}
+
+TEST_F(RpcServerTest, FailedJoinHasTheRegistrysError) {
+  const Worker worker = OpenSession();
+  const auto join = StartJoin(worker.token, 0);
+  auto joins = groups_.TakeJoins(1);
+  ASSERT_THAT(joins, SizeIs(1));
+  joins[0].done(absl::DeadlineExceededError("rank 1 has not joined"));
+  join->thread.join();
+  EXPECT_EQ(join->status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(join->status.error_message(), "rank 1 has not joined");
+}
+
+TEST_F(RpcServerTest, CancelledJoinMayStillBeAnswered) {
+  const Worker worker = OpenSession();
+  const auto join = StartJoin(worker.token, 0);
+  auto joins = groups_.TakeJoins(1);
+  EXPECT_THAT(joins, SizeIs(1));
+  join->context.TryCancel();
+  join->thread.join();
+  EXPECT_EQ(join->status.error_code(), grpc::StatusCode::CANCELLED);
+  for (auto& pending : joins) pending.done(v1::JoinGroupResponse());
+  // And the server goes on.
+  EXPECT_TRUE(Leave(worker.token).ok());
+}
+
+TEST_F(RpcServerTest, ShutdownAnswersAWaitingJoinAndIgnoresTheRegistryAfterwards) {
+  const Worker worker = OpenSession();
+  const auto join = StartJoin(worker.token, 0);
+  auto joins = groups_.TakeJoins(1);
+  EXPECT_THAT(joins, SizeIs(1));
+  sessions_->Stop();
+  const absl::Time begin = absl::Now();
+  rpc_->Shutdown(begin + absl::Seconds(5));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  join->thread.join();
+  EXPECT_EQ(join->status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  rpc_.reset();
+  for (auto& pending : joins) pending.done(v1::JoinGroupResponse());
+}
+
+TEST_F(RpcServerTest, ShutdownDoesNotWaitForIdleClients) {
+  const Worker worker = OpenSession();
+  ASSERT_TRUE(Leave(worker.token).ok());
+  sessions_->Stop();
+  const absl::Time begin = absl::Now();
+  rpc_->Shutdown(begin + absl::Seconds(10));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(5));
+}
+
+TEST_F(RpcServerTest, GarbageOnTheControlSocketHarmsNobody) {
+  const Worker worker = OpenSession();
+  const UniqueFd garbage = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  const std::string text(10'000, '\xff');
+  EXPECT_GT(send(garbage.get(), text.data(), text.size(), MSG_NOSIGNAL), 0);
+  EXPECT_TRUE(Leave(worker.token).ok());
+}
+
+TEST_F(RpcServerTest, AdminSeesStatus) {
+  const Worker worker = OpenSession();
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::GetStatusResponse response;
+  const grpc::Status status = admin_->GetStatus(&context, {}, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.version().minor(), kVersionMinor);
+  EXPECT_EQ(response.version_line(), kVersionLine);
+  EXPECT_EQ(response.pid(), getpid());
+  EXPECT_GE(response.uptime_ms(), 0);
+  EXPECT_EQ(response.platform(), v1::PLATFORM_SIMULATED);
+  EXPECT_EQ(response.topology_source(), "fake.textproto");
+  EXPECT_EQ(response.gpus(), 1);
+  EXPECT_EQ(response.sessions(), 1);
+  EXPECT_EQ(response.groups_forming(), 1);
+  EXPECT_EQ(response.groups_ready(), 1);
+}
+
+TEST_F(RpcServerTest, AdminSeesGroupsAndPools) {
+  {
+    grpc::ClientContext context;
+    Prepare(context, "");
+    v1::ListGroupsResponse response;
+    ASSERT_TRUE(admin_->ListGroups(&context, {}, &response).ok());
+    ASSERT_EQ(response.groups_size(), 3);
+    EXPECT_EQ(response.groups(1).name(), "ready");
+  }
+  {
+    grpc::ClientContext context;
+    Prepare(context, "");
+    v1::ListPoolsResponse response;
+    ASSERT_TRUE(admin_->ListPools(&context, {}, &response).ok());
+    ASSERT_EQ(response.pools_size(), 1);
+    EXPECT_EQ(response.pools(0).planes_ready(), 2);
+  }
+}
+
+TEST_F(RpcServerTest, AdminSeesTheTopologyReadAnewOrWhyNot) {
+  v1::GetTopologyResponse response;
+  {
+    grpc::ClientContext context;
+    Prepare(context, "");
+    ASSERT_TRUE(admin_->GetTopology(&context, {}, &response).ok());
+    EXPECT_EQ(response.host().hostname(), "read anew");
+    EXPECT_TRUE(response.simulated());
+  }
+  inventory_.fails = true;
+  {
+    grpc::ClientContext context;
+    Prepare(context, "");
+    const grpc::Status status = admin_->GetTopology(&context, {}, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
+    EXPECT_EQ(status.error_message(), "the driver is gone");
+  }
+}
+
+TEST_F(RpcServerTest, WorkersSocketDoesNotServeAdministrators) {
+  const auto stub = v1::Admin::NewStub(grpc::CreateChannel("unix:" + dir_->control_socket_path(),
+                                                           grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::ListGroupsResponse response;
+  EXPECT_EQ(stub->ListGroups(&context, {}, &response).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+}
+
+}  // namespace
+}  // namespace nodecomm
