@@ -1,0 +1,76 @@
+#include "client/session/daemon_link.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/client/session/fake_session_daemon.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(DaemonLink, IsSharedByAllWhoOpenTheSameDirectory) {
+  const TemporaryDirectory directory;
+  const FakeSessionDaemon daemon(directory.path());
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> first = DaemonLink::Open(directory.path());
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> second = DaemonLink::Open(directory.path());
+  ASSERT_OK(first);
+  ASSERT_OK(second);
+  EXPECT_EQ(first->get(), second->get());
+  EXPECT_EQ(daemon.connections(), 1);
+}
+
+TEST(DaemonLink, OtherDirectoryIsAnotherDaemon) {
+  const TemporaryDirectory one;
+  const TemporaryDirectory other;
+  const FakeSessionDaemon daemon(one.path());
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> link = DaemonLink::Open(one.path());
+  ASSERT_OK(link);
+  EXPECT_THAT(DaemonLink::Open(other.path()), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+TEST(DaemonLink, ClosesWithItsLastUserAndOpensAnew) {
+  const TemporaryDirectory directory;
+  const FakeSessionDaemon daemon(directory.path());
+  ASSERT_OK(DaemonLink::Open(directory.path()));
+  ASSERT_OK(DaemonLink::Open(directory.path()));
+  EXPECT_EQ(daemon.connections(), 2);
+}
+
+TEST(DaemonLink, IsReplacedOnceTheDaemonHasGone) {
+  const TemporaryDirectory directory;
+  FakeSessionDaemon daemon(directory.path());
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> before = DaemonLink::Open(directory.path());
+  ASSERT_OK(before);
+  daemon.CloseSessions();
+  // Returns once the link knows.
+  EXPECT_THAT((*before)->session().TakeTransfer(1, absl::Now() + absl::Seconds(20)),
+              StatusIs(absl::StatusCode::kUnavailable));
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> after = DaemonLink::Open(directory.path());
+  ASSERT_OK(after);
+  EXPECT_NE(before->get(), after->get());
+}
+
+TEST(DaemonLink, ForkedChildIsToldToExec) {
+  const TemporaryDirectory directory;
+  const FakeSessionDaemon daemon(directory.path());
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> link = DaemonLink::Open(directory.path());
+  ASSERT_OK(link);
+  const pid_t child = fork();
+  if (child == 0) {
+    _exit(absl::IsFailedPrecondition(DaemonLink::Open(directory.path()).status()) ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_FALSE((*link)->session().ended());
+}
+
+}  // namespace
+}  // namespace nodecomm

@@ -1,0 +1,302 @@
+#include "client/session/worker_session.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "client/base/version.h"
+#include "tests/client/session/fake_session_daemon.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+constexpr absl::Duration kLongEnough = absl::Seconds(20);
+
+absl::Time Soon() { return absl::Now() + kLongEnough; }
+
+// Both ends of a session's socket. What the daemon is to say first is sent before the worker's end
+// is used.
+struct Ends {
+  Ends() {
+    int fds[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+    daemon.Reset(fds[0]);
+    worker.Reset(fds[1]);
+  }
+
+  void Send(FrameType type, std::string_view payload, uint64_t transfer_id = 0,
+            std::vector<int> fds = {}) {
+    ASSERT_OK(SendFrame(
+        daemon.get(), {.type = type, .transfer_id = transfer_id, .payload = payload, .fds = fds}));
+  }
+
+  // The next frame that the worker sends.
+  absl::StatusOr<std::optional<Frame>> Receive() {
+    pollfd watched = {.fd = daemon.get(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(poll(&watched, 1, absl::ToInt64Milliseconds(kLongEnough)), 1);
+    return ReceiveFrame(daemon.get());
+  }
+
+  absl::StatusOr<WorkerSession::Owner> Handshake(absl::Duration timeout = kLongEnough) {
+    return WorkerSession::Handshake(std::move(worker), "nodecommd at test", timeout);
+  }
+
+  WorkerSession::Owner Open() {
+    Send(FrameType::kWelcome, WelcomePayload());
+    absl::StatusOr<WorkerSession::Owner> session = Handshake();
+    EXPECT_OK(session);
+    EXPECT_OK(Receive());  // the hello
+    return *std::move(session);
+  }
+
+  UniqueFd daemon;
+  UniqueFd worker;
+};
+
+std::string Refusal(int major, int minor, const std::string& reason) {
+  v1::SessionRefusal refusal;
+  refusal.set_reason(reason);
+  refusal.mutable_version()->set_major(major);
+  refusal.mutable_version()->set_minor(minor);
+  return refusal.SerializeAsString();
+}
+
+UniqueFd MakeMemory() { return UniqueFd(memfd_create("test", MFD_CLOEXEC)); }
+
+ino_t Inode(const UniqueFd& fd) {
+  struct stat file = {};
+  EXPECT_EQ(fstat(fd.get(), &file), 0);
+  return file.st_ino;
+}
+
+TEST(WorkerSession, SendsItsVersionAndKeepsTheWelcome) {
+  Ends ends;
+  ends.Send(FrameType::kWelcome, WelcomePayload());
+  const absl::StatusOr<WorkerSession::Owner> session = ends.Handshake();
+  ASSERT_OK(session);
+  EXPECT_EQ((*session)->welcome().token(), std::string(32, '\xab'));
+  EXPECT_EQ((*session)->welcome().platform(), v1::PLATFORM_SIMULATED);
+  const absl::StatusOr<std::optional<Frame>> hello = ends.Receive();
+  ASSERT_OK(hello);
+  EXPECT_EQ((*hello)->type, FrameType::kHello);
+  v1::SessionHello message;
+  ASSERT_TRUE(message.ParseFromString((*hello)->payload));
+  EXPECT_EQ(message.version().major(), kVersionMajor);
+  EXPECT_EQ(message.version().minor(), kVersionMinor);
+}
+
+TEST(WorkerSession, RefusalOfTheVersionNamesBothVersions) {
+  Ends ends;
+  ends.Send(FrameType::kRefusal, Refusal(kVersionMajor, kVersionMinor + 2, "too old"));
+  const absl::Status refused = ends.Handshake().status();
+  EXPECT_THAT(refused,
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr(absl::StrCat(kVersionMajor, ".", kVersionMinor + 2)),
+                             HasSubstr(kVersion), HasSubstr("too old"))));
+  EXPECT_TRUE(refused.GetPayload(kUnsupportedVersionPayload).has_value());
+}
+
+TEST(WorkerSession, RefusalOfAnotherMajorVersionIsOneOfTheVersion) {
+  Ends ends;
+  ends.Send(FrameType::kRefusal, Refusal(kVersionMajor + 1, kVersionMinor, "other major"));
+  EXPECT_TRUE(ends.Handshake().status().GetPayload(kUnsupportedVersionPayload).has_value());
+}
+
+TEST(WorkerSession, RefusalForALimitIsNoMatterOfVersions) {
+  Ends ends;
+  ends.Send(FrameType::kRefusal, Refusal(kVersionMajor, kVersionMinor, "256 sessions of one user"));
+  const absl::Status refused = ends.Handshake().status();
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted,
+                                HasSubstr("256 sessions of one user")));
+  EXPECT_FALSE(refused.GetPayload(kUnsupportedVersionPayload).has_value());
+}
+
+TEST(WorkerSession, DaemonThatClosesAtOnceIsUnavailable) {
+  Ends ends;
+  ends.daemon.Reset();
+  EXPECT_THAT(ends.Handshake(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       AllOf(HasSubstr("closed the connection"), HasSubstr("nodecommd at test"))));
+}
+
+TEST(WorkerSession, DaemonThatDoesNotAnswerIsUnavailable) {
+  Ends ends;
+  EXPECT_THAT(ends.Handshake(absl::Milliseconds(20)),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("did not answer within 20ms")));
+}
+
+TEST(WorkerSession, OtherProgramAtTheSocketIsUnavailable) {
+  Ends ends;
+  ASSERT_EQ(send(ends.daemon.get(), "HTTP/1.1", 8, 0), 8);
+  EXPECT_THAT(ends.Handshake(), StatusIs(absl::StatusCode::kUnavailable,
+                                         HasSubstr("does not speak nodecomm's protocol")));
+}
+
+TEST(WorkerSession, TransferBeforeTheWelcomeIsUnavailable) {
+  Ends ends;
+  ends.Send(FrameType::kTransfer, "", 1);
+  EXPECT_THAT(ends.Handshake(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("welcome was expected")));
+}
+
+TEST(WorkerSession, NoSocketSaysWhatToDo) {
+  const TemporaryDirectory directory;
+  EXPECT_THAT(WorkerSession::Connect(directory.path()),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       AllOf(HasSubstr("no nodecommd at " + directory.path() + "/session.sock"),
+                             HasSubstr("NODECOMM_RUNTIME_DIR"))));
+}
+
+TEST(WorkerSession, SocketOfADeadDaemonSaysWhatToDo) {
+  const TemporaryDirectory directory;
+  { const FakeSessionDaemon gone(directory.path()); }
+  EXPECT_THAT(WorkerSession::Connect(directory.path()),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("systemctl start nodecommd")));
+}
+
+TEST(WorkerSession, TooLongRuntimeDirIsTheCallersMistake) {
+  EXPECT_THAT(WorkerSession::Connect("/tmp/" + std::string(120, 'x')),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("too long")));
+}
+
+TEST(WorkerSession, NoPermissionIsSaidSo) {
+  const TemporaryDirectory directory;
+  const FakeSessionDaemon daemon(directory.path());
+  ASSERT_EQ(chmod(directory.path().c_str(), 0), 0);
+  const bool is_root = geteuid() == 0;  // whom no mode stops
+  if (is_root) {
+    ASSERT_EQ(seteuid(65534), 0);
+  }
+  const absl::Status status = WorkerSession::Connect(directory.path()).status();
+  if (is_root) {
+    ASSERT_EQ(seteuid(0), 0);
+  }
+  EXPECT_THAT(status,
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("no permission to connect")));
+  ASSERT_EQ(chmod(directory.path().c_str(), 0700), 0);
+}
+
+TEST(WorkerSession, TakesATransferAndAcknowledgesIt) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  const UniqueFd first = MakeMemory();
+  const UniqueFd second = MakeMemory();
+  ends.Send(FrameType::kTransfer, "", 5, {first.get(), second.get()});
+  const absl::StatusOr<std::vector<UniqueFd>> taken = session->TakeTransfer(5, Soon());
+  ASSERT_OK(taken);
+  ASSERT_THAT(*taken, SizeIs(2));
+  EXPECT_EQ(Inode((*taken)[0]), Inode(first));
+  EXPECT_EQ(Inode((*taken)[1]), Inode(second));
+  EXPECT_TRUE(fcntl((*taken)[0].get(), F_GETFD) & FD_CLOEXEC);
+  const absl::StatusOr<std::optional<Frame>> ack = ends.Receive();
+  ASSERT_OK(ack);
+  EXPECT_EQ((*ack)->type, FrameType::kTransferAck);
+  EXPECT_EQ((*ack)->transfer_id, 5);
+}
+
+TEST(WorkerSession, WaitsForATransfer) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  std::thread taker([&] { EXPECT_OK(session->TakeTransfer(5, Soon())); });
+  ends.Send(FrameType::kTransfer, "", 5);
+  taker.join();
+}
+
+TEST(WorkerSession, TransfersMayBeTakenInAnyOrderAndOnce) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  ends.Send(FrameType::kTransfer, "", 5);
+  ends.Send(FrameType::kTransfer, "", 6);
+  EXPECT_OK(session->TakeTransfer(6, Soon()));
+  EXPECT_OK(session->TakeTransfer(5, Soon()));
+  EXPECT_THAT(session->TakeTransfer(5, absl::Now()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("transfer 5")));
+}
+
+TEST(WorkerSession, KeepsABoundedNumberOfTransfers) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  const uint64_t last = WorkerSession::kPendingTransfersMax + 1;
+  for (uint64_t id = 1; id <= last; ++id) {
+    ends.Send(FrameType::kTransfer, "", id);
+    ASSERT_OK(ends.Receive());  // its acknowledgement
+  }
+  EXPECT_THAT(session->TakeTransfer(1, Soon()),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("was dropped")));
+  EXPECT_OK(session->TakeTransfer(2, Soon()));
+  EXPECT_OK(session->TakeTransfer(last, Soon()));
+}
+
+TEST(WorkerSession, DaemonsEndWakesWhoWaits) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  EXPECT_FALSE(session->ended());
+  std::thread taker([&] {
+    EXPECT_THAT(session->TakeTransfer(5, Soon()),
+                StatusIs(absl::StatusCode::kUnavailable, HasSubstr("has ended")));
+  });
+  ends.daemon.Reset();
+  taker.join();
+  EXPECT_TRUE(session->ended());
+}
+
+TEST(WorkerSession, UnexpectedFrameEndsTheSession) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  ends.Send(FrameType::kWelcome, WelcomePayload());
+  EXPECT_THAT(session->TakeTransfer(1, Soon()),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("after its welcome")));
+}
+
+TEST(WorkerSession, DestroyingItEndsItForTheDaemon) {
+  Ends ends;
+  WorkerSession::Owner session = ends.Open();
+  session.reset();
+  EXPECT_THAT(ends.Receive(), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+// Runs `body` in a forked child, which then ends at once with what `body` returns.
+template <typename Body>
+int RunInChild(Body body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body());
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(WorkerSession, ForkedChildNeitherUsesNorEndsIt) {
+  Ends ends;
+  WorkerSession::Owner session = ends.Open();
+  const int code = RunInChild([&] {
+    if (!absl::IsFailedPrecondition(session->TakeTransfer(1, absl::Now()).status())) return 1;
+    session.reset();
+    return 0;
+  });
+  EXPECT_EQ(code, 0);
+  ends.Send(FrameType::kTransfer, "", 9);
+  EXPECT_OK(session->TakeTransfer(9, Soon()));
+  const absl::StatusOr<std::optional<Frame>> next = ends.Receive();
+  ASSERT_OK(next);
+  EXPECT_EQ((*next)->type, FrameType::kTransferAck);  // and nothing of the child's before it
+}
+
+}  // namespace
+}  // namespace nodecomm
