@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# What nodecommctl shows of a running daemon, as text and as JSON; and what it says without one.
+# shellcheck source=tests/e2e/daemon.sh
+source "$(dirname "$0")/daemon.sh"
+
+for command in topo status groups pools; do
+  expect_failure 1 "$runtime" ctl "$command"
+done
+expect_failure 2 "" ctl no-such-command
+
+start_simulated hgx-h100-x4
+ctl topo | grep -q 'GPU0.*NV18' || fail "topo shows no NVLinks"
+for command in status groups pools; do
+  ctl "$command" >/dev/null || fail "$command"
+done
+
+ctl topo --json >"$work/topo.json"
+expect_json "$work/topo.json" 'len(d["gpus"]) == 4 and len(set(g["uuid"] for g in d["gpus"])) == 4'
+expect_json "$work/topo.json" 'len(d["links"]) >= 6'
+ctl status --json >"$work/status.json"
+expect_json "$work/status.json" 'isinstance(d, dict) and len(d) > 0'
+ctl groups --json >"$work/groups.json"
+expect_json "$work/groups.json" 'd["groups"] == []'
+ctl pools --json >"$work/pools.json"
+expect_json "$work/pools.json" 'len(d["pools"]) == 4'
+
+# A group that is at work shows with its members; its memory comes back afterwards.
+perf -n 2 -b 1K -e 1K --iters 100000 --gpus 4 >/dev/null 2>&1 &
+running=$!
+seen=no
+for ((i = 0; i < 600; ++i)); do
+  ctl groups --json >"$work/groups.json"
+  if grep -q nodecomm-perf "$work/groups.json"; then
+    seen=yes
+    break
+  fi
+  sleep 0.05
+done
+[[ $seen == yes ]] || fail "groups does not show a group at work"
+expect_json "$work/groups.json" 'len(d["groups"]) == 1'
+# The parent alone is killed: its workers must not outlive it, nor their group.
+kill -KILL "$running"
+wait "$running" 2>/dev/null || true
+for ((i = 0; i < 600; ++i)); do
+  ctl groups --json >"$work/groups.json"
+  grep -q nodecomm-perf "$work/groups.json" || break
+  sleep 0.05
+done
+expect_json "$work/groups.json" 'd["groups"] == []'
+stop_daemon

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Start, a second instance, SIGTERM, a daemon that was killed, and its successor.
+# shellcheck source=tests/e2e/daemon.sh
+source "$(dirname "$0")/daemon.sh"
+
+start_simulated hgx-h100-x4
+first=$daemon
+for socket in session.sock control.sock admin/admin.sock; do
+  [[ -S $runtime/$socket ]] || fail "no $socket"
+done
+
+# The second finds the lock, names who holds it, and harms nothing.
+expect_failure 1 "$first" "$NODECOMM_BIN/nodecommd" --runtime-dir "$runtime" \
+  --simulate "$topologies/hgx-h100-x4.textproto"
+ctl status >/dev/null || fail "the first daemon does not answer any more"
+
+stop_daemon
+for socket in session.sock control.sock admin/admin.sock; do
+  [[ ! -e $runtime/$socket ]] || fail "$socket was left behind"
+done
+
+# One that was killed leaves its sockets; the next takes over.
+start_simulated hgx-h100-x4
+kill -KILL "$daemon"
+wait "$daemon" 2>/dev/null || true
+start_simulated hgx-h100-x4
+perf -n 2 -b 1K -e 1K --check --gpus 4 >/dev/null || fail "no all-reduce after a restart"
+stop_daemon
+
+expect_failure 2 "--no-such-option" "$NODECOMM_BIN/nodecommd" --no-such-option
+expect_failure 1 "absent.textproto" "$NODECOMM_BIN/nodecommd" --runtime-dir "$runtime" \
+  --simulate "$work/absent.textproto"
+for program in nodecommd nodecommctl nodecomm-perf; do
+  "$NODECOMM_BIN/$program" --version | grep -q '[0-9]\.[0-9]\.[0-9]' || fail "$program --version"
+done

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# All-reduce between processes on a simulated host: right in every bit, and refused where it cannot be.
+# shellcheck source=tests/e2e/daemon.sh
+source "$(dirname "$0")/daemon.sh"
+
+start_simulated hgx-h100-x4
+for ranks in 1 2 3 4; do
+  perf -n "$ranks" -b 1K -e 1M -f 4 -d f32,f16,bf16 --mode eager --check --gpus 4 --json "$work/$ranks.json"
+  expect_json "$work/$ranks.json" \
+    "len(d['results']) == 18 and all(r['ranks'] == $ranks and r['wrong'] == 0 for r in d['results'])"
+done
+expect_json "$work/4.json" \
+  'all(r["latency_us"] > 0 and r["busbw_gbps"] > r["algbw_gbps"] > 0 for r in d["results"])'
+expect_json "$work/4.json" '[r["bytes"] for r in d["results"] if r["type"] == "bf16"] ==
+  [1024, 4096, 16384, 65536, 262144, 1048576]'
+expect_json "$work/4.json" \
+  'd["host"]["platform"] == "simulated" and d["results"][0]["mode"] == "eager"'
+expect_json "$work/4.json" '{r["algorithm"] for r in d["results"]} <= {"one_shot", "two_shot"}'
+
+# Sizes that are no power of two, messages larger than a plane, in place, one algorithm for all.
+perf -n 4 -b 6 -e 4M -f 7 -d bf16 --check --gpus 4
+perf -n 2 -b 8M -e 8M -d f16 --check --gpus 4 --plane-bytes 2M --iters 1 --warmup 0
+perf -n 3 -b 1K -e 64K -f 8 --check --gpus 4 --in-place
+for algorithm in one_shot two_shot; do
+  perf -n 4 -b 2K -e 512K -f 16 -d bf16 --check --gpus 4 --algorithm "$algorithm" --json "$work/one.json"
+  expect_json "$work/one.json" "all(r['algorithm'] == '$algorithm' for r in d['results'])"
+done
+perf -n 4 --random 300 --seed 7 --gpus 4 --json "$work/random.json"
+expect_json "$work/random.json" 'd["random"]["calls"] >= 300 and d["random"]["wrong"] == 0'
+
+# Two groups on the same GPUs at the same time.
+perf -n 2 -b 1K -e 256K -f 4 --check --gpus 4 >/dev/null &
+other=$!
+perf -n 2 -b 1K -e 256K -f 4 -d bf16 --check --gpus 4 >/dev/null || fail "beside another group"
+wait "$other" || fail "the other group"
+
+expect_failure 1 "use --mode eager" perf -n 2 -b 1K -e 1K --mode graph --gpus 4
+expect_failure 1 "4 GPUs" perf -n 5 -b 1K -e 1K --gpus 8
+expect_failure 1 "GPU" perf -n 2 -b 1K -e 1K --gpus 1
+expect_failure 2 "--ranks" perf -n 9
+expect_failure 2 "int8" perf -d int8
+stop_daemon

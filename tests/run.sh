@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# The tests, from a checkout. Installs packages if some are missing (root). See tests/README.md.
+#
+#   tests/run.sh                        build into build/dev and run every test that needs no GPU
+#   tests/run.sh gpu                    on a host with GPUs: build into build/cuda, run the GPU tests and checks; fails without GPUs
+#   tests/run.sh gpu --prebuilt DIR     the same with the programs in DIR, built elsewhere
+#   tests/run.sh pack DIR               build into build/cuda and collect in DIR what --prebuilt takes; needs no GPU
+#   tests/run.sh sanitize               AddressSanitizer with UndefinedBehaviorSanitizer, then ThreadSanitizer
+#   tests/run.sh lint [COMMIT]          format, shell scripts, clang's warnings, clang-tidy; of files changed since COMMIT, or all
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=deploy/packages.sh
+source deploy/packages.sh
+
+readonly jobs=${NODECOMM_JOBS:-$(nproc)}
+
+usage() {
+  sed -n '/^#   /s/^# //p' "${BASH_SOURCE[0]}" >&2
+  exit 2
+}
+
+build_preset() {
+  cmake --preset "$1"
+  cmake --build --preset "$1" -j "$jobs"
+}
+
+run_dev() {
+  install_packages deploy/packages.txt deploy/packages-checks.txt
+  build_preset dev
+  ctest --preset dev
+}
+
+require_gpus() {
+  if ! nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then
+    echo "no GPU: nvidia-smi lists none. tests/run.sh without arguments runs what needs none." >&2
+    exit 1
+  fi
+}
+
+run_gpu() {
+  require_gpus
+  export NODECOMM_REQUIRE_GPU=1
+  if [[ -z ${1:-} ]]; then
+    install_packages deploy/packages.txt
+    build_preset cuda
+    ctest --test-dir build/cuda -L gpu --no-tests=error --output-on-failure
+    tests/e2e/gpu_checks.sh build/cuda/bin
+    return
+  fi
+  [[ $1 == --prebuilt && -n ${2:-} ]] || usage
+  local dir test failed=()
+  dir=$(cd "$2" && pwd)
+  # In front: the libraries that were packed are those that the programs were built with.
+  export LD_LIBRARY_PATH="$dir/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+  export PATH="$dir/bin:$PATH"
+  while read -r test; do
+    echo "== $test"
+    (cd "$dir/tests" && timeout 600 "./$test") || failed+=("$test")
+  done <"$dir/gpu_tests.txt"
+  tests/e2e/gpu_checks.sh "$dir/bin" || failed+=(gpu_checks.sh)
+  if ((${#failed[@]} > 0)); then
+    echo "FAILED: ${failed[*]}" >&2
+    exit 1
+  fi
+  echo "all GPU tests passed"
+}
+
+# Libraries that every host has in the version that its own C library fits.
+is_system_library() {
+  case "${1##*/}" in
+    ld-linux* | libc.so.* | libm.so.* | libpthread.so.* | libdl.so.* | librt.so.*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+run_pack() {
+  [[ -n ${1:-} ]] || usage
+  install_packages deploy/packages.txt
+  build_preset cuda
+  local dir=$1 program library
+  mkdir -p "$dir"
+  rm -rf "${dir:?}/bin" "${dir:?}/lib" "${dir:?}/tests"
+  mkdir -p "$dir/bin" "$dir/lib" "$dir/tests"
+  find build/cuda/bin -maxdepth 1 -type f -perm -u+x -exec cp -t "$dir/bin" {} +
+  find build/cuda/tests -maxdepth 1 -type f -perm -u+x -exec cp -t "$dir/tests" {} +
+  cp -a build/cuda/lib/lib*.so* "$dir/lib"
+  ctest --test-dir build/cuda -L gpu -N | sed -n 's/^ *Test *#[0-9]*: //p' >"$dir/gpu_tests.txt"
+  for program in build/cuda/bin/* build/cuda/tests/* build/cuda/lib/lib*.so; do
+    [[ -f $program && -x $program ]] || continue
+    ldd "$program" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p'
+  done | sort -u | while read -r library; do
+    is_system_library "$library" || [[ -e $dir/lib/${library##*/} ]] || cp -L "$library" "$dir/lib"
+  done
+  find "$dir/bin" "$dir/tests" "$dir/lib" -type f -exec strip --strip-unneeded {} +
+  echo "packed $(du -sh "$dir" | cut -f1) into $dir; on the GPU host: tests/run.sh gpu --prebuilt DIR"
+}
+
+run_sanitize() {
+  install_packages deploy/packages.txt deploy/packages-checks.txt
+  build_preset asan
+  ctest --preset asan
+  build_preset tsan
+  ctest --preset tsan
+}
+
+# Files of ours that git knows, with one of the given patterns; only those changed since $since, if set.
+our_files() {
+  if [[ -n ${since:-} ]]; then
+    git diff --name-only --diff-filter=d "$since" -- "$@"
+  else
+    git ls-files -- "$@"
+  fi
+}
+
+run_lint() {
+  local since=${1:-}
+  install_packages deploy/packages.txt deploy/packages-checks.txt
+  echo "== clang-format"
+  our_files '*.h' '*.hpp' '*.cc' '*.c' '*.cu' '*.cuh' | xargs -r clang-format --dry-run -Werror
+  echo "== shellcheck"
+  our_files '*.sh' .ci/run | xargs -r shellcheck -x
+  echo "== clang, with thread-safety analysis"
+  build_preset clang
+  echo "== clang-tidy"
+  # Only what the clang preset compiles: CUDA sources and their adapters are not in it.
+  our_files '*.cc' | while read -r file; do
+    if grep -qF "\"$PWD/$file\"" build/clang/compile_commands.json; then echo "$file"; fi
+  done | xargs -r -n 4 -P "$jobs" clang-tidy -p build/clang --quiet --warnings-as-errors='*'
+}
+
+case "${1:-dev}" in
+  dev) run_dev ;;
+  gpu) run_gpu "${@:2}" ;;
+  pack) run_pack "${@:2}" ;;
+  sanitize) run_sanitize ;;
+  lint) run_lint "${@:2}" ;;
+  *) usage ;;
+esac
