@@ -1,0 +1,77 @@
+#include "client/communicator/group_health.h"
+
+#include <cstring>
+
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm::client {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using kernels::FailureRecord;
+using ::testing::HasSubstr;
+
+class GroupHealthTest : public ::testing::Test {
+ protected:
+  void StopFor(const char* reason) {
+    std::strncpy(page_.reason, reason, sizeof(page_.reason));
+    page_.stop = 1;
+  }
+
+  ControlPage page_ = {};
+  FailureRecord failure_ = {};
+  const GroupHealth health_{Rank{1}, &page_, &failure_};
+};
+
+TEST_F(GroupHealthTest, IsOkAtFirst) {
+  EXPECT_OK(health_.Check());
+  EXPECT_EQ(health_.OwnTimeout(), std::nullopt);
+}
+
+TEST_F(GroupHealthTest, StopIsAnAbortWithTheDaemonsReason) {
+  StopFor("rank 3 (process 42): process 42 has ended");
+  EXPECT_THAT(health_.Check(),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("process 42 has ended")));
+}
+
+TEST_F(GroupHealthTest, ReasonWithoutItsZeroIsBounded) {
+  StopFor(std::string(sizeof(page_.reason), 'x').c_str());
+  EXPECT_LT(health_.Check().message().size(), sizeof(page_.reason) + 100);
+}
+
+TEST_F(GroupHealthTest, TimeoutNamesTheMissingRankAndTheCall) {
+  failure_ = {.state = FailureRecord::kTimeout, .epoch = 17, .missing_rank = 2};
+  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted,
+                                        "rank 2 did not come in time at call (epoch) 17"));
+  EXPECT_EQ(health_.OwnTimeout(), "rank 2 did not come in time at call (epoch) 17");
+}
+
+TEST_F(GroupHealthTest, TheDaemonsReasonComesFirst) {
+  failure_ = {.state = FailureRecord::kTimeout, .epoch = 17, .missing_rank = 2};
+  StopFor("rank 2 (process 42): process 42 has ended");
+  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted, HasSubstr("has ended")));
+}
+
+TEST_F(GroupHealthTest, PeersPoisonIsAnAbort) {
+  failure_ = {.state = FailureRecord::kStopped, .epoch = 5, .missing_rank = -1};
+  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted, HasSubstr("call (epoch) 5")));
+}
+
+TEST_F(GroupHealthTest, PeerThatLeftIsNoAbort) {
+  page_.left_mask = 1 << 2;
+  EXPECT_THAT(health_.Check(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("rank 2 has left")));
+  page_.left_mask = 0;
+  failure_ = {.state = FailureRecord::kLeft, .epoch = 5, .missing_rank = 0};
+  EXPECT_THAT(health_.Check(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("rank 0 has left")));
+}
+
+TEST_F(GroupHealthTest, OwnLeaveIsNoFailure) {
+  page_.left_mask = 1 << 1;
+  EXPECT_OK(health_.Check());
+}
+
+}  // namespace
+}  // namespace nodecomm::client
