@@ -110,6 +110,7 @@ TEST(Nodecommctl, FailsWithCodeTwoOnWrongUsage) {
 TEST(Nodecommctl, ReportsAnswerThatCouldNotBeWritten) {
   const FakeRuntimeDir dir;
   const FakeAdmin admin(dir, SomeAnswers());
+  // The shell ends before the redirections that RunProgram appends.
   const Outcome outcome =
       RunProgram("topo --runtime-dir " + dir.path() + " >/dev/full; exit $?; true");
   EXPECT_EQ(outcome.exit_code, 1);

@@ -92,6 +92,7 @@ INSTANTIATE_TEST_SUITE_P(
                          v1::FAST_PATH_REASON_PEER_ACCESS,
                          "NVML_P2P_STATUS_CHIPSET_NOT_SUPPORTED"},
                     Case{"Rtx4090Alone", "rtx-4090-x2", {1}, kStrict},
+                    Case{"H200VirtualMachine", "hgx-h200-x2-vm", {0, 1}, kStrict},
                     Case{"L4Alone", "l4-x1", {0}, kStrict},
                     Case{"L4Shared", "l4-x1", {0, 0}, kSharing}),
     [](const auto& info) { return info.param.name; });

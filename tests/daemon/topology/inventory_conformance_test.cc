@@ -95,6 +95,7 @@ INSTANTIATE_TEST_SUITE_P(
     , InventoryConformance,
     testing::Values(File("FileHgxH100x4", "hgx-h100-x4"), File("FileHgxH100x8", "hgx-h100-x8"),
                     File("FileRtx4090x2", "rtx-4090-x2"), File("FileL4x1", "l4-x1"),
+                    File("FileHgxH200x2Vm", "hgx-h200-x2-vm"),
                     Nvml("NvmlVirtualMachine", FakeNvswitchVirtualMachine()),
                     Nvml("NvmlPci", FakePciHost(2)), Nvml("NvmlSingle", FakePciHost(1))),
     [](const auto& info) { return info.param.name; });

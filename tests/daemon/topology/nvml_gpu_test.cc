@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "daemon/topology/inventory.h"
+#include "daemon/topology/nvml.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
@@ -68,6 +69,17 @@ TEST(NvmlGpu, DescribesThisHost) {
     EXPECT_NE(link.kind(), v1::LINK_KIND_UNKNOWN);
     EXPECT_NE(link.pci_distance(), v1::PCI_DISTANCE_UNKNOWN);
   }
+}
+
+// Without this, the next test would prove nothing.
+TEST(NvmlGpu, HoldsGpuFilesOpenDuringItsSession) {
+  const auto loader = LoadNvml("libnvidia-ml.so.1");
+  if (!loader.ok() && !GpuIsRequired()) GTEST_SKIP() << loader.status();
+  ASSERT_OK(loader);
+  const auto nvml = (*loader)->Open();
+  ASSERT_OK(nvml);
+  ASSERT_OK((*nvml)->Gpu(NvmlIndex{0}));
+  EXPECT_GT(OpenGpuFiles(), 0);
 }
 
 TEST(NvmlGpu, LeavesNoGpuFileOpen) {
