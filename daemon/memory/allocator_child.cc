@@ -4,8 +4,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,7 +90,8 @@ absl::StatusOr<std::unique_ptr<AllocatorChild>> AllocatorChild::Start(const std:
                         absl::ErrnoToStatus(error, "posix_spawn").message()));
   }
   // Before anybody reaps it, so the id is surely still the child's.
-  UniqueFd pidfd(pidfd_open(pid, 0));
+  // (By syscall: the header of glibc 2.36 declares pidfd_open without extern "C".)
+  UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd.valid()) {
     const absl::Status status =
         absl::ErrnoToStatus(errno, absl::StrFormat("pidfd_open of the allocator, process %d", pid));
@@ -119,7 +120,8 @@ std::string AllocatorChild::End() {
   // A child that died by itself shows so within the moment that its socket's closing takes to
   // become its end.
   if (!WaitForEnd(pidfd_.get(), absl::Milliseconds(100))) {
-    pidfd_send_signal(pidfd_.get(), SIGKILL, nullptr, 0);
+    // Its id is its own until it is reaped, which only happens here.
+    kill(pid_, SIGKILL);
   }
   siginfo_t info = {};
   if (!WaitForEnd(pidfd_.get(), kReapTimeout)) {
