@@ -32,15 +32,12 @@ __device__ __forceinline__ void PrefetchInput(const Call& call, Lane lane) {
 }
 
 // What:     one chunk of an all-reduce; see OneShot and TwoShot for shapes and ordering inside.
-// Grid:     SelectGrid; never more than kBlocksMax blocks, nor more blocks than the chunk has
-// packets. Ordering: waits for earlier kernels of the stream before it touches anything. Every
-// block advances its own epoch word, and those
-//           of blocks that this grid does not have, after all its threads are done. It never
-//           triggers its dependents early: a kernel between two of ours that does not wait itself
-//           must find our work done (README.md, "overlapping launches").
+// Grid:     SelectGrid; at most kBlocksMax blocks, each with a packet.
+// Ordering: waits for earlier kernels of the stream before it touches anything, and never triggers
+//           its dependents early: a kernel between two of ours that does not wait itself must find
+//           our work done (README.md, "overlapping launches").
 // Before:   planes mapped, zero when the group began; one call in flight a communicator.
-// Failure:  returns without having advanced the epoch; the generation is poisoned, and later
-// launches return at once.
+// Failure:  the generation is poisoned; this launch and later ones end soon.
 template <Algorithm kAlgorithm, ElementType kType, int kRanks>
 __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     AllReduceKernel(const __grid_constant__ Call call) {
@@ -48,32 +45,18 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
                      .step = gridDim.x * blockDim.x};
   PrefetchInput<kAlgorithm, kRanks>(call, lane);
-  PlaneHeader* header = HeaderOf(call.planes[call.rank]);
-  const uint32_t poison = GpuMachine::LoadRelaxed(&header->poison);
-  const uint32_t epoch = NextEpoch(GpuMachine::LoadRelaxed(&header->epoch[blockIdx.x]));
-  if (poison != 0) {
-    if (threadIdx.x == 0) {
-      GiveUp<GpuMachine>(call, kRanks, FailureRecord::kStopped, epoch, -1);
-    }
-    return;
-  }
-  if (IsScrubEpoch(epoch)) {
-    ClearOtherHalf<GpuMachine>(call, epoch, lane);
+  const Turn turn = BeginTurn<GpuMachine>(call, blockIdx.x);
+  if (IsScrubEpoch(turn.epoch)) {
+    ClearOtherHalf<GpuMachine>(call, turn.epoch, lane);
     __threadfence_system();
     __syncthreads();
   }
-  bool done;
   if constexpr (kAlgorithm == Algorithm::kOneShot) {
-    done = OneShot<GpuMachine, kType, kRanks>(call, epoch, lane);
+    OneShot<GpuMachine, kType, kRanks>(call, turn, lane);
   } else {
-    done = TwoShot<GpuMachine, kType, kRanks>(call, epoch, lane);
+    TwoShot<GpuMachine, kType, kRanks>(call, turn, lane);
   }
-  if (IsScrubEpoch(epoch)) __threadfence_system();
-  if (__syncthreads_and(done) == 0) return;
-  for (uint32_t word = blockIdx.x + threadIdx.x * gridDim.x; word < kBlocksMax;
-       word += gridDim.x * blockDim.x) {
-    GpuMachine::StoreRelaxed(&header->epoch[word], epoch);
-  }
+  if (IsScrubEpoch(turn.epoch)) __threadfence_system();
 }
 
 template <ElementType kType, int kRanks>

@@ -16,16 +16,16 @@ namespace {
 // One host thread plays the whole grid of its rank.
 constexpr Lane kWholeGrid = {.first = 0, .step = 1};
 
-using RunFn = bool (*)(const Call& call, uint32_t epoch);
+using RunFn = bool (*)(const Call& call, const Turn& turn);
 
 template <ElementType kType, int kRanks>
-bool RunOneShot(const Call& call, uint32_t epoch) {
-  return OneShot<HostMachine, kType, kRanks>(call, epoch, kWholeGrid);
+bool RunOneShot(const Call& call, const Turn& turn) {
+  return OneShot<HostMachine, kType, kRanks>(call, turn, kWholeGrid);
 }
 
 template <ElementType kType, int kRanks>
-bool RunTwoShot(const Call& call, uint32_t epoch) {
-  return TwoShot<HostMachine, kType, kRanks>(call, epoch, kWholeGrid);
+bool RunTwoShot(const Call& call, const Turn& turn) {
+  return TwoShot<HostMachine, kType, kRanks>(call, turn, kWholeGrid);
 }
 
 template <ElementType kType>
@@ -59,17 +59,10 @@ absl::Status AbortedError(const Call& call) {
                       call.failure->epoch));
 }
 
-absl::Status RunChunk(const Call& call, RunFn run, int ranks) {
-  PlaneHeader* header = HeaderOf(call.planes[call.rank]);
-  const uint32_t epoch = NextEpoch(HostMachine::LoadRelaxed(&header->epoch[0]));
-  if (HostMachine::LoadRelaxed(&header->poison) != 0) {
-    GiveUp<HostMachine>(call, ranks, FailureRecord::kStopped, epoch, -1);
-    return AbortedError(call);
-  }
-  if (IsScrubEpoch(epoch)) ClearOtherHalf<HostMachine>(call, epoch, kWholeGrid);
-  if (!run(call, epoch)) return AbortedError(call);
-  for (uint32_t& word : header->epoch) HostMachine::StoreRelaxed(&word, epoch);
-  return absl::OkStatus();
+absl::Status RunChunk(const Call& call, RunFn run) {
+  const Turn turn = BeginTurn<HostMachine>(call, 0);
+  if (IsScrubEpoch(turn.epoch)) ClearOtherHalf<HostMachine>(call, turn.epoch, kWholeGrid);
+  return run(call, turn) ? absl::OkStatus() : AbortedError(call);
 }
 
 }  // namespace
@@ -84,8 +77,7 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
   for (size_t offset = 0; offset < bytes; offset += plan.chunk_bytes) {
     const size_t chunk = std::min(plan.chunk_bytes, bytes - offset);
     ABSL_RETURN_IF_ERROR(
-        RunChunk(CallForChunk(call, message, plan.algorithm, offset, chunk, binding.shape), run,
-                 binding.shape.world_size.value));
+        RunChunk(CallForChunk(call, message, plan.algorithm, offset, chunk, binding.shape), run));
   }
   return absl::OkStatus();
 }

@@ -5,25 +5,25 @@
 
 #include "kernels/device/await.h"
 #include "kernels/device/payload.h"
+#include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
 
 // What:     out[i] = sum over ranks of in[i], for the packets of `lane`.
 // Shapes:   call.bytes bytes of kType elements at in and out; call.packets = ceil(bytes / 12)
-// packets; one slot a sender. Grid:     any, the same on every rank; every block has a packet, and
-// a packet is taken by one thread for both loops, which is
-//           what makes in-place calls safe.
+//           packets; one slot a sender.
+// Grid:     any, the same on every rank; every block has a packet, and a packet is taken by one
+//           thread for both loops, which is what makes in-place calls safe.
 // Ordering: a packet is stored and loaded as one 16-byte atom, so its data and epoch arrive
-// together and no fence is needed. A
-//           slot of this parity is written again two calls later, which its writer begins only
-//           after it heard from us in the call between: we had finished reading then (one kernel
-//           ends before the next begins).
-// Before:   the previous call on this communicator has finished (griddepcontrol.wait), all its
-// epoch words advanced. Failure:  returns false after GiveUp; `out` is undefined, the generation
-// over.
+//           together and no fence is needed. A slot of this parity is written again two calls
+//           later, which its writer begins only after it heard from us in the call between: we had
+//           finished reading then (one kernel ends before the next begins).
+// Before:   the previous call on this communicator has ended.
+// Failure:  returns false after GiveUp; `out` is undefined, the generation over.
 template <class Machine, ElementType kType, int kRanks>
-NODECOMM_KERNEL_FN bool OneShot(const Call& call, uint32_t epoch, Lane lane) {
+NODECOMM_KERNEL_FN bool OneShot(const Call& call, const Turn& turn, Lane lane) {
   const int self = call.rank;
+  const uint32_t epoch = turn.epoch;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
     const Payload mine = LoadPayload<kType>(call, i);
     const Packet packet = {{mine.word[0], mine.word[1], mine.word[2]}, epoch};
@@ -33,6 +33,7 @@ NODECOMM_KERNEL_FN bool OneShot(const Call& call, uint32_t epoch, Lane lane) {
       Machine::StorePacket(SlotAddress(call, call.region, to, self, epoch, kRanks, i), packet);
     }
   }
+  if (!EndSending<Machine, kRanks>(call, turn)) return false;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
     const Payload mine = LoadPayload<kType>(call, i);
     Packet from[kRanks];

@@ -5,28 +5,27 @@
 
 #include "kernels/device/await.h"
 #include "kernels/device/payload.h"
+#include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
 
 // What:     rank r sums shard r (packets r*P to r*P + P - 1, P = call.packets) and sends the sums
-// to everybody. Shapes:   call.bytes bytes of kType elements at in and out. The last shards may lie
-// beyond the end: their packets are sent all the
-//           same, empty, so that every rank hears from every other in both phases of every call,
-//           which double buffering rests on.
+//           to everybody.
+// Shapes:   call.bytes bytes of kType elements at in and out. The last shards may lie beyond the
+//           end: their packets are sent all the same, empty, so that every rank hears from every
+//           other in both phases of every call, which double buffering rests on.
 // Grid:     any, the same on every rank; every block has a packet. A thread takes the same index of
-// every shard in all three
-//           loops, which is what makes in-place calls safe.
+//           every shard in all three loops, which is what makes in-place calls safe.
 // Ordering: as one-shot, for each of the two regions. Nothing orders the loops of different
-// threads, nor needs to: each waits for
-//           the packets it reads. A thread sends all its scatter packets before it waits for any,
-//           so blocks that are not yet running cannot hold up those that are, as long as GPUs start
-//           blocks in order.
-// Before:   the previous call on this communicator has finished (griddepcontrol.wait), all its
-// epoch words advanced. Failure:  returns false after GiveUp; `out` is undefined, the generation
-// over.
+//           threads, nor needs to: each waits for the packets it reads. A thread sends all its
+//           scatter packets before it waits for any, so blocks that are not yet running cannot hold
+//           up those that are, as long as GPUs start blocks in order.
+// Before:   the previous call on this communicator has ended.
+// Failure:  returns false after GiveUp; `out` is undefined, the generation over.
 template <class Machine, ElementType kType, int kRanks>
-NODECOMM_KERNEL_FN bool TwoShot(const Call& call, uint32_t epoch, Lane lane) {
+NODECOMM_KERNEL_FN bool TwoShot(const Call& call, const Turn& turn, Lane lane) {
   const int self = call.rank;
+  const uint32_t epoch = turn.epoch;
   const uint64_t shard = call.packets;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
     NODECOMM_UNROLL
@@ -37,6 +36,7 @@ NODECOMM_KERNEL_FN bool TwoShot(const Call& call, uint32_t epoch, Lane lane) {
       Machine::StorePacket(SlotAddress(call, call.region, to, self, epoch, kRanks, i), packet);
     }
   }
+  if (!EndSending<Machine, kRanks>(call, turn)) return false;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
     const Payload mine = LoadPayload<kType>(call, self * shard + i);
     Packet from[kRanks];

@@ -90,6 +90,14 @@ struct GpuMachine {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
   }
+  static __device__ __forceinline__ void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
+    __syncthreads();
+    for (uint32_t word = blockIdx.x + threadIdx.x * gridDim.x; word < kBlocksMax;
+         word += gridDim.x * blockDim.x) {
+      StoreRelaxed(&header->epoch[word], epoch);
+    }
+  }
+
   // Brings the line of `address` near, so that a load soon after waits less.
   static __device__ __forceinline__ void Prefetch(const std::byte* address) {
     asm volatile("prefetch.global.L1 [%0];" ::"l"(address));

@@ -62,6 +62,10 @@ struct HostMachine {
                                      .count());
   }
 
+  static void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
+    for (uint32_t& word : header->epoch) StoreRelaxed(&word, epoch);
+  }
+
   static float FloatOf(uint32_t bits) { return std::bit_cast<float>(bits); }
   static uint32_t BitsOf(float value) { return std::bit_cast<uint32_t>(value); }
   static float Float16ToFloat(uint16_t half) { return kernels::Float16ToFloat(half); }
