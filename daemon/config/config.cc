@@ -18,6 +18,9 @@
 namespace nodecomm {
 namespace {
 
+// GPU memory that can be exported comes in pieces of this size.
+constexpr ByteCount kGranularity = 2_MiB;
+
 constexpr size_t kFileBytesMax = 1 << 20;
 
 // Bounds of what a file may say. They catch slips of the pen; a value inside them may still be
@@ -41,9 +44,9 @@ void ReadPlaneBytes(ProblemList& problems, std::string_view field, uint64_t valu
     problems.Add(field, "must be more than 0");
     return;
   }
-  if (value % kPlaneGranularity.value != 0) {
-    problems.Add(field, absl::StrFormat("%d is not a multiple of %d (2 MiB)", value,
-                                        kPlaneGranularity.value));
+  if (value % kGranularity.value != 0) {
+    problems.Add(field,
+                 absl::StrFormat("%d is not a multiple of %d (2 MiB)", value, kGranularity.value));
     return;
   }
   setting = ByteCount{value};

@@ -44,9 +44,6 @@ struct Config {
   Limits limits;
 };
 
-// Planes are allocated in pieces of this size: the granularity of GPU memory that can be exported.
-inline constexpr ByteCount kPlaneGranularity = 2_MiB;
-
 // `text` is what `file` holds; the name is for messages only.
 // InvalidArgument: one line for each problem, "file:line:column: field NAME: what is wrong". The
 // text's grammar is checked first, and ends at its first error.

@@ -38,7 +38,7 @@ class RuntimeDir {
   RuntimeDir(const RuntimeDir&) = delete;
   RuntimeDir& operator=(const RuntimeDir&) = delete;
 
-  // Removes what a killed daemon left, binds and listens. Once.
+  // Replaces the sockets that a killed daemon left, binds and listens. Once.
   absl::StatusOr<Listeners> Listen();
 
   std::string session_socket_path() const { return path_ + "/session.sock"; }

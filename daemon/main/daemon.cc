@@ -1,0 +1,168 @@
+#include "daemon/main/daemon.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "client/base/status_macros.h"
+#include "daemon/main/log.h"
+#include "daemon/memory/allocator_plane_source.h"
+#include "daemon/memory/memfd_plane_source.h"
+
+namespace nodecomm {
+namespace {
+
+constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(options.config)));
+  ABSL_RETURN_IF_ERROR(daemon->TakeRuntimeDir());
+  ABSL_RETURN_IF_ERROR(daemon->ReadHost(options.simulate_path));
+  ABSL_RETURN_IF_ERROR(daemon->MakePools());
+  ABSL_RETURN_IF_ERROR(daemon->MakeSessions());
+  ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
+  ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
+  daemon->Serve();
+  return daemon;
+}
+
+Daemon::~Daemon() { Stop(); }
+
+void Daemon::Stop() {
+  // No new work, then the end of the old: workers first, whose groups hear of it, then the calls
+  // that still wait.
+  if (sessions_ != nullptr) sessions_->Stop();
+  if (calls_ != nullptr) calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
+  calls_.reset();
+  logged_groups_.reset();
+  groups_.reset();
+  sessions_.reset();
+  pool_.reset();
+  source_.reset();
+  inventory_.reset();
+  runtime_dir_.reset();
+}
+
+absl::Status Daemon::TakeRuntimeDir() {
+  ABSL_ASSIGN_OR_RETURN(runtime_dir_, RuntimeDir::Create({.path = config_.runtime_dir,
+                                                          .mode = config_.runtime_dir_mode,
+                                                          .admin_mode = config_.admin_dir_mode}));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::ReadHost(const std::string& simulate_path) {
+  if (simulate_path.empty()) {
+    platform_ = v1::PLATFORM_CUDA;
+    ABSL_ASSIGN_OR_RETURN(inventory_, CreateNvmlInventory());
+  } else {
+    platform_ = v1::PLATFORM_SIMULATED;
+    ABSL_ASSIGN_OR_RETURN(inventory_, CreateFileInventory(simulate_path));
+  }
+  ABSL_ASSIGN_OR_RETURN(host_, inventory_->Read());
+  LogHost();
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::MakePools() {
+  if (platform_ == v1::PLATFORM_SIMULATED) {
+    source_ = std::make_unique<MemfdPlaneSource>(host_);
+  } else {
+    ABSL_ASSIGN_OR_RETURN(source_, AllocatorPlaneSource::Open({}));
+  }
+  PlanePool::Options options;
+  for (const v1::Gpu& gpu : host_.gpus()) options.gpu_uuids.push_back(gpu.uuid());
+  options.plane_bytes = config_.pool.plane_bytes;
+  options.planes_ready = config_.pool.planes_ready;
+  options.bytes_per_gpu_max = config_.pool.bytes_per_gpu_max;
+  ABSL_ASSIGN_OR_RETURN(pool_, PlanePool::Create(std::move(options), source_.get()));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::MakeSessions() {
+  ABSL_ASSIGN_OR_RETURN(RuntimeDir::Listeners listeners, runtime_dir_->Listen());
+  SessionServer::Options options;
+  options.session_listener = std::move(listeners.session);
+  options.control_listener = std::move(listeners.control);
+  options.admin_listener = std::move(listeners.admin);
+  options.platform = platform_;
+  options.sessions_max = config_.limits.sessions_max;
+  options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
+  options.control_connections_per_uid_max = config_.limits.control_connections_per_uid_max;
+  ABSL_ASSIGN_OR_RETURN(sessions_, SessionServer::Create(std::move(options)));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::MakeGroups() {
+  GroupRegistry::Options options;
+  options.host = host_;
+  options.control_page_dir = runtime_dir_->groups_path();
+  options.plane_bytes_default = config_.pool.plane_bytes;
+  options.rendezvous_timeout_default = config_.group.rendezvous_timeout;
+  options.allow_gpu_sharing = config_.group.allow_gpu_sharing;
+  options.allow_pci = config_.group.allow_pci;
+  options.groups_max = config_.limits.groups_max;
+  ABSL_ASSIGN_OR_RETURN(groups_,
+                        GroupRegistry::Create(std::move(options), pool_.get(), sessions_.get()));
+  logged_groups_ = std::make_unique<LoggedGroups>(groups_.get());
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::MakeCalls() {
+  DaemonView view;
+  view.groups = logged_groups_.get();
+  view.pool = pool_.get();
+  view.inventory = inventory_.get();
+  view.sessions = sessions_.get();
+  view.host = host_;
+  view.platform = platform_;
+  view.start_time = absl::Now();
+  ABSL_ASSIGN_OR_RETURN(calls_, RpcServer::Create(std::move(view)));
+  return absl::OkStatus();
+}
+
+void Daemon::Serve() {
+  SessionServer::Events events;
+  events.session_opened = [](const Caller& caller) {
+    spdlog::info("session {:016x}: opened by pid {} of uid {}", caller.session.value, caller.pid,
+                 caller.uid);
+  };
+  events.session_ended = [this](SessionId session, std::string_view cause) {
+    spdlog::info("session {:016x}: ended, {}", session.value, Escaped(cause));
+    groups_->SessionEnded(session, cause);
+  };
+  events.control_connected = [this](UniqueFd fd) { calls_->AdoptControl(std::move(fd)); };
+  events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
+  sessions_->Start(std::move(events));
+}
+
+bool Daemon::WaitUntilPoolsFilled(absl::Duration timeout) {
+  if (!pool_->WaitUntilFilled(timeout)) return false;
+  LogPools();
+  return true;
+}
+
+void Daemon::LogHost() const {
+  spdlog::info("host {}: {} GPUs, as told by {}{}", Escaped(host_.hostname()), host_.gpus_size(),
+               inventory_->Source(), platform_ == v1::PLATFORM_SIMULATED ? " (simulated)" : "");
+  for (const v1::Gpu& gpu : host_.gpus()) {
+    spdlog::info("  {} {} at {}", Escaped(gpu.uuid()), Escaped(gpu.name()),
+                 Escaped(gpu.pci_bus_id()));
+  }
+  if (host_.gpus().empty()) spdlog::warn("the host has no GPU: no group can be formed");
+}
+
+void Daemon::LogPools() const {
+  for (const v1::PoolInfo& pool : pool_->List()) {
+    if (pool.last_error().empty()) {
+      spdlog::info("pool of {}: {} planes of {} bytes ready", Escaped(pool.gpu_uuid()),
+                   pool.planes_ready(), pool.plane_bytes());
+    } else {
+      spdlog::error("pool of {}: {} of {} planes ready: {}", Escaped(pool.gpu_uuid()),
+                    pool.planes_ready(), pool.planes_ready_target(), Escaped(pool.last_error()));
+    }
+  }
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,72 @@
+// The daemon as a whole: which parts there are, what each is given, in which order they start and
+// stop. Not the process (main.cc): no signals, no command line. Design note: daemon/README.md.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "daemon/config/config.h"
+#include "daemon/group/group_registry.h"
+#include "daemon/main/logged_groups.h"
+#include "daemon/memory/plane_pool.h"
+#include "daemon/memory/plane_source.h"
+#include "daemon/service/rpc_server.h"
+#include "daemon/session/runtime_dir.h"
+#include "daemon/session/session_server.h"
+#include "daemon/topology/inventory.h"
+
+namespace nodecomm {
+
+// One thread.
+class Daemon {
+ public:
+  struct Options {
+    Config config;
+    std::string simulate_path;  // empty: this host's own GPUs
+  };
+
+  // When it returns, workers are served, though the pools may still be filling.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(Options options);
+  ~Daemon();
+
+  // True once the pools are full or have failed to fill, which is then in the log.
+  bool WaitUntilPoolsFilled(absl::Duration timeout);
+
+  // Ends sessions, answers what waits, removes the sockets. Bounded in time. Idempotent; also at
+  // destruction.
+  void Stop();
+
+  const std::string& runtime_dir() const { return config_.runtime_dir; }
+
+ private:
+  explicit Daemon(Config config) : config_(std::move(config)) {}
+
+  // The steps of Start, in order.
+  absl::Status TakeRuntimeDir();
+  absl::Status ReadHost(const std::string& simulate_path);
+  absl::Status MakePools();
+  absl::Status MakeSessions();
+  absl::Status MakeGroups();
+  absl::Status MakeCalls();
+  void Serve();
+
+  void LogHost() const;
+  void LogPools() const;
+
+  // In the order of creation, so that each is destroyed before what it was given.
+  const Config config_;
+  v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
+  v1::Host host_;
+  std::unique_ptr<RuntimeDir> runtime_dir_;
+  std::unique_ptr<Inventory> inventory_;
+  std::unique_ptr<PlaneSource> source_;
+  std::unique_ptr<PlanePool> pool_;
+  std::unique_ptr<SessionServer> sessions_;
+  std::unique_ptr<GroupRegistry> groups_;
+  std::unique_ptr<LoggedGroups> logged_groups_;
+  std::unique_ptr<RpcServer> calls_;
+};
+
+}  // namespace nodecomm

@@ -1,0 +1,45 @@
+#include "daemon/main/log.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+
+#include "absl/strings/escaping.h"
+
+namespace nodecomm {
+namespace {
+
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kTrace:
+      return spdlog::level::trace;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+}  // namespace
+
+void SetUpLog(LogLevel level) {
+  auto logger = std::make_shared<spdlog::logger>(
+      "nodecommd", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  logger->set_level(ToSpdlog(level));
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_default_logger(std::move(logger));
+}
+
+std::string Escaped(std::string_view text) {
+  return absl::Utf8SafeCEscape(absl::string_view(text.data(), text.size()));
+}
+
+std::string Escaped(const absl::Status& status) { return Escaped(std::string(status.message())); }
+
+}  // namespace nodecomm

@@ -1,0 +1,21 @@
+// Where the daemon's log goes: standard error, one line an event.
+// Not metrics. Lines never hold a session's token, and what workers chose (names, reasons) is
+// escaped.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "daemon/config/config.h"
+
+namespace nodecomm {
+
+// Makes spdlog's default logger write to standard error, from `level` up.
+void SetUpLog(LogLevel level);
+
+// For words that a worker chose: no control characters, so that nobody writes lines of the log.
+std::string Escaped(std::string_view text);
+std::string Escaped(const absl::Status& status);
+
+}  // namespace nodecomm

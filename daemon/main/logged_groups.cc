@@ -1,0 +1,71 @@
+#include "daemon/main/logged_groups.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "daemon/main/log.h"
+
+namespace nodecomm {
+
+void LoggedGroups::Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) {
+  groups_->Join(caller, request,
+                [name = Escaped(request.name()), rank = request.rank(), pid = caller.pid,
+                 done = std::move(done)](absl::StatusOr<v1::JoinGroupResponse> answer) mutable {
+                  if (answer.ok()) {
+                    spdlog::debug("group {} \"{}\": rank {} is pid {}", answer->generation(), name,
+                                  rank, pid);
+                  } else {
+                    spdlog::warn("group \"{}\": rank {} (pid {}) could not join: {}", name, rank,
+                                 pid, Escaped(answer.status()));
+                  }
+                  done(std::move(answer));
+                });
+}
+
+void LoggedGroups::Confirm(const Caller& caller, const v1::ConfirmGroupRequest& request,
+                           ConfirmDone done) {
+  groups_->Confirm(caller, request,
+                   [generation = request.generation(), rank = request.rank(), pid = caller.pid,
+                    done = std::move(done)](absl::Status status) mutable {
+                     if (!status.ok()) {
+                       spdlog::warn("group {}: rank {} (pid {}) did not become ready: {}",
+                                    generation, rank, pid, Escaped(status));
+                     } else if (rank == 0) {  // one line a group: all ranks are answered together
+                       spdlog::info("group {}: ready", generation);
+                     }
+                     done(std::move(status));
+                   });
+}
+
+void LoggedGroups::AllocateShared(const Caller& caller, const v1::AllocateSharedRequest& request,
+                                  SharedDone done) {
+  groups_->AllocateShared(caller, request, std::move(done));
+}
+
+absl::Status LoggedGroups::FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) {
+  return groups_->FreeShared(caller, request);
+}
+
+absl::Status LoggedGroups::Leave(const Caller& caller, const v1::LeaveGroupRequest& request) {
+  const absl::Status status = groups_->Leave(caller, request);
+  if (status.ok()) spdlog::debug("group {}: rank {} left", request.generation(), request.rank());
+  return status;
+}
+
+absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupRequest& request) {
+  const absl::Status status = groups_->Abort(caller, request);
+  if (status.ok()) {
+    spdlog::warn("group {}: aborted by rank {} (pid {}): {}", request.generation(), request.rank(),
+                 caller.pid, Escaped(request.reason()));
+  }
+  return status;
+}
+
+void LoggedGroups::SessionEnded(SessionId session, std::string_view cause) {
+  groups_->SessionEnded(session, cause);
+}
+
+std::vector<v1::GroupInfo> LoggedGroups::List() const { return groups_->List(); }
+
+}  // namespace nodecomm

@@ -1,0 +1,33 @@
+// Writes the life of groups to the log: ready, left, aborted, failed joins.
+// Not a registry: every call goes to the one behind it, and every answer comes from there.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "daemon/group/group_registry.h"
+
+namespace nodecomm {
+
+// Thread-safe.
+class LoggedGroups final : public GroupRegistry {
+ public:
+  // `groups` outlives it.
+  explicit LoggedGroups(GroupRegistry* groups) : groups_(groups) {}
+
+  void Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) override;
+  void Confirm(const Caller& caller, const v1::ConfirmGroupRequest& request,
+               ConfirmDone done) override;
+  void AllocateShared(const Caller& caller, const v1::AllocateSharedRequest& request,
+                      SharedDone done) override;
+  absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) override;
+  absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override;
+  absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) override;
+  void SessionEnded(SessionId session, std::string_view cause) override;
+  std::vector<v1::GroupInfo> List() const override;
+
+ private:
+  GroupRegistry* const groups_;
+};
+
+}  // namespace nodecomm

@@ -1,0 +1,96 @@
+// nodecommd: the process. Command line, configuration, log, signals; then the daemon runs until it
+// is told to stop. Not the parts of the daemon or their order (daemon.h).
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "client/base/version.h"
+#include "daemon/config/config.h"
+#include "daemon/main/command_line.h"
+#include "daemon/main/daemon.h"
+#include "daemon/main/log.h"
+#include "daemon/main/process_setup.h"
+#include "daemon/main/signals.h"
+
+namespace nodecomm {
+namespace {
+
+// Filling takes a second on a cold machine. Workers are served meanwhile and beyond: planes are
+// made when they are asked for.
+constexpr absl::Duration kFillTimeout = absl::Seconds(10);
+constexpr absl::Duration kFillPollInterval = absl::Milliseconds(50);
+
+absl::StatusOr<Config> ReadConfig(const CommandLine& command_line) {
+  absl::StatusOr<Config> config =
+      command_line.config_path.has_value() ? LoadConfig(*command_line.config_path) : Config();
+  if (!config.ok()) return config;
+  if (command_line.runtime_dir.has_value()) config->runtime_dir = *command_line.runtime_dir;
+  if (command_line.log_level.has_value()) config->log_level = *command_line.log_level;
+  return config;
+}
+
+// The signal that came meanwhile, if one did.
+std::optional<int> WaitForPools(Daemon& daemon) {
+  const absl::Time deadline = absl::Now() + kFillTimeout;
+  while (!daemon.WaitUntilPoolsFilled(kFillPollInterval)) {
+    if (const std::optional<int> stop = WaitForStopSignal(absl::ZeroDuration())) return stop;
+    if (absl::Now() > deadline) {
+      spdlog::warn("the pools are not full yet; workers are served all the same");
+      break;
+    }
+  }
+  return std::nullopt;
+}
+
+void SayReady(const Daemon& daemon) {
+  spdlog::info("ready: sockets in {}", daemon.runtime_dir());
+  // For whoever started the daemon and waits for this line.
+  std::puts("ready");
+  std::fflush(stdout);
+}
+
+int Run(const CommandLine& command_line) {
+  absl::StatusOr<Config> config = ReadConfig(command_line);
+  if (!config.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(config.status().message()).c_str());
+    return kExitFailure;
+  }
+  if (command_line.check_config) {
+    std::puts("ok");
+    return kExitOk;
+  }
+  SetUpLog(config->log_level);
+  spdlog::info("nodecommd {}, pid {}", kVersionLine, getpid());
+  if (const absl::Status raised = RaiseFileLimit(); !raised.ok()) {
+    spdlog::warn("the limit on file descriptors stays as it is: {}", std::string(raised.message()));
+  }
+  BlockStopSignals();
+  const absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(
+      {.config = *std::move(config), .simulate_path = command_line.simulate_path.value_or("")});
+  if (!daemon.ok()) {
+    spdlog::error("cannot start: {}", std::string(daemon.status().message()));
+    return kExitFailure;
+  }
+  std::optional<int> stop = WaitForPools(**daemon);
+  if (!stop.has_value()) SayReady(**daemon);
+  while (!stop.has_value()) stop = WaitForStopSignal(absl::Hours(1));
+  spdlog::info("stopping: signal {}", *stop);
+  (*daemon)->Stop();
+  spdlog::info("stopped");
+  return kExitOk;
+}
+
+}  // namespace
+}  // namespace nodecomm
+
+int main(int argc, char** argv) {
+  nodecomm::OpenMissingStandardStreams();
+  const nodecomm::ParsedCommandLine parsed = nodecomm::ParseCommandLine(argc, argv);
+  return parsed.exit_code.has_value() ? *parsed.exit_code : nodecomm::Run(parsed.command_line);
+}

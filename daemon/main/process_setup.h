@@ -1,0 +1,17 @@
+// What a long-lived process asks of its environment before it opens anything.
+// Not about signals (signals.h).
+#pragma once
+
+#include "absl/status/status.h"
+
+namespace nodecomm {
+
+// Opens /dev/null for standard streams that are closed, so that a socket never becomes one and
+// receives the log.
+void OpenMissingStandardStreams();
+
+// Raises the soft limit on file descriptors to the hard one: every worker costs two, every plane
+// one.
+absl::Status RaiseFileLimit();
+
+}  // namespace nodecomm
