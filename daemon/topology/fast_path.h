@@ -1,5 +1,6 @@
-// Whether a group of these GPUs may use the fast path: one pure function of the topology and the policy.
-// Not an error path: a group without fast path is formed all the same, and its members are told why and what to use.
+// Whether a group of these GPUs may use the fast path: one pure function of the topology and the
+// policy. Not an error path: a group without fast path is formed all the same, and its members are
+// told why and what to use.
 #pragma once
 
 #include <span>
