@@ -10,12 +10,24 @@
 namespace nodecomm {
 namespace {
 
-// The process's links, by runtime directory. One that nobody uses any more, or whose daemon has
-// gone, is replaced.
+using LinkOr = absl::StatusOr<std::shared_ptr<DaemonLink>>;
+
+// A thread's attempt to open a link; others that want the same wait for it, so that a process has
+// one session.
+struct Attempt {
+  bool done = false;
+  LinkOr result = absl::UnknownError("not done");
+};
+
+struct Entry {
+  std::weak_ptr<DaemonLink> link;
+  std::shared_ptr<Attempt> attempt;  // null: none under way
+};
+
 struct Registry {
   const ProcessStamp stamp;
   absl::Mutex mutex;
-  std::map<std::string, std::weak_ptr<DaemonLink>> links ABSL_GUARDED_BY(mutex);
+  std::map<std::string, Entry> entries ABSL_GUARDED_BY(mutex);  // by runtime directory
 };
 
 // Leaked on purpose: communicators may be destroyed while the process exits, after static objects.
@@ -24,27 +36,43 @@ Registry& GetRegistry() {
   return *registry;
 }
 
-std::shared_ptr<DaemonLink> Find(Registry& registry, const std::string& runtime_dir) {
-  std::weak_ptr<DaemonLink> known;
-  {
-    const absl::MutexLock lock(&registry.mutex);
-    known = registry.links[runtime_dir];
+// The attempt to wait for, or a new one for the caller to carry out.
+struct Turn {
+  std::shared_ptr<Attempt> attempt;
+  bool own = false;
+};
+
+Turn TakeTurn(Registry& registry, const std::string& runtime_dir) {
+  // Outlives the lock: dropping the last reference to a link joins its thread.
+  std::shared_ptr<DaemonLink> link;
+  const absl::MutexLock lock(&registry.mutex);
+  Entry& entry = registry.entries[runtime_dir];
+  if (entry.attempt != nullptr) return {.attempt = entry.attempt};
+  link = entry.link.lock();
+  auto attempt = std::make_shared<Attempt>();
+  if (link != nullptr && !link->session().ended()) {
+    *attempt = {.done = true, .result = link};
+    return {.attempt = std::move(attempt)};
   }
-  std::shared_ptr<DaemonLink> link = known.lock();
-  return link != nullptr && !link->session().ended() ? link : nullptr;
+  entry.attempt = attempt;
+  return {.attempt = std::move(attempt), .own = true};
 }
 
-// Of two threads that made a link at the same moment the later takes the earlier's.
-std::shared_ptr<DaemonLink> Publish(Registry& registry, const std::string& runtime_dir,
-                                    std::shared_ptr<DaemonLink> made) {
-  // Outlives the lock: dropping the last reference to a link joins its thread.
-  std::shared_ptr<DaemonLink> earlier;
+// Bounded by the attempt's own bound.
+LinkOr WaitFor(Registry& registry, const Attempt& attempt) {
   const absl::MutexLock lock(&registry.mutex);
-  std::weak_ptr<DaemonLink>& known = registry.links[runtime_dir];
-  earlier = known.lock();
-  if (earlier != nullptr && !earlier->session().ended()) return earlier;
-  known = made;
-  return made;
+  registry.mutex.Await(absl::Condition(&attempt.done));
+  return attempt.result;
+}
+
+LinkOr Finish(Registry& registry, const std::string& runtime_dir, LinkOr result) {
+  const absl::MutexLock lock(&registry.mutex);
+  Entry& entry = registry.entries[runtime_dir];
+  entry.attempt->result = result;
+  entry.attempt->done = true;
+  entry.attempt.reset();
+  if (result.ok()) entry.link = *result;
+  return result;
 }
 
 }  // namespace
@@ -56,9 +84,9 @@ absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Open(const std::string& 
         "this process was forked from one that had used nodecomm: start it by exec, or fork before "
         "the first communicator");
   }
-  if (std::shared_ptr<DaemonLink> link = Find(registry, runtime_dir); link != nullptr) return link;
-  ABSL_ASSIGN_OR_RETURN(std::shared_ptr<DaemonLink> made, Make(runtime_dir));
-  return Publish(registry, runtime_dir, std::move(made));
+  const Turn turn = TakeTurn(registry, runtime_dir);
+  if (turn.own) return Finish(registry, runtime_dir, Make(runtime_dir));
+  return WaitFor(registry, *turn.attempt);
 }
 
 absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Make(const std::string& runtime_dir) {

@@ -247,7 +247,9 @@ absl::Status WorkerSession::ReadFrame() {
   }
   const uint64_t transfer_id = frame->transfer_id;
   Keep(*std::move(frame));
-  return SendFrame(socket_.get(), {.type = FrameType::kTransferAck, .transfer_id = transfer_id, .payload = {}, .fds = {}});
+  return SendFrame(
+      socket_.get(),
+      {.type = FrameType::kTransferAck, .transfer_id = transfer_id, .payload = {}, .fds = {}});
 }
 
 void WorkerSession::Keep(Frame frame) {

@@ -3,6 +3,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <thread>
+#include <vector>
+
 #include "tests/client/session/fake_session_daemon.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
@@ -23,6 +26,29 @@ TEST(DaemonLink, IsSharedByAllWhoOpenTheSameDirectory) {
   ASSERT_OK(second);
   EXPECT_EQ(first->get(), second->get());
   EXPECT_EQ(daemon.connections(), 1);
+}
+
+TEST(DaemonLink, IsOpenedOnceByThreadsAtTheSameMoment) {
+  const TemporaryDirectory directory;
+  const FakeSessionDaemon daemon(directory.path());
+  std::vector<absl::StatusOr<std::shared_ptr<DaemonLink>>> links(8);
+  std::vector<std::thread> threads;
+  for (auto& link : links) {
+    threads.emplace_back([&] { link = DaemonLink::Open(directory.path()); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& link : links) {
+    ASSERT_OK(link);
+    EXPECT_EQ(*link, *links[0]);
+  }
+  EXPECT_EQ(daemon.connections(), 1);
+}
+
+TEST(DaemonLink, FailureIsNotKept) {
+  const TemporaryDirectory directory;
+  EXPECT_THAT(DaemonLink::Open(directory.path()), StatusIs(absl::StatusCode::kUnavailable));
+  const FakeSessionDaemon daemon(directory.path());
+  EXPECT_OK(DaemonLink::Open(directory.path()));
 }
 
 TEST(DaemonLink, OtherDirectoryIsAnotherDaemon) {
