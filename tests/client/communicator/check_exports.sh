@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fails if the library exports a symbol that is not part of the C API: it must not clash with what else a process has loaded.
+# Fails if the library exports a symbol that is not part of the C API: it must not clash with what
+# else a process has loaded.
 set -eu
 exported=$(nm --dynamic --defined-only --format=posix "$1" | cut -d' ' -f1)
 if [ -z "$exported" ]; then
