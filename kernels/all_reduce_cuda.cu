@@ -19,15 +19,14 @@ constexpr int kThreadsMax = 512;
 constexpr int kBlocksPerMultiprocessor = 2;
 
 // The thread's first packets, whose loads would otherwise begin only when the epoch is known.
-template <Algorithm kAlgorithm, int kRanks>
+template <Algorithm kAlgorithm, class Format, int kRanks>
 __device__ __forceinline__ void PrefetchInput(const Call& call, Lane lane) {
   constexpr int kShards = kAlgorithm == Algorithm::kOneShot ? 1 : kRanks;
 #pragma unroll
   for (int shard = 0; shard < kShards; ++shard) {
     const uint64_t packet = static_cast<uint64_t>(shard) * call.packets + lane.first;
-    if (packet * kPacketDataBytes < call.bytes) {
-      GpuMachine::Prefetch(call.in + packet * kPacketDataBytes);
-    }
+    const uint64_t offset = packet * (4 * Format::kWords);
+    if (offset < call.bytes) GpuMachine::Prefetch(call.in + offset);
   }
 }
 
@@ -38,13 +37,13 @@ __device__ __forceinline__ void PrefetchInput(const Call& call, Lane lane) {
 //           our work done (README.md, "overlapping launches").
 // Before:   planes mapped, zero when the group began; one call in flight a communicator.
 // Failure:  the generation is poisoned; this launch and later ones end soon.
-template <Algorithm kAlgorithm, ElementType kType, int kRanks>
+template <Algorithm kAlgorithm, class Format, ElementType kType, int kRanks>
 __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     AllReduceKernel(const __grid_constant__ Call call) {
   GpuMachine::WaitForEarlierKernels();
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
                      .step = gridDim.x * blockDim.x};
-  PrefetchInput<kAlgorithm, kRanks>(call, lane);
+  PrefetchInput<kAlgorithm, Format, kRanks>(call, lane);
   const Turn turn = BeginTurn<GpuMachine>(call, blockIdx.x);
   if (IsScrubEpoch(turn.epoch)) {
     ClearOtherHalf<GpuMachine>(call, turn.epoch, lane);
@@ -52,51 +51,50 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     __syncthreads();
   }
   if constexpr (kAlgorithm == Algorithm::kOneShot) {
-    OneShot<GpuMachine, kType, kRanks>(call, turn, lane);
+    OneShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
   } else {
-    TwoShot<GpuMachine, kType, kRanks>(call, turn, lane);
+    TwoShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
   }
   if (IsScrubEpoch(turn.epoch)) __threadfence_system();
 }
 
+template <Algorithm kAlgorithm, class Format, ElementType kType, int kRanks>
+const void* Address() {
+  return reinterpret_cast<const void*>(&AllReduceKernel<kAlgorithm, Format, kType, kRanks>);
+}
+
 template <ElementType kType, int kRanks>
-const void* Kernel(Algorithm algorithm) {
-  if (algorithm == Algorithm::kOneShot) {
-    return reinterpret_cast<const void*>(&AllReduceKernel<Algorithm::kOneShot, kType, kRanks>);
+const void* FindForRanks(const Plan& plan) {
+  if (plan.format == PacketFormat::kEpoch) {
+    return plan.algorithm == Algorithm::kOneShot
+               ? Address<Algorithm::kOneShot, EpochFormat, kType, kRanks>()
+               : Address<Algorithm::kTwoShot, EpochFormat, kType, kRanks>();
   }
-  return reinterpret_cast<const void*>(&AllReduceKernel<Algorithm::kTwoShot, kType, kRanks>);
+  // Only the algorithm that has a region for it (plane_layout.cc).
+  if constexpr (kRanks == 2) {
+    return Address<Algorithm::kOneShot, SentinelFormat, kType, kRanks>();
+  } else {
+    return Address<Algorithm::kTwoShot, SentinelFormat, kType, kRanks>();
+  }
 }
 
 template <ElementType kType>
-const void* Kernel(Algorithm algorithm, WorldSize world_size) {
-  switch (world_size.value) {
-    case 2:
-      return Kernel<kType, 2>(algorithm);
-    case 3:
-      return Kernel<kType, 3>(algorithm);
-    case 4:
-      return Kernel<kType, 4>(algorithm);
-    case 5:
-      return Kernel<kType, 5>(algorithm);
-    case 6:
-      return Kernel<kType, 6>(algorithm);
-    case 7:
-      return Kernel<kType, 7>(algorithm);
-    case 8:
-      return Kernel<kType, 8>(algorithm);
-    default:
-      return nullptr;
-  }
+const void* FindForType(const Plan& plan, WorldSize world_size) {
+  static constexpr const void* (*kFinders[])(const Plan&) = {
+      FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
+      FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
+      FindForRanks<kType, 8>};
+  return kFinders[world_size.value - 2](plan);
 }
 
-const void* Kernel(ElementType type, Algorithm algorithm, WorldSize world_size) {
+const void* Find(const Plan& plan, ElementType type, WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return Kernel<ElementType::kFloat32>(algorithm, world_size);
+      return FindForType<ElementType::kFloat32>(plan, world_size);
     case ElementType::kFloat16:
-      return Kernel<ElementType::kFloat16>(algorithm, world_size);
+      return FindForType<ElementType::kFloat16>(plan, world_size);
     case ElementType::kBfloat16:
-      return Kernel<ElementType::kBfloat16>(algorithm, world_size);
+      return FindForType<ElementType::kBfloat16>(plan, world_size);
   }
   return nullptr;
 }
@@ -122,21 +120,26 @@ absl::Status Launch(const void* kernel, Grid grid, const Call& call, int compute
   return absl::OkStatus();
 }
 
+absl::Status LoadKernel(const Plan& plan, ElementType type, WorldSize world_size) {
+  // Asking for a kernel's attributes loads it.
+  cudaFuncAttributes attributes;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, Find(plan, type, world_size));
+  if (error == cudaSuccess) return absl::OkStatus();
+  return absl::InternalError(absl::StrFormat(
+      "loading the %s kernel for %d ranks: %s; this build may have no code for this "
+      "GPU's architecture",
+      AlgorithmName(plan.algorithm), world_size.value, cudaGetErrorString(error)));
+}
+
 }  // namespace
 
 absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size) {
   for (const ElementType type :
        {ElementType::kFloat32, ElementType::kFloat16, ElementType::kBfloat16}) {
     for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot}) {
-      // Asking for a kernel's attributes loads it.
-      cudaFuncAttributes attributes;
-      const cudaError_t error =
-          cudaFuncGetAttributes(&attributes, Kernel(type, algorithm, world_size));
-      if (error != cudaSuccess) {
-        return absl::InternalError(
-            absl::StrFormat("loading the %s kernel for %d ranks: %s; this build may have no code "
-                            "for this GPU's architecture",
-                            AlgorithmName(algorithm), world_size.value, cudaGetErrorString(error)));
+      for (const PacketFormat format : {PacketFormat::kEpoch, PacketFormat::kSentinel}) {
+        ABSL_RETURN_IF_ERROR(
+            LoadKernel({.algorithm = algorithm, .format = format}, type, world_size));
       }
     }
   }
@@ -149,15 +152,14 @@ absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
   ABSL_RETURN_IF_ERROR(CheckMessage(binding, message));
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const void* kernel = Kernel(message.type, plan.algorithm, binding.shape.world_size);
+  const void* kernel = Find(plan, message.type, binding.shape.world_size);
   const Call call = CallTemplate(binding);
   // A launch a chunk: the boundary between kernels orders chunks as it orders calls.
   for (size_t offset = 0; offset < bytes; offset += plan.chunk_bytes) {
     const size_t chunk = std::min(plan.chunk_bytes, bytes - offset);
-    ABSL_RETURN_IF_ERROR(
-        Launch(kernel, SelectGrid(plan.algorithm, ByteCount{chunk}, binding.shape),
-               CallForChunk(call, message, plan.algorithm, offset, chunk, binding.shape),
-               binding.compute_capability_major, stream));
+    ABSL_RETURN_IF_ERROR(Launch(kernel, SelectGrid(plan, ByteCount{chunk}, binding.shape),
+                                CallForChunk(call, message, plan, offset, chunk, binding.shape),
+                                binding.compute_capability_major, stream));
   }
   return absl::OkStatus();
 }

@@ -18,36 +18,47 @@ constexpr Lane kWholeGrid = {.first = 0, .step = 1};
 
 using RunFn = bool (*)(const Call& call, const Turn& turn);
 
-template <ElementType kType, int kRanks>
+template <class Format, ElementType kType, int kRanks>
 bool RunOneShot(const Call& call, const Turn& turn) {
-  return OneShot<HostMachine, kType, kRanks>(call, turn, kWholeGrid);
+  return OneShot<HostMachine, Format, kType, kRanks>(call, turn, kWholeGrid);
+}
+
+template <class Format, ElementType kType, int kRanks>
+bool RunTwoShot(const Call& call, const Turn& turn) {
+  return TwoShot<HostMachine, Format, kType, kRanks>(call, turn, kWholeGrid);
 }
 
 template <ElementType kType, int kRanks>
-bool RunTwoShot(const Call& call, const Turn& turn) {
-  return TwoShot<HostMachine, kType, kRanks>(call, turn, kWholeGrid);
+RunFn FindForRanks(const Plan& plan) {
+  if (plan.format == PacketFormat::kEpoch) {
+    return plan.algorithm == Algorithm::kOneShot ? RunOneShot<EpochFormat, kType, kRanks>
+                                                 : RunTwoShot<EpochFormat, kType, kRanks>;
+  }
+  // Only the algorithm that has a region for it (plane_layout.cc).
+  if constexpr (kRanks == 2) {
+    return RunOneShot<SentinelFormat, kType, kRanks>;
+  } else {
+    return RunTwoShot<SentinelFormat, kType, kRanks>;
+  }
 }
 
 template <ElementType kType>
-RunFn Find(Algorithm algorithm, WorldSize world_size) {
-  static constexpr RunFn kOneShotFns[] = {
-      RunOneShot<kType, 2>, RunOneShot<kType, 3>, RunOneShot<kType, 4>, RunOneShot<kType, 5>,
-      RunOneShot<kType, 6>, RunOneShot<kType, 7>, RunOneShot<kType, 8>};
-  static constexpr RunFn kTwoShotFns[] = {
-      RunTwoShot<kType, 2>, RunTwoShot<kType, 3>, RunTwoShot<kType, 4>, RunTwoShot<kType, 5>,
-      RunTwoShot<kType, 6>, RunTwoShot<kType, 7>, RunTwoShot<kType, 8>};
-  const int index = world_size.value - 2;
-  return algorithm == Algorithm::kOneShot ? kOneShotFns[index] : kTwoShotFns[index];
+RunFn FindForType(const Plan& plan, WorldSize world_size) {
+  static constexpr RunFn (*kFinders[])(const Plan&) = {
+      FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
+      FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
+      FindForRanks<kType, 8>};
+  return kFinders[world_size.value - 2](plan);
 }
 
-RunFn Find(ElementType type, Algorithm algorithm, WorldSize world_size) {
+RunFn Find(const Plan& plan, ElementType type, WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return Find<ElementType::kFloat32>(algorithm, world_size);
+      return FindForType<ElementType::kFloat32>(plan, world_size);
     case ElementType::kFloat16:
-      return Find<ElementType::kFloat16>(algorithm, world_size);
+      return FindForType<ElementType::kFloat16>(plan, world_size);
     case ElementType::kBfloat16:
-      return Find<ElementType::kBfloat16>(algorithm, world_size);
+      return FindForType<ElementType::kBfloat16>(plan, world_size);
   }
   return nullptr;
 }
@@ -72,12 +83,12 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
   ABSL_RETURN_IF_ERROR(CheckMessage(binding, message));
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const RunFn run = Find(message.type, plan.algorithm, binding.shape.world_size);
+  const RunFn run = Find(plan, message.type, binding.shape.world_size);
   const Call call = CallTemplate(binding);
   for (size_t offset = 0; offset < bytes; offset += plan.chunk_bytes) {
     const size_t chunk = std::min(plan.chunk_bytes, bytes - offset);
     ABSL_RETURN_IF_ERROR(
-        RunChunk(CallForChunk(call, message, plan.algorithm, offset, chunk, binding.shape), run));
+        RunChunk(CallForChunk(call, message, plan, offset, chunk, binding.shape), run));
   }
   return absl::OkStatus();
 }

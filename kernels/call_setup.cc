@@ -7,39 +7,44 @@
 
 namespace nodecomm::kernels {
 
+namespace {
+
+Region ToRegion(const SlotRegion& region, WorldSize world_size) {
+  return {.begin = region.begin,
+          .half_bytes = region.slot_packets * kPacketBytes * static_cast<size_t>(world_size.value)};
+}
+
+}  // namespace
+
 Call CallTemplate(const Binding& binding) {
-  const PlaneLayout layout = LayOutPlane(binding.shape.plane_bytes, binding.shape.world_size);
-  const size_t slots = static_cast<size_t>(binding.shape.world_size.value);
+  const WorldSize ranks = binding.shape.world_size;
+  const PlaneLayout layout = LayOutPlane(binding.shape.plane_bytes, ranks);
   Call call = {};
   std::copy(binding.planes.begin(), binding.planes.end(), call.planes);
   call.rank = binding.rank.value;
   call.stop_words = binding.stop_words;
   call.failure = binding.failure;
   call.timeout_ns = binding.timeout_ns;
-  call.one_shot_begin = layout.one_shot;
-  call.one_shot_half_bytes = slots * layout.one_shot_slot_packets * kPacketBytes;
-  call.scatter_begin = layout.scatter;
-  call.gather_begin = layout.gather;
-  call.two_shot_half_bytes = slots * layout.two_shot_slot_packets * kPacketBytes;
+  call.epoch_regions = {{ToRegion(layout.one_shot_epoch, ranks),
+                         ToRegion(layout.scatter_epoch, ranks),
+                         ToRegion(layout.gather_epoch, ranks)}};
   return call;
 }
 
-Call CallForChunk(Call call, const Message& message, Algorithm algorithm, size_t offset,
-                  size_t bytes, const GroupShape& shape) {
-  const size_t slots = static_cast<size_t>(shape.world_size.value);
+Call CallForChunk(Call call, const Message& message, const Plan& plan, size_t offset, size_t bytes,
+                  const GroupShape& shape) {
+  const PlaneLayout layout = LayOutPlane(shape.plane_bytes, shape.world_size);
+  const bool epoch = plan.format == PacketFormat::kEpoch;
+  const SlotRegion& first = plan.algorithm == Algorithm::kOneShot
+                                ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel)
+                                : (epoch ? layout.scatter_epoch : layout.scatter_sentinel);
   call.in = static_cast<const std::byte*>(message.in) + offset;
   call.out = static_cast<std::byte*>(message.out) + offset;
   call.bytes = bytes;
-  if (algorithm == Algorithm::kOneShot) {
-    call.packets = static_cast<uint32_t>((bytes + kPacketDataBytes - 1) / kPacketDataBytes);
-    call.region = call.one_shot_begin;
-    call.slot_bytes = call.one_shot_half_bytes / slots;
-  } else {
-    call.packets = static_cast<uint32_t>(ShardPackets(ByteCount{bytes}, shape.world_size));
-    call.region = call.scatter_begin;
-    call.gather_region = call.gather_begin;
-    call.slot_bytes = call.two_shot_half_bytes / slots;
-  }
+  call.packets = static_cast<uint32_t>(GridPackets(plan, ByteCount{bytes}, shape.world_size));
+  call.region = first.begin;
+  call.gather_region = (epoch ? layout.gather_epoch : layout.gather_sentinel).begin;
+  call.slot_bytes = first.slot_packets * kPacketBytes;
   return call;
 }
 

@@ -14,9 +14,9 @@ namespace nodecomm::kernels {
 // What does not change between calls of a group.
 Call CallTemplate(const Binding& binding);
 
-// `bytes` bytes of the message from `offset` on, as one launch of `algorithm`.
-Call CallForChunk(Call call, const Message& message, Algorithm algorithm, size_t offset,
-                  size_t bytes, const GroupShape& shape);
+// `bytes` bytes of the message from `offset` on, as one launch of `plan`.
+Call CallForChunk(Call call, const Message& message, const Plan& plan, size_t offset, size_t bytes,
+                  const GroupShape& shape);
 
 // InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null
 // pointers.

@@ -4,29 +4,30 @@
 #pragma once
 
 #include "kernels/device/await.h"
+#include "kernels/device/format.h"
 #include "kernels/device/payload.h"
 #include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
 
 // What:     out[i] = sum over ranks of in[i], for the packets of `lane`.
-// Shapes:   call.bytes bytes of kType elements at in and out; call.packets = ceil(bytes / 12)
-//           packets; one slot a sender.
+// Shapes:   call.bytes bytes of kType elements at in and out; call.packets packets, the last
+//           one padded; one slot a sender.
 // Grid:     any, the same on every rank; every block has a packet, and a packet is taken by one
 //           thread for both loops, which is what makes in-place calls safe.
-// Ordering: a packet is stored and loaded as one 16-byte atom, so its data and epoch arrive
-//           together and no fence is needed. A slot of this parity is written again two calls
-//           later, which its writer begins only after it heard from us in the call between: we had
-//           finished reading then (one kernel ends before the next begins).
+// Ordering: a packet is stored and loaded as one 16-byte atom, so its data and what says that it
+//           has come arrive together and no fence is needed. A slot of this parity is written again
+//           two calls later, which its writer begins only after it heard from us in the call
+//           between: we had finished reading (and re-arming) it then, since one kernel ends before
+//           the next begins.
 // Before:   the previous call on this communicator has ended.
 // Failure:  returns false after GiveUp; `out` is undefined, the generation over.
-template <class Machine, ElementType kType, int kRanks>
+template <class Machine, class Format, ElementType kType, int kRanks>
 NODECOMM_KERNEL_FN bool OneShot(const Call& call, const Turn& turn, Lane lane) {
   const int self = call.rank;
   const uint32_t epoch = turn.epoch;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-    const Payload mine = LoadPayload<kType>(call, i);
-    const Packet packet = {{mine.word[0], mine.word[1], mine.word[2]}, epoch};
+    const Packet packet = Format::Encode(LoadPayload<kType, Format::kWords>(call, i), epoch);
     NODECOMM_UNROLL
     for (int step = 1; step < kRanks; ++step) {
       const int to = self + step < kRanks ? self + step : self + step - kRanks;
@@ -35,13 +36,14 @@ NODECOMM_KERNEL_FN bool OneShot(const Call& call, const Turn& turn, Lane lane) {
   }
   if (!EndSending<Machine, kRanks>(call, turn)) return false;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-    const Payload mine = LoadPayload<kType>(call, i);
-    Packet from[kRanks];
+    const auto mine = LoadPayload<kType, Format::kWords>(call, i);
+    Packet from[kRanks] = {};
     const auto slot = [&](int sender) {
       return SlotAddress(call, call.region, self, sender, epoch, kRanks, i);
     };
-    if (!AwaitPackets<Machine, kRanks>(call, epoch, slot, from)) return false;
-    StorePayload<kType>(call, i, SumInRankOrder<Machine, kType, kRanks>(mine, self, from));
+    if (!AwaitPackets<Machine, Format, kRanks>(call, epoch, slot, from)) return false;
+    StorePayload<kType>(call, i, SumInRankOrder<Machine, Format, kType, kRanks>(mine, self, from));
+    RearmSlots<Machine, Format, kRanks>(self, slot);
   }
   return true;
 }

@@ -6,27 +6,40 @@ namespace {
 // Slots start on their own 128-byte line.
 constexpr size_t kSlotPacketsMultiple = 8;
 
-size_t SlotPackets(size_t region_bytes, int slots) {
-  const size_t packets = region_bytes / kPacketBytes / static_cast<size_t>(slots);
-  return packets / kSlotPacketsMultiple * kSlotPacketsMultiple;
-}
+// Hands out the plane from its header on, in parts of its usable bytes.
+class Cutter {
+ public:
+  Cutter(ByteCount plane, WorldSize world_size)
+      : usable_(plane.value - kPlaneHeaderBytes),
+        slots_(2 * static_cast<size_t>(world_size.value)) {}
+
+  SlotRegion Cut(size_t parts_of_64) {
+    const size_t packets = usable_ / 64 * parts_of_64 / kPacketBytes / slots_;
+    const SlotRegion region = {
+        .begin = next_, .slot_packets = packets / kSlotPacketsMultiple * kSlotPacketsMultiple};
+    next_ += region.slot_packets * kPacketBytes * slots_;
+    return region;
+  }
+
+ private:
+  size_t usable_;
+  size_t slots_;
+  size_t next_ = kPlaneHeaderBytes;
+};
 
 }  // namespace
 
 PlaneLayout LayOutPlane(ByteCount plane, WorldSize world_size) {
-  // The smaller share is an eighth. With two ranks one-shot moves no more bytes than two-shot and
-  // serves every size; with more, it serves small messages only.
-  const size_t usable = plane.value - kPlaneHeaderBytes;
-  const size_t one_shot_bytes = world_size.value == 2 ? usable / 8 * 7 : usable / 8;
-  const size_t two_shot_bytes = (usable - one_shot_bytes) / 2;
-  const int slots = 2 * world_size.value;
-  PlaneLayout layout;
-  layout.one_shot = kPlaneHeaderBytes;
-  layout.one_shot_slot_packets = SlotPackets(one_shot_bytes, slots);
-  layout.scatter = layout.one_shot + layout.one_shot_slot_packets * kPacketBytes * slots;
-  layout.two_shot_slot_packets = SlotPackets(two_shot_bytes, slots);
-  layout.gather = layout.scatter + layout.two_shot_slot_packets * kPacketBytes * slots;
-  return layout;
+  // Most goes to what serves large messages: with two ranks one-shot, which then moves no more
+  // bytes than two-shot and has a hop less; with more, two-shot.
+  const bool pair = world_size.value == 2;
+  Cutter cutter(plane, world_size);
+  return {.one_shot_epoch = cutter.Cut(4),
+          .scatter_epoch = cutter.Cut(3),
+          .gather_epoch = cutter.Cut(3),
+          .one_shot_sentinel = cutter.Cut(pair ? 54 : 0),
+          .scatter_sentinel = cutter.Cut(pair ? 0 : 27),
+          .gather_sentinel = cutter.Cut(pair ? 0 : 27)};
 }
 
 }  // namespace nodecomm::kernels

@@ -10,7 +10,7 @@
 
 namespace nodecomm::kernels {
 
-inline constexpr uint32_t kPlaneAbi = 1;
+inline constexpr uint32_t kPlaneAbi = 2;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 
@@ -18,9 +18,7 @@ inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 inline constexpr int kBlocksMax = 256;
 inline constexpr size_t kPlaneHeaderBytes = 4096;
 
-// A packet is 16 bytes: 12 of data and the epoch that they belong to.
 inline constexpr size_t kPacketBytes = 16;
-inline constexpr size_t kPacketDataBytes = 12;
 
 // First bytes of a plane. Written by its owner's kernels only, except `poison`, which any member
 // may set.
@@ -36,14 +34,22 @@ struct PlaneHeader {
 };
 static_assert(sizeof(PlaneHeader) <= kPlaneHeaderBytes);
 
-// Offsets in bytes from the plane's start. A region holds two halves (by epoch parity) of
-// world_size slots, one for each sender.
+// One region: two halves (by epoch parity) of world_size slots, one for each sender, from `begin`
+// bytes after the plane's start.
+struct SlotRegion {
+  size_t begin = 0;
+  size_t slot_packets = 0;
+};
+
+// A region is used by one protocol alone. Sentinel regions are zero between calls; the algorithm
+// that does not serve large messages in a group of this size has none (slot_packets 0).
 struct PlaneLayout {
-  size_t one_shot = 0;
-  size_t one_shot_slot_packets = 0;
-  size_t scatter = 0;
-  size_t gather = 0;
-  size_t two_shot_slot_packets = 0;
+  SlotRegion one_shot_epoch;
+  SlotRegion scatter_epoch;
+  SlotRegion gather_epoch;
+  SlotRegion one_shot_sentinel;
+  SlotRegion scatter_sentinel;
+  SlotRegion gather_sentinel;
 };
 
 // `plane` is at least kPlaneBytesMin, `world_size` 2 to kWorldSizeMax.

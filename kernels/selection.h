@@ -14,7 +14,7 @@
 namespace nodecomm::kernels {
 
 // Version of the tables in selection.cc: ranks whose tables differ must not form a group.
-inline constexpr uint32_t kAlgorithmTableVersion = 1;
+inline constexpr uint32_t kAlgorithmTableVersion = 2;
 
 enum class Algorithm { kCopy, kOneShot, kTwoShot };
 
@@ -31,8 +31,12 @@ struct GroupShape {
   std::optional<Algorithm> algorithm_override;
 };
 
+// How packets say that they have come (device/format.h).
+enum class PacketFormat { kEpoch, kSentinel };
+
 struct Plan {
   Algorithm algorithm = Algorithm::kCopy;
+  PacketFormat format = PacketFormat::kEpoch;
   // Bytes of one launch; a message takes ceil(bytes / chunk_bytes) launches. A multiple of 48, so
   // that every chunk starts as aligned as the message.
   size_t chunk_bytes = 0;
@@ -43,14 +47,14 @@ struct Grid {
   int threads = 32;
 };
 
-// A chunk of a two-shot call is cut into one shard a rank, of this many packets each. Shards at the
-// end may lie partly or wholly beyond the chunk; they are sent all the same, so that every rank
-// hears from every other in every call.
-size_t ShardPackets(ByteCount chunk, WorldSize world_size);
-
 Plan SelectPlan(ByteCount message, ElementType type, const GroupShape& shape);
 
+// Packets that a rank's grid shares out for one chunk: those of the chunk (one-shot) or of a shard
+// of it (two-shot). A chunk has one shard a rank; shards at the end may lie partly or wholly beyond
+// the chunk, and are sent all the same, so that every rank hears from every other in every call.
+size_t GridPackets(const Plan& plan, ByteCount chunk, WorldSize world_size);
+
 // The grid for one chunk; never has a block without a packet.
-Grid SelectGrid(Algorithm algorithm, ByteCount chunk, const GroupShape& shape);
+Grid SelectGrid(const Plan& plan, ByteCount chunk, const GroupShape& shape);
 
 }  // namespace nodecomm::kernels

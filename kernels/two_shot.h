@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/device/await.h"
+#include "kernels/device/format.h"
 #include "kernels/device/payload.h"
 #include "kernels/device/turn.h"
 
@@ -22,7 +23,7 @@ namespace nodecomm::kernels {
 //           up those that are, as long as GPUs start blocks in order.
 // Before:   the previous call on this communicator has ended.
 // Failure:  returns false after GiveUp; `out` is undefined, the generation over.
-template <class Machine, ElementType kType, int kRanks>
+template <class Machine, class Format, ElementType kType, int kRanks>
 NODECOMM_KERNEL_FN bool TwoShot(const Call& call, const Turn& turn, Lane lane) {
   const int self = call.rank;
   const uint32_t epoch = turn.epoch;
@@ -31,41 +32,42 @@ NODECOMM_KERNEL_FN bool TwoShot(const Call& call, const Turn& turn, Lane lane) {
     NODECOMM_UNROLL
     for (int step = 1; step < kRanks; ++step) {
       const int to = self + step < kRanks ? self + step : self + step - kRanks;
-      const Payload theirs = LoadPayload<kType>(call, to * shard + i);
-      const Packet packet = {{theirs.word[0], theirs.word[1], theirs.word[2]}, epoch};
-      Machine::StorePacket(SlotAddress(call, call.region, to, self, epoch, kRanks, i), packet);
+      const auto theirs = LoadPayload<kType, Format::kWords>(call, to * shard + i);
+      Machine::StorePacket(SlotAddress(call, call.region, to, self, epoch, kRanks, i),
+                           Format::Encode(theirs, epoch));
     }
   }
   if (!EndSending<Machine, kRanks>(call, turn)) return false;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-    const Payload mine = LoadPayload<kType>(call, self * shard + i);
-    Packet from[kRanks];
+    const auto mine = LoadPayload<kType, Format::kWords>(call, self * shard + i);
+    Packet from[kRanks] = {};
     const auto slot = [&](int sender) {
       return SlotAddress(call, call.region, self, sender, epoch, kRanks, i);
     };
-    if (!AwaitPackets<Machine, kRanks>(call, epoch, slot, from)) return false;
-    const Payload sum = SumInRankOrder<Machine, kType, kRanks>(mine, self, from);
-    const Packet packet = {{sum.word[0], sum.word[1], sum.word[2]}, epoch};
+    if (!AwaitPackets<Machine, Format, kRanks>(call, epoch, slot, from)) return false;
+    const auto sum = SumInRankOrder<Machine, Format, kType, kRanks>(mine, self, from);
+    const Packet packet = Format::Encode(sum, epoch);
     NODECOMM_UNROLL
     for (int step = 1; step < kRanks; ++step) {
       const int to = self + step < kRanks ? self + step : self + step - kRanks;
       Machine::StorePacket(SlotAddress(call, call.gather_region, to, self, epoch, kRanks, i),
                            packet);
     }
-    StorePayload<kType>(call, self * shard + i, sum);
+    // As the others will find it: the format may change the payload of a NaN.
+    StorePayload<kType>(call, self * shard + i, Format::Decode(packet));
+    RearmSlots<Machine, Format, kRanks>(self, slot);
   }
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-    Packet from[kRanks];
+    Packet from[kRanks] = {};
     const auto slot = [&](int sender) {
       return SlotAddress(call, call.gather_region, self, sender, epoch, kRanks, i);
     };
-    if (!AwaitPackets<Machine, kRanks>(call, epoch, slot, from)) return false;
+    if (!AwaitPackets<Machine, Format, kRanks>(call, epoch, slot, from)) return false;
     NODECOMM_UNROLL
     for (int r = 0; r < kRanks; ++r) {
-      if (r == self) continue;
-      StorePayload<kType>(call, r * shard + i,
-                          {{from[r].word[0], from[r].word[1], from[r].word[2]}});
+      if (r != self) StorePayload<kType>(call, r * shard + i, Format::Decode(from[r]));
     }
+    RearmSlots<Machine, Format, kRanks>(self, slot);
   }
   return true;
 }

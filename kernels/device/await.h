@@ -66,9 +66,9 @@ class Patience {
   uint64_t start_ns_ = 0;
 };
 
-// Waits until the packet at address_of(r) has this epoch, for every rank r but our own, and loads
-// them into `from`. False: gave up.
-template <class Machine, int kRanks, class AddressOf>
+// Waits until the packet at address_of(r) has come, for every rank r but our own, and loads them
+// into `from`. False: gave up.
+template <class Machine, class Format, int kRanks, class AddressOf>
 NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, uint32_t epoch, const AddressOf& address_of,
                                      Packet (&from)[kRanks]) {
   Patience<Machine> patience;
@@ -81,7 +81,7 @@ NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, uint32_t epoch, const Add
     int missing = -1;
     NODECOMM_UNROLL
     for (int r = 0; r < kRanks; ++r) {
-      if (r != call.rank && from[r].epoch != epoch) missing = r;
+      if (r != call.rank && !Format::Ready(from[r], epoch)) missing = r;
     }
     if (missing < 0) return true;
     if (!patience.MayWait(call, kRanks, epoch, missing)) return false;

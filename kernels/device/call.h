@@ -20,6 +20,16 @@
 
 namespace nodecomm::kernels {
 
+// Two halves of half_bytes each, from begin.
+struct Region {
+  uint64_t begin;
+  uint64_t half_bytes;
+};
+
+struct EpochRegions {
+  Region region[3];
+};
+
 // Plain data, passed by value to the kernel.
 struct Call {
   std::byte* planes[kWorldSizeMax];
@@ -29,18 +39,16 @@ struct Call {
   int32_t rank;
   // One-shot: packets of the chunk. Two-shot: packets of a shard.
   uint32_t packets;
-  uint64_t region;         // one-shot region, or two-shot scatter region
-  uint64_t gather_region;  // two-shot only
+  // Where slots of the protocol's region begin (one-shot, or two-shot scatter), and two-shot's
+  // second region.
+  uint64_t region;
+  uint64_t gather_region;
   uint64_t slot_bytes;
   StopWords stop_words;
   FailureRecord* failure;
   uint64_t timeout_ns;
-  // What a scrub clears: everything behind the header.
-  uint64_t one_shot_begin;
-  uint64_t one_shot_half_bytes;
-  uint64_t scatter_begin;
-  uint64_t gather_begin;
-  uint64_t two_shot_half_bytes;
+  // What ClearOtherHalf clears: the regions of packets with epochs.
+  EpochRegions epoch_regions;
 };
 
 // Which packets a thread takes: first, first + step, ...
@@ -49,17 +57,11 @@ struct Lane {
   uint32_t step;
 };
 
-// A packet as it lies in memory.
+// A packet as it lies in memory: one atom. What its words mean is a matter of format.h.
 struct alignas(kPacketBytes) Packet {
-  uint32_t word[3];
-  uint32_t epoch;
+  uint32_t word[4];
 };
 static_assert(sizeof(Packet) == kPacketBytes);
-
-// The data of a packet: 3 float32 or 6 16-bit elements, in the caller's order.
-struct Payload {
-  uint32_t word[3];
-};
 
 // Epochs count 1, 2, ..., 2^32-1, 2, 3, ...: never 0, which fresh memory holds, and parity
 // alternates over the wrap too.

@@ -18,7 +18,7 @@ struct GpuMachine {
   // One 16-byte atom, seen by peers whole or not at all; orders nothing else.
   static __device__ __forceinline__ void StorePacket(std::byte* address, const Packet& packet) {
     const uint64_t low = packet.word[0] | static_cast<uint64_t>(packet.word[1]) << 32;
-    const uint64_t high = packet.word[2] | static_cast<uint64_t>(packet.epoch) << 32;
+    const uint64_t high = packet.word[2] | static_cast<uint64_t>(packet.word[3]) << 32;
     asm volatile(
         "{ .reg .b128 packet;\n"
         "  mov.b128 packet, {%1, %2};\n"
@@ -36,9 +36,8 @@ struct GpuMachine {
         : "=l"(low), "=l"(high)
         : "l"(address)
         : "memory");
-    return {
-        {static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32), static_cast<uint32_t>(high)},
-        static_cast<uint32_t>(high >> 32)};
+    return {{static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32),
+             static_cast<uint32_t>(high), static_cast<uint32_t>(high >> 32)}};
   }
 
   static __device__ __forceinline__ uint32_t LoadRelaxed(const uint32_t* word) {

@@ -1,6 +1,6 @@
-// Between the caller's buffers and packets: loads and stores of 12 bytes at any element alignment,
-// with the end of the message cut off; and sums of payloads. Not shared memory: these are plain
-// accesses to memory that this rank alone uses.
+// Between the caller's buffers and packets: loads and stores of a packet's data at any element
+// alignment, with the end of the message cut off; and sums of payloads.
+// Not shared memory: these are plain accesses to memory that this rank alone uses.
 #pragma once
 
 #include <cstdint>
@@ -9,28 +9,39 @@
 
 namespace nodecomm::kernels {
 
-template <ElementType kType>
-inline constexpr int kElementsPerPacket = static_cast<int>(kPacketDataBytes / ElementBytes(kType));
+// The data of a packet in the caller's order: kWords float32, or twice as many 16-bit elements.
+template <int kWords>
+struct Payload {
+  uint32_t word[kWords];
+};
+
+struct alignas(16) FourWords {
+  uint32_t word[4];
+};
 
 // Packet `index` of the caller's input; zeros beyond its end.
-template <ElementType kType>
-NODECOMM_KERNEL_FN Payload LoadPayload(const Call& call, uint64_t index) {
-  const uint64_t offset = index * kPacketDataBytes;
-  Payload payload = {{0, 0, 0}};
-  const bool word_aligned = (reinterpret_cast<uintptr_t>(call.in) & 3u) == 0;
-  if (offset + kPacketDataBytes <= call.bytes && word_aligned) {
-    const uint32_t* words = reinterpret_cast<const uint32_t*>(call.in + offset);
-    payload = {{words[0], words[1], words[2]}};
+template <ElementType kType, int kWords>
+NODECOMM_KERNEL_FN Payload<kWords> LoadPayload(const Call& call, uint64_t index) {
+  constexpr uint64_t kBytes = 4 * kWords;
+  const uint64_t offset = index * kBytes;
+  const uint32_t misaligned = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(call.in));
+  const std::byte* at = call.in + offset;
+  Payload<kWords> payload = {};
+  if (offset + kBytes <= call.bytes && kWords == 4 && (misaligned & 15u) == 0) {
+    const FourWords words = *reinterpret_cast<const FourWords*>(at);
+    for (int i = 0; i < kWords; ++i) payload.word[i] = words.word[i];
+  } else if (offset + kBytes <= call.bytes && (misaligned & 3u) == 0) {
+    for (int i = 0; i < kWords; ++i) payload.word[i] = reinterpret_cast<const uint32_t*>(at)[i];
   } else if constexpr (kType == ElementType::kFloat32) {
-    for (int i = 0; i < 3; ++i) {
-      const uint64_t at = offset + 4 * i;
-      if (at < call.bytes) payload.word[i] = *reinterpret_cast<const uint32_t*>(call.in + at);
+    for (int i = 0; i < kWords; ++i) {
+      if (offset + 4 * i < call.bytes) {
+        payload.word[i] = reinterpret_cast<const uint32_t*>(at)[i];
+      }
     }
   } else {
-    for (int i = 0; i < 6; ++i) {
-      const uint64_t at = offset + 2 * i;
-      if (at < call.bytes) {
-        const uint32_t half = *reinterpret_cast<const uint16_t*>(call.in + at);
+    for (int i = 0; i < 2 * kWords; ++i) {
+      if (offset + 2 * i < call.bytes) {
+        const uint32_t half = reinterpret_cast<const uint16_t*>(at)[i];
         payload.word[i / 2] |= half << (16 * (i % 2));
       }
     }
@@ -39,25 +50,27 @@ NODECOMM_KERNEL_FN Payload LoadPayload(const Call& call, uint64_t index) {
 }
 
 // The same for the output; what lies beyond the end is dropped.
-template <ElementType kType>
-NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint64_t index, const Payload& payload) {
-  const uint64_t offset = index * kPacketDataBytes;
-  const bool word_aligned = (reinterpret_cast<uintptr_t>(call.out) & 3u) == 0;
-  if (offset + kPacketDataBytes <= call.bytes && word_aligned) {
-    uint32_t* words = reinterpret_cast<uint32_t*>(call.out + offset);
-    words[0] = payload.word[0];
-    words[1] = payload.word[1];
-    words[2] = payload.word[2];
+template <ElementType kType, int kWords>
+NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint64_t index,
+                                     const Payload<kWords>& payload) {
+  constexpr uint64_t kBytes = 4 * kWords;
+  const uint64_t offset = index * kBytes;
+  const uint32_t misaligned = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(call.out));
+  std::byte* at = call.out + offset;
+  if (offset + kBytes <= call.bytes && kWords == 4 && (misaligned & 15u) == 0) {
+    FourWords words;
+    for (int i = 0; i < kWords; ++i) words.word[i] = payload.word[i];
+    *reinterpret_cast<FourWords*>(at) = words;
+  } else if (offset + kBytes <= call.bytes && (misaligned & 3u) == 0) {
+    for (int i = 0; i < kWords; ++i) reinterpret_cast<uint32_t*>(at)[i] = payload.word[i];
   } else if constexpr (kType == ElementType::kFloat32) {
-    for (int i = 0; i < 3; ++i) {
-      const uint64_t at = offset + 4 * i;
-      if (at < call.bytes) *reinterpret_cast<uint32_t*>(call.out + at) = payload.word[i];
+    for (int i = 0; i < kWords; ++i) {
+      if (offset + 4 * i < call.bytes) reinterpret_cast<uint32_t*>(at)[i] = payload.word[i];
     }
   } else {
-    for (int i = 0; i < 6; ++i) {
-      const uint64_t at = offset + 2 * i;
-      if (at < call.bytes) {
-        *reinterpret_cast<uint16_t*>(call.out + at) =
+    for (int i = 0; i < 2 * kWords; ++i) {
+      if (offset + 2 * i < call.bytes) {
+        reinterpret_cast<uint16_t*>(at)[i] =
             static_cast<uint16_t>(payload.word[i / 2] >> (16 * (i % 2)));
       }
     }
@@ -65,18 +78,18 @@ NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint64_t index, const Pay
 }
 
 // A sum of payloads in float32. Adding in rank order on every rank gives every rank the same bits.
-template <class Machine, ElementType kType>
+template <class Machine, ElementType kType, int kWords>
 class PayloadSum {
  public:
-  NODECOMM_KERNEL_FN void Set(const Payload& payload) {
+  NODECOMM_KERNEL_FN void Set(const Payload<kWords>& payload) {
     for (int i = 0; i < kElements; ++i) sum_[i] = Element(payload, i);
   }
-  NODECOMM_KERNEL_FN void Add(const Payload& payload) {
+  NODECOMM_KERNEL_FN void Add(const Payload<kWords>& payload) {
     for (int i = 0; i < kElements; ++i) sum_[i] += Element(payload, i);
   }
-  NODECOMM_KERNEL_FN Payload Round() const {
-    Payload payload;
-    for (int w = 0; w < 3; ++w) {
+  NODECOMM_KERNEL_FN Payload<kWords> Round() const {
+    Payload<kWords> payload;
+    for (int w = 0; w < kWords; ++w) {
       if constexpr (kType == ElementType::kFloat32) {
         payload.word[w] = Machine::BitsOf(sum_[w]);
       } else if constexpr (kType == ElementType::kFloat16) {
@@ -89,9 +102,9 @@ class PayloadSum {
   }
 
  private:
-  static constexpr int kElements = kElementsPerPacket<kType>;
+  static constexpr int kElements = kType == ElementType::kFloat32 ? kWords : 2 * kWords;
 
-  NODECOMM_KERNEL_FN static float Element(const Payload& payload, int i) {
+  NODECOMM_KERNEL_FN static float Element(const Payload<kWords>& payload, int i) {
     if constexpr (kType == ElementType::kFloat32) {
       return Machine::FloatOf(payload.word[i]);
     } else {
@@ -105,14 +118,13 @@ class PayloadSum {
 };
 
 // The sum of our own payload and the peers' packets, by rank. from[self] is not read.
-template <class Machine, ElementType kType, int kRanks>
-NODECOMM_KERNEL_FN Payload SumInRankOrder(const Payload& mine, int self,
-                                          const Packet (&from)[kRanks]) {
-  PayloadSum<Machine, kType> sum;
+template <class Machine, class Format, ElementType kType, int kRanks>
+NODECOMM_KERNEL_FN Payload<Format::kWords> SumInRankOrder(const Payload<Format::kWords>& mine,
+                                                          int self, const Packet (&from)[kRanks]) {
+  PayloadSum<Machine, kType, Format::kWords> sum;
   NODECOMM_UNROLL
   for (int r = 0; r < kRanks; ++r) {
-    const Payload payload =
-        r == self ? mine : Payload{{from[r].word[0], from[r].word[1], from[r].word[2]}};
+    const Payload<Format::kWords> payload = r == self ? mine : Format::Decode(from[r]);
     if (r == 0) {
       sum.Set(payload);
     } else {

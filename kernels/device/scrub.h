@@ -16,15 +16,12 @@ template <class Machine>
 NODECOMM_KERNEL_FN void ClearOtherHalf(const Call& call, uint32_t epoch, Lane lane) {
   const uint64_t other = 1u - (epoch & 1u);
   std::byte* plane = call.planes[call.rank];
-  const auto clear = [&](uint64_t begin, uint64_t half_bytes) {
-    std::byte* half = plane + begin + other * half_bytes;
-    for (uint64_t i = lane.first; i < half_bytes / kPacketBytes; i += lane.step) {
-      Machine::StorePacket(half + i * kPacketBytes, Packet{{0, 0, 0}, 0});
+  for (const Region& region : call.epoch_regions.region) {
+    std::byte* half = plane + region.begin + other * region.half_bytes;
+    for (uint64_t i = lane.first; i < region.half_bytes / kPacketBytes; i += lane.step) {
+      Machine::StorePacket(half + i * kPacketBytes, Packet{{0, 0, 0, 0}});
     }
-  };
-  clear(call.one_shot_begin, call.one_shot_half_bytes);
-  clear(call.scatter_begin, call.two_shot_half_bytes);
-  clear(call.gather_begin, call.two_shot_half_bytes);
+  }
 }
 
 }  // namespace nodecomm::kernels

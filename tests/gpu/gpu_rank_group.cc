@@ -126,10 +126,12 @@ class GpuRankGroup : public RankGroup {
     }
   }
   void PlantPackets(uint32_t epoch) override {
-    std::vector<uint32_t> words((options_.plane_bytes.value - kPlaneHeaderBytes) / 4, 0x41414141u);
+    const PlaneLayout layout = LayOutPlane(options_.plane_bytes, options_.world_size);
+    const size_t bytes = layout.one_shot_sentinel.begin - layout.one_shot_epoch.begin;
+    std::vector<uint32_t> words(bytes / 4, 0x41414141u);
     for (size_t i = 3; i < words.size(); i += 4) words[i] = epoch;
     for (const RankState& state : ranks_) {
-      CHECK_CUDA(cudaMemcpy(state.plane + kPlaneHeaderBytes, words.data(), words.size() * 4,
+      CHECK_CUDA(cudaMemcpy(state.plane + layout.one_shot_epoch.begin, words.data(), bytes,
                             cudaMemcpyHostToDevice));
     }
   }
@@ -180,7 +182,8 @@ class GpuRankGroup : public RankGroup {
     for (size_t c = 0; c < run.calls.size(); ++c) {
       const CallSpec& call = run.calls[c];
       const size_t size = ElementBytes(call.type);
-      const std::vector<uint8_t> input = MakeInput(call.type, call.count, rank, call.seed);
+      const std::vector<uint8_t> input =
+          MakeInput(call.type, call.count, rank, call.seed, call.density);
       const size_t in_begin = kGuardBytes + static_cast<size_t>(call.in_offset[self]) * size;
       const size_t out_begin = kGuardBytes + static_cast<size_t>(call.out_offset[self]) * size;
       const size_t extent = input.size() + 4 * kGuardBytes;

@@ -74,9 +74,11 @@ class HostRankGroup : public RankGroup {
     }
   }
   void PlantPackets(uint32_t epoch) override {
+    const PlaneLayout layout = LayOutPlane(options_.plane_bytes, options_.world_size);
+    const size_t packets =
+        (layout.one_shot_sentinel.begin - layout.one_shot_epoch.begin) / kPacketBytes;
     for (auto& plane : planes_) {
-      auto* words = reinterpret_cast<uint32_t*>(plane.get() + kPlaneHeaderBytes);
-      const size_t packets = (options_.plane_bytes.value - kPlaneHeaderBytes) / kPacketBytes;
+      auto* words = reinterpret_cast<uint32_t*>(plane.get() + layout.one_shot_epoch.begin);
       for (size_t i = 0; i < packets; ++i) {
         std::fill_n(words + 4 * i, 3, 0x41414141u);
         words[4 * i + 3] = epoch;
@@ -114,7 +116,8 @@ class HostRankGroup : public RankGroup {
     for (const CallSpec& call : run.calls) {
       const size_t self = static_cast<size_t>(rank.value);
       const size_t size = ElementBytes(call.type);
-      const std::vector<uint8_t> input = MakeInput(call.type, call.count, rank, call.seed);
+      const std::vector<uint8_t> input =
+          MakeInput(call.type, call.count, rank, call.seed, call.density);
       GuardedBuffer in(input.size(), static_cast<size_t>(call.in_offset[self]) * size);
       GuardedBuffer out(input.size(), static_cast<size_t>(call.out_offset[self]) * size);
       GuardedBuffer& target = call.in_place[self] ? in : out;

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "kernels/all_reduce.h"
 #include "kernels/plane_layout.h"
+#include "tests/kernels/reference.h"
 
 namespace nodecomm::kernels {
 
@@ -20,6 +21,7 @@ struct CallSpec {
   ElementType type = ElementType::kFloat32;
   size_t count = 0;
   uint64_t seed = 0;
+  Density density = Density::kDense;
   // For each rank: elements by which the buffers are off a 256-byte boundary, and whether it works
   // in place.
   std::vector<int> in_offset;
@@ -50,8 +52,8 @@ class RankGroup {
 
   // As if every rank's last call had been this one.
   virtual void SetLastEpoch(uint32_t epoch) = 0;
-  // Fills every packet of every plane with wrong data of this epoch, as a call of 2^32 calls ago
-  // would have left it.
+  // Fills every packet that carries an epoch, in every plane, with wrong data of this epoch, as a
+  // call of 2^32 calls ago would have left it.
   virtual void PlantPackets(uint32_t epoch) = 0;
 
   virtual void SetStop(uint32_t stop) = 0;

@@ -105,11 +105,14 @@ uint32_t EncodeElement(ElementType type, float value) {
   return sign | EncodeByNeighbours(magnitude, infinity, half ? DecodeFloat16 : DecodeBfloat16);
 }
 
-std::vector<uint8_t> MakeInput(ElementType type, size_t count, Rank rank, uint64_t seed) {
+std::vector<uint8_t> MakeInput(ElementType type, size_t count, Rank rank, uint64_t seed,
+                               Density density) {
   std::vector<uint8_t> bytes(count * ElementBytes(type));
   const uint64_t stream = Mix(seed * 64 + static_cast<uint64_t>(rank.value));
   for (size_t i = 0; i < count; ++i) {
-    StoreBits(type, bytes.data(), i, EncodeElement(type, MakeValue(type, Mix(stream + i))));
+    const uint64_t random = Mix(stream + i);
+    if (density == Density::kSparse && random % 101 != 0) continue;
+    StoreBits(type, bytes.data(), i, EncodeElement(type, MakeValue(type, random)));
   }
   return bytes;
 }

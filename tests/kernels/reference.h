@@ -11,9 +11,13 @@
 
 namespace nodecomm::kernels {
 
+// Sparse inputs are zero but for one element in a hundred or so: whole packets of zeros.
+enum class Density { kDense, kSparse };
+
 // `count` elements as raw bytes: small integers, wide floats, zeros of both signs, subnormals and
 // (rarely) infinities; different for every rank and seed.
-std::vector<uint8_t> MakeInput(ElementType type, size_t count, Rank rank, uint64_t seed);
+std::vector<uint8_t> MakeInput(ElementType type, size_t count, Rank rank, uint64_t seed,
+                               Density density);
 
 // The sum of the ranks' inputs: float32, in rank order, rounded once to `type`.
 std::vector<uint8_t> ReferenceSum(ElementType type,

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "kernels/plane_layout.h"
 
 namespace nodecomm::kernels {
@@ -45,15 +48,21 @@ TEST(Selection, ChunksFitTheirSlotsAndKeepAlignment) {
   for (const ByteCount plane : {kPlaneBytesMin, 4_MiB, kPlaneBytesDefault}) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const PlaneLayout layout = LayOutPlane(plane, WorldSize{ranks});
-      for (const size_t bytes : kSizes) {
-        const Plan plan = SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, Shape(ranks, plane));
-        ASSERT_GT(plan.chunk_bytes, 0u);
-        EXPECT_EQ(plan.chunk_bytes % 48, 0u);
-        if (plan.algorithm == Algorithm::kOneShot) {
-          EXPECT_LE((plan.chunk_bytes + 11) / 12, layout.one_shot_slot_packets);
-        } else {
-          EXPECT_LE(ShardPackets(ByteCount{plan.chunk_bytes}, WorldSize{ranks}),
-                    layout.two_shot_slot_packets);
+      for (const auto algorithm : {std::optional<Algorithm>(), std::optional(Algorithm::kOneShot),
+                                   std::optional(Algorithm::kTwoShot)}) {
+        GroupShape shape = Shape(ranks, plane);
+        shape.algorithm_override = algorithm;
+        for (const size_t bytes : kSizes) {
+          const Plan plan = SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, shape);
+          ASSERT_GT(plan.chunk_bytes, 0u);
+          EXPECT_EQ(plan.chunk_bytes % 48, 0u);
+          const bool epoch = plan.format == PacketFormat::kEpoch;
+          const SlotRegion& region =
+              plan.algorithm == Algorithm::kOneShot
+                  ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel)
+                  : (epoch ? layout.scatter_epoch : layout.scatter_sentinel);
+          EXPECT_LE(GridPackets(plan, ByteCount{plan.chunk_bytes}, WorldSize{ranks}),
+                    region.slot_packets);
         }
       }
     }
@@ -68,10 +77,8 @@ TEST(Selection, NoBlockIsWithoutAPacketAndNoneIsMissing) {
       for (const size_t bytes : kSizes) {
         const Plan plan = SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, shape);
         const size_t chunk = std::min(bytes, plan.chunk_bytes);
-        const Grid grid = SelectGrid(plan.algorithm, ByteCount{chunk}, shape);
-        const size_t items = plan.algorithm == Algorithm::kOneShot
-                                 ? (chunk + 11) / 12
-                                 : ShardPackets(ByteCount{chunk}, shape.world_size);
+        const Grid grid = SelectGrid(plan, ByteCount{chunk}, shape);
+        const size_t items = GridPackets(plan, ByteCount{chunk}, shape.world_size);
         EXPECT_GE(grid.threads, 32);
         EXPECT_LE(grid.threads, 512);
         EXPECT_LE(grid.blocks, std::min(multiprocessors, kBlocksMax));
@@ -86,14 +93,19 @@ TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
   for (const ByteCount plane : {kPlaneBytesMin, 6_MiB, kPlaneBytesDefault, 1024_MiB}) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const PlaneLayout layout = LayOutPlane(plane, WorldSize{ranks});
-      const size_t slots = 2 * static_cast<size_t>(ranks) * kPacketBytes;
-      EXPECT_GE(layout.one_shot, sizeof(PlaneHeader));
-      EXPECT_GT(layout.one_shot_slot_packets, 0u);
-      EXPECT_GT(layout.two_shot_slot_packets, 0u);
-      EXPECT_EQ(layout.one_shot % kPacketBytes, 0u);
-      EXPECT_GE(layout.scatter, layout.one_shot + slots * layout.one_shot_slot_packets);
-      EXPECT_GE(layout.gather, layout.scatter + slots * layout.two_shot_slot_packets);
-      EXPECT_LE(layout.gather + slots * layout.two_shot_slot_packets, plane.value);
+      size_t end = sizeof(PlaneHeader);
+      for (const SlotRegion& region :
+           {layout.one_shot_epoch, layout.scatter_epoch, layout.gather_epoch,
+            layout.one_shot_sentinel, layout.scatter_sentinel, layout.gather_sentinel}) {
+        EXPECT_GE(region.begin, end);
+        EXPECT_EQ(region.begin % 128, 0u);
+        end = region.begin + 2 * static_cast<size_t>(ranks) * kPacketBytes * region.slot_packets;
+      }
+      EXPECT_LE(end, plane.value);
+      EXPECT_GT(layout.one_shot_epoch.slot_packets, 0u);
+      EXPECT_EQ(layout.scatter_epoch.slot_packets, layout.gather_epoch.slot_packets);
+      EXPECT_EQ(layout.scatter_sentinel.slot_packets, layout.gather_sentinel.slot_packets);
+      EXPECT_GT(layout.one_shot_sentinel.slot_packets + layout.scatter_sentinel.slot_packets, 0u);
     }
   }
 }
