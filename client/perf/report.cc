@@ -126,10 +126,10 @@ double BusBandwidthGbps(ByteCount bytes, double latency_us, WorldSize ranks) {
 std::string FormatHeader(const Options& options, Board& board) {
   const RunFacts& facts = board.facts();
   std::string text;
-  for (int rank = 0; rank < board.ranks().value; ++rank) {
-    absl::StrAppendFormat(&text, "# rank %d: %s\n", rank, board.gpu_name(Rank{rank}).Get());
-  }
   if (facts.platform == NODECOMM_PLATFORM_CUDA) {
+    for (int rank = 0; rank < board.ranks().value; ++rank) {
+      absl::StrAppendFormat(&text, "# rank %d: %s\n", rank, board.gpu_name(Rank{rank}).Get());
+    }
     absl::StrAppendFormat(&text, "# driver %s, CUDA runtime %s\n", facts.driver.Get(),
                           facts.cuda_version.Get());
   } else {

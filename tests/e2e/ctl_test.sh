@@ -25,7 +25,8 @@ ctl pools --json >"$work/pools.json"
 expect_json "$work/pools.json" 'len(d["pools"]) == 4'
 
 # A group that is at work shows with its members; its memory comes back afterwards.
-perf -n 2 -b 1K -e 1K --iters 100000 --gpus 4 >/dev/null 2>&1 &
+# Not through the function, whose shell would be the process.
+"$NODECOMM_BIN/nodecomm-perf" --runtime-dir "$runtime" -n 2 -b 1K -e 1K --iters 100000 --gpus 4 >/dev/null 2>&1 &
 running=$!
 seen=no
 for ((i = 0; i < 600; ++i)); do

@@ -73,7 +73,7 @@ expect_json() {
   python3 - "$1" "$2" <<'PYTHON' || fail "$1: not so: $2"
 import json, sys
 d = json.load(open(sys.argv[1]))
-if not eval(sys.argv[2]):
+if not eval("(" + sys.argv[2] + ")"):
     sys.exit("in " + json.dumps(d)[:4000])
 PYTHON
 }

@@ -4,7 +4,8 @@
 source "$(dirname "$0")/daemon.sh"
 
 start_simulated hgx-h100-x4
-perf -n 3 -b 1K -e 1K --iters 100000 --gpus 4 >"$work/output" 2>&1 &
+# Not through the function, whose shell would be the process.
+"$NODECOMM_BIN/nodecomm-perf" --runtime-dir "$runtime" -n 3 -b 1K -e 1K --iters 100000 --gpus 4 >"$work/output" 2>&1 &
 running=$!
 for ((i = 0; i < 600; ++i)); do
   if grep -q '# mode eager' "$work/output"; then break; fi

@@ -11,7 +11,6 @@
 namespace nodecomm::perf {
 namespace {
 
-using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 
 TEST(Board, RefusesWorldSizesThatItHasNoPlacesFor) {
@@ -26,6 +25,7 @@ TEST(Board, BarrierKeepsRanksTogetherOverManyRounds) {
   std::atomic<int> entered = 0;
   std::atomic<int> failures = 0;
   std::vector<std::thread> threads;
+  threads.reserve(kRanks);
   for (int rank = 0; rank < kRanks; ++rank) {
     threads.emplace_back([&] {
       for (int round = 1; round <= kRounds; ++round) {
