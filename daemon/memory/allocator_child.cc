@@ -165,7 +165,10 @@ AllocatorChild::Answer AllocatorChild::Ask(std::string_view gpu_uuid, ByteCount 
   if (reply->id != id || (reply->status.ok() && reply->bytes < bytes)) {
     return {.usable = false, .plane = Broken("answered another question than was asked")};
   }
-  if (!reply->status.ok()) return {.usable = true, .plane = reply->status};
+  if (!reply->status.ok()) {
+    // Unavailable: the driver did not start in the child, which therefore ends.
+    return {.usable = !absl::IsUnavailable(reply->status), .plane = reply->status};
+  }
   return {.usable = true, .plane = Plane{std::move(reply->fd), reply->bytes}};
 }
 

@@ -29,8 +29,9 @@ class AllocatorChild {
   // False once the process has ended.
   bool IsAlive() const;
 
-  // The child's own answer, or a status of code Unavailable after which the child is of no further
-  // use: it died, did not answer in time, or answered with what is no answer to this request.
+  // The child's own answer, or Unavailable: it died, did not answer in time, or answered with what
+  // is no answer to this request. After any Unavailable, its own too, the child is of no further
+  // use.
   struct Answer {
     bool usable = false;  // whether the child can be asked again
     absl::StatusOr<Plane> plane = absl::UnknownError("not asked");

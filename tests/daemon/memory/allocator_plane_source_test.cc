@@ -78,6 +78,15 @@ TEST(AllocatorPlaneSource, ChildThatDiedBetweenCallsCostsNone) {
   EXPECT_OK(source->Create("GPU-good", 2_MiB));
 }
 
+TEST(AllocatorPlaneSource, ChildWhoseDriverDoesNotStartIsReplacedByTheNextCall) {
+  auto source = Open();
+  const pid_t first = ChildOf(*source);
+  EXPECT_THAT(source->Create("GPU-no-driver", 2_MiB),
+              StatusIs(absl::StatusCode::kUnavailable, "no driver"));
+  EXPECT_OK(source->Create("GPU-good", 2_MiB));
+  EXPECT_NE(ChildOf(*source), first);
+}
+
 TEST(AllocatorPlaneSource, DestructionEndsTheChild) {
   auto source = Open();
   const pid_t child = ChildOf(*source);

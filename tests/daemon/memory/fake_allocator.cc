@@ -19,6 +19,8 @@ AllocatorReply Answer(const AllocatorRequest& request) {
   reply.id = request.id;
   if (request.gpu_uuid == "GPU-pid") {
     reply.status = absl::InternalError(absl::StrCat(getpid()));
+  } else if (request.gpu_uuid == "GPU-no-driver") {
+    reply.status = absl::UnavailableError("no driver");
   } else if (request.gpu_uuid == "GPU-none") {
     reply.status = absl::NotFoundError("no GPU-none");
   } else if (request.bytes > ByteCount{(2_MiB).value << 10}) {

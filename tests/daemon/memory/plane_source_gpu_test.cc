@@ -40,22 +40,20 @@ std::unique_ptr<PlaneSource> Open() {
   return *std::move(source);
 }
 
-// Skips without GPU, unless the host is said to have some.
-bool SkipsWithoutGpu() {
-  if (Gpus().ok() && !Gpus()->empty()) return false;
-  const char* const required = getenv("NODECOMM_REQUIRE_GPU");
-  EXPECT_FALSE(required != nullptr && std::string(required) == "1") << Gpus().status();
-  return true;
-}
-
-#define NODECOMM_SKIP_WITHOUT_GPU() \
-  if (SkipsWithoutGpu()) GTEST_SKIP() << "no GPU: " << Gpus().status()
-
+// Without GPU all tests are skipped, unless the host is said to have some: then the program fails.
 class GpuEnvironment : public ::testing::Environment {
  public:
-  void SetUp() override { NODECOMM_SKIP_WITHOUT_GPU(); }
+  void SetUp() override {
+    if (Gpus().ok() && !Gpus()->empty()) return;
+    const char* const required = getenv("NODECOMM_REQUIRE_GPU");
+    if (required != nullptr && std::string(required) == "1") {
+      FAIL() << "NODECOMM_REQUIRE_GPU=1, but no GPU: " << Gpus().status();
+    }
+    GTEST_SKIP() << "no GPU: " << Gpus().status();
+  }
 };
-[[maybe_unused]] const auto* const kEnvironment = ::testing::AddGlobalTestEnvironment(new GpuEnvironment);
+[[maybe_unused]] const auto* const kEnvironment =
+    ::testing::AddGlobalTestEnvironment(new GpuEnvironment);
 
 INSTANTIATE_TEST_SUITE_P(Allocator, PlaneSourceConformance,
                          ::testing::Values(PlaneSourceUnderTest{
