@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstring>
@@ -63,7 +64,7 @@ absl::Status ControlPageFile::WriteStop(const Culprit& culprit, std::string_view
   // The stop word last: who sees it reads the cause.
   std::array<char, kControlPageReasonBytes> text = {};
   const std::string_view cut = CutUtf8(reason, text.size() - 1);
-  std::memcpy(text.data(), cut.data(), cut.size());
+  std::copy(cut.begin(), cut.end(), text.begin());
   ABSL_RETURN_IF_ERROR(WriteAt(offsetof(ControlPage, reason), text.data(), text.size()));
   const int32_t rank = culprit.rank.value;
   const int32_t pid = culprit.pid;

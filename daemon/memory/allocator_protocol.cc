@@ -180,7 +180,7 @@ absl::Status SendAllocatorReply(int socket, const AllocatorReply& reply) {
   record.code = static_cast<int32_t>(reply.status.code());
   record.fd_count = reply.status.ok() ? 1 : 0;
   const absl::string_view text = reply.status.message();
-  std::memcpy(record.message, text.data(), std::min(text.size(), kMessageBytes - 1));
+  std::copy_n(text.begin(), std::min(text.size(), kMessageBytes - 1), record.message);
   return SendRecord(socket, &record, sizeof(record), reply.status.ok() ? reply.fd.get() : -1);
 }
 
