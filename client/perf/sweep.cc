@@ -17,9 +17,9 @@ namespace {
 // would show.
 constexpr int kCallsCheckedSmall = 4;
 constexpr int kCallsCheckedLarge = 1;
-// Checks of a case, half of them before the timing and half after; each with data of its own.
-constexpr int kChecksBefore = 2;
-constexpr int kChecksAfter = 2;
+// Checks of a case, so many before the timing and as many after; each with data of its own.
+constexpr int kChecksSmall = 2;
+constexpr int kChecksLarge = 1;
 
 ArenaLayout MakeLayout(const Case& c, const Options& options) {
   const Placement placement = options.in_place ? Placement::kInPlace : Placement::kOutOfPlace;
@@ -34,8 +34,10 @@ class CaseRun {
   CaseRun(Worker* worker, const Case& c, size_t index)
       : worker_(worker), case_(c), index_(index), layout_(MakeLayout(c, worker->options())) {}
 
-  absl::StatusOr<uint64_t> Check(int times) {
+  // Wrong elements of a few checks; the same number each time.
+  absl::StatusOr<uint64_t> Check() {
     if (!worker_->options().check) return 0;
+    const int times = case_.bytes() > kSmallMessageMax ? kChecksLarge : kChecksSmall;
     uint64_t wrong = 0;
     if (worker_->mode() == Mode::kGraph && check_graph_ == nullptr) {
       ABSL_ASSIGN_OR_RETURN(
@@ -161,10 +163,10 @@ absl::Status RunCase(Worker* worker, const NcclBeside& nccl, const Case& c, size
     row.algorithm = nodecomm_comm_algorithm(worker->comm(), c.bytes().value, c.type);
   }
   CaseRun run(worker, c, index);
-  ABSL_ASSIGN_OR_RETURN(const uint64_t wrong_before, run.Check(kChecksBefore));
+  ABSL_ASSIGN_OR_RETURN(const uint64_t wrong_before, run.Check());
   ABSL_ASSIGN_OR_RETURN(measurement.latency_us,
                         run.Time([&](const ArenaCall& call) { return worker->Enqueue(call); }));
-  ABSL_ASSIGN_OR_RETURN(const uint64_t wrong_after, run.Check(kChecksAfter));
+  ABSL_ASSIGN_OR_RETURN(const uint64_t wrong_after, run.Check());
   measurement.wrong = wrong_before + wrong_after;
   if (nccl.communicator != nullptr) {
     ABSL_ASSIGN_OR_RETURN(measurement.nccl_latency_us, run.Time([&](const ArenaCall& call) {

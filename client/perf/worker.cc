@@ -33,7 +33,7 @@ Effort ChooseEffort(const Options& options, nodecomm_platform platform, int devi
                 .repetitions_small = 20,
                 .repetitions_large = 8,
                 .warmup = 3};
-  if (platform == NODECOMM_PLATFORM_SIMULATED || shared) effort = {2, 2, 3, 3, 1};
+  if (platform == NODECOMM_PLATFORM_SIMULATED || shared) effort = {2, 1, 3, 2, 1};
   if (options.repetitions) {
     effort.repetitions_small = effort.repetitions_large = *options.repetitions;
   }
