@@ -166,10 +166,10 @@ absl::Status Communicator::AllReduce(const kernels::Message& message, void* stre
   ABSL_RETURN_IF_ERROR(Status());
   if (message.count == 0) return absl::OkStatus();
   if (info_.world_size.value == 1) return device_->Copy(message, stream);
-  const absl::Status done = device_->AllReduce(binding_, message, stream);
+  absl::Status done = device_->AllReduce(binding_, message, stream);
   if (done.ok()) return done;
   // The group's state says why, where the device says only that it gave up.
-  const absl::Status cause = Status();
+  absl::Status cause = Status();
   return cause.ok() ? done : cause;
 }
 
@@ -224,7 +224,7 @@ std::optional<kernels::Algorithm> Communicator::Algorithm(ByteCount message,
 absl::Status Communicator::Status() {
   if (!stamp_.InSameProcess()) return ForkedError();
   if (!health_.has_value()) return absl::OkStatus();
-  const absl::Status status = health_->Check();
+  absl::Status status = health_->Check();
   if (status.ok() && !aborted_.load(std::memory_order_relaxed)) return status;
   const std::optional<std::string> timeout = health_->OwnTimeout();
   if (timeout.has_value() && !timeout_reported_.exchange(true)) {

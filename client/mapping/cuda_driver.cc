@@ -83,7 +83,7 @@ absl::Status CudaStatus(cudaError_t error, std::string_view what) {
 absl::StatusOr<const CudaDriver*> CudaDriver::Get() {
   // Leaked on purpose: mappings may be undone while the process exits. A failure is not retried: a
   // driver does not appear in a running process.
-  static const absl::StatusOr<CudaDriver>* const driver = new absl::StatusOr<CudaDriver>(Load());
+  static const absl::StatusOr<CudaDriver>* driver = new absl::StatusOr<CudaDriver>(Load());
   if (!driver->ok()) return driver->status();
   return &driver->value();
 }

@@ -32,7 +32,7 @@ struct Registry {
 
 // Leaked on purpose: communicators may be destroyed while the process exits, after static objects.
 Registry& GetRegistry() {
-  static Registry* const registry = new Registry;
+  static auto* registry = new Registry;
   return *registry;
 }
 

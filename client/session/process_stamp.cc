@@ -16,7 +16,7 @@ void CountFork() { fork_count.fetch_add(1, std::memory_order_relaxed); }
 
 ProcessStamp::ProcessStamp() {
   // Once a process; a child inherits the handler.
-  static const int registered = pthread_atfork(nullptr, nullptr, &CountFork);
+  static int registered = pthread_atfork(nullptr, nullptr, &CountFork);
   static_cast<void>(registered);
   forks_ = ForkCount();
 }

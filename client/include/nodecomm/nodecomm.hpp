@@ -70,7 +70,10 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
+  // Implicit, so that a function returns either.
+  // NOLINTNEXTLINE(google-explicit-constructor)
   Result(Status status) : status_(std::move(status)) {}
+  // NOLINTNEXTLINE(google-explicit-constructor)
   Result(T value) : value_(std::move(value)) {}
 
   bool ok() const { return value_.has_value(); }

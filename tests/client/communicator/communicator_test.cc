@@ -36,6 +36,7 @@ MATCHER(Succeeds, "succeeds") {
 
 void RunRanks(int ranks, const std::function<void(int rank)>& body) {
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) threads.emplace_back([&body, rank] { body(rank); });
   for (std::thread& thread : threads) thread.join();
 }
@@ -291,6 +292,7 @@ TEST_F(CommunicatorTest, SameNameCanFormAgain) {
 TEST_F(CommunicatorTest, DuplicateRankIsRefusedAndTheOthersGoOn) {
   std::vector<Status> twice(2);
   std::vector<std::thread> threads;
+  threads.reserve(twice.size());
   for (Status& status : twice) {
     threads.emplace_back([this, &status] {
       status = Communicator::Create(RankOptions(0, 2)).status();

@@ -7,7 +7,6 @@
 namespace nodecomm::client {
 namespace {
 
-using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using kernels::FailureRecord;
 using ::testing::HasSubstr;

@@ -13,9 +13,7 @@
 namespace nodecomm {
 namespace {
 
-using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
-using ::testing::HasSubstr;
 
 TEST(DaemonLink, IsSharedByAllWhoOpenTheSameDirectory) {
   const TemporaryDirectory directory;
@@ -33,6 +31,7 @@ TEST(DaemonLink, IsOpenedOnceByThreadsAtTheSameMoment) {
   const FakeSessionDaemon daemon(directory.path());
   std::vector<absl::StatusOr<std::shared_ptr<DaemonLink>>> links(8);
   std::vector<std::thread> threads;
+  threads.reserve(links.size());
   for (auto& link : links) {
     threads.emplace_back([&] { link = DaemonLink::Open(directory.path()); });
   }
