@@ -48,13 +48,13 @@ absl::Status LoggedGroups::FreeShared(const Caller& caller, const v1::FreeShared
 }
 
 absl::Status LoggedGroups::Leave(const Caller& caller, const v1::LeaveGroupRequest& request) {
-  const absl::Status status = groups_->Leave(caller, request);
+  absl::Status status = groups_->Leave(caller, request);
   if (status.ok()) spdlog::debug("group {}: rank {} left", request.generation(), request.rank());
   return status;
 }
 
 absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupRequest& request) {
-  const absl::Status status = groups_->Abort(caller, request);
+  absl::Status status = groups_->Abort(caller, request);
   if (status.ok()) {
     spdlog::warn("group {}: aborted by rank {} (pid {}): {}", request.generation(), request.rank(),
                  caller.pid, Escaped(request.reason()));
