@@ -28,12 +28,19 @@
 #define NODECOMM_API
 #endif
 
+/* In C++ too, any number may be passed; an unknown one gets an error. */
+#ifdef __cplusplus
+#define NODECOMM_ENUM_BASE : int
+#else
+#define NODECOMM_ENUM_BASE
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* Who must act. The values are stable. */
-typedef enum nodecomm_result {
+typedef enum nodecomm_result NODECOMM_ENUM_BASE {
   NODECOMM_OK = 0,
   NODECOMM_INVALID_ARGUMENT = 1,    /* the caller: a bad rank, type, pointer, name, ... */
   NODECOMM_DEADLINE_EXCEEDED = 2,   /* other ranks did not come in time; the message names them */
@@ -46,23 +53,23 @@ typedef enum nodecomm_result {
   NODECOMM_INTERNAL = 8             /* CUDA or the system failed, or a bug of ours */
 } nodecomm_result;
 
-typedef enum nodecomm_type {
+typedef enum nodecomm_type NODECOMM_ENUM_BASE {
   NODECOMM_FLOAT32 = 0,
   NODECOMM_FLOAT16 = 1,
   NODECOMM_BFLOAT16 = 2
 } nodecomm_type;
 
-typedef enum nodecomm_op { NODECOMM_SUM = 0 } nodecomm_op;
+typedef enum nodecomm_op NODECOMM_ENUM_BASE { NODECOMM_SUM = 0 } nodecomm_op;
 
 /* Where the buffers of a communicator live. */
-typedef enum nodecomm_platform {
+typedef enum nodecomm_platform NODECOMM_ENUM_BASE {
   NODECOMM_PLATFORM_CUDA = 1,
   /* A daemon started with --simulate: buffers are host memory, streams are ignored, calls return when done. */
   NODECOMM_PLATFORM_SIMULATED = 2
 } nodecomm_platform;
 
 /* Which algorithm serves a call. All give the same bits on all ranks: sums are taken in float32, in rank order. */
-typedef enum nodecomm_algorithm {
+typedef enum nodecomm_algorithm NODECOMM_ENUM_BASE {
   NODECOMM_ALGORITHM_AUTO = 0,     /* by size */
   NODECOMM_ALGORITHM_ONE_SHOT = 1, /* every rank pushes everything to every rank */
   NODECOMM_ALGORITHM_TWO_SHOT = 2, /* reduce-scatter, then all-gather, both pushed */
