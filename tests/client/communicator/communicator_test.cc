@@ -417,6 +417,24 @@ TEST_F(SharedGpuTest, EightRanksOnFourGpus) {
   });
 }
 
+class NoPeerAccessTest : public CommunicatorTest {
+ protected:
+  NoPeerAccessTest() : CommunicatorTest("", NODECOMM_TOPOLOGIES "/rtx-4090-x2.textproto") {}
+};
+
+TEST_F(NoPeerAccessTest, GroupIsFormedAndSaysWhyItDoesNotServe) {
+  RunGroup(2, [](int /*rank*/, Communicator& comm) {
+    const char* reason = nullptr;
+    EXPECT_FALSE(comm.Supports(1024, DataType::kFloat32, &reason));
+    EXPECT_THAT(reason, HasSubstr("NCCL"));
+    EXPECT_EQ(comm.GetAlgorithm(1024, DataType::kFloat32), Algorithm::kAuto);
+    float value = 1;
+    EXPECT_THAT(SumOne(comm, &value), Fails(NODECOMM_FAILED_PRECONDITION, HasSubstr(reason)));
+    EXPECT_THAT(comm.AllocateShared(64).status(),
+                Fails(NODECOMM_FAILED_PRECONDITION, HasSubstr(reason)));
+  });
+}
+
 // --- the end of a group
 
 TEST_F(CommunicatorTest, LeavingIsNamedToWhoCallsLater) {
