@@ -162,8 +162,9 @@ class ControlService final : public v1::Control::CallbackService {
     return [calls = waiting_, call, response](absl::StatusOr<Response> answer) {
       WaitingCalls::Finish finish = calls->Take(call);
       if (!finish) return;
-      if (answer.ok()) *response = *std::move(answer);
-      finish(answer.status());
+      if (!answer.ok()) return finish(answer.status());
+      *response = *std::move(answer);
+      finish(absl::OkStatus());
     };
   }
 
@@ -205,8 +206,9 @@ class AdminService final : public v1::Admin::CallbackService {
                                           std::type_identity_t<absl::StatusOr<Response>> answer,
                                           Response* response) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (answer.ok()) *response = *std::move(answer);
-    reactor->Finish(ToGrpc(answer.status()));
+    const absl::Status status = answer.status();
+    if (status.ok()) *response = *std::move(answer);
+    reactor->Finish(ToGrpc(status));
     return reactor;
   }
 

@@ -10,7 +10,6 @@
 #include <array>
 #include <filesystem>
 #include <map>
-#include <set>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -25,7 +24,6 @@ namespace {
 
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
