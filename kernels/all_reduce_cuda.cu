@@ -18,18 +18,6 @@ namespace {
 constexpr int kThreadsMax = 512;
 constexpr int kBlocksPerMultiprocessor = 2;
 
-// The thread's first packets, whose loads would otherwise begin only when the epoch is known.
-template <Algorithm kAlgorithm, class Format, int kRanks>
-__device__ __forceinline__ void PrefetchInput(const Call& call, Lane lane) {
-  constexpr int kShards = kAlgorithm == Algorithm::kOneShot ? 1 : kRanks;
-#pragma unroll
-  for (int shard = 0; shard < kShards; ++shard) {
-    const uint64_t packet = static_cast<uint64_t>(shard) * call.packets + lane.first;
-    const uint64_t offset = packet * (4 * Format::kWords);
-    if (offset < call.bytes) GpuMachine::Prefetch(call.in + offset);
-  }
-}
-
 // What:     one chunk of an all-reduce; see OneShot and TwoShot for shapes and ordering inside.
 // Grid:     SelectGrid; at most kBlocksMax blocks, each with a packet.
 // Ordering: waits for earlier kernels of the stream before it touches anything, and never triggers
@@ -43,7 +31,6 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
   GpuMachine::WaitForEarlierKernels();
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
                      .step = gridDim.x * blockDim.x};
-  PrefetchInput<kAlgorithm, Format, kRanks>(call, lane);
   const Turn turn = BeginTurn<GpuMachine>(call, blockIdx.x);
   if (IsScrubEpoch(turn.epoch)) {
     ClearOtherHalf<GpuMachine>(call, turn.epoch, lane);

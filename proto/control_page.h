@@ -1,6 +1,6 @@
 // The control page of a group: a small file that the daemon writes and every member maps read-only.
-// Not a channel from workers to the daemon: they cannot write it. Survives both a daemon's restart and a member's death.
-// Design note: daemon/README.md, "control page".
+// Not a channel from workers to the daemon: they cannot write it. Survives both a daemon's restart
+// and a member's death. Design note: daemon/README.md, "control page".
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,9 @@ inline constexpr uint32_t kControlPageVersion = 1;
 inline constexpr size_t kControlPageBytes = 4096;
 inline constexpr size_t kControlPageReasonBytes = 512;
 
-// Kernels poll `stop`, `left_mask` and `left_epoch` in place, so the layout is part of the plane ABI. The daemon fills in the
-// rest before it writes `stop`, so whoever reads a non-zero `stop` (acquire) may read the cause.
+// Kernels poll `stop`, `left_mask` and `left_epoch` in place, so the layout is part of the plane
+// ABI. The daemon fills in the rest before it writes `stop`, so whoever reads a non-zero `stop`
+// (acquire) may read the cause.
 struct ControlPage {
   uint32_t magic;
   uint32_t version;

@@ -71,9 +71,9 @@ bool IsKnownType(uint16_t type) {
 
 absl::Status SendFrame(int socket, const FrameView& frame) {
   if (frame.payload.size() > kFramePayloadBytesMax || frame.fds.size() > kFrameFdsMax) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("frame of %d bytes and %d fds is over the bounds of %d and %d",
-                        frame.payload.size(), frame.fds.size(), kFramePayloadBytesMax, kFrameFdsMax));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "frame of %d bytes and %d fds is over the bounds of %d and %d", frame.payload.size(),
+        frame.fds.size(), kFramePayloadBytesMax, kFrameFdsMax));
   }
   Header header = {.magic = kMagic,
                    .version = kFramingVersion,
@@ -135,8 +135,8 @@ absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket) {
     return absl::InvalidArgumentError("not a frame of nodecomm");
   }
   if (header.version != kFramingVersion) {
-    return absl::InvalidArgumentError(absl::StrFormat("framing version %d, expected %d",
-                                                      header.version, kFramingVersion));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("framing version %d, expected %d", header.version, kFramingVersion));
   }
   if (!IsKnownType(header.type)) {
     return absl::InvalidArgumentError(absl::StrFormat("unknown frame type %d", header.type));

@@ -1,6 +1,6 @@
-// Frames of session.sock: a fixed header, a bounded payload and bounded file descriptors, one frame a SOCK_SEQPACKET message.
-// Not the control plane: requests and answers go over gRPC (nodecomm/v1/control.proto). Everything from outside is checked
-// here before anybody believes it.
+// Frames of session.sock: a fixed header, a bounded payload and bounded file descriptors, one frame
+// a SOCK_SEQPACKET message. Not the control plane: requests and answers go over gRPC
+// (nodecomm/v1/control.proto). Everything from outside is checked here before anybody believes it.
 #pragma once
 
 #include <cstddef>
@@ -46,13 +46,14 @@ struct FrameView {
 };
 
 // Sends one frame without blocking or raising SIGPIPE.
-// ResourceExhausted: the peer does not read (try when the socket is writable) or too many fds are in flight;
-// Unavailable: the peer is gone; InvalidArgument: over a bound above.
+// ResourceExhausted: the peer does not read (try when the socket is writable) or too many fds are
+// in flight; Unavailable: the peer is gone; InvalidArgument: over a bound above.
 absl::Status SendFrame(int socket, const FrameView& frame);
 
 // Receives one frame; on a non-blocking socket, nothing if none has come.
-// Unavailable: the peer closed; InvalidArgument: what came is no frame of ours (bad magic, version, length, type,
-// truncated or surplus fds; every received fd has been closed) and the connection should be closed.
+// Unavailable: the peer closed; InvalidArgument: what came is no frame of ours (bad magic, version,
+// length, type, truncated or surplus fds; every received fd has been closed) and the connection
+// should be closed.
 absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket);
 
 }  // namespace nodecomm

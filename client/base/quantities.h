@@ -20,7 +20,8 @@ struct WorldSize {
   auto operator<=>(const WorldSize&) const = default;
 };
 
-// A GPU's index as CUDA counts in this process (CUDA_VISIBLE_DEVICES applied). Never crosses a socket: UUIDs do.
+// A GPU's index as CUDA counts in this process (CUDA_VISIBLE_DEVICES applied). Never crosses a
+// socket: UUIDs do.
 struct DeviceIndex {
   int value = 0;
   auto operator<=>(const DeviceIndex&) const = default;

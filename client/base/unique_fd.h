@@ -25,7 +25,8 @@ class [[nodiscard]] UniqueFd {
   [[nodiscard]] int Release() { return std::exchange(fd_, -1); }
   // Closes what is held, if anything, and takes `fd`.
   void Reset(int fd = -1);
-  // A second descriptor (close-on-exec) for the same file; invalid if the process is out of descriptors.
+  // A second descriptor (close-on-exec) for the same file; invalid if the process is out of
+  // descriptors.
   UniqueFd Duplicate() const;
 
  private:

@@ -96,11 +96,6 @@ struct GpuMachine {
       StoreRelaxed(&header->epoch[word], epoch);
     }
   }
-
-  // Brings the line of `address` near, so that a load soon after waits less.
-  static __device__ __forceinline__ void Prefetch(const std::byte* address) {
-    asm volatile("prefetch.global.L1 [%0];" ::"l"(address));
-  }
 };
 
 }  // namespace nodecomm::kernels

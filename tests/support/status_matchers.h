@@ -1,4 +1,5 @@
-// The matchers of Abseil's status_matchers.h, which Debian 12's Abseil does not have yet; same spelling.
+// The matchers of Abseil's status_matchers.h, which Debian 12's Abseil does not have yet; same
+// spelling.
 #pragma once
 
 #include <gmock/gmock.h>

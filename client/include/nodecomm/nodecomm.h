@@ -1,20 +1,25 @@
-/* nodecomm: all-reduce between the GPUs of one host. The C API of libnodecomm, and its only stable ABI.
- * Not the C++ API (nodecomm.hpp, a header over this one), and not the administration (nodecommctl).
+/* nodecomm: all-reduce between the GPUs of one host. The C API of libnodecomm, and its only stable
+ * ABI. Not the C++ API (nodecomm.hpp, a header over this one), and not the administration
+ * (nodecommctl).
  *
- * How it is used: every rank calls nodecomm_comm_create with the same name and world size and its own rank; then
- * nodecomm_all_reduce on its stream, eagerly or while capturing a CUDA graph. Buffers need no registration.
+ * How it is used: every rank calls nodecomm_comm_create with the same name and world size and its
+ * own rank; then nodecomm_all_reduce on its stream, eagerly or while capturing a CUDA graph.
+ * Buffers need no registration.
  *
- * Errors: every function that can fail returns a nodecomm_result; nodecomm_last_error() then says what failed, on what,
- * and what to do. Functions never exit, print or throw.
+ * Errors: every function that can fail returns a nodecomm_result; nodecomm_last_error() then says
+ * what failed, on what, and what to do. Functions never exit, print or throw.
  *
- * Threads: different communicators may be used from different threads freely. On one communicator, calls must not
- * overlap, except nodecomm_comm_status and nodecomm_comm_abort, which any thread may call at any time before destroy.
+ * Threads: different communicators may be used from different threads freely. On one communicator,
+ * calls must not overlap, except nodecomm_comm_status and nodecomm_comm_abort, which any thread may
+ * call at any time before destroy.
  *
- * Streams: a communicator has one call in flight at a time. Calls on one stream are in order by themselves; who changes
- * the stream must order the new one after the old one (with an event, say). All ranks must make the same calls (count,
- * type, operation) in the same order, graph replays included.
+ * Streams: a communicator has one call in flight at a time. Calls on one stream are in order by
+ * themselves; who changes the stream must order the new one after the old one (with an event, say).
+ * All ranks must make the same calls (count, type, operation) in the same order, graph replays
+ * included.
  *
- * Processes: a forked child must not use what its parent created; it may create communicators of its own after exec.
+ * Processes: a forked child must not use what its parent created; it may create communicators of
+ * its own after exec.
  */
 #ifndef NODECOMM_NODECOMM_H_
 #define NODECOMM_NODECOMM_H_
@@ -42,10 +47,11 @@ extern "C" {
 /* Who must act. The values are stable. */
 typedef enum nodecomm_result NODECOMM_ENUM_BASE {
   NODECOMM_OK = 0,
-  NODECOMM_INVALID_ARGUMENT = 1,    /* the caller: a bad rank, type, pointer, name, ... */
-  NODECOMM_DEADLINE_EXCEEDED = 2,   /* other ranks did not come in time; the message names them */
-  NODECOMM_FAILED_PRECONDITION = 3, /* the ranks disagree, the host cannot hold the group, or the fast path does not
-                                       serve it (nodecomm_comm_supports says why) */
+  NODECOMM_INVALID_ARGUMENT = 1,  /* the caller: a bad rank, type, pointer, name, ... */
+  NODECOMM_DEADLINE_EXCEEDED = 2, /* other ranks did not come in time; the message names them */
+  /* The ranks disagree, the host cannot hold the group, or the fast path does not serve it
+     (nodecomm_comm_supports says why). */
+  NODECOMM_FAILED_PRECONDITION = 3,
   NODECOMM_RESOURCE_EXHAUSTED = 4,  /* no memory or quota: later, or ask for less */
   NODECOMM_UNAVAILABLE = 5,         /* no daemon, or it went away */
   NODECOMM_ABORTED = 6,             /* the group failed; form it anew */
@@ -64,11 +70,13 @@ typedef enum nodecomm_op NODECOMM_ENUM_BASE { NODECOMM_SUM = 0 } nodecomm_op;
 /* Where the buffers of a communicator live. */
 typedef enum nodecomm_platform NODECOMM_ENUM_BASE {
   NODECOMM_PLATFORM_CUDA = 1,
-  /* A daemon started with --simulate: buffers are host memory, streams are ignored, calls return when done. */
+  /* A daemon started with --simulate: buffers are host memory, streams are ignored, calls return
+     when done. */
   NODECOMM_PLATFORM_SIMULATED = 2
 } nodecomm_platform;
 
-/* Which algorithm serves a call. All give the same bits on all ranks: sums are taken in float32, in rank order. */
+/* Which algorithm serves a call. All give the same bits on all ranks: sums are taken in float32, in
+ * rank order. */
 typedef enum nodecomm_algorithm NODECOMM_ENUM_BASE {
   NODECOMM_ALGORITHM_AUTO = 0,     /* by size */
   NODECOMM_ALGORITHM_ONE_SHOT = 1, /* every rank pushes everything to every rank */
@@ -86,15 +94,16 @@ typedef struct nodecomm_options {
   size_t struct_size;
   /* Names the group among those of this user. Required; 1 to 128 bytes. */
   const char* name;
-  /* Optional: NODECOMM_KEY_BYTES random bytes (nodecomm_random_key) that the ranks share as they would an
-     ncclUniqueId. Needed only where two jobs of one user may choose the same name. */
+  /* Optional: NODECOMM_KEY_BYTES random bytes (nodecomm_random_key) that the ranks share as they
+     would an ncclUniqueId. Needed only where two jobs of one user may choose the same name. */
   const uint8_t* key;
   int world_size; /* number of ranks, at least 1 */
   int rank;       /* 0 to world_size - 1 */
-  /* This rank's GPU, as CUDA counts devices in this process. On a simulated host: as the topology lists them. */
+  /* This rank's GPU, as CUDA counts devices in this process. On a simulated host: as the topology
+   * lists them. */
   int device;
-  /* Scratch memory of this rank; the same on every rank. 0: the daemon's default (36 MiB). Smaller works, slower for large
-     messages; at least 2 MiB. */
+  /* Scratch memory of this rank; the same on every rank. 0: the daemon's default (36 MiB). Smaller
+     works, slower for large messages; at least 2 MiB. */
   size_t plane_bytes;
   /* One algorithm for every size (for batch-invariant results); the same on every rank. */
   nodecomm_algorithm algorithm;
@@ -120,7 +129,8 @@ typedef struct nodecomm_info {
 /* "0.1.0 (commit ..., CUDA ...)". Static. */
 NODECOMM_API const char* nodecomm_version(void);
 
-/* What went wrong in the last call of this thread that failed. Valid until this thread's next call. Never NULL. */
+/* What went wrong in the last call of this thread that failed. Valid until this thread's next call.
+ * Never NULL. */
 NODECOMM_API const char* nodecomm_last_error(void);
 
 /* The name of a result, as in "NODECOMM_ABORTED". Static. */
@@ -129,28 +139,30 @@ NODECOMM_API const char* nodecomm_result_name(nodecomm_result result);
 /* Fills `key` with random bytes, to be sent to all ranks before they create their communicators. */
 NODECOMM_API nodecomm_result nodecomm_random_key(uint8_t key[NODECOMM_KEY_BYTES]);
 
-/* Joins the group and waits for all ranks (bounded by rendezvous_timeout_ms). Must not be called while this thread captures a
- * graph. Makes the device's primary context if there is none; the current device is unchanged afterwards.
- * Where the fast path cannot serve the group (see nodecomm_comm_supports), this still succeeds.
- * With NODECOMM_DISABLE=1 in the environment no daemon is asked and nothing is supported. */
+/* Joins the group and waits for all ranks (bounded by rendezvous_timeout_ms). Must not be called
+ * while this thread captures a graph. Makes the device's primary context if there is none; the
+ * current device is unchanged afterwards. Where the fast path cannot serve the group (see
+ * nodecomm_comm_supports), this still succeeds. With NODECOMM_DISABLE=1 in the environment no
+ * daemon is asked and nothing is supported. */
 NODECOMM_API nodecomm_result nodecomm_comm_create(const nodecomm_options* options,
                                                   nodecomm_comm** comm);
 
-/* out[i] = sum over all ranks of in[i], for i < count, on every rank, the same bits everywhere. Sums are taken in float32 in
- * rank order and rounded once to `type`.
- *   in, out: count elements of `type`, aligned to the element, in memory that this communicator's device can access; equal, or
+/* out[i] = sum over all ranks of in[i], for i < count, on every rank, the same bits everywhere.
+ * Sums are taken in float32 in rank order and rounded once to `type`. in, out: count elements of
+ * `type`, aligned to the element, in memory that this communicator's device can access; equal, or
  *            not overlapping. 16-byte alignment is faster.
  *   count:   any number from 0, the same on every rank.
- *   stream:  a cudaStream_t of this communicator's device (NULL: the legacy default stream); may be capturing a graph.
- * Returns when the work is enqueued, without host work beyond the kernel launches; allocates nothing.
- * NODECOMM_FAILED_PRECONDITION: not supported, or a rank has left. NODECOMM_ABORTED: the group has failed. Once it has, the
- * outputs of calls in flight are undefined and graph replays end at once; ask nodecomm_comm_status after synchronising. */
+ *   stream:  a cudaStream_t of this communicator's device (NULL: the legacy default stream); may be
+ * capturing a graph. Returns when the work is enqueued, without host work beyond the kernel
+ * launches; allocates nothing. NODECOMM_FAILED_PRECONDITION: not supported, or a rank has left.
+ * NODECOMM_ABORTED: the group has failed. Once it has, the outputs of calls in flight are undefined
+ * and graph replays end at once; ask nodecomm_comm_status after synchronising. */
 NODECOMM_API nodecomm_result nodecomm_all_reduce(nodecomm_comm* comm, const void* in, void* out,
                                                  size_t count, nodecomm_type type, nodecomm_op op,
                                                  void* stream);
 
-/* 1 if nodecomm_all_reduce serves messages of `bytes` bytes of `type`, else 0; then *reason (if not NULL) says why and what to
- * do, valid as long as the communicator. The same on every rank. */
+/* 1 if nodecomm_all_reduce serves messages of `bytes` bytes of `type`, else 0; then *reason (if not
+ * NULL) says why and what to do, valid as long as the communicator. The same on every rank. */
 NODECOMM_API int nodecomm_comm_supports(const nodecomm_comm* comm, size_t bytes, nodecomm_type type,
                                         const char** reason);
 
@@ -163,35 +175,41 @@ NODECOMM_API const char* nodecomm_algorithm_name(nodecomm_algorithm algorithm);
 
 NODECOMM_API nodecomm_result nodecomm_comm_info(const nodecomm_comm* comm, nodecomm_info* info);
 
-/* NODECOMM_OK while the group works; NODECOMM_ABORTED (with the cause: rank, process, reason) once it has failed;
- * NODECOMM_FAILED_PRECONDITION once another rank has left. After the stream was synchronised this is authoritative for every
- * call on it, graph replays included. Costs a read of host memory. */
+/* NODECOMM_OK while the group works; NODECOMM_ABORTED (with the cause: rank, process, reason) once
+ * it has failed; NODECOMM_FAILED_PRECONDITION once another rank has left. After the stream was
+ * synchronised this is authoritative for every call on it, graph replays included. Costs a read of
+ * host memory. */
 NODECOMM_API nodecomm_result nodecomm_comm_status(nodecomm_comm* comm);
 
-/* Fails the group for all ranks, for good; their kernels end within milliseconds. `reason` may be NULL. */
+/* Fails the group for all ranks, for good; their kernels end within milliseconds. `reason` may be
+ * NULL. */
 NODECOMM_API nodecomm_result nodecomm_comm_abort(nodecomm_comm* comm, const char* reason);
 
-/* Waits for the device's work, then takes this rank out of the group: calls that began before it complete on every rank, later
- * ones of other ranks fail with "rank r left". Afterwards only status, info, free and destroy are of use. */
+/* Waits for the device's work, then takes this rank out of the group: calls that began before it
+ * complete on every rank, later ones of other ranks fail with "rank r left". Afterwards only
+ * status, info, free and destroy are of use. */
 NODECOMM_API nodecomm_result nodecomm_comm_leave(nodecomm_comm* comm);
 
-/* Leaves if that has not been done, unmaps everything and frees `comm`. Graphs that captured its calls must not be launched any
- * more. NULL is allowed. Shared buffers of the communicator must have been freed. */
+/* Leaves if that has not been done, unmaps everything and frees `comm`. Graphs that captured its
+ * calls must not be launched any more. NULL is allowed. Shared buffers of the communicator must
+ * have been freed. */
 NODECOMM_API void nodecomm_comm_destroy(nodecomm_comm* comm);
 
-/* Gives every rank a zeroed buffer of `bytes` bytes on its GPU and maps all of them here, for kernels of the caller's own.
- * Collective: every rank calls with the same size, in the same order; waits for all (bounded by rendezvous_timeout_ms). */
+/* Gives every rank a zeroed buffer of `bytes` bytes on its GPU and maps all of them here, for
+ * kernels of the caller's own. Collective: every rank calls with the same size, in the same order;
+ * waits for all (bounded by rendezvous_timeout_ms). */
 NODECOMM_API nodecomm_result nodecomm_shared_allocate(nodecomm_comm* comm, size_t bytes,
                                                       nodecomm_shared** shared);
 
-/* The buffer of `rank` as this process sees it (device memory; host memory on a simulated host). NULL: no such rank. */
+/* The buffer of `rank` as this process sees it (device memory; host memory on a simulated host).
+ * NULL: no such rank. */
 NODECOMM_API void* nodecomm_shared_pointer(const nodecomm_shared* shared, int rank);
 
 /* The size that was asked for. */
 NODECOMM_API size_t nodecomm_shared_bytes(const nodecomm_shared* shared);
 
-/* Unmaps all ranks' buffers here; the work that uses them must have ended. A buffer's memory is freed when every rank has done
- * so. NULL is allowed. */
+/* Unmaps all ranks' buffers here; the work that uses them must have ended. A buffer's memory is
+ * freed when every rank has done so. NULL is allowed. */
 NODECOMM_API void nodecomm_shared_free(nodecomm_shared* shared);
 
 #ifdef __cplusplus
