@@ -1,5 +1,6 @@
-// The element types of an all-reduce, and their conversion to and from float32 on the host.
-// Not the device's conversions: kernels/device/element.h chooses between those and these.
+// The element types of an all-reduce.
+// Not their conversion to and from float32: float_conversion.h on the host,
+// device/gpu.cuh on the device.
 #pragma once
 
 #include <cstddef>

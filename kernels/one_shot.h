@@ -36,7 +36,9 @@ NODECOMM_KERNEL_FN bool OneShot(const Call& call, const Turn& turn, Lane lane) {
   }
   if (!EndSending<Machine, kRanks>(call, turn)) return false;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-    const auto mine = LoadPayload<kType, Format::kWords>(call, i);
+    // As the others find it: the format may change the payload of a NaN.
+    const auto mine =
+        Format::Decode(Format::Encode(LoadPayload<kType, Format::kWords>(call, i), epoch));
     Packet from[kRanks] = {};
     const auto slot = [&](int sender) {
       return SlotAddress(call, call.region, self, sender, epoch, kRanks, i);
