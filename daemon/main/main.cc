@@ -91,6 +91,7 @@ int Run(const CommandLine& command_line) {
 
 int main(int argc, char** argv) {
   nodecomm::OpenMissingStandardStreams();
+  nodecomm::BoundHeapArenas();
   const nodecomm::ParsedCommandLine parsed = nodecomm::ParseCommandLine(argc, argv);
   return parsed.exit_code.has_value() ? *parsed.exit_code : nodecomm::Run(parsed.command_line);
 }

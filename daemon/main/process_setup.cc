@@ -1,6 +1,7 @@
 #include "daemon/main/process_setup.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -15,6 +16,11 @@ void OpenMissingStandardStreams() {
     fd = open("/dev/null", O_RDWR);
   } while (fd >= 0 && fd <= STDERR_FILENO);
   if (fd >= 0) close(fd);
+}
+
+void BoundHeapArenas() {
+  constexpr int kArenasMax = 2;
+  mallopt(M_ARENA_MAX, kArenasMax);
 }
 
 absl::Status RaiseFileLimit() {

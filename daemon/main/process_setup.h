@@ -10,6 +10,10 @@ namespace nodecomm {
 // receives the log.
 void OpenMissingStandardStreams();
 
+// Keeps the heap in few arenas: glibc would give each of gRPC's threads its own, dozens on a large
+// host, for a process that allocates little.
+void BoundHeapArenas();
+
 // Raises the soft limit on file descriptors to the hard one: every worker costs two, every plane
 // one.
 absl::Status RaiseFileLimit();
