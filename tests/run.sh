@@ -37,12 +37,23 @@ require_gpus() {
   fi
 }
 
+# The programs and the GPU tests, and no others: those run in the dev build.
+build_cuda() {
+  cmake --preset cuda
+  gpu_tests >build/cuda/gpu_tests.txt
+  # One target a test, of the same name.
+  xargs cmake --build --preset cuda -j "$jobs" --target nodecommd nodecommctl nodecomm-perf nodecomm-allocator \
+    <build/cuda/gpu_tests.txt
+}
+
+gpu_tests() { ctest --test-dir build/cuda -L gpu -N | sed -n 's/^ *Test *#[0-9]*: //p'; }
+
 run_gpu() {
   require_gpus
   export NODECOMM_REQUIRE_GPU=1
   if [[ -z ${1:-} ]]; then
     install_packages deploy/packages.txt
-    build_preset cuda
+    build_cuda
     ctest --test-dir build/cuda -L gpu --no-tests=error --output-on-failure
     tests/e2e/gpu_checks.sh build/cuda/bin
     return
@@ -76,16 +87,16 @@ is_system_library() {
 run_pack() {
   [[ -n ${1:-} ]] || usage
   install_packages deploy/packages.txt
-  build_preset cuda
-  local dir=$1 program library
+  build_cuda
+  local dir=$1 program test library
   mkdir -p "$dir"
   rm -rf "${dir:?}/bin" "${dir:?}/lib" "${dir:?}/tests"
   mkdir -p "$dir/bin" "$dir/lib" "$dir/tests"
   find build/cuda/bin -maxdepth 1 -type f -perm -u+x -exec cp -t "$dir/bin" {} +
-  find build/cuda/tests -maxdepth 1 -type f -perm -u+x -exec cp -t "$dir/tests" {} +
+  while read -r test; do cp "build/cuda/tests/$test" "$dir/tests"; done <build/cuda/gpu_tests.txt
   cp -a build/cuda/lib/lib*.so* "$dir/lib"
-  ctest --test-dir build/cuda -L gpu -N | sed -n 's/^ *Test *#[0-9]*: //p' >"$dir/gpu_tests.txt"
-  for program in build/cuda/bin/* build/cuda/tests/* build/cuda/lib/lib*.so; do
+  cp build/cuda/gpu_tests.txt "$dir"
+  for program in "$dir"/bin/* "$dir"/tests/* "$dir"/lib/lib*.so; do
     [[ -f $program && -x $program ]] || continue
     ldd "$program" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p'
   done | sort -u | while read -r library; do
