@@ -24,13 +24,13 @@ absl::Status GroupHealth::Explain() const {
   if (const std::optional<std::string> timeout = OwnTimeout()) return absl::AbortedError(*timeout);
   const uint32_t state = Load(failure_->state);
   if (state == FailureRecord::kLeft) return LeftError(failure_->missing_rank);
-  if (state != FailureRecord::kNone) {
-    return absl::AbortedError(absl::StrFormat(
-        "another rank gave the group up at call (epoch) %d; its own status says why",
-        failure_->epoch));
-  }
+  // Before the poison of a peer: what it found out by itself may be that a rank had left.
   const uint32_t others = Load(page_->left_mask) & ~(uint32_t{1} << own_rank_.value);
-  return others == 0 ? absl::OkStatus() : LeftError(std::countr_zero(others));
+  if (others != 0) return LeftError(std::countr_zero(others));
+  if (state == FailureRecord::kNone) return absl::OkStatus();
+  return absl::AbortedError(
+      absl::StrFormat("another rank gave the group up at call (epoch) %d; its own status says why",
+                      failure_->epoch));
 }
 
 absl::Status GroupHealth::ExplainStop() const {

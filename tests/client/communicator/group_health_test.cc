@@ -1,6 +1,7 @@
 #include "client/communicator/group_health.h"
 
-#include <cstring>
+#include <string>
+#include <string_view>
 
 #include "tests/support/status_matchers.h"
 
@@ -13,8 +14,8 @@ using ::testing::HasSubstr;
 
 class GroupHealthTest : public ::testing::Test {
  protected:
-  void StopFor(const char* reason) {
-    std::strncpy(page_.reason, reason, sizeof(page_.reason));
+  void StopFor(std::string_view reason) {
+    reason.copy(page_.reason, sizeof(page_.reason));
     page_.stop = 1;
   }
 
@@ -35,7 +36,7 @@ TEST_F(GroupHealthTest, StopIsAnAbortWithTheDaemonsReason) {
 }
 
 TEST_F(GroupHealthTest, ReasonWithoutItsZeroIsBounded) {
-  StopFor(std::string(sizeof(page_.reason), 'x').c_str());
+  StopFor(std::string(sizeof(page_.reason), 'x'));
   EXPECT_LT(health_.Check().message().size(), sizeof(page_.reason) + 100);
 }
 
@@ -55,6 +56,15 @@ TEST_F(GroupHealthTest, TheDaemonsReasonComesFirst) {
 TEST_F(GroupHealthTest, PeersPoisonIsAnAbort) {
   failure_ = {.state = FailureRecord::kStopped, .epoch = 5, .missing_rank = -1};
   EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted, HasSubstr("call (epoch) 5")));
+}
+
+TEST_F(GroupHealthTest, PoisonOfAPeerThatSawALeaveIsNoAbort) {
+  failure_ = {.state = FailureRecord::kStopped, .epoch = 5, .missing_rank = 2};
+  page_.left_mask = 1 << 2;
+  EXPECT_THAT(health_.Check(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("rank 2 has left")));
+  StopFor("rank 3 (process 42): process 42 has ended");
+  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted, HasSubstr("has ended")));
 }
 
 TEST_F(GroupHealthTest, PeerThatLeftIsNoAbort) {
