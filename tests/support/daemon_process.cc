@@ -50,8 +50,10 @@ pid_t Spawn(std::vector<std::string> arguments) {
 absl::StatusOr<std::unique_ptr<DaemonProcess>> DaemonProcess::Start(const Options& options) {
   std::unique_ptr<DaemonProcess> daemon(new DaemonProcess);
   daemon->runtime_dir_ = daemon->directory_.path() + "/run";
-  std::vector<std::string> arguments = {options.program, "--simulate", options.topology,
-                                        "--runtime-dir", daemon->runtime_dir_};
+  std::vector<std::string> arguments = {options.program, "--runtime-dir", daemon->runtime_dir_};
+  if (!options.topology.empty()) {
+    arguments.insert(arguments.end(), {"--simulate", options.topology});
+  }
   if (!options.config.empty()) {
     const std::string file = daemon->directory_.path() + "/config.textproto";
     std::ofstream(file) << options.config;

@@ -1,4 +1,4 @@
-// A nodecommd of a test's own, as a child process on a simulated host.
+// A nodecommd of a test's own, as a child process, on a simulated host or this one.
 // Not a fake: it is the program that is installed.
 #pragma once
 
@@ -17,7 +17,7 @@ class DaemonProcess {
  public:
   struct Options {
     std::string program;   // nodecommd
-    std::string topology;  // file of the host to simulate
+    std::string topology;  // file of the host to simulate; empty: this host's GPUs
     std::string config;    // text of a configuration file; empty: none
   };
 
