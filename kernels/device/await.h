@@ -9,7 +9,8 @@
 
 namespace nodecomm::kernels {
 
-// Marks the generation as failed, here and at every peer, and writes why, once.
+// Marks the generation as failed, here and (unless a rank has left) at every peer, and writes why,
+// once.
 template <class Machine>
 NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint32_t epoch,
                                int missing_rank) {
@@ -20,7 +21,14 @@ NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint
                           static_cast<uint32_t>(missing_rank));
     Machine::StoreRelease(&call.failure->state, state);
   }
-  for (int r = 0; r < ranks; ++r) Machine::StoreRelaxed(&HeaderOf(call.planes[r])->poison, 1u);
+  // After a leave every rank finds out for itself: a peer may still be in the last call that the
+  // leaver completed, which is to complete everywhere.
+  const bool everybody = state != FailureRecord::kLeft;
+  for (int r = 0; r < ranks; ++r) {
+    if (everybody || r == call.rank) {
+      Machine::StoreRelaxed(&HeaderOf(call.planes[r])->poison, 1u);
+    }
+  }
 }
 
 // One thread's patience with one wait. Kept apart from the wait's own loop so that the loop stays
@@ -44,14 +52,14 @@ class Patience {
       GiveUp<Machine>(call, ranks, FailureRecord::kStopped, epoch, missing_rank);
       return false;
     }
-    // A rank that left completed some epoch; only calls after that one will never hear from it.
+    // A rank that left completed some epoch; calls after that one can complete on no rank.
     const uint32_t left = Machine::LoadAcquire(call.stop_words.left_mask);
-    if ((left >> missing_rank & 1u) != 0) {
-      const uint32_t last = Machine::LoadRelaxed(call.stop_words.left_epoch + missing_rank);
-      if (static_cast<int32_t>(epoch - last) > 0) {
-        GiveUp<Machine>(call, ranks, FailureRecord::kLeft, epoch, missing_rank);
-        return false;
-      }
+    for (int r = 0; left != 0 && r < ranks; ++r) {
+      if ((left >> r & 1u) == 0) continue;
+      const uint32_t last = Machine::LoadRelaxed(call.stop_words.left_epoch + r);
+      if (static_cast<int32_t>(epoch - last) <= 0) continue;
+      GiveUp<Machine>(call, ranks, FailureRecord::kLeft, epoch, r);
+      return false;
     }
     const uint64_t now = Machine::NowNs();
     if (start_ns_ == 0) start_ns_ = now;

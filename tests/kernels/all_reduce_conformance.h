@@ -262,4 +262,21 @@ TEST_P(AllReduceConformance, CallsAfterALeaveFailAndThoseBeforeItDoNot) {
   EXPECT_EQ(group->Failure(Rank{0}).missing_rank, 1);
 }
 
+TEST_P(AllReduceConformance, WhoMissesARankThatLeftDoesNotStopTheOthers) {
+  for (const int leaver : {0, 2}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
+    const int first = 2 - leaver;
+    group->SetLeft(Rank{leaver}, 0);
+    const CallSpec call = Plain(ElementType::kFloat32, 500, 1, 3);
+    group->Execute({.calls = {call}, .absent = {leaver, 1}});
+    EXPECT_EQ(group->Failure(Rank{first}).state, FailureRecord::kLeft);
+    EXPECT_EQ(group->Failure(Rank{first}).missing_rank, leaver);
+    // Rank 1 might have been in an earlier call still, so it is not stopped, but finds out itself,
+    // also where it is not the leaver that it waits for.
+    group->Execute({.calls = {call}, .absent = {leaver, first}});
+    EXPECT_EQ(group->Failure(Rank{1}).state, FailureRecord::kLeft);
+    EXPECT_EQ(group->Failure(Rank{1}).missing_rank, leaver);
+  }
+}
+
 }  // namespace nodecomm::kernels
