@@ -13,6 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/packages.sh
 
 readonly jobs=${NODECOMM_JOBS:-$(nproc)}
+# One checkout's objects serve another's.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 
 usage() {
   sed -n '/^#   /s/^# //p' "${BASH_SOURCE[0]}" >&2
