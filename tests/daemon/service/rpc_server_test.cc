@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "client/base/version.h"
 #include "daemon/session/runtime_dir.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
@@ -59,10 +60,10 @@ class RpcServerTest : public testing::Test {
     sessions_->Start(
         {.control_connected = [this](UniqueFd fd) { rpc_->AdoptControl(std::move(fd)); },
          .admin_connected = [this](UniqueFd fd) { rpc_->AdoptAdmin(std::move(fd)); }});
-    control_ = v1::Control::NewStub(grpc::CreateChannel("unix:" + dir_->control_socket_path(),
-                                                        grpc::InsecureChannelCredentials()));
-    admin_ = v1::Admin::NewStub(grpc::CreateChannel("unix:" + dir_->admin_socket_path(),
-                                                    grpc::InsecureChannelCredentials()));
+    control_ = v1::Control::NewStub(grpc::CreateChannel(
+        absl::StrCat("unix:", dir_->control_socket_path()), grpc::InsecureChannelCredentials()));
+    admin_ = v1::Admin::NewStub(grpc::CreateChannel(
+        absl::StrCat("unix:", dir_->admin_socket_path()), grpc::InsecureChannelCredentials()));
   }
 
   void TearDown() override {
@@ -416,8 +417,8 @@ TEST_F(RpcServerTest, AdminSeesTheTopologyReadAnewOrWhyNot) {
 }
 
 TEST_F(RpcServerTest, WorkersSocketDoesNotServeAdministrators) {
-  const auto stub = v1::Admin::NewStub(grpc::CreateChannel("unix:" + dir_->control_socket_path(),
-                                                           grpc::InsecureChannelCredentials()));
+  const auto stub = v1::Admin::NewStub(grpc::CreateChannel(
+      absl::StrCat("unix:", dir_->control_socket_path()), grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   Prepare(context, "");
   v1::ListGroupsResponse response;
