@@ -80,9 +80,8 @@ NODECOMM_KERNEL_FN bool IsScrubEpoch(uint32_t epoch) {
 // Where `from`'s packet `index` for this call lies in the plane of `to`.
 NODECOMM_KERNEL_FN std::byte* SlotAddress(const Call& call, uint64_t region, int to, int from,
                                           uint32_t epoch, int ranks, uint32_t index) {
-  const uint64_t slot = static_cast<uint64_t>((epoch & 1u) * ranks + from);
-  return call.planes[to] + region + slot * call.slot_bytes +
-         static_cast<uint64_t>(index) * kPacketBytes;
+  const uint64_t slot = (epoch & 1u) * static_cast<uint32_t>(ranks) + static_cast<uint32_t>(from);
+  return call.planes[to] + region + slot * call.slot_bytes + uint64_t{index} * kPacketBytes;
 }
 
 NODECOMM_KERNEL_FN PlaneHeader* HeaderOf(std::byte* plane) {
