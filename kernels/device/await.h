@@ -9,8 +9,7 @@
 
 namespace nodecomm::kernels {
 
-// Marks the generation as failed, here and (unless a rank has left) at every peer, and writes why,
-// once.
+// Marks the generation as failed, here and (after a timeout) at every peer, and writes why, once.
 template <class Machine>
 NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint32_t epoch,
                                int missing_rank) {
@@ -21,9 +20,10 @@ NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint
                           static_cast<uint32_t>(missing_rank));
     Machine::StoreRelease(&call.failure->state, state);
   }
-  // After a leave every rank finds out for itself: a peer may still be in the last call that the
-  // leaver completed, which is to complete everywhere.
-  const bool everybody = state != FailureRecord::kLeft;
+  // Peers see the stop word and the leave words for themselves, and after a leave they may still be
+  // in the last call that the leaver completed, which is to complete everywhere. Only a deadline
+  // that passed here is news to them.
+  const bool everybody = state == FailureRecord::kTimeout;
   for (int r = 0; r < ranks; ++r) {
     if (everybody || r == call.rank) {
       Machine::StoreRelaxed(&HeaderOf(call.planes[r])->poison, 1u);

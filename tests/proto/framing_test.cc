@@ -16,7 +16,6 @@
 namespace nodecomm {
 namespace {
 
-using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 

@@ -41,7 +41,7 @@ struct Ends {
   }
 
   void Send(FrameType type, std::string_view payload, uint64_t transfer_id = 0,
-            std::vector<int> fds = {}) {
+            const std::vector<int>& fds = {}) {
     ASSERT_OK(SendFrame(
         daemon.get(), {.type = type, .transfer_id = transfer_id, .payload = payload, .fds = fds}));
   }

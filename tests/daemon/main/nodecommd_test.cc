@@ -130,7 +130,7 @@ class NodecommdTest : public testing::Test {
     return {"--runtime-dir", runtime_dir(), "--simulate", Topology()};
   }
   std::string WriteConfig(const std::string& text) const {
-    const std::string path = parent_ + "/nodecommd.conf";
+    std::string path = parent_ + "/nodecommd.conf";
     std::ofstream(path) << text;
     return path;
   }

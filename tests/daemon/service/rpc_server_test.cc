@@ -292,7 +292,7 @@ TEST_F(RpcServerTest, ConcurrentJoinsAreAnsweredLaterEachItsOwn) {
     EXPECT_EQ(join.caller.session.value, join.request.rank() == 0 ? a.session : b.session);
     v1::JoinGroupResponse response;
     response.set_generation(7);
-    response.set_transfer_id(static_cast<uint64_t>(100 + join.request.rank()));
+    response.set_transfer_id(100u + static_cast<uint64_t>(join.request.rank()));
     join.done(response);
   }
   join_a->thread.join();

@@ -147,7 +147,9 @@ TEST(NvmlInventory, LeavesUnknownWhatNvmlDoesNotAnswer) {
   fake.driver_version = error;
   fake.cuda_driver_version = error;
   fake.distance = error;
-  fake.peer = [error](size_t, size_t, PeerCapability) { return error; };
+  fake.peer = [](size_t, size_t, PeerCapability) {
+    return absl::UnavailableError("Unknown Error");
+  };
   FakeGpu& gpu = fake.gpus[0];
   gpu.pci_bus_id = error;
   gpu.name = error;
