@@ -45,19 +45,26 @@ struct RankState {
   cudaStream_t stream = nullptr;
 };
 
+bool EnablePeerAccess(int devices) {
+  for (int d = 0; d < devices; ++d) {
+    CHECK_CUDA(cudaSetDevice(d));
+    for (int peer = 0; peer < devices; ++peer) {
+      if (peer != d) CHECK_CUDA(cudaDeviceEnablePeerAccess(peer, 0));
+    }
+  }
+  return true;
+}
+
 class GpuRankGroup : public RankGroup {
  public:
   GpuRankGroup(const GroupOptions& options, int devices) : options_(options) {
     const int ranks = options.world_size.value;
     const int ranks_per_device = (ranks + devices - 1) / devices;
+    // Once a process: enabling it again is an error, which memory checkers report.
+    static const bool kPeersEnabled = EnablePeerAccess(devices);
+    (void)kPeersEnabled;
     for (int d = 0; d < devices; ++d) {
       CHECK_CUDA(cudaSetDevice(d));
-      for (int peer = 0; peer < devices; ++peer) {
-        if (peer == d) continue;
-        const cudaError_t error = cudaDeviceEnablePeerAccess(peer, 0);
-        if (error != cudaErrorPeerAccessAlreadyEnabled) Check(error, "cudaDeviceEnablePeerAccess");
-        (void)cudaGetLastError();
-      }
       if (const absl::Status status = LoadKernelsOnCurrentDevice(options.world_size);
           !status.ok()) {
         std::fprintf(stderr, "%s\n", status.ToString().c_str());
