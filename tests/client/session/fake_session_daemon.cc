@@ -55,12 +55,13 @@ void FakeSessionDaemon::Serve() {
     UniqueFd session(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!session.valid()) continue;
     const std::string welcome = WelcomePayload();
+    const absl::MutexLock lock(&mutex_);
+    // Known before it is welcomed: whoever has been welcomed may count on it.
+    ++connections_;
     SendFrame(session.get(),
               {.type = FrameType::kWelcome, .transfer_id = 0, .payload = welcome, .fds = {}})
         .IgnoreError();
-    const absl::MutexLock lock(&mutex_);
     sessions_.push_back(std::move(session));
-    ++connections_;
   }
 }
 
