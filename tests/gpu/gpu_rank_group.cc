@@ -89,6 +89,10 @@ class GpuRankGroup : public RankGroup {
       CHECK_CUDA(cudaMalloc(reinterpret_cast<void**>(&state.in), kBufferBytes));
       CHECK_CUDA(cudaMalloc(reinterpret_cast<void**>(&state.out), kBufferBytes));
       CHECK_CUDA(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking));
+      // The driver loads its own memset kernels at first use, which must not be beside a kernel
+      // that waits for this rank.
+      CHECK_CUDA(cudaMemsetAsync(state.in, kGuard, kBufferBytes, state.stream));
+      CHECK_CUDA(cudaMemsetAsync(state.out + 1, kGuard, 1027, state.stream));
       CHECK_CUDA(cudaDeviceSynchronize());
       ranks_.push_back(state);
     }

@@ -58,7 +58,9 @@ class AllReduceConformance : public testing::TestWithParam<GroupFactory> {
     const std::vector<RankOutcome> outcomes = group.Execute(run);
     ASSERT_EQ(outcomes.size(), static_cast<size_t>(ranks));
     for (int r = 0; r < ranks; ++r) {
-      ASSERT_TRUE(outcomes[r].status.ok()) << "rank " << r << ": " << outcomes[r].status;
+      ASSERT_TRUE(outcomes[r].status.ok())
+          << "rank " << r << " of " << ranks << ", after " << outcomes[r].outputs.size()
+          << " calls: " << outcomes[r].status;
       EXPECT_EQ(outcomes[r].guards_broken, 0u) << "rank " << r << " wrote outside its buffers";
       ASSERT_EQ(outcomes[r].outputs.size(), run.calls.size());
     }
