@@ -32,6 +32,7 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
                      .step = gridDim.x * blockDim.x};
   const Turn turn = BeginTurn<GpuMachine>(call, blockIdx.x);
+  if (IsOver<GpuMachine>(call, turn, kRanks)) return;
   if (IsScrubEpoch(turn.epoch)) {
     ClearOtherHalf<GpuMachine>(call, turn.epoch, lane);
     __threadfence_system();

@@ -70,8 +70,9 @@ absl::Status AbortedError(const Call& call) {
                       call.failure->epoch));
 }
 
-absl::Status RunChunk(const Call& call, RunFn run) {
+absl::Status RunChunk(const Call& call, RunFn run, int ranks) {
   const Turn turn = BeginTurn<HostMachine>(call, 0);
+  if (IsOver<HostMachine>(call, turn, ranks)) return AbortedError(call);
   if (IsScrubEpoch(turn.epoch)) ClearOtherHalf<HostMachine>(call, turn.epoch, kWholeGrid);
   return run(call, turn) ? absl::OkStatus() : AbortedError(call);
 }
@@ -87,8 +88,8 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
   const Call call = CallTemplate(binding);
   for (size_t offset = 0; offset < bytes; offset += plan.chunk_bytes) {
     const size_t chunk = std::min(plan.chunk_bytes, bytes - offset);
-    ABSL_RETURN_IF_ERROR(
-        RunChunk(CallForChunk(call, message, plan, offset, chunk, binding.shape), run));
+    ABSL_RETURN_IF_ERROR(RunChunk(CallForChunk(call, message, plan, offset, chunk, binding.shape),
+                                  run, binding.shape.world_size.value));
   }
   return absl::OkStatus();
 }

@@ -12,8 +12,7 @@ namespace nodecomm::kernels {
 
 struct Turn {
   uint32_t epoch;
-  // Non-zero: the generation is over. Looked at only after sending, so that the loads of the
-  // packets do not wait for it; what a dead generation's planes hold is of no use to anybody.
+  // Non-zero: the generation is over.
   uint32_t poison;
 };
 
@@ -25,18 +24,25 @@ NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call, uint32_t block) {
   return {.epoch = NextEpoch(Machine::LoadRelaxed(&header->epoch[block])), .poison = poison};
 }
 
+// True: the generation is over here, and the call ends before it sends anything. After a leave a
+// peer may still be in an earlier call, whose packets a call that nobody waited for would
+// overwrite.
+template <class Machine>
+NODECOMM_KERNEL_FN bool IsOver(const Call& call, const Turn& turn, int ranks) {
+  if (turn.poison == 0) return false;
+  GiveUp<Machine>(call, ranks, FailureRecord::kStopped, turn.epoch, -1);
+  return true;
+}
+
 // Called once by every thread, after its first packets are on their way and before it waits for
-// any: advances the epoch words while the packets travel. False: the generation is over.
+// any: advances the epoch words while the packets travel.
 //
 // Every thread of the block has read its epoch by then, and no other block reads this block's word;
 // words of blocks that this grid does not have are advanced too, so that the next call may have
 // another grid. The next call reads them after this kernel's end.
-template <class Machine, int kRanks>
-NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn) {
+template <class Machine>
+NODECOMM_KERNEL_FN void EndSending(const Call& call, const Turn& turn) {
   Machine::AdvanceEpochs(HeaderOf(call.planes[call.rank]), turn.epoch);
-  if (turn.poison == 0) return true;
-  GiveUp<Machine>(call, kRanks, FailureRecord::kStopped, turn.epoch, -1);
-  return false;
 }
 
 }  // namespace nodecomm::kernels

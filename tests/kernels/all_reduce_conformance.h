@@ -281,4 +281,30 @@ TEST_P(AllReduceConformance, WhoMissesARankThatLeftDoesNotStopTheOthers) {
   }
 }
 
+TEST_P(AllReduceConformance, CallsAfterTheEndDoNotOverwriteWhatAPeerHasYetToRead) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
+  const CallSpec call = Plain(ElementType::kFloat32, 500, 1, 3);
+  // Rank 0 sends its part of call 1 and gives up; its later calls, one of them of call 1's parity,
+  // end.
+  group->SetLeft(Rank{2}, 0);
+  for (int i = 0; i < 3; ++i) {
+    const std::vector<RankOutcome> over = group->Execute(
+        {.calls = {Plain(ElementType::kFloat32, 500, i == 0 ? 1 : 99, 3)}, .absent = {1, 2}});
+    EXPECT_EQ(over[0].status.code(), absl::StatusCode::kAborted);
+  }
+  // Call 1 still completes for the others.
+  group->SetLeft(Rank{2}, 1);
+  const std::vector<RankOutcome> outcomes =
+      group->Execute({.calls = {call}, .absent = {0}, .timeout_ns = 3'000'000'000});
+  std::vector<std::vector<uint8_t>> inputs;
+  for (int r = 0; r < 3; ++r) {
+    inputs.push_back(MakeInput(call.type, call.count, Rank{r}, call.seed, call.density));
+  }
+  const std::vector<uint8_t> expected = ReferenceSum(call.type, inputs);
+  for (const int r : {1, 2}) {
+    ASSERT_TRUE(outcomes[r].status.ok()) << "rank " << r << ": " << outcomes[r].status;
+    EXPECT_EQ(CountDifferent(call.type, outcomes[r].outputs[0].data(), expected), 0u);
+  }
+}
+
 }  // namespace nodecomm::kernels
