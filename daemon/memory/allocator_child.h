@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "daemon/memory/plane_source.h"
+#include "daemon/process/child_process.h"
 
 namespace nodecomm {
 
@@ -20,12 +21,8 @@ class AllocatorChild {
  public:
   // Does not wait for the program to be ready: the first Ask does.
   static absl::StatusOr<std::unique_ptr<AllocatorChild>> Start(const std::string& program);
-  // Kills and reaps.
-  ~AllocatorChild();
-  AllocatorChild(const AllocatorChild&) = delete;
-  AllocatorChild& operator=(const AllocatorChild&) = delete;
 
-  pid_t pid() const { return pid_; }
+  pid_t pid() const { return process_->pid(); }
   // False once the process has ended.
   bool IsAlive() const;
 
@@ -39,18 +36,13 @@ class AllocatorChild {
   Answer Ask(std::string_view gpu_uuid, ByteCount bytes, absl::Duration timeout);
 
  private:
-  AllocatorChild(pid_t pid, UniqueFd pidfd, UniqueFd socket, std::string program);
+  AllocatorChild(std::unique_ptr<ChildProcess> process, UniqueFd socket, std::string program);
   absl::Status Broken(std::string_view what);
-  // Kills the child if it lives and waits, bounded, for its end. Returns how it ended, for people.
-  // Idempotent.
-  std::string End();
 
-  pid_t pid_;
-  UniqueFd pidfd_;
+  std::unique_ptr<ChildProcess> process_;
   UniqueFd socket_;
   std::string program_;
   uint64_t next_id_ = 1;
-  std::string ending_;  // not empty: reaped, or given up
 };
 
 }  // namespace nodecomm

@@ -1,38 +1,22 @@
 #include "daemon/memory/allocator_plane_source.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <unistd.h>
-
-#include <array>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "daemon/memory/allocator_child.h"
+#include "daemon/process/child_process.h"
 
 namespace nodecomm {
 namespace {
 
 constexpr std::string_view kProgramName = "nodecomm-allocator";
 
-absl::StatusOr<std::string> ProgramBesideThisOne() {
-  std::array<char, PATH_MAX> path;
-  const ssize_t length = readlink("/proc/self/exe", path.data(), path.size());
-  if (length < 0) {
-    return absl::UnavailableError(
-        absl::StrFormat("looking for %s: %s", kProgramName,
-                        absl::ErrnoToStatus(errno, "/proc/self/exe").message()));
-  }
-  const std::string_view self(path.data(), static_cast<size_t>(length));
-  return absl::StrFormat("%s/%s", self.substr(0, self.rfind('/')), kProgramName);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AllocatorPlaneSource>> AllocatorPlaneSource::Open(Options options) {
   if (options.program.empty()) {
-    ABSL_ASSIGN_OR_RETURN(options.program, ProgramBesideThisOne());
+    ABSL_ASSIGN_OR_RETURN(options.program, ProgramBesideThisOne(kProgramName));
   }
   return std::unique_ptr<AllocatorPlaneSource>(new AllocatorPlaneSource(std::move(options)));
 }
