@@ -28,6 +28,9 @@ constexpr size_t kFileBytesMax = 1 << 20;
 constexpr int kPlanesReadyMax = 256;
 constexpr int64_t kRendezvousTimeoutMsMax = 24 * 3600 * 1000;
 constexpr int kCountMax = 65536;
+constexpr ByteCount kProofBytesMax = 1024_MiB;
+constexpr int64_t kProofTimeoutMsMin = 100;
+constexpr int64_t kProofTimeoutMsMax = 600 * 1000;
 
 void ReadInt(ProblemList& problems, std::string_view field, int64_t value, int64_t min, int64_t max,
              int& setting) {
@@ -129,6 +132,7 @@ void ReadGroup(const v1::GroupConfig& file, ProblemList& problems, Config::Group
   }
   group.allow_gpu_sharing = file.allow_gpu_sharing();
   group.allow_pci = file.allow_pci();
+  group.disable_fast_path = file.disable_fast_path();
 }
 
 void ReadLimits(const v1::LimitConfig& file, ProblemList& problems, Config::Limits& limits) {
@@ -147,6 +151,39 @@ void ReadLimits(const v1::LimitConfig& file, ProblemList& problems, Config::Limi
   }
   if (file.has_groups_max()) {
     ReadInt(problems, "limits.groups_max", file.groups_max(), 1, kCountMax, limits.groups_max);
+  }
+}
+
+void ReadPeerAccess(const v1::PeerAccessConfig& file, ProblemList& problems,
+                    Config::PeerAccess& peer_access) {
+  peer_access.trust_driver = file.trust_driver();
+  peer_access.allow_unproven = file.allow_unproven();
+  if (file.has_proof_bytes()) {
+    ByteCount bytes;
+    ReadPlaneBytes(problems, "peer_access.proof_bytes", file.proof_bytes(), bytes);
+    if (bytes > kProofBytesMax) {
+      problems.Add("peer_access.proof_bytes", absl::StrFormat("%d is more than %d (1 GiB)",
+                                                              bytes.value, kProofBytesMax.value));
+    }
+    peer_access.proof_bytes = bytes;
+  }
+  if (file.has_proof_timeout_ms()) {
+    int timeout_ms = 0;
+    ReadInt(problems, "peer_access.proof_timeout_ms", file.proof_timeout_ms(), kProofTimeoutMsMin,
+            kProofTimeoutMsMax, timeout_ms);
+    peer_access.proof_timeout = absl::Milliseconds(timeout_ms);
+  }
+}
+
+void ReadGpuAccess(const v1::DaemonConfig& file, ProblemList& problems, Config& config) {
+  for (int i = 0; i < file.gpu_access_size(); ++i) {
+    const v1::GpuAccessConfig& entry = file.gpu_access(i);
+    if (entry.gpu_uuid().empty()) {
+      problems.Add(absl::StrFormat("gpu_access[%d]", i), "has no gpu_uuid");
+      continue;
+    }
+    // Several entries of one GPU add up; one without a uid keeps everybody out.
+    config.gpu_users[entry.gpu_uuid()].insert(entry.uid().begin(), entry.uid().end());
   }
 }
 
@@ -175,6 +212,8 @@ absl::StatusOr<Config> ParseConfig(std::string_view file, std::string_view text)
   ReadPool(message.pool(), problems, config.pool);
   ReadGroup(message.group(), problems, config.group);
   ReadLimits(message.limits(), problems, config.limits);
+  ReadPeerAccess(message.peer_access(), problems, config.peer_access);
+  ReadGpuAccess(message, problems, config);
   ABSL_RETURN_IF_ERROR(problems.ToStatus());
   return config;
 }

@@ -5,6 +5,10 @@
 
 #include <sys/types.h>
 
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -27,6 +31,13 @@ struct Config {
     absl::Duration rendezvous_timeout = absl::Seconds(60);
     bool allow_gpu_sharing = false;
     bool allow_pci = false;
+    bool disable_fast_path = false;
+  };
+  struct PeerAccess {
+    bool trust_driver = false;
+    bool allow_unproven = false;
+    std::optional<ByteCount> proof_bytes;  // not set: 64 MiB, or 2 MiB on a simulated host
+    absl::Duration proof_timeout = absl::Seconds(10);
   };
   struct Limits {
     int sessions_max = 1024;
@@ -42,6 +53,9 @@ struct Config {
   Pool pool;
   Group group;
   Limits limits;
+  PeerAccess peer_access;
+  // By GPU UUID: who may use it. A GPU that is not there is for everybody.
+  std::map<std::string, std::set<uid_t>, std::less<>> gpu_users;
 };
 
 // `text` is what `file` holds; the name is for messages only.

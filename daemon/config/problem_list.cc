@@ -1,5 +1,7 @@
 #include "daemon/config/problem_list.h"
 
+#include <charconv>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -15,6 +17,19 @@ using google::protobuf::TextFormat;
 std::string PlaceOf(std::string_view file, int line, int column) {
   if (line < 0) return std::string(file);
   return absl::StrFormat("%s:%d:%d", file, line + 1, column + 1);
+}
+
+// "gpu_access[1]": the second of a repeated field; without brackets, the index is -1.
+struct FieldStep {
+  std::string name;
+  int index = -1;
+};
+
+FieldStep ParseStep(const std::string& text) {
+  FieldStep step{.name = text.substr(0, text.find('['))};
+  if (step.name.size() == text.size()) return step;
+  std::from_chars(text.data() + step.name.size() + 1, text.data() + text.size(), step.index);
+  return step;
 }
 
 // The text of a line, so that an error of the parser, which names only values, shows the field too.
@@ -37,14 +52,16 @@ std::string ProblemList::Place(std::string_view field) const {
   const google::protobuf::Descriptor* type = type_;
   const TextFormat::ParseInfoTree* tree = &locations_;
   for (size_t i = 0; i + 1 < names.size() && tree != nullptr && type != nullptr; ++i) {
-    const FieldDescriptor* step = type->FindFieldByName(names[i]);
-    if (step == nullptr) return std::string(file_);
-    type = step->message_type();
-    tree = tree->GetTreeForNested(step, -1);
+    const FieldStep step = ParseStep(names[i]);
+    const FieldDescriptor* descriptor = type->FindFieldByName(step.name);
+    if (descriptor == nullptr) return std::string(file_);
+    type = descriptor->message_type();
+    tree = tree->GetTreeForNested(descriptor, step.index);
   }
-  const FieldDescriptor* last = type == nullptr ? nullptr : type->FindFieldByName(names.back());
-  if (tree == nullptr || last == nullptr) return std::string(file_);
-  const TextFormat::ParseLocation location = tree->GetLocation(last, -1);
+  const FieldStep last = ParseStep(names.back());
+  const FieldDescriptor* descriptor = type == nullptr ? nullptr : type->FindFieldByName(last.name);
+  if (tree == nullptr || descriptor == nullptr) return std::string(file_);
+  const TextFormat::ParseLocation location = tree->GetLocation(descriptor, last.index);
   return PlaceOf(file_, location.line, location.column);
 }
 

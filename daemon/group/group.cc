@@ -289,6 +289,20 @@ void Group::SessionEndedWhileJoining(SessionId session, std::string_view cause,
   }
 }
 
+void Group::GpuLost(std::string_view gpu_uuid, std::string_view cause, AfterUnlock& after) {
+  const auto on_it = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
+    return member.has_value() && !member->gone && member->request.gpu_uuid() == gpu_uuid;
+  });
+  if (on_it == members_.end()) return;
+  const std::string reason = absl::StrFormat("GPU %s is lost: %s", gpu_uuid, cause);
+  if (state_ == State::kGathering || state_ == State::kAllocating) {
+    FailJoins(absl::UnavailableError(absl::StrFormat("%s cannot be formed: %s", label_, reason)),
+              after);
+  } else {
+    AbortBy(Rank{(*on_it)->request.rank()}, reason, after);
+  }
+}
+
 absl::Time Group::NextDeadline() const {
   switch (state_) {
     case State::kGathering: {

@@ -89,6 +89,7 @@ class Group {
   // --- in any state
 
   void SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after);
+  void GpuLost(std::string_view gpu_uuid, std::string_view cause, AfterUnlock& after);
   absl::Time NextDeadline() const;
   void Expire(absl::Time now, AfterUnlock& after);
   // Answers everybody who waits; nothing else changes.

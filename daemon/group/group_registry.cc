@@ -20,18 +20,19 @@
 #include "daemon/group/group_memory.h"
 #include "daemon/group/join_rules.h"
 #include "daemon/group/text.h"
-#include "daemon/topology/fast_path.h"
 
 namespace nodecomm {
 namespace {
 
 class RendezvousGroupRegistry final : public GroupRegistry {
  public:
-  RendezvousGroupRegistry(Options options, PlanePool* pool, FdCourier* courier)
+  RendezvousGroupRegistry(Options options, Parts parts)
       : options_(std::move(options)),
-        sharing_(options_.allow_gpu_sharing ? GpuSharing::kAllowed : GpuSharing::kForbidden),
-        pool_(pool),
-        courier_(courier),
+        sharing_(parts.admission->allows_gpu_sharing() ? GpuSharing::kAllowed
+                                                       : GpuSharing::kForbidden),
+        admission_(parts.admission),
+        pool_(parts.pool),
+        courier_(parts.courier),
         // Greater than any of an earlier run of the daemon.
         next_generation_(static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()))) {}
   ~RendezvousGroupRegistry() override { Stop(); }
@@ -50,6 +51,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override;
   absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) override;
   void SessionEnded(SessionId session, std::string_view cause) override;
+  void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:
@@ -99,8 +101,10 @@ class RendezvousGroupRegistry final : public GroupRegistry {
 
   const Options options_;
   const GpuSharing sharing_;
-  PlanePool* const pool_;     // outlives the registry
-  FdCourier* const courier_;  // outlives the registry
+  // All three outlive the registry.
+  const Admission* const admission_;
+  PlanePool* const pool_;
+  FdCourier* const courier_;
 
   mutable absl::Mutex mu_;
   absl::CondVar deadlines_changed_;
@@ -126,7 +130,8 @@ void RendezvousGroupRegistry::Join(const Caller& caller, const v1::JoinGroupRequ
   }
   const absl::StatusOr<absl::Duration> timeout =
       RendezvousTimeout(request.timeout_ms(), options_.rendezvous_timeout_default);
-  absl::Status status = CheckJoin(join.request, options_.host, sharing_);
+  absl::Status status = CheckJoin(join.request, admission_->host(), sharing_);
+  if (status.ok()) status = admission_->CheckUser(caller.uid, request.gpu_uuid());
   if (status.ok()) status = timeout.status();
   if (!status.ok()) {
     done(status);
@@ -244,9 +249,7 @@ absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMem
 
 void RendezvousGroupRegistry::FormGroup(const Job& job, Plan plan) {
   absl::StatusOr<Formed> formed = MakeMemory(job, plan);
-  *plan.response.mutable_fast_path() = DecideFastPath(
-      options_.host, plan.gpu_uuids,
-      {.allow_pci = options_.allow_pci, .allow_gpu_sharing = options_.allow_gpu_sharing});
+  *plan.response.mutable_fast_path() = admission_->DecideFastPath(plan.gpu_uuids);
 
   AfterUnlock after;
   absl::MutexLock lock(&mu_);
@@ -403,6 +406,15 @@ void RendezvousGroupRegistry::SessionEnded(SessionId session, std::string_view c
   }
 }
 
+void RendezvousGroupRegistry::GpuLost(std::string_view gpu_uuid, std::string_view cause) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  for (auto it = groups_.begin(); it != groups_.end();) {
+    it->second->GpuLost(gpu_uuid, cause, after);
+    it = EraseIfOver(it, after);
+  }
+}
+
 RendezvousGroupRegistry::Groups::iterator RendezvousGroupRegistry::EraseIfOver(
     Groups::iterator group, AfterUnlock& after) {
   if (!group->second->over()) return std::next(group);
@@ -458,9 +470,7 @@ std::vector<v1::GroupInfo> RendezvousGroupRegistry::List() const {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GroupRegistry>> GroupRegistry::Create(Options options,
-                                                                     PlanePool* pool,
-                                                                     FdCourier* courier) {
+absl::StatusOr<std::unique_ptr<GroupRegistry>> GroupRegistry::Create(Options options, Parts parts) {
   if (access(options.control_page_dir.c_str(), W_OK | X_OK) != 0) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "the directory for control pages, '%s', cannot be written to", options.control_page_dir));
@@ -471,7 +481,7 @@ absl::StatusOr<std::unique_ptr<GroupRegistry>> GroupRegistry::Create(Options opt
         absl::StrFormat("planes of %u bytes by default: must be a multiple of 2 MiB and not 0",
                         options.plane_bytes_default.value));
   }
-  auto registry = std::make_unique<RendezvousGroupRegistry>(std::move(options), pool, courier);
+  auto registry = std::make_unique<RendezvousGroupRegistry>(std::move(options), parts);
   registry->Start();
   return registry;
 }

@@ -17,9 +17,9 @@
 #include "absl/time/time.h"
 #include "daemon/group/fd_courier.h"
 #include "daemon/memory/plane_pool.h"
+#include "daemon/topology/admission.h"
 #include "nodecomm/v1/admin.pb.h"
 #include "nodecomm/v1/control.pb.h"
-#include "nodecomm/v1/topology.pb.h"
 
 namespace nodecomm {
 
@@ -34,12 +34,9 @@ struct Caller {
 class GroupRegistry {
  public:
   struct Options {
-    v1::Host host;
     std::string control_page_dir;  // exists; control pages are made in it, 0600
     ByteCount plane_bytes_default;
     absl::Duration rendezvous_timeout_default;
-    bool allow_gpu_sharing = false;
-    bool allow_pci = false;
     int groups_max = 256;
     // How long a group may take from the answers to its joins until all ranks have confirmed.
     absl::Duration mapping_timeout = absl::Seconds(30);
@@ -48,9 +45,13 @@ class GroupRegistry {
   using ConfirmDone = absl::AnyInvocable<void(absl::Status)>;
   using SharedDone = absl::AnyInvocable<void(absl::StatusOr<v1::AllocateSharedResponse>)>;
 
-  // `pool` and `courier` outlive the registry.
-  static absl::StatusOr<std::unique_ptr<GroupRegistry>> Create(Options options, PlanePool* pool,
-                                                               FdCourier* courier);
+  // Who is asked what. All outlive the registry.
+  struct Parts {
+    const Admission* admission = nullptr;
+    PlanePool* pool = nullptr;
+    FdCourier* courier = nullptr;
+  };
+  static absl::StatusOr<std::unique_ptr<GroupRegistry>> Create(Options options, Parts parts);
   virtual ~GroupRegistry() = default;
 
   virtual void Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) = 0;
@@ -65,6 +66,9 @@ class GroupRegistry {
   // Whatever the session held is released; groups it had not left are aborted, with `cause`
   // ("process 123 has ended", say) as reason.
   virtual void SessionEnded(SessionId session, std::string_view cause) = 0;
+
+  // The GPU is of no more use: groups with a rank on it are over.
+  virtual void GpuLost(std::string_view gpu_uuid, std::string_view cause) = 0;
 
   virtual std::vector<v1::GroupInfo> List() const = 0;
 };

@@ -4,15 +4,44 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "client/base/status_macros.h"
 #include "daemon/main/log.h"
 #include "daemon/memory/allocator_plane_source.h"
 #include "daemon/memory/memfd_plane_source.h"
+#include "daemon/process/child_process.h"
+#include "daemon/proof/program_pair_probe.h"
 
 namespace nodecomm {
 namespace {
 
 constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
+
+constexpr std::string_view kProbeName = "nodecomm-probe";
+constexpr char kProofCacheName[] = "peer-access.textproto";
+constexpr ByteCount kProofBytes = 64_MiB;
+constexpr ByteCount kProofBytesSimulated = 2_MiB;  // there is no hardware to find wanting
+
+FastPathPolicy PolicyOf(const Config& config) {
+  return {.allow_pci = config.group.allow_pci,
+          .allow_gpu_sharing = config.group.allow_gpu_sharing,
+          .trust_driver = config.peer_access.trust_driver,
+          .allow_unproven = config.peer_access.allow_unproven,
+          .disabled = config.group.disable_fast_path};
+}
+
+void LogProof(const v1::PeerProof& proof) {
+  if (proof.verdict() == v1::PROOF_VERDICT_PROVEN) {
+    spdlog::debug("peer access from {} to {}: proven, {:.0f} GB/s", proof.from_uuid(),
+                  proof.to_uuid(), proof.write_gigabytes_per_second());
+  } else if (proof.verdict() == v1::PROOF_VERDICT_FAILED) {
+    spdlog::error("peer access from {} to {} is BROKEN: {}", proof.from_uuid(), proof.to_uuid(),
+                  Escaped(proof.reason()));
+  } else {
+    spdlog::warn("peer access from {} to {} could not be proven: {}", proof.from_uuid(),
+                 proof.to_uuid(), Escaped(proof.reason()));
+  }
+}
 
 }  // namespace
 
@@ -21,10 +50,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   ABSL_RETURN_IF_ERROR(daemon->TakeRuntimeDir());
   ABSL_RETURN_IF_ERROR(daemon->ReadHost(options.simulate_path));
   ABSL_RETURN_IF_ERROR(daemon->MakePools());
+  ABSL_RETURN_IF_ERROR(daemon->StartProofs());
   ABSL_RETURN_IF_ERROR(daemon->MakeSessions());
   ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
   ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
-  daemon->Serve();
   return daemon;
 }
 
@@ -39,8 +68,12 @@ void Daemon::Stop() {
   logged_groups_.reset();
   groups_.reset();
   sessions_.reset();
+  prover_.reset();
+  probe_.reset();
   pool_.reset();
   source_.reset();
+  admission_.reset();
+  host_.reset();
   inventory_.reset();
   runtime_dir_.reset();
 }
@@ -60,23 +93,58 @@ absl::Status Daemon::ReadHost(const std::string& simulate_path) {
     platform_ = v1::PLATFORM_SIMULATED;
     ABSL_ASSIGN_OR_RETURN(inventory_, CreateFileInventory(simulate_path));
   }
-  ABSL_ASSIGN_OR_RETURN(host_, inventory_->Read());
+  ABSL_ASSIGN_OR_RETURN(v1::Host host, inventory_->Read());
+  host_ = std::make_unique<HostState>(std::move(host));
+  admission_ = std::make_unique<Admission>(host_.get(), PolicyOf(config_), config_.gpu_users);
   LogHost();
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::RefreshHost() {
+  // Whoever asks for the progress of the proofs asks often, and a reading keeps the driver busy.
+  if (prover_->Progress().running()) return absl::OkStatus();
+  ABSL_ASSIGN_OR_RETURN(v1::Host fresh, inventory_->Read());
+  for (const std::string& uuid : host_->Update(std::move(fresh))) {
+    logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
+  }
   return absl::OkStatus();
 }
 
 absl::Status Daemon::MakePools() {
   if (platform_ == v1::PLATFORM_SIMULATED) {
-    source_ = std::make_unique<MemfdPlaneSource>(host_);
+    source_ = std::make_unique<MemfdPlaneSource>(host_->host());
   } else {
     ABSL_ASSIGN_OR_RETURN(source_, AllocatorPlaneSource::Open({}));
   }
   PlanePool::Options options;
-  for (const v1::Gpu& gpu : host_.gpus()) options.gpu_uuids.push_back(gpu.uuid());
+  const v1::Host host = host_->host();
+  for (const v1::Gpu& gpu : host.gpus()) options.gpu_uuids.push_back(gpu.uuid());
   options.plane_bytes = config_.pool.plane_bytes;
   options.planes_ready = config_.pool.planes_ready;
   options.bytes_per_gpu_max = config_.pool.bytes_per_gpu_max;
   ABSL_ASSIGN_OR_RETURN(pool_, PlanePool::Create(std::move(options), source_.get()));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartProofs() {
+  const bool simulated = platform_ == v1::PLATFORM_SIMULATED;
+  ProgramPairProbe::Options probe;
+  ABSL_ASSIGN_OR_RETURN(probe.program, ProgramBesideThisOne(kProbeName));
+  probe.platform = platform_;
+  probe.bytes =
+      config_.peer_access.proof_bytes.value_or(simulated ? kProofBytesSimulated : kProofBytes);
+  probe.timeout = config_.peer_access.proof_timeout;
+  probe_ = std::make_unique<ProgramPairProbe>(std::move(probe), source_.get());
+  PeerProver::Options options;
+  options.cache_path = absl::StrCat(runtime_dir_->path(), "/", kProofCacheName);
+  options.warn = [](std::string_view warning) { spdlog::warn("{}", Escaped(warning)); };
+  options.proven = LogProof;
+  prover_ = std::make_unique<PeerProver>(std::move(options), host_.get(), probe_.get());
+  if (config_.peer_access.trust_driver) {
+    spdlog::warn("the driver is trusted: peer access is not proven (peer_access.trust_driver)");
+  } else {
+    prover_->Start(PeerProver::Which::kMissing);
+  }
   return absl::OkStatus();
 }
 
@@ -96,15 +164,14 @@ absl::Status Daemon::MakeSessions() {
 
 absl::Status Daemon::MakeGroups() {
   GroupRegistry::Options options;
-  options.host = host_;
   options.control_page_dir = runtime_dir_->groups_path();
   options.plane_bytes_default = config_.pool.plane_bytes;
   options.rendezvous_timeout_default = config_.group.rendezvous_timeout;
-  options.allow_gpu_sharing = config_.group.allow_gpu_sharing;
-  options.allow_pci = config_.group.allow_pci;
   options.groups_max = config_.limits.groups_max;
   ABSL_ASSIGN_OR_RETURN(groups_,
-                        GroupRegistry::Create(std::move(options), pool_.get(), sessions_.get()));
+                        GroupRegistry::Create(std::move(options), {.admission = admission_.get(),
+                                                                   .pool = pool_.get(),
+                                                                   .courier = sessions_.get()}));
   logged_groups_ = std::make_unique<LoggedGroups>(groups_.get());
   return absl::OkStatus();
 }
@@ -115,7 +182,11 @@ absl::Status Daemon::MakeCalls() {
   view.pool = pool_.get();
   view.inventory = inventory_.get();
   view.sessions = sessions_.get();
-  view.host = host_;
+  view.host = host_.get();
+  view.admission = admission_.get();
+  view.prover = prover_.get();
+  view.driver_trusted = config_.peer_access.trust_driver;
+  view.refresh_host = [this] { return RefreshHost(); };
   view.platform = platform_;
   view.start_time = absl::Now();
   ABSL_ASSIGN_OR_RETURN(calls_, RpcServer::Create(std::move(view)));
@@ -137,6 +208,16 @@ void Daemon::Serve() {
   sessions_->Start(std::move(events));
 }
 
+bool Daemon::WaitUntilProven(absl::Duration timeout) {
+  if (!prover_->WaitUntilDone(timeout)) return false;
+  const v1::PeerCheckProgress progress = prover_->Progress();
+  if (progress.pairs_done() > 0) {
+    spdlog::info("peer access: {} pairs tried in {} ms", progress.pairs_done(),
+                 progress.elapsed_ms());
+  }
+  return true;
+}
+
 bool Daemon::WaitUntilPoolsFilled(absl::Duration timeout) {
   if (!pool_->WaitUntilFilled(timeout)) return false;
   LogPools();
@@ -144,13 +225,14 @@ bool Daemon::WaitUntilPoolsFilled(absl::Duration timeout) {
 }
 
 void Daemon::LogHost() const {
-  spdlog::info("host {}: {} GPUs, as told by {}{}", Escaped(host_.hostname()), host_.gpus_size(),
+  const v1::Host host = host_->host();
+  spdlog::info("host {}: {} GPUs, as told by {}{}", Escaped(host.hostname()), host.gpus_size(),
                inventory_->Source(), platform_ == v1::PLATFORM_SIMULATED ? " (simulated)" : "");
-  for (const v1::Gpu& gpu : host_.gpus()) {
+  for (const v1::Gpu& gpu : host.gpus()) {
     spdlog::info("  {} {} at {}", Escaped(gpu.uuid()), Escaped(gpu.name()),
                  Escaped(gpu.pci_bus_id()));
   }
-  if (host_.gpus().empty()) spdlog::warn("the host has no GPU: no group can be formed");
+  if (host.gpus().empty()) spdlog::warn("the host has no GPU: no group can be formed");
 }
 
 void Daemon::LogPools() const {

@@ -12,9 +12,13 @@
 #include "daemon/main/logged_groups.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/memory/plane_source.h"
+#include "daemon/proof/pair_probe.h"
+#include "daemon/proof/peer_prover.h"
 #include "daemon/service/rpc_server.h"
 #include "daemon/session/runtime_dir.h"
 #include "daemon/session/session_server.h"
+#include "daemon/topology/admission.h"
+#include "daemon/topology/host_state.h"
 #include "daemon/topology/inventory.h"
 
 namespace nodecomm {
@@ -27,9 +31,15 @@ class Daemon {
     std::string simulate_path;  // empty: this host's own GPUs
   };
 
-  // When it returns, workers are served, though the pools may still be filling.
+  // When it returns, workers may connect, but wait until they are served.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Options options);
   ~Daemon();
+
+  // True once peer access is proven or has failed to be, which is then in the log.
+  bool WaitUntilProven(absl::Duration timeout);
+
+  // Serves workers from now on, though the pools may still be filling. Once.
+  void Serve();
 
   // True once the pools are full or have failed to fill, which is then in the log.
   bool WaitUntilPoolsFilled(absl::Duration timeout);
@@ -47,10 +57,13 @@ class Daemon {
   absl::Status TakeRuntimeDir();
   absl::Status ReadHost(const std::string& simulate_path);
   absl::Status MakePools();
+  absl::Status StartProofs();
   absl::Status MakeSessions();
   absl::Status MakeGroups();
   absl::Status MakeCalls();
-  void Serve();
+
+  // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
+  absl::Status RefreshHost();
 
   void LogHost() const;
   void LogPools() const;
@@ -58,11 +71,14 @@ class Daemon {
   // In the order of creation, so that each is destroyed before what it was given.
   const Config config_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
-  v1::Host host_;
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
+  std::unique_ptr<HostState> host_;
+  std::unique_ptr<Admission> admission_;
   std::unique_ptr<PlaneSource> source_;
   std::unique_ptr<PlanePool> pool_;
+  std::unique_ptr<PairProbe> probe_;
+  std::unique_ptr<PeerProver> prover_;
   std::unique_ptr<SessionServer> sessions_;
   std::unique_ptr<GroupRegistry> groups_;
   std::unique_ptr<LoggedGroups> logged_groups_;

@@ -66,6 +66,11 @@ void LoggedGroups::SessionEnded(SessionId session, std::string_view cause) {
   groups_->SessionEnded(session, cause);
 }
 
+void LoggedGroups::GpuLost(std::string_view gpu_uuid, std::string_view cause) {
+  spdlog::error("GPU {} is lost: {}", Escaped(gpu_uuid), Escaped(cause));
+  groups_->GpuLost(gpu_uuid, cause);
+}
+
 std::vector<v1::GroupInfo> LoggedGroups::List() const { return groups_->List(); }
 
 }  // namespace nodecomm

@@ -25,6 +25,7 @@ namespace {
 // made when they are asked for.
 constexpr absl::Duration kFillTimeout = absl::Seconds(10);
 constexpr absl::Duration kFillPollInterval = absl::Milliseconds(50);
+constexpr absl::Duration kProofPollInterval = absl::Milliseconds(50);
 
 absl::StatusOr<Config> ReadConfig(const CommandLine& command_line) {
   absl::StatusOr<Config> config =
@@ -35,7 +36,15 @@ absl::StatusOr<Config> ReadConfig(const CommandLine& command_line) {
   return config;
 }
 
-// The signal that came meanwhile, if one did.
+// The signal that came meanwhile, if one did. Every pair has a deadline, so this ends.
+std::optional<int> WaitForProofs(Daemon& daemon) {
+  while (!daemon.WaitUntilProven(kProofPollInterval)) {
+    if (const std::optional<int> stop = WaitForStopSignal(absl::ZeroDuration())) return stop;
+  }
+  return std::nullopt;
+}
+
+// Likewise.
 std::optional<int> WaitForPools(Daemon& daemon) {
   const absl::Time deadline = absl::Now() + kFillTimeout;
   while (!daemon.WaitUntilPoolsFilled(kFillPollInterval)) {
@@ -77,7 +86,11 @@ int Run(const CommandLine& command_line) {
     spdlog::error("cannot start: {}", std::string(daemon.status().message()));
     return kExitFailure;
   }
-  std::optional<int> stop = WaitForPools(**daemon);
+  std::optional<int> stop = WaitForProofs(**daemon);
+  if (!stop.has_value()) {
+    (*daemon)->Serve();
+    stop = WaitForPools(**daemon);
+  }
   if (!stop.has_value()) SayReady(**daemon);
   while (!stop.has_value()) stop = WaitForStopSignal(absl::Hours(1));
   spdlog::info("stopping: signal {}", *stop);

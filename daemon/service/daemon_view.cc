@@ -2,8 +2,12 @@
 
 #include <unistd.h>
 
+#include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 
@@ -16,11 +20,26 @@ bool IsForming(const v1::GroupInfo& group) {
   return group.state() == v1::GROUP_STATE_GATHERING || group.state() == v1::GROUP_STATE_MAPPING;
 }
 
+// A pair that was never tried is unproven.
+void CountPairs(const DaemonView& view, v1::GetStatusResponse& answer) {
+  int proven = 0;
+  int failed = 0;
+  const v1::PeerProofs proofs = view.host->proofs();
+  for (const v1::PeerProof& proof : proofs.proofs()) {
+    proven += proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
+    failed += proof.verdict() == v1::PROOF_VERDICT_FAILED ? 1 : 0;
+  }
+  const int gpus = answer.gpus();
+  answer.set_pairs_proven(proven);
+  answer.set_pairs_failed(failed);
+  answer.set_pairs_unproven(gpus * (gpus - 1) - proven - failed);
+}
+
 }  // namespace
 
 v1::GetHostResponse AnswerGetHost(const DaemonView& view) {
   v1::GetHostResponse answer;
-  *answer.mutable_host() = view.host;
+  *answer.mutable_host() = view.host->host();
   answer.set_simulated(IsSimulated(view));
   return answer;
 }
@@ -35,7 +54,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_uptime_ms(absl::ToInt64Milliseconds(absl::Now() - view.start_time));
   answer.set_platform(view.platform);
   answer.set_topology_source(view.inventory->Source());
-  answer.set_gpus(view.host.gpus_size());
+  answer.set_gpus(view.host->host().gpus_size());
   answer.set_sessions(view.sessions->session_count());
   int forming = 0;
   int ready = 0;
@@ -45,13 +64,42 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   }
   answer.set_groups_forming(forming);
   answer.set_groups_ready(ready);
+  answer.set_driver_trusted(view.driver_trusted);
+  CountPairs(view, answer);
   return answer;
 }
 
 absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view) {
   v1::GetTopologyResponse answer;
-  ABSL_ASSIGN_OR_RETURN(*answer.mutable_host(), view.inventory->Read());
+  ABSL_RETURN_IF_ERROR(view.refresh_host());
+  *answer.mutable_host() = view.host->host();
   answer.set_simulated(IsSimulated(view));
+  *answer.mutable_proofs() = view.host->proofs().proofs();
+  *answer.mutable_check() = view.prover->Progress();
+  answer.set_driver_trusted(view.driver_trusted);
+  return answer;
+}
+
+v1::CheckPeersResponse AnswerCheckPeers(const DaemonView& view,
+                                        const v1::CheckPeersRequest& request) {
+  v1::CheckPeersResponse answer;
+  answer.set_started(
+      view.prover->Start(request.force() ? PeerProver::Which::kAll : PeerProver::Which::kMissing));
+  return answer;
+}
+
+absl::StatusOr<v1::ExplainFastPathResponse> AnswerExplainFastPath(
+    const DaemonView& view, const v1::ExplainFastPathRequest& request) {
+  std::set<std::string> known;
+  const v1::Host host = view.host->host();
+  for (const v1::Gpu& gpu : host.gpus()) known.insert(gpu.uuid());
+  for (const std::string& uuid : request.gpu_uuids()) {
+    if (known.contains(uuid)) continue;
+    return absl::InvalidArgumentError(absl::StrFormat("this host has no GPU %s", uuid));
+  }
+  const std::vector<std::string> uuids(request.gpu_uuids().begin(), request.gpu_uuids().end());
+  v1::ExplainFastPathResponse answer;
+  *answer.mutable_fast_path() = view.admission->DecideFastPath(uuids);
   return answer;
 }
 

@@ -9,7 +9,10 @@
 #include "absl/time/time.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/memory/plane_pool.h"
+#include "daemon/proof/peer_prover.h"
 #include "daemon/session/session_server.h"
+#include "daemon/topology/admission.h"
+#include "daemon/topology/host_state.h"
 #include "daemon/topology/inventory.h"
 #include "nodecomm/v1/admin.pb.h"
 #include "nodecomm/v1/control.pb.h"
@@ -21,10 +24,14 @@ namespace nodecomm {
 struct DaemonView {
   GroupRegistry* groups = nullptr;
   const PlanePool* pool = nullptr;
-  Inventory* inventory = nullptr;
+  const Inventory* inventory = nullptr;
   const SessionServer* sessions = nullptr;
-  // The host as it was when the daemon started. What workers are told: the groups go by it too.
-  v1::Host host;
+  const HostState* host = nullptr;
+  const Admission* admission = nullptr;
+  PeerProver* prover = nullptr;
+  bool driver_trusted = false;
+  // Brings `host` up to date.
+  std::function<absl::Status()> refresh_host;
   v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
   absl::Time start_time;
 };
@@ -36,5 +43,10 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view);
 absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view);
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view);
 v1::ListPoolsResponse AnswerListPools(const DaemonView& view);
+v1::CheckPeersResponse AnswerCheckPeers(const DaemonView& view,
+                                        const v1::CheckPeersRequest& request);
+// InvalidArgument: a GPU that the host does not have, or more than a group can have.
+absl::StatusOr<v1::ExplainFastPathResponse> AnswerExplainFastPath(
+    const DaemonView& view, const v1::ExplainFastPathRequest& request);
 
 }  // namespace nodecomm

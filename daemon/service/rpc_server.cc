@@ -200,6 +200,18 @@ class AdminService final : public v1::Admin::CallbackService {
     return Answer(context, AnswerListPools(*view_), response);
   }
 
+  grpc::ServerUnaryReactor* CheckPeers(grpc::CallbackServerContext* context,
+                                       const v1::CheckPeersRequest* request,
+                                       v1::CheckPeersResponse* response) override {
+    return Answer(context, AnswerCheckPeers(*view_, *request), response);
+  }
+
+  grpc::ServerUnaryReactor* ExplainFastPath(grpc::CallbackServerContext* context,
+                                            const v1::ExplainFastPathRequest* request,
+                                            v1::ExplainFastPathResponse* response) override {
+    return Answer(context, AnswerExplainFastPath(*view_, *request), response);
+  }
+
  private:
   template <typename Response>
   static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,

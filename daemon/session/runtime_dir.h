@@ -41,6 +41,7 @@ class RuntimeDir {
   // Replaces the sockets that a killed daemon left, binds and listens. Once.
   absl::StatusOr<Listeners> Listen();
 
+  const std::string& path() const { return path_; }
   std::string session_socket_path() const { return path_ + "/session.sock"; }
   std::string control_socket_path() const { return path_ + "/control.sock"; }
   std::string admin_socket_path() const { return path_ + "/admin/admin.sock"; }

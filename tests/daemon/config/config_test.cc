@@ -14,8 +14,11 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Pair;
 using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 
 constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
 
@@ -36,6 +39,12 @@ TEST(Config, EmptyFileHasTheDefaults) {
   EXPECT_EQ(config->limits.sessions_per_uid_max, 256);
   EXPECT_EQ(config->limits.control_connections_per_uid_max, 256);
   EXPECT_EQ(config->limits.groups_max, 256);
+  EXPECT_FALSE(config->group.disable_fast_path);
+  EXPECT_FALSE(config->peer_access.trust_driver);
+  EXPECT_FALSE(config->peer_access.allow_unproven);
+  EXPECT_FALSE(config->peer_access.proof_bytes.has_value());
+  EXPECT_EQ(config->peer_access.proof_timeout, absl::Seconds(10));
+  EXPECT_THAT(config->gpu_users, IsEmpty());
 }
 
 TEST(Config, EveryFieldIsTaken) {
@@ -45,7 +54,15 @@ TEST(Config, EveryFieldIsTaken) {
     admin_dir_mode: "711"
     log_level: "debug"
     pool { plane_bytes: 4194304 planes_ready: 0 bytes_per_gpu_max: 8388608 }
-    group { rendezvous_timeout_ms: 1500 allow_gpu_sharing: true allow_pci: true }
+    group {
+      rendezvous_timeout_ms: 1500 allow_gpu_sharing: true allow_pci: true disable_fast_path: true
+    }
+    peer_access {
+      trust_driver: true allow_unproven: true proof_bytes: 134217728 proof_timeout_ms: 2500
+    }
+    gpu_access { gpu_uuid: "GPU-a" uid: 1000 }
+    gpu_access { gpu_uuid: "GPU-b" }
+    gpu_access { gpu_uuid: "GPU-a" uid: [ 1001, 1002 ] }
     limits {
       sessions_max: 5 sessions_per_uid_max: 4 control_connections_per_uid_max: 3 groups_max: 2
     })");
@@ -64,6 +81,26 @@ TEST(Config, EveryFieldIsTaken) {
   EXPECT_EQ(config->limits.sessions_per_uid_max, 4);
   EXPECT_EQ(config->limits.control_connections_per_uid_max, 3);
   EXPECT_EQ(config->limits.groups_max, 2);
+  EXPECT_TRUE(config->group.disable_fast_path);
+  EXPECT_TRUE(config->peer_access.trust_driver);
+  EXPECT_TRUE(config->peer_access.allow_unproven);
+  EXPECT_EQ(config->peer_access.proof_bytes, 128_MiB);
+  EXPECT_EQ(config->peer_access.proof_timeout, absl::Milliseconds(2500));
+  EXPECT_THAT(config->gpu_users,
+              UnorderedElementsAre(Pair("GPU-a", UnorderedElementsAre(1000, 1001, 1002)),
+                                   Pair("GPU-b", IsEmpty())));
+}
+
+TEST(Config, BadPeerAccessIsReported) {
+  EXPECT_THAT(ParseConfig("d.conf", R"(
+    peer_access { proof_bytes: 3 proof_timeout_ms: 5 }
+    gpu_access { uid: 7 })"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("peer_access.proof_bytes"),
+                             HasSubstr("peer_access.proof_timeout_ms"), HasSubstr("gpu_access"),
+                             HasSubstr("d.conf:3:5: field gpu_access[0]: has no gpu_uuid"))));
+  EXPECT_THAT(ParseConfig("d.conf", "peer_access { proof_bytes: 2147483648 }"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 GiB")));
 }
 
 TEST(Config, UnknownFieldIsNamedWithItsPlace) {

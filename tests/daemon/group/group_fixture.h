@@ -116,9 +116,14 @@ class GroupTest : public ::testing::Test {
     ASSERT_OK(pool);
     pool_ = *std::move(pool);
     options_.control_page_dir = dir_;
-    auto registry = GroupRegistry::Create(options_, pool_.get(), &courier_);
+    admission_ = std::make_unique<Admission>(&host_, policy_, users_);
+    auto registry = GroupRegistry::Create(options_, Parts());
     ASSERT_OK(registry);
     registry_ = *std::move(registry);
+  }
+
+  GroupRegistry::Parts Parts() {
+    return {.admission = admission_.get(), .pool = pool_.get(), .courier = &courier_};
   }
 
   JoinAnswer& Join(const v1::JoinGroupRequest& request, std::optional<Caller> caller = {}) {
@@ -232,8 +237,11 @@ class GroupTest : public ::testing::Test {
     });
   }
 
-  GroupRegistry::Options options_{.host = FourGpus(),
-                                  .control_page_dir = "",
+  HostState host_{FourGpus()};
+  FastPathPolicy policy_;
+  GpuUsers users_;
+  std::unique_ptr<Admission> admission_;
+  GroupRegistry::Options options_{.control_page_dir = "",
                                   .plane_bytes_default = 4_MiB,
                                   .rendezvous_timeout_default = absl::Hours(1)};
   int planes_ready_ = 0;

@@ -9,6 +9,7 @@ namespace nodecomm {
 namespace {
 
 using ::absl_testing::StatusIs;
+using ::testing::_;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
@@ -59,6 +60,37 @@ TEST_F(GroupJoin, SendsEveryMemberAllPlanesInRankOrderThenThePage) {
   EXPECT_EQ(inodes[0], inodes[2]);
   EXPECT_EQ(std::set<ino_t>(inodes[0].begin(), inodes[0].end()).size(), 4u);
   EXPECT_EQ(BytesInUse(), 3 * (4_MiB).value);
+}
+
+TEST_F(GroupJoin, TellsEverybodyWhyThereIsNoFastPath) {
+  const Formed formed = FormMapping(2);
+  for (const v1::JoinGroupResponse& response : formed.responses) {
+    EXPECT_FALSE(response.fast_path().supported());
+    EXPECT_EQ(response.fast_path().reason(), v1::FAST_PATH_REASON_UNPROVEN);
+    EXPECT_THAT(response.fast_path().detail(), HasSubstr("NCCL"));
+  }
+}
+
+TEST_F(GroupJoin, GoesByTheProofsAsTheyAreNow) {
+  for (const auto& [from, to] : {std::pair(0, 1), std::pair(1, 0)}) {
+    v1::PeerProof proof;
+    proof.set_from_uuid(Uuid(from));
+    proof.set_to_uuid(Uuid(to));
+    proof.set_verdict(v1::PROOF_VERDICT_PROVEN);
+    host_.SetProof(proof);
+  }
+  EXPECT_TRUE(FormMapping(2).responses[0].fast_path().supported());
+}
+
+TEST_F(GroupJoin, KeepsUsersFromGpusOfOthers) {
+  users_ = {{Uuid(0), {1000}}, {Uuid(1), {2000}}};
+  Restart();
+  EXPECT_THAT(Join(Request(1, 2)).Wait(),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       AllOf(HasSubstr(Uuid(1)), HasSubstr("gpu_access"))));
+  const Caller root = {.session = {9}, .uid = 0, .pid = 4009};
+  EXPECT_THAT(Join(Request(0, 2), root).Wait(), StatusIs(absl::StatusCode::kPermissionDenied, _));
+  EXPECT_FALSE(Join(Request(0, 2)).come());  // it waits for the other rank
 }
 
 TEST_F(GroupJoin, OneRankIsAGroupToo) {
@@ -172,7 +204,7 @@ TEST_F(GroupJoin, TwoRanksOnOneGpuFailTheGroupUnlessSharingIsAllowed) {
               StatusIs(kPrecondition, AllOf(HasSubstr("ranks 0 and 1"), HasSubstr(Uuid(0)))));
   EXPECT_THAT(first.Wait(), StatusIs(kPrecondition));
 
-  options_.allow_gpu_sharing = true;
+  policy_.allow_gpu_sharing = true;
   Restart();
   JoinAnswer& shared = Join(Request(0, 2));
   ASSERT_OK(Join(same_gpu).Wait());
@@ -310,11 +342,11 @@ TEST_F(GroupJoin, StopOfTheDaemonAnswersAllWhoWait) {
 
 TEST_F(GroupJoin, OptionsThatMakeNoSenseAreRefused) {
   options_.control_page_dir = dir_ + "/none";
-  EXPECT_THAT(GroupRegistry::Create(options_, pool_.get(), &courier_),
+  EXPECT_THAT(GroupRegistry::Create(options_, Parts()),
               StatusIs(kPrecondition, HasSubstr(dir_ + "/none")));
   options_.control_page_dir = dir_;
   options_.plane_bytes_default = 1_MiB;
-  EXPECT_THAT(GroupRegistry::Create(options_, pool_.get(), &courier_), StatusIs(kInvalid));
+  EXPECT_THAT(GroupRegistry::Create(options_, Parts()), StatusIs(kInvalid));
 }
 
 }  // namespace

@@ -121,6 +121,27 @@ TEST_F(GroupLife, AbortStopsEverybodyAndNamesTheCause) {
               StatusIs(absl::StatusCode::kAborted, HasSubstr("timed out waiting for rank 1")));
 }
 
+TEST_F(GroupLife, LostGpuEndsItsGroupsAndNoOthers) {
+  const Formed formed = FormReady(2);
+  v1::JoinGroupRequest elsewhere = Request(0, 1);
+  elsewhere.set_name("elsewhere");
+  elsewhere.set_gpu_uuid(Uuid(3));
+  const auto& other = Join(elsewhere).Wait();
+  ASSERT_OK(other);
+  JoinAnswer& gathering = Join([] {
+    v1::JoinGroupRequest request = Request(1, 3);
+    request.set_name("gathering");
+    return request;
+  }());
+  registry_->GpuLost(Uuid(1), "Xid 79");
+  const MappedPage page(formed.page_fd(0));
+  EXPECT_NE(page->stop, 0u);
+  EXPECT_EQ(page->culprit_rank, 1);
+  EXPECT_THAT(page->reason, AllOf(HasSubstr(Uuid(1)), HasSubstr("Xid 79")));
+  EXPECT_THAT(gathering.Wait(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("Xid 79")));
+  EXPECT_OK(Confirm(other->generation(), 0).Wait());
+}
+
 TEST_F(GroupLife, FirstAbortIsTheCauseForGood) {
   const Formed formed = FormReady(2);
   ASSERT_OK(Abort(formed.generation, 0, "first"));

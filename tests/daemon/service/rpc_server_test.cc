@@ -50,8 +50,16 @@ class RpcServerTest : public testing::Test {
     view.pool = &pool_;
     view.inventory = &inventory_;
     view.sessions = sessions_.get();
-    view.host.set_hostname("as it was");
-    view.host.add_gpus()->set_uuid("GPU-a");
+    prover_ = std::make_unique<PeerProver>(
+        PeerProver::Options{.cache_path = parent_ + "/peer-access.textproto"}, &host_, &probe_);
+    view.host = &host_;
+    view.admission = &admission_;
+    view.prover = prover_.get();
+    view.refresh_host = [this]() -> absl::Status {
+      auto fresh = inventory_.Read();
+      if (fresh.ok()) host_.Update(*std::move(fresh));
+      return fresh.status();
+    };
     view.platform = v1::PLATFORM_SIMULATED;
     view.start_time = absl::Now();
     auto rpc = RpcServer::Create(std::move(view));
@@ -69,6 +77,7 @@ class RpcServerTest : public testing::Test {
   void TearDown() override {
     if (sessions_ != nullptr) sessions_->Stop();
     rpc_.reset();
+    prover_.reset();
     sessions_.reset();
     dir_.reset();
     std::filesystem::remove_all(parent_);
@@ -128,6 +137,15 @@ class RpcServerTest : public testing::Test {
   FakeGroupRegistry groups_;
   FakePlanePool pool_;
   FakeInventory inventory_;
+  HostState host_{[] {
+    v1::Host host;
+    host.set_hostname("as it was");
+    for (const char* uuid : {"GPU-a", "GPU-b"}) host.add_gpus()->set_uuid(uuid);
+    return host;
+  }()};
+  Admission admission_{&host_, {}, {}};
+  FakePairProbe probe_;
+  std::unique_ptr<PeerProver> prover_;
   std::unique_ptr<RuntimeDir> dir_;
   std::unique_ptr<SessionServer> sessions_;
   std::unique_ptr<RpcServer> rpc_;
@@ -372,7 +390,7 @@ TEST_F(RpcServerTest, AdminSeesStatus) {
   EXPECT_GE(response.uptime_ms(), 0);
   EXPECT_EQ(response.platform(), v1::PLATFORM_SIMULATED);
   EXPECT_EQ(response.topology_source(), "fake.textproto");
-  EXPECT_EQ(response.gpus(), 1);
+  EXPECT_EQ(response.gpus(), 2);
   EXPECT_EQ(response.sessions(), 1);
   EXPECT_EQ(response.groups_forming(), 1);
   EXPECT_EQ(response.groups_ready(), 1);
@@ -414,6 +432,46 @@ TEST_F(RpcServerTest, AdminSeesTheTopologyReadAnewOrWhyNot) {
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL);
     EXPECT_EQ(status.error_message(), "the driver is gone");
   }
+}
+
+TEST_F(RpcServerTest, AdminHasPairsProvenAndSeesThat) {
+  grpc::ClientContext check;
+  Prepare(check, "");
+  v1::CheckPeersRequest request;
+  v1::CheckPeersResponse started;
+  ASSERT_TRUE(admin_->CheckPeers(&check, request, &started).ok());
+  EXPECT_TRUE(started.started());
+  ASSERT_TRUE(prover_->WaitUntilDone(absl::Seconds(20)));
+  grpc::ClientContext status_call;
+  Prepare(status_call, "");
+  v1::GetStatusResponse status;
+  ASSERT_TRUE(admin_->GetStatus(&status_call, {}, &status).ok());
+  EXPECT_EQ(status.pairs_proven(), 2);
+  EXPECT_EQ(status.pairs_failed(), 0);
+  EXPECT_EQ(status.pairs_unproven(), 0);
+  grpc::ClientContext topology_call;
+  Prepare(topology_call, "");
+  v1::GetTopologyResponse topology;
+  ASSERT_TRUE(admin_->GetTopology(&topology_call, {}, &topology).ok());
+  EXPECT_EQ(topology.proofs_size(), 2);
+  EXPECT_EQ(topology.check().pairs_done(), 2);
+}
+
+TEST_F(RpcServerTest, AdminIsToldWhyThereIsNoFastPath) {
+  v1::ExplainFastPathRequest request;
+  request.add_gpu_uuids("GPU-a");
+  request.add_gpu_uuids("GPU-b");
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::ExplainFastPathResponse response;
+  ASSERT_TRUE(admin_->ExplainFastPath(&context, request, &response).ok());
+  EXPECT_FALSE(response.fast_path().supported());
+  EXPECT_EQ(response.fast_path().reason(), v1::FAST_PATH_REASON_UNPROVEN);
+  request.add_gpu_uuids("GPU-of-another-host");
+  grpc::ClientContext unknown;
+  Prepare(unknown, "");
+  EXPECT_EQ(admin_->ExplainFastPath(&unknown, request, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(RpcServerTest, WorkersSocketDoesNotServeAdministrators) {

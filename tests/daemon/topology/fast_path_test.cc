@@ -41,6 +41,7 @@ struct Case {
   std::function<void(v1::Host&)> change = [](v1::Host&) {};
   v1::FastPathReason reason = kSupported;
   std::string detail = "";  // a part of it
+  v1::PeerProofs proofs = {};
 };
 
 void EveryLink(v1::Host& host, const std::function<void(v1::Link&)>& change) {
@@ -62,7 +63,7 @@ TEST_P(FastPathTable, Decides) {
   v1::Host host = ShippedHost(test.host);
   test.change(host);
   const std::vector<std::string> uuids = Uuids(host, test.gpus);
-  const v1::FastPath answer = DecideFastPath(host, uuids, test.policy);
+  const v1::FastPath answer = DecideFastPath(host, test.proofs, uuids, test.policy);
   EXPECT_EQ(answer.supported(), test.reason == kSupported) << answer.detail();
   EXPECT_EQ(answer.reason(), test.reason) << answer.detail();
   if (test.reason == kSupported) {
@@ -73,9 +74,10 @@ TEST_P(FastPathTable, Decides) {
   }
 }
 
-const FastPathPolicy kStrict;
-const FastPathPolicy kPci = {.allow_pci = true};
-const FastPathPolicy kSharing = {.allow_gpu_sharing = true};
+// What the topology alone decides.
+const FastPathPolicy kStrict = {.trust_driver = true};
+const FastPathPolicy kPci = {.allow_pci = true, .trust_driver = true};
+const FastPathPolicy kSharing = {.allow_gpu_sharing = true, .trust_driver = true};
 const auto kAsShipped = [](v1::Host&) {};
 
 INSTANTIATE_TEST_SUITE_P(
@@ -169,7 +171,7 @@ INSTANTIATE_TEST_SUITE_P(Sharing, FastPathTable,
                                               {1, 1},
                                               kStrict,
                                               kAsShipped,
-                                              v1::FAST_PATH_REASON_NOT_FULLY_CONNECTED,
+                                              v1::FAST_PATH_REASON_GPU_SHARING,
                                               "allow_gpu_sharing"},
                                          Case{"AllowedOnPciPair",
                                               "rtx-4090-x2",
@@ -269,7 +271,203 @@ INSTANTIATE_TEST_SUITE_P(
                          kStrict,
                          [](v1::Host& host) { FirstLink(host).set_kind(v1::LINK_KIND_UNKNOWN); },
                          v1::FAST_PATH_REASON_NOT_FULLY_CONNECTED,
-                         "not joined by NVLink"}),
+                         "not known to be joined by NVLink"}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Conditions, FastPathTable,
+    testing::Values(
+        Case{"Lost",
+             "hgx-h100-x4",
+             {0, 1},
+             kStrict,
+             [](v1::Host& host) {
+               host.mutable_gpus(1)->set_condition(v1::GPU_CONDITION_LOST);
+               host.mutable_gpus(1)->set_condition_reason("Xid 79");
+             },
+             v1::FAST_PATH_REASON_GPU_LOST,
+             "rank 1 (GPU-51000000-0000-4000-8000-000000000001) is lost: Xid 79"},
+        Case{
+            "Draining",
+            "hgx-h100-x4",
+            {0, 1},
+            kStrict,
+            [](v1::Host& host) { host.mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING); },
+            v1::FAST_PATH_REASON_DRAINING,
+            "out of service"},
+        Case{"FabricNotReady",
+             "hgx-h100-x4",
+             {0, 1},
+             kStrict,
+             [](v1::Host& host) {
+               host.mutable_gpus(1)->set_fabric_state(v1::FABRIC_STATE_IN_PROGRESS);
+             },
+             v1::FAST_PATH_REASON_FABRIC_NOT_READY,
+             "fabricmanager"},
+        Case{"FabricUnknown",
+             "hgx-h100-x4",
+             {0, 1},
+             kStrict,
+             [](v1::Host& host) {
+               host.mutable_gpus(1)->set_fabric_state(v1::FABRIC_STATE_UNKNOWN);
+             }},
+        Case{"Disabled",
+             "hgx-h100-x4",
+             {0, 1},
+             {.trust_driver = true, .disabled = true},
+             kAsShipped,
+             v1::FAST_PATH_REASON_DISABLED,
+             "disable_fast_path"},
+        Case{"DisabledAlone", "hgx-h100-x4", {0}, {.trust_driver = true, .disabled = true}}),
+    [](const auto& info) { return info.param.name; });
+
+// --- proofs
+
+// Every ordered pair of the first four GPUs of hgx-h100-x4 proven, and `change` on top.
+v1::PeerProofs Proofs(const std::function<void(v1::PeerProof&)>& change_first = [](v1::PeerProof&) {
+}) {
+  const v1::Host host = ShippedHost("hgx-h100-x4");
+  v1::PeerProofs proofs;
+  for (const v1::Link& link : host.links()) {
+    v1::PeerProof* proof = proofs.add_proofs();
+    proof->set_from_uuid(link.from_uuid());
+    proof->set_to_uuid(link.to_uuid());
+    proof->set_verdict(v1::PROOF_VERDICT_PROVEN);
+    proof->set_write_gigabytes_per_second(350);
+  }
+  change_first(*proofs.mutable_proofs(0));
+  return proofs;
+}
+
+const FastPathPolicy kProven;
+const FastPathPolicy kLenient = {.allow_unproven = true};
+const auto kFails = [](v1::PeerProof& proof) {
+  proof.set_verdict(v1::PROOF_VERDICT_FAILED);
+  proof.set_reason("byte 17 was wrong");
+};
+const auto kCouldNotRun = [](v1::PeerProof& proof) {
+  proof.set_verdict(v1::PROOF_VERDICT_UNPROVEN);
+  proof.set_reason("out of memory");
+};
+const auto kUnknownKind = [](v1::Host& host) {
+  EveryLink(host, [](v1::Link& link) { link.set_kind(v1::LINK_KIND_UNKNOWN); });
+};
+const auto kUnknownOverPci = [](v1::Host& host) {
+  EveryLink(host, [](v1::Link& link) {
+    MakePci(link);
+    link.set_peer_access(v1::PEER_ACCESS_UNKNOWN);
+  });
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Proof, FastPathTable,
+    testing::Values(
+        Case{"AllProven",
+             "hgx-h100-x4",
+             {0, 1, 2, 3},
+             kProven,
+             kAsShipped,
+             kSupported,
+             "",
+             Proofs()},
+        Case{"NoneTried",
+             "hgx-h100-x4",
+             {0, 1},
+             kProven,
+             kAsShipped,
+             v1::FAST_PATH_REASON_UNPROVEN,
+             "nodecommctl p2p check"},
+        Case{"NoneTriedAlone", "hgx-h100-x4", {2}, kProven},
+        Case{"OneDirectionFails",
+             "hgx-h100-x4",
+             {1, 0},
+             kProven,
+             kAsShipped,
+             v1::FAST_PATH_REASON_PROOF_FAILED,
+             "rank 1 (GPU-51000000-0000-4000-8000-000000000000) and rank 0 "
+             "(GPU-51000000-0000-4000-8000-000000000001): peer access from the first GPU to the "
+             "second was tried and is broken (byte 17 was wrong)",
+             Proofs(kFails)},
+        Case{"FailureOutsideTheGroup",
+             "hgx-h100-x4",
+             {1, 2, 3},
+             kProven,
+             kAsShipped,
+             kSupported,
+             "",
+             Proofs(kFails)},
+        Case{"FailureIsNotForgivenByPolicy",
+             "hgx-h100-x4",
+             {0, 1},
+             kLenient,
+             kAsShipped,
+             v1::FAST_PATH_REASON_PROOF_FAILED,
+             "byte 17",
+             Proofs(kFails)},
+        Case{"TrustInTheDriverSkipsProofs",
+             "hgx-h100-x4",
+             {0, 1},
+             kStrict,
+             kAsShipped,
+             kSupported,
+             "",
+             Proofs(kFails)},
+        Case{"CouldNotRun",
+             "hgx-h100-x4",
+             {0, 1},
+             kProven,
+             kAsShipped,
+             v1::FAST_PATH_REASON_UNPROVEN,
+             "out of memory",
+             Proofs(kCouldNotRun)},
+        Case{"CouldNotRunAllowed",
+             "hgx-h100-x4",
+             {0, 1},
+             kLenient,
+             kAsShipped,
+             kSupported,
+             "",
+             Proofs(kCouldNotRun)},
+        Case{"DriverSaysNo",
+             "hgx-h100-x4",
+             {0, 1},
+             kProven,
+             [](v1::Host& host) { FirstLink(host).set_peer_access(v1::PEER_ACCESS_NOT_SUPPORTED); },
+             v1::FAST_PATH_REASON_PEER_ACCESS,
+             "not supported",
+             Proofs()},
+        Case{"DriverDoesNotKnow",
+             "hgx-h100-x4",
+             {0, 1},
+             kProven,
+             kUnknownOverPci,
+             kSupported,
+             "",
+             Proofs()},
+        Case{"KindUnknownButFasterThanPci",
+             "hgx-h100-x4",
+             {0, 1, 2},
+             kProven,
+             kUnknownKind,
+             kSupported,
+             "",
+             Proofs()},
+        Case{"KindUnknownAndNotFasterThanPci",
+             "hgx-h100-x4",
+             {0, 1, 2},
+             kProven,
+             kUnknownKind,
+             v1::FAST_PATH_REASON_NOT_FULLY_CONNECTED,
+             "not known to be joined",
+             Proofs([](v1::PeerProof& proof) { proof.set_write_gigabytes_per_second(50); })},
+        Case{"PciIsPciHoweverFast",
+             "hgx-h100-x4",
+             {0, 1, 2},
+             kProven,
+             [](v1::Host& host) { EveryLink(host, MakePci); },
+             v1::FAST_PATH_REASON_NOT_FULLY_CONNECTED,
+             "not joined",
+             Proofs()}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -1,0 +1,179 @@
+#include "daemon/proof/peer_prover.h"
+
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "daemon/proof/proof_cache.h"
+#include "daemon/proof/rounds.h"
+
+namespace nodecomm {
+namespace {
+
+using DirectedPair = std::pair<std::string, std::string>;
+
+std::map<DirectedPair, const v1::Link*> LinksByPair(const v1::Host& host) {
+  std::map<DirectedPair, const v1::Link*> links;
+  for (const v1::Link& link : host.links()) links[{link.from_uuid(), link.to_uuid()}] = &link;
+  return links;
+}
+
+std::optional<std::string> WhyNotTried(const v1::Gpu& gpu) {
+  if (gpu.condition() == v1::GPU_CONDITION_LOST) return absl::StrCat(gpu.uuid(), " is lost");
+  if (gpu.condition() == v1::GPU_CONDITION_DRAINING) {
+    return absl::StrCat(gpu.uuid(), " is being taken out of service");
+  }
+  if (gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
+    return absl::StrCat(gpu.uuid(), " is in MIG mode, which has no peer access");
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> WhyNotTried(const v1::Link* link) {
+  if (link == nullptr || link->peer_access() != v1::PEER_ACCESS_NOT_SUPPORTED) return std::nullopt;
+  return absl::StrCat("not tried: the driver says that there is no peer access (",
+                      link->peer_access_reason(), ")");
+}
+
+}  // namespace
+
+PeerProver::PeerProver(Options options, HostState* state, PairProbe* probe)
+    : options_(std::move(options)), state_(state), probe_(probe) {
+  if (absl::StatusOr<std::string> boot_id = ReadBootId(); boot_id.ok()) {
+    boot_id_ = *std::move(boot_id);
+  } else {
+    options_.warn(absl::StrCat("proofs are not kept: ", boot_id.status().message()));
+    return;
+  }
+  const absl::StatusOr<v1::PeerProofs> cached = ReadProofCache(options_.cache_path);
+  if (!cached.ok() && !absl::IsNotFound(cached.status())) {
+    options_.warn(absl::StrCat("peer access is proven anew: ", cached.status().message()));
+  }
+  state_->SetProofs(StillValid(cached.ok() ? *cached : v1::PeerProofs(), boot_id_, state_->host()));
+}
+
+PeerProver::~PeerProver() {
+  cancelled_.Notify();
+  std::thread thread;
+  {
+    absl::MutexLock lock(&mu_);
+    thread = std::move(thread_);
+  }
+  if (thread.joinable()) thread.join();
+}
+
+bool PeerProver::Start(Which which) {
+  absl::MutexLock lock(&mu_);
+  if (running_ || cancelled_.HasBeenNotified()) return false;
+  if (thread_.joinable()) thread_.join();  // it has said that it is done
+  running_ = true;
+  pairs_total_ = 0;
+  pairs_done_ = 0;
+  started_ = absl::Now();
+  thread_ = std::thread([this, which] {
+    Run(Plan(which));
+    absl::MutexLock done(&mu_);
+    running_ = false;
+    ended_ = absl::Now();
+  });
+  return true;
+}
+
+bool PeerProver::WaitUntilDone(absl::Duration timeout) {
+  absl::MutexLock lock(&mu_);
+  const auto done = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !running_; };
+  return mu_.AwaitWithTimeout(absl::Condition(&done), timeout);
+}
+
+v1::PeerCheckProgress PeerProver::Progress() const {
+  absl::MutexLock lock(&mu_);
+  v1::PeerCheckProgress progress;
+  progress.set_running(running_);
+  progress.set_pairs_total(pairs_total_);
+  progress.set_pairs_done(pairs_done_);
+  if (started_ != absl::InfinitePast()) {
+    progress.set_elapsed_ms(
+        absl::ToInt64Milliseconds((running_ ? absl::Now() : ended_) - started_));
+  }
+  return progress;
+}
+
+std::vector<PeerProver::Round> PeerProver::Plan(Which which) {
+  const v1::Host host = state_->host();
+  const v1::PeerProofs known = state_->proofs();
+  std::set<DirectedPair> proven;
+  for (const v1::PeerProof& proof : known.proofs()) {
+    // What could not be tried before may work now.
+    if (proof.verdict() != v1::PROOF_VERDICT_UNPROVEN) {
+      proven.emplace(proof.from_uuid(), proof.to_uuid());
+    }
+  }
+  const auto links = LinksByPair(host);
+  const auto link = [&](const std::string& from, const std::string& to) {
+    const auto found = links.find({from, to});
+    return found == links.end() ? nullptr : found->second;
+  };
+  std::vector<Round> rounds;
+  int pairs = 0;
+  for (const std::vector<IndexPair>& indices : DisjointRounds(host.gpus_size())) {
+    Round round;
+    for (const auto& [first, second] : indices) {
+      const v1::Gpu& a = host.gpus(static_cast<int>(first));
+      const v1::Gpu& b = host.gpus(static_cast<int>(second));
+      const GpuPair pair{a.uuid(), b.uuid()};
+      if (which == Which::kMissing && proven.contains({pair.a, pair.b}) &&
+          proven.contains({pair.b, pair.a})) {
+        continue;
+      }
+      std::optional<std::string> why_not = WhyNotTried(a);
+      if (!why_not.has_value()) why_not = WhyNotTried(b);
+      if (!why_not.has_value()) why_not = WhyNotTried(link(pair.a, pair.b));
+      if (!why_not.has_value()) why_not = WhyNotTried(link(pair.b, pair.a));
+      if (why_not.has_value()) {
+        for (const v1::PeerProof& proof : Unproven(pair, *why_not)) state_->SetProof(proof);
+        continue;
+      }
+      round.push_back(pair);
+    }
+    pairs += 2 * static_cast<int>(round.size());
+    if (!round.empty()) rounds.push_back(std::move(round));
+  }
+  absl::MutexLock lock(&mu_);
+  pairs_total_ = pairs;
+  return rounds;
+}
+
+void PeerProver::Run(const std::vector<Round>& rounds) {
+  for (const Round& round : rounds) {
+    std::vector<std::thread> threads;
+    for (const GpuPair& pair : round) {
+      threads.emplace_back([this, &pair] { Record(probe_->Prove(pair, cancelled_)); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    if (cancelled_.HasBeenNotified()) return;
+  }
+  if (!rounds.empty()) Save();
+}
+
+void PeerProver::Record(const std::vector<v1::PeerProof>& proofs) {
+  if (cancelled_.HasBeenNotified()) return;
+  for (const v1::PeerProof& proof : proofs) {
+    state_->SetProof(proof);
+    options_.proven(proof);
+  }
+  absl::MutexLock lock(&mu_);
+  pairs_done_ += static_cast<int>(proofs.size());
+}
+
+void PeerProver::Save() {
+  if (boot_id_.empty()) return;
+  const absl::Status saved = WriteProofCache(options_.cache_path, state_->proofs());
+  if (!saved.ok()) {
+    options_.warn(absl::StrCat("proofs of peer access are not kept: ", saved.message()));
+  }
+}
+
+}  // namespace nodecomm

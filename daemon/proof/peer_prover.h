@@ -1,0 +1,71 @@
+// Runs the proofs of peer access: chooses the pairs, tries those at once that share no GPU, and
+// remembers what came of it. Not the trying (pair_probe.h), not what a verdict means for a group
+// (daemon/topology/fast_path.h). Design note: daemon/proof/README.md.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "daemon/proof/pair_probe.h"
+#include "daemon/topology/host_state.h"
+#include "nodecomm/v1/admin.pb.h"
+
+namespace nodecomm {
+
+// Thread-safe.
+class PeerProver {
+ public:
+  enum class Which { kMissing, kAll };
+
+  struct Options {
+    std::string cache_path;
+    // What went wrong with the cache, which costs no more than time. May be called on any thread.
+    std::function<void(std::string_view)> warn = [](std::string_view) {};
+    // A pair's proofs, as they come. May be called on any thread.
+    std::function<void(const v1::PeerProof&)> proven = [](const v1::PeerProof&) {};
+  };
+
+  // Takes what the cache has into `state`. Both outlive it.
+  PeerProver(Options options, HostState* state, PairProbe* probe);
+  // Gives up a run.
+  ~PeerProver();
+
+  // Starts a run, of the pairs without a proof or of all. False: one is going on, which goes on.
+  bool Start(Which which);
+  // True once no run is going on.
+  bool WaitUntilDone(absl::Duration timeout);
+  v1::PeerCheckProgress Progress() const;
+
+ private:
+  using Round = std::vector<GpuPair>;
+
+  // Pairs that a proof is not worth trying for get their answer here.
+  std::vector<Round> Plan(Which which);
+  void Run(const std::vector<Round>& rounds);
+  void Record(const std::vector<v1::PeerProof>& proofs);
+  void Save();
+
+  const Options options_;
+  HostState* const state_;
+  PairProbe* const probe_;
+  std::string boot_id_;  // empty: not known, so nothing is kept
+  absl::Notification cancelled_;
+
+  mutable absl::Mutex mu_;
+  bool running_ ABSL_GUARDED_BY(mu_) = false;
+  int pairs_total_ ABSL_GUARDED_BY(mu_) = 0;  // ordered
+  int pairs_done_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Time started_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  absl::Time ended_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  std::thread thread_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace nodecomm

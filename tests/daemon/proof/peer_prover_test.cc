@@ -1,0 +1,219 @@
+// Which pairs are tried, when, and what is remembered; over a probe that only says what it was
+// told.
+#include "daemon/proof/peer_prover.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "daemon/proof/proof_cache.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+
+namespace nodecomm {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr absl::Duration kLong = absl::Seconds(20);
+
+// Says PROVEN unless told otherwise, and notes who was busy with whom.
+class FakePairProbe final : public PairProbe {
+ public:
+  std::vector<v1::PeerProof> Prove(const GpuPair& pair,
+                                   const absl::Notification& cancelled) override {
+    bool waits;
+    {
+      absl::MutexLock lock(&mu_);
+      tried_.push_back(pair);
+      shared_a_gpu_ |= !busy_.insert(pair.a).second;
+      shared_a_gpu_ |= !busy_.insert(pair.b).second;
+      waits = waits_;
+    }
+    if (waits) cancelled.WaitForNotificationWithTimeout(kLong);
+    absl::MutexLock lock(&mu_);
+    busy_.erase(pair.a);
+    busy_.erase(pair.b);
+    std::vector<v1::PeerProof> proofs = Unproven(pair, reason_);
+    for (v1::PeerProof& proof : proofs) proof.set_verdict(verdict_);
+    return proofs;
+  }
+  void Answer(v1::ProofVerdict verdict, std::string reason) {
+    absl::MutexLock lock(&mu_);
+    verdict_ = verdict;
+    reason_ = std::move(reason);
+  }
+  void WaitForCancellation() {
+    absl::MutexLock lock(&mu_);
+    waits_ = true;
+  }
+  std::vector<GpuPair> TakeTried() {
+    absl::MutexLock lock(&mu_);
+    return std::exchange(tried_, {});
+  }
+  bool shared_a_gpu() const {
+    absl::MutexLock lock(&mu_);
+    return shared_a_gpu_;
+  }
+
+ private:
+  mutable absl::Mutex mu_;
+  v1::ProofVerdict verdict_ = v1::PROOF_VERDICT_PROVEN;
+  std::string reason_;
+  bool waits_ = false;
+  bool shared_a_gpu_ = false;
+  std::set<std::string> busy_;
+  std::vector<GpuPair> tried_;
+};
+
+class PeerProverTest : public testing::Test {
+ protected:
+  static v1::Host HostOf(int gpus) {
+    v1::Host host;
+    host.set_driver_version("580");
+    for (int i = 0; i < gpus; ++i) host.add_gpus()->set_uuid(absl::StrCat("GPU-", i));
+    return host;
+  }
+  std::unique_ptr<PeerProver> Make(HostState& state) {
+    PeerProver::Options options;
+    options.cache_path = cache_path_;
+    options.warn = [this](std::string_view warning) { warnings_.emplace_back(warning); };
+    return std::make_unique<PeerProver>(std::move(options), &state, &probe_);
+  }
+  void ProveAll(HostState& state, PeerProver::Which which = PeerProver::Which::kMissing) {
+    const auto prover = Make(state);
+    ASSERT_TRUE(prover->Start(which));
+    ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  }
+
+  TemporaryDirectory directory_;
+  const std::string cache_path_ = directory_.path() + "/peer-access.textproto";
+  FakePairProbe probe_;
+  std::vector<std::string> warnings_;
+};
+
+TEST_F(PeerProverTest, TriesEveryPairAndNoGpuTwiceAtATime) {
+  HostState state(HostOf(8));
+  const auto prover = Make(state);
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  EXPECT_THAT(probe_.TakeTried(), SizeIs(28));
+  EXPECT_FALSE(probe_.shared_a_gpu());
+  EXPECT_THAT(state.proofs().proofs(), SizeIs(56));
+  EXPECT_EQ(prover->Progress().pairs_total(), 56);
+  EXPECT_EQ(prover->Progress().pairs_done(), 56);
+  EXPECT_FALSE(prover->Progress().running());
+}
+
+TEST_F(PeerProverTest, ProvesNothingTwiceInOneBoot) {
+  HostState state(HostOf(4));
+  ProveAll(state);
+  EXPECT_THAT(probe_.TakeTried(), SizeIs(6));
+  HostState restarted(HostOf(4));
+  ProveAll(restarted);
+  EXPECT_THAT(probe_.TakeTried(), IsEmpty());
+  EXPECT_THAT(restarted.proofs().proofs(), SizeIs(12));
+}
+
+TEST_F(PeerProverTest, ProvesAgainWhenForced) {
+  HostState state(HostOf(3));
+  ProveAll(state);
+  probe_.TakeTried();
+  probe_.Answer(v1::PROOF_VERDICT_FAILED, "wrong at byte 7");
+  ProveAll(state, PeerProver::Which::kAll);
+  EXPECT_THAT(probe_.TakeTried(), SizeIs(3));
+  const v1::PeerProofs proofs = state.proofs();
+  for (const v1::PeerProof& proof : proofs.proofs()) {
+    EXPECT_EQ(proof.verdict(), v1::PROOF_VERDICT_FAILED);
+    EXPECT_EQ(proof.reason(), "wrong at byte 7");
+  }
+}
+
+TEST_F(PeerProverTest, RemembersFailuresButTriesAgainWhatCouldNotRun) {
+  probe_.Answer(v1::PROOF_VERDICT_UNPROVEN, "no memory");
+  HostState state(HostOf(2));
+  ProveAll(state);
+  probe_.TakeTried();
+  probe_.Answer(v1::PROOF_VERDICT_FAILED, "wrong");
+  HostState second(HostOf(2));
+  ProveAll(second);
+  EXPECT_THAT(probe_.TakeTried(), SizeIs(1));
+  HostState third(HostOf(2));
+  ProveAll(third);
+  EXPECT_THAT(probe_.TakeTried(), IsEmpty());
+  ASSERT_THAT(third.proofs().proofs(), SizeIs(2));
+  EXPECT_EQ(third.proofs().proofs(0).verdict(), v1::PROOF_VERDICT_FAILED);
+}
+
+TEST_F(PeerProverTest, MeasuresAgainWhatADamagedCacheHeld) {
+  HostState state(HostOf(2));
+  ProveAll(state);
+  probe_.TakeTried();
+  std::ofstream(cache_path_) << "proofs { rubbish";
+  HostState restarted(HostOf(2));
+  ProveAll(restarted);
+  EXPECT_THAT(probe_.TakeTried(), SizeIs(1));
+  ASSERT_THAT(warnings_, SizeIs(1));
+  EXPECT_THAT(warnings_[0], HasSubstr("damaged"));
+  EXPECT_OK(ReadProofCache(cache_path_));
+}
+
+TEST_F(PeerProverTest, SaysWhyPairsAreNotTried) {
+  v1::Host host = HostOf(4);
+  host.mutable_gpus(0)->set_mig_mode(v1::MIG_MODE_ENABLED);
+  host.mutable_gpus(1)->set_condition(v1::GPU_CONDITION_LOST);
+  v1::Link* link = host.add_links();
+  link->set_from_uuid("GPU-3");
+  link->set_to_uuid("GPU-2");
+  link->set_peer_access(v1::PEER_ACCESS_NOT_SUPPORTED);
+  link->set_peer_access_reason("chipset");
+  HostState state(host);
+  ProveAll(state);
+  EXPECT_THAT(probe_.TakeTried(), IsEmpty());
+  std::map<std::pair<std::string, std::string>, std::string> reasons;
+  const v1::PeerProofs proofs = state.proofs();
+  for (const v1::PeerProof& proof : proofs.proofs()) {
+    EXPECT_EQ(proof.verdict(), v1::PROOF_VERDICT_UNPROVEN);
+    reasons[{proof.from_uuid(), proof.to_uuid()}] = proof.reason();
+  }
+  EXPECT_EQ(reasons.size(), 12u);
+  EXPECT_THAT((reasons[{"GPU-2", "GPU-3"}]), HasSubstr("chipset"));
+  EXPECT_THAT((reasons[{"GPU-3", "GPU-0"}]), HasSubstr("MIG"));
+  EXPECT_THAT((reasons[{"GPU-1", "GPU-2"}]), HasSubstr("GPU-1 is lost"));
+}
+
+TEST_F(PeerProverTest, HasOneRunAtATime) {
+  HostState state(HostOf(2));
+  probe_.WaitForCancellation();
+  const auto prover = Make(state);
+  EXPECT_TRUE(prover->Start(PeerProver::Which::kAll));
+  EXPECT_FALSE(prover->Start(PeerProver::Which::kAll));
+  EXPECT_FALSE(prover->WaitUntilDone(absl::ZeroDuration()));
+  EXPECT_TRUE(prover->Progress().running());
+}
+
+TEST_F(PeerProverTest, GivesUpARunAndKeepsNothingOfIt) {
+  HostState state(HostOf(4));
+  probe_.WaitForCancellation();
+  auto prover = Make(state);
+  EXPECT_TRUE(prover->Start(PeerProver::Which::kAll));
+  prover = nullptr;
+  EXPECT_LE(probe_.TakeTried().size(), 2u);  // one round at most
+  EXPECT_THAT(state.proofs().proofs(), IsEmpty());
+  EXPECT_EQ(ReadProofCache(cache_path_).status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace nodecomm
