@@ -30,6 +30,7 @@ v1::JoinGroupRequest MakeJoinRequest(const CommunicatorOptions& options, const D
   request.set_world_size(options.world_size.value);
   request.set_rank(options.rank.value);
   request.set_gpu_uuid(facts.gpu_uuid);
+  request.set_pci_bus_id(facts.pci_bus_id);
   request.set_plane_bytes(options.plane_bytes.value);
   request.set_plane_abi(kernels::kPlaneAbi);
   request.set_algorithm_table(kernels::kAlgorithmTableVersion);

@@ -246,6 +246,11 @@ absl::StatusOr<DeviceFacts> ReadFacts(const CudaDriver& driver, CUdevice device)
   ABSL_RETURN_IF_ERROR(CudaStatus(driver.device_get_uuid(&uuid, device), what));
   DeviceFacts facts;
   facts.gpu_uuid = UuidText(uuid);
+  std::array<char, 32> pci_bus_id = {};
+  ABSL_RETURN_IF_ERROR(CudaStatus(
+      driver.device_get_pci_bus_id(pci_bus_id.data(), static_cast<int>(pci_bus_id.size()), device),
+      what));
+  facts.pci_bus_id = pci_bus_id.data();
   for (const auto& [attribute, value] :
        {std::pair{CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &facts.multiprocessors},
         std::pair{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &facts.compute_capability_major},

@@ -41,6 +41,7 @@ absl::StatusOr<CudaDriver> Load() {
   ABSL_RETURN_IF_ERROR(Find("cuDeviceGetCount", driver.device_get_count));
   ABSL_RETURN_IF_ERROR(Find("cuDeviceGet", driver.device_get));
   ABSL_RETURN_IF_ERROR(Find("cuDeviceGetUuid", driver.device_get_uuid));
+  ABSL_RETURN_IF_ERROR(Find("cuDeviceGetPCIBusId", driver.device_get_pci_bus_id));
   ABSL_RETURN_IF_ERROR(Find("cuDeviceGetAttribute", driver.device_get_attribute));
   ABSL_RETURN_IF_ERROR(Find("cuDevicePrimaryCtxRetain", driver.primary_context_retain));
   ABSL_RETURN_IF_ERROR(Find("cuCtxGetCurrent", driver.context_get_current));

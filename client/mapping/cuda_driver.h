@@ -26,6 +26,7 @@ struct CudaDriver {
   decltype(&cuDeviceGetCount) device_get_count;
   decltype(&cuDeviceGet) device_get;
   decltype(&cuDeviceGetUuid_v2) device_get_uuid;
+  decltype(&cuDeviceGetPCIBusId) device_get_pci_bus_id;
   decltype(&cuDeviceGetAttribute) device_get_attribute;
   decltype(&cuDevicePrimaryCtxRetain) primary_context_retain;
   decltype(&cuCtxGetCurrent) context_get_current;

@@ -22,6 +22,7 @@ namespace nodecomm {
 // What the ranks of a group tell each other about their GPUs.
 struct DeviceFacts {
   std::string gpu_uuid;
+  std::string pci_bus_id;  // as CUDA writes it; empty on a simulated host
   int multiprocessors = 1;
   int compute_capability_major = 0;
   int compute_capability_minor = 0;

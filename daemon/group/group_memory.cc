@@ -37,9 +37,9 @@ absl::StatusOr<std::vector<PlaneLease>> AcquireEach(PlanePool& pool,
   return leases;
 }
 
-absl::StatusOr<std::vector<Parcel>> PackForAll(std::span<const PlaneLease> planes,
+absl::StatusOr<std::vector<Parcel>> PackForAll(size_t members, std::span<const PlaneLease> planes,
                                                const ControlPageFile* page) {
-  std::vector<Parcel> parcels(planes.size());
+  std::vector<Parcel> parcels(members);
   for (Parcel& parcel : parcels) {
     for (const PlaneLease& plane : planes) ABSL_RETURN_IF_ERROR(AddDuplicate(plane.fd(), parcel));
     if (page != nullptr) ABSL_RETURN_IF_ERROR(AddDuplicate(page->member_fd(), parcel));

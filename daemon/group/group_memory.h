@@ -27,9 +27,9 @@ absl::StatusOr<std::vector<PlaneLease>> AcquireEach(PlanePool& pool,
                                                     std::span<const std::string> gpu_uuids,
                                                     ByteCount bytes);
 
-// A parcel for each of the planes' ranks, with duplicates of all planes in rank order, then of the
-// page if there is one. ResourceExhausted: the daemon has no descriptors left.
-absl::StatusOr<std::vector<Parcel>> PackForAll(std::span<const PlaneLease> planes,
+// A parcel for each member, with duplicates of all planes in rank order, then of the page if there
+// is one. ResourceExhausted: the daemon has no descriptors left.
+absl::StatusOr<std::vector<Parcel>> PackForAll(size_t members, std::span<const PlaneLease> planes,
                                                const ControlPageFile* page);
 
 }  // namespace nodecomm

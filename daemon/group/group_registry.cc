@@ -130,8 +130,10 @@ void RendezvousGroupRegistry::Join(const Caller& caller, const v1::JoinGroupRequ
   }
   const absl::StatusOr<absl::Duration> timeout =
       RendezvousTimeout(request.timeout_ms(), options_.rendezvous_timeout_default);
-  absl::Status status = CheckJoin(join.request, admission_->host(), sharing_);
-  if (status.ok()) status = admission_->CheckUser(caller.uid, request.gpu_uuid());
+  const v1::Host host = admission_->host();
+  join.request.set_gpu_uuid(ResolveGpu(request, host));
+  absl::Status status = CheckJoin(join.request, host, sharing_);
+  if (status.ok()) status = admission_->CheckUser(caller.uid, join.request.gpu_uuid());
   if (status.ok()) status = timeout.status();
   if (!status.ok()) {
     done(status);
@@ -238,18 +240,22 @@ std::optional<RendezvousGroupRegistry::Plan> RendezvousGroupRegistry::PlanOf(con
 absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMemory(
     const Job& job, const Plan& plan) {
   Formed formed;
-  ABSL_ASSIGN_OR_RETURN(formed.memory.planes, AcquireEach(*pool_, plan.gpu_uuids, plan.bytes));
+  // A group without fast path only needs its page, to learn of its end.
+  if (job.shared_sequence.has_value() || plan.response.fast_path().supported()) {
+    ABSL_ASSIGN_OR_RETURN(formed.memory.planes, AcquireEach(*pool_, plan.gpu_uuids, plan.bytes));
+  }
   if (!job.shared_sequence.has_value()) {
     ABSL_ASSIGN_OR_RETURN(formed.memory.page,
                           ControlPageFile::Create(options_.control_page_dir, job.generation));
   }
-  ABSL_ASSIGN_OR_RETURN(formed.parcels, PackForAll(formed.memory.planes, formed.memory.page.get()));
+  ABSL_ASSIGN_OR_RETURN(formed.parcels, PackForAll(plan.sessions.size(), formed.memory.planes,
+                                                   formed.memory.page.get()));
   return formed;
 }
 
 void RendezvousGroupRegistry::FormGroup(const Job& job, Plan plan) {
-  absl::StatusOr<Formed> formed = MakeMemory(job, plan);
   *plan.response.mutable_fast_path() = admission_->DecideFastPath(plan.gpu_uuids);
+  absl::StatusOr<Formed> formed = MakeMemory(job, plan);
 
   AfterUnlock after;
   absl::MutexLock lock(&mu_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "daemon/group/text.h"
@@ -29,6 +30,13 @@ absl::Status CheckIdentity(const v1::JoinGroupRequest& request) {
                         request.rank(), request.world_size(), request.world_size() - 1));
   }
   return absl::OkStatus();
+}
+
+// NVML writes the domain with 8 digits, CUDA with 4; and letters of either case occur.
+bool SamePciPlace(absl::string_view a, absl::string_view b) {
+  constexpr size_t kShortForm = 12;  // 0000:18:00.0
+  if (a.size() < kShortForm || b.size() < kShortForm) return false;
+  return absl::EqualsIgnoreCase(a.substr(a.size() - kShortForm), b.substr(b.size() - kShortForm));
 }
 
 absl::Status CheckMemory(const v1::JoinGroupRequest& request, const v1::Host& host) {
@@ -73,6 +81,19 @@ absl::Status Disagreement(const char* what, const v1::JoinGroupRequest& a, const
 }
 
 }  // namespace
+
+std::string ResolveGpu(const v1::JoinGroupRequest& request, const v1::Host& host) {
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (gpu.uuid() == request.gpu_uuid()) return gpu.uuid();
+  }
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (gpu.mig_mode() == v1::MIG_MODE_ENABLED &&
+        SamePciPlace(gpu.pci_bus_id(), request.pci_bus_id())) {
+      return gpu.uuid();
+    }
+  }
+  return request.gpu_uuid();
+}
 
 absl::Status CheckJoin(const v1::JoinGroupRequest& request, const v1::Host& host,
                        GpuSharing sharing) {

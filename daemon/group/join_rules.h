@@ -2,6 +2,8 @@
 // Not the rendezvous: who is told what, and when, is Group's and the registry's.
 #pragma once
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -19,6 +21,11 @@ inline constexpr absl::Duration kRendezvousTimeoutMax = absl::Hours(24);
 
 // Whether several ranks of a group may be on one GPU.
 enum class GpuSharing { kForbidden, kAllowed };
+
+// The UUID by which the host knows the request's GPU. A MIG instance names itself by a UUID that
+// the host does not list; its place on the PCI bus tells whose part it is. As it was, if neither
+// does.
+std::string ResolveGpu(const v1::JoinGroupRequest& request, const v1::Host& host);
 
 // What concerns the caller alone. InvalidArgument: the request is wrong; FailedPrecondition: this
 // host cannot hold such a group. `request` has its plane size already (0 was replaced by the

@@ -402,6 +402,18 @@ TEST_F(CommunicatorTest, DisabledNeedsNoDaemon) {
   EXPECT_THAT(comm->Leave(), Succeeds());
 }
 
+TEST_F(CommunicatorTest, MoreRanksThanThereIsAFastPathForAreToldToUseNccl) {
+  Result<Communicator> comm = Communicator::Create(RankOptions(8, 9));
+  ASSERT_THAT(comm.status(), Succeeds());
+  const char* reason = nullptr;
+  EXPECT_FALSE(comm->Supports(1024, DataType::kFloat32, &reason));
+  EXPECT_THAT(reason, AllOf(HasSubstr("9 ranks"), HasSubstr("Use NCCL")));
+  float value = 1;
+  EXPECT_THAT(SumOne(*comm, &value),
+              Fails(NODECOMM_FAILED_PRECONDITION, HasSubstr("Use NCCL")));
+  EXPECT_THAT(comm->Leave(), Succeeds());
+}
+
 class SharedGpuTest : public CommunicatorTest {
  protected:
   SharedGpuTest() : CommunicatorTest("group { allow_gpu_sharing: true }") {}

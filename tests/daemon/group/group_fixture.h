@@ -87,6 +87,16 @@ class GroupTest : public ::testing::Test {
   static v1::Host FourGpus() {
     v1::Host host;
     for (const std::string& uuid : Uuids()) host.add_gpus()->set_uuid(uuid);
+    for (const std::string& from : Uuids()) {
+      for (const std::string& to : Uuids()) {
+        if (from == to) continue;
+        v1::Link* link = host.add_links();
+        link->set_from_uuid(from);
+        link->set_to_uuid(to);
+        link->set_kind(v1::LINK_KIND_NVSWITCH);
+        link->set_peer_access(v1::PEER_ACCESS_SUPPORTED);
+      }
+    }
     return host;
   }
   // One process per rank unless a test wants otherwise.
@@ -238,7 +248,7 @@ class GroupTest : public ::testing::Test {
   }
 
   HostState host_{FourGpus()};
-  FastPathPolicy policy_;
+  FastPathPolicy policy_{.trust_driver = true};
   GpuUsers users_;
   std::unique_ptr<Admission> admission_;
   GroupRegistry::Options options_{.control_page_dir = "",

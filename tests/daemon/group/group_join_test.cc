@@ -62,8 +62,14 @@ TEST_F(GroupJoin, SendsEveryMemberAllPlanesInRankOrderThenThePage) {
   EXPECT_EQ(BytesInUse(), 3 * (4_MiB).value);
 }
 
-TEST_F(GroupJoin, TellsEverybodyWhyThereIsNoFastPath) {
-  const Formed formed = FormMapping(2);
+TEST_F(GroupJoin, WithoutFastPathIsTheReasonAndAPageButNoMemory) {
+  policy_.trust_driver = false;
+  Restart();
+  const Formed formed = FormReady(2);
+  EXPECT_EQ(BytesInUse(), 0u);
+  for (const FakeFdCourier::Transfer& transfer : formed.transfers) {
+    EXPECT_EQ(transfer.fds.size(), 1u);
+  }
   for (const v1::JoinGroupResponse& response : formed.responses) {
     EXPECT_FALSE(response.fast_path().supported());
     EXPECT_EQ(response.fast_path().reason(), v1::FAST_PATH_REASON_UNPROVEN);
@@ -71,7 +77,35 @@ TEST_F(GroupJoin, TellsEverybodyWhyThereIsNoFastPath) {
   }
 }
 
+TEST_F(GroupJoin, MigInstanceIsToldThatItIsOne) {
+  v1::Host host = host_.host();
+  host.mutable_gpus(1)->set_mig_mode(v1::MIG_MODE_ENABLED);
+  host.mutable_gpus(1)->set_pci_bus_id("00000000:1B:00.0");
+  host_.Update(host);
+  v1::JoinGroupRequest instance = Request(1, 2);
+  instance.set_gpu_uuid("GPU-of-a-mig-instance");
+  instance.set_pci_bus_id("0000:1b:00.0");
+  JoinAnswer& waiting = Join(instance);
+  const auto& response = Join(Request(0, 2)).Wait();
+  ASSERT_OK(response);
+  ASSERT_OK(waiting.Wait());
+  EXPECT_EQ(response->fast_path().reason(), v1::FAST_PATH_REASON_MIG);
+  EXPECT_EQ(response->members(1).gpu_uuid(), Uuid(1));
+}
+
+TEST_F(GroupJoin, PlaceOnTheBusNamesNoWholeGpu) {
+  v1::Host host = host_.host();
+  host.mutable_gpus(1)->set_pci_bus_id("00000000:1B:00.0");
+  host_.Update(host);
+  v1::JoinGroupRequest stranger = Request(1, 2);
+  stranger.set_gpu_uuid("GPU-of-another-host");
+  stranger.set_pci_bus_id("0000:1b:00.0");
+  EXPECT_THAT(Join(stranger).Wait(), StatusIs(kInvalid, HasSubstr("GPU-of-another-host")));
+}
+
 TEST_F(GroupJoin, GoesByTheProofsAsTheyAreNow) {
+  policy_.trust_driver = false;
+  Restart();
   for (const auto& [from, to] : {std::pair(0, 1), std::pair(1, 0)}) {
     v1::PeerProof proof;
     proof.set_from_uuid(Uuid(from));
