@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,7 @@ namespace {
 constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
 
 constexpr std::string_view kProbeName = "nodecomm-probe";
+constexpr std::string_view kWatcherName = "nodecomm-watcher";
 constexpr char kProofCacheName[] = "peer-access.textproto";
 constexpr ByteCount kProofBytes = 64_MiB;
 constexpr ByteCount kProofBytesSimulated = 2_MiB;  // there is no hardware to find wanting
@@ -28,6 +30,19 @@ FastPathPolicy PolicyOf(const Config& config) {
           .trust_driver = config.peer_access.trust_driver,
           .allow_unproven = config.peer_access.allow_unproven,
           .disabled = config.group.disable_fast_path};
+}
+
+void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
+  std::map<std::string, uint64_t> known;
+  for (const v1::Gpu& gpu : before.gpus()) {
+    if (gpu.has_nvlink_errors()) known[gpu.uuid()] = gpu.nvlink_errors();
+  }
+  for (const v1::Gpu& gpu : now.gpus()) {
+    const auto earlier = known.find(gpu.uuid());
+    if (earlier == known.end() || gpu.nvlink_errors() <= earlier->second) continue;
+    spdlog::warn("GPU {}: {} new NVLink errors, {} in all", Escaped(gpu.uuid()),
+                 gpu.nvlink_errors() - earlier->second, gpu.nvlink_errors());
+  }
 }
 
 void LogProof(const v1::PeerProof& proof) {
@@ -54,6 +69,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   ABSL_RETURN_IF_ERROR(daemon->MakeSessions());
   ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
   ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
+  ABSL_RETURN_IF_ERROR(daemon->WatchGpus());
   return daemon;
 }
 
@@ -65,6 +81,7 @@ void Daemon::Stop() {
   if (sessions_ != nullptr) sessions_->Stop();
   if (calls_ != nullptr) calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
   calls_.reset();
+  watcher_.reset();
   logged_groups_.reset();
   groups_.reset();
   sessions_.reset();
@@ -104,10 +121,32 @@ absl::Status Daemon::RefreshHost() {
   // Whoever asks for the progress of the proofs asks often, and a reading keeps the driver busy.
   if (prover_->Progress().running()) return absl::OkStatus();
   ABSL_ASSIGN_OR_RETURN(v1::Host fresh, inventory_->Read());
+  const v1::Host before = host_->host();
   for (const std::string& uuid : host_->Update(std::move(fresh))) {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
   }
+  LogLinkErrors(before, host_->host());
   return absl::OkStatus();
+}
+
+absl::Status Daemon::WatchGpus() {
+  if (platform_ == v1::PLATFORM_SIMULATED) return absl::OkStatus();
+  GpuWatcher::Options options;
+  ABSL_ASSIGN_OR_RETURN(options.program, ProgramBesideThisOne(kWatcherName));
+  options.on_xid = [this](const XidEvent& event) { TakeXid(event); };
+  options.warn = [](std::string_view warning) { spdlog::warn("{}", Escaped(warning)); };
+  ABSL_ASSIGN_OR_RETURN(watcher_, GpuWatcher::Start(std::move(options)));
+  return absl::OkStatus();
+}
+
+void Daemon::TakeXid(const XidEvent& event) {
+  if (!IsFatal(event.code)) {
+    spdlog::warn("GPU {}: Xid {}", Escaped(event.gpu_uuid), event.code);
+    return;
+  }
+  const std::string reason = absl::StrCat("Xid ", event.code, ": reset the GPU or the host");
+  host_->SetCondition(event.gpu_uuid, v1::GPU_CONDITION_LOST, reason);
+  logged_groups_->GpuLost(event.gpu_uuid, reason);
 }
 
 absl::Status Daemon::MakePools() {

@@ -20,6 +20,7 @@
 #include "daemon/topology/admission.h"
 #include "daemon/topology/host_state.h"
 #include "daemon/topology/inventory.h"
+#include "daemon/watch/gpu_watcher.h"
 
 namespace nodecomm {
 
@@ -44,6 +45,9 @@ class Daemon {
   // True once the pools are full or have failed to fill, which is then in the log.
   bool WaitUntilPoolsFilled(absl::Duration timeout);
 
+  // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
+  absl::Status RefreshHost();
+
   // Ends sessions, answers what waits, removes the sockets. Bounded in time. Idempotent; also at
   // destruction.
   void Stop();
@@ -61,9 +65,9 @@ class Daemon {
   absl::Status MakeSessions();
   absl::Status MakeGroups();
   absl::Status MakeCalls();
+  absl::Status WatchGpus();
 
-  // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
-  absl::Status RefreshHost();
+  void TakeXid(const XidEvent& event);
 
   void LogHost() const;
   void LogPools() const;
@@ -83,6 +87,7 @@ class Daemon {
   std::unique_ptr<GroupRegistry> groups_;
   std::unique_ptr<LoggedGroups> logged_groups_;
   std::unique_ptr<RpcServer> calls_;
+  std::unique_ptr<GpuWatcher> watcher_;
 };
 
 }  // namespace nodecomm

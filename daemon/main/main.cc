@@ -25,6 +25,9 @@ namespace {
 // made when they are asked for.
 constexpr absl::Duration kFillTimeout = absl::Seconds(10);
 constexpr absl::Duration kFillPollInterval = absl::Milliseconds(50);
+// Errors that end work come by themselves (nodecomm-watcher); this finds counters that grow and
+// GPUs that are gone without a word. A reading keeps the driver busy for tens of milliseconds.
+constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
 constexpr absl::Duration kProofPollInterval = absl::Milliseconds(50);
 
 absl::StatusOr<Config> ReadConfig(const CommandLine& command_line) {
@@ -92,7 +95,13 @@ int Run(const CommandLine& command_line) {
     stop = WaitForPools(**daemon);
   }
   if (!stop.has_value()) SayReady(**daemon);
-  while (!stop.has_value()) stop = WaitForStopSignal(absl::Hours(1));
+  while (!stop.has_value()) {
+    stop = WaitForStopSignal(kRefreshInterval);
+    if (stop.has_value()) break;
+    if (const absl::Status refreshed = (*daemon)->RefreshHost(); !refreshed.ok()) {
+      spdlog::warn("the host could not be read: {}", std::string(refreshed.message()));
+    }
+  }
   spdlog::info("stopping: signal {}", *stop);
   (*daemon)->Stop();
   spdlog::info("stopped");

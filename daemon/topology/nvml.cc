@@ -24,6 +24,7 @@ using NvmlHandle = void*;
 constexpr NvmlReturn kSuccess = 0;
 constexpr NvmlReturn kInvalidArgument = 2;
 constexpr NvmlReturn kNotSupported = 3;
+constexpr NvmlReturn kTimeout = 10;
 constexpr NvmlReturn kFunctionNotFound = 13;
 
 // nvmlPciInfo_t.
@@ -51,6 +52,17 @@ struct FabricInfo {
 static_assert(sizeof(FabricInfo) == 36);
 constexpr unsigned kFabricInfoVersion = sizeof(FabricInfo) | (2U << 24U);
 
+// nvmlEventData_t.
+struct EventData {
+  NvmlHandle device;
+  unsigned long long type;
+  unsigned long long data;  // an Xid's code
+  unsigned gpu_instance, compute_instance;
+};
+static_assert(sizeof(EventData) == 32);
+constexpr unsigned long long kEventXid = 8;  // nvmlEventTypeXidCriticalError
+using EventSet = void*;
+
 // The entry points; null where this driver does not have one.
 struct EntryPoints {
   NvmlReturn (*init)() = nullptr;
@@ -72,6 +84,10 @@ struct EntryPoints {
   NvmlReturn (*nvlink_remote_pci)(NvmlHandle, unsigned, PciInfo*) = nullptr;
   NvmlReturn (*p2p_status)(NvmlHandle, NvmlHandle, unsigned, unsigned*) = nullptr;
   NvmlReturn (*common_ancestor)(NvmlHandle, NvmlHandle, unsigned*) = nullptr;
+  NvmlReturn (*event_set_create)(EventSet*) = nullptr;
+  NvmlReturn (*event_set_free)(EventSet) = nullptr;
+  NvmlReturn (*register_events)(NvmlHandle, unsigned long long, EventSet) = nullptr;
+  NvmlReturn (*event_set_wait)(EventSet, EventData*, unsigned) = nullptr;
 };
 
 EntryPoints FindEntryPoints(void* library) {
@@ -99,6 +115,10 @@ EntryPoints FindEntryPoints(void* library) {
   find("nvmlDeviceGetNvLinkRemotePciInfo_v2", entry.nvlink_remote_pci);
   find("nvmlDeviceGetP2PStatus", entry.p2p_status);
   find("nvmlDeviceGetTopologyCommonAncestor", entry.common_ancestor);
+  find("nvmlEventSetCreate", entry.event_set_create);
+  find("nvmlEventSetFree", entry.event_set_free);
+  find("nvmlDeviceRegisterEvents", entry.register_events);
+  find("nvmlEventSetWait_v2", entry.event_set_wait);
   return entry;
 }
 
@@ -301,17 +321,70 @@ class LibraryNvml : public Nvml {
   const EntryPoints entry_;
 };
 
+// Begins an NVML session, which LibraryNvml ends.
+absl::Status Initialise(const EntryPoints& entry) {
+  const NvmlReturn code = entry.init();
+  if (code == kSuccess) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrFormat(
+      "nvmlInit: %s. Check the NVIDIA driver with nvidia-smi.", entry.error_string(code)));
+}
+
+class LibraryXidWatch final : public XidWatch {
+ public:
+  explicit LibraryXidWatch(const EntryPoints& entry) : entry_(entry), nvml_(entry) {}
+  ~LibraryXidWatch() override {
+    if (set_ != nullptr) entry_.event_set_free(set_);
+  }
+
+  absl::Status Register() {
+    if (entry_.event_set_create == nullptr || entry_.event_set_free == nullptr ||
+        entry_.register_events == nullptr || entry_.event_set_wait == nullptr) {
+      return absl::UnimplementedError("this driver has no events");
+    }
+    if (const NvmlReturn code = entry_.event_set_create(&set_); code != kSuccess) {
+      set_ = nullptr;
+      return Error("nvmlEventSetCreate", code);
+    }
+    ABSL_ASSIGN_OR_RETURN(const int count, nvml_.GpuCount());
+    int registered = 0;
+    for (int i = 0; i < count; ++i) {
+      const absl::StatusOr<NvmlGpu> gpu = nvml_.Gpu({i});
+      if (gpu.ok() && entry_.register_events(gpu->handle, kEventXid, set_) == kSuccess) {
+        ++registered;
+      }
+    }
+    if (registered == 0) return absl::UnimplementedError("no GPU here reports its errors");
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::optional<XidReport>> Wait(absl::Duration timeout) override {
+    EventData event = {};
+    const auto timeout_ms = static_cast<unsigned>(absl::ToInt64Milliseconds(timeout));
+    const NvmlReturn code = entry_.event_set_wait(set_, &event, timeout_ms);
+    if (code == kTimeout) return std::nullopt;
+    if (code != kSuccess) return Error("nvmlEventSetWait", code);
+    if (event.type != kEventXid) return std::nullopt;
+    ABSL_ASSIGN_OR_RETURN(std::string uuid, nvml_.Uuid({event.device}));
+    return XidReport{.gpu_uuid = std::move(uuid), .code = static_cast<int>(event.data)};
+  }
+
+ private:
+  absl::Status Error(const char* name, NvmlReturn code) const {
+    return absl::UnavailableError(absl::StrCat(name, ": ", entry_.error_string(code)));
+  }
+
+  const EntryPoints entry_;
+  LibraryNvml nvml_;  // its session
+  EventSet set_ = nullptr;
+};
+
 // Never unloaded: NVML is not made to be.
 class LibraryLoader : public NvmlLoader {
  public:
   explicit LibraryLoader(const EntryPoints& entry) : entry_(entry) {}
 
   absl::StatusOr<std::unique_ptr<Nvml>> Open() override {
-    const NvmlReturn code = entry_.init();
-    if (code != kSuccess) {
-      return absl::UnavailableError(absl::StrFormat(
-          "nvmlInit: %s. Check the NVIDIA driver with nvidia-smi.", entry_.error_string(code)));
-    }
+    ABSL_RETURN_IF_ERROR(Initialise(entry_));
     return std::make_unique<LibraryNvml>(entry_);
   }
 
@@ -319,9 +392,7 @@ class LibraryLoader : public NvmlLoader {
   const EntryPoints entry_;
 };
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<NvmlLoader>> LoadNvml(const std::string& library) {
+absl::StatusOr<EntryPoints> LoadEntryPoints(const std::string& library) {
   void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
     return absl::NotFoundError(absl::StrFormat(
@@ -332,7 +403,22 @@ absl::StatusOr<std::unique_ptr<NvmlLoader>> LoadNvml(const std::string& library)
   if (entry.init == nullptr || entry.shutdown == nullptr || entry.error_string == nullptr) {
     return absl::NotFoundError(absl::StrFormat("%s is no NVML: nvmlInit_v2 is missing", library));
   }
+  return entry;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<NvmlLoader>> LoadNvml(const std::string& library) {
+  ABSL_ASSIGN_OR_RETURN(const EntryPoints entry, LoadEntryPoints(library));
   return std::make_unique<LibraryLoader>(entry);
+}
+
+absl::StatusOr<std::unique_ptr<XidWatch>> WatchXids(const std::string& library) {
+  ABSL_ASSIGN_OR_RETURN(const EntryPoints entry, LoadEntryPoints(library));
+  ABSL_RETURN_IF_ERROR(Initialise(entry));
+  auto watch = std::make_unique<LibraryXidWatch>(entry);
+  ABSL_RETURN_IF_ERROR(watch->Register());
+  return watch;
 }
 
 }  // namespace nodecomm

@@ -5,10 +5,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "client/base/quantities.h"
 #include "nodecomm/v1/topology.pb.h"
 
@@ -82,6 +84,26 @@ class NvmlLoader {
   // Unavailable: the driver does not answer (the message has NVML's text).
   virtual absl::StatusOr<std::unique_ptr<Nvml>> Open() = 0;
 };
+
+// A critical error that the driver reported of a GPU ("Xid").
+struct XidReport {
+  std::string gpu_uuid;
+  int code = 0;
+};
+
+// Waits for the driver's reports, from its making on. While it lives, the process holds the GPUs'
+// device files open. One thread.
+class XidWatch {
+ public:
+  virtual ~XidWatch() = default;
+
+  // Nothing within `timeout`: an empty answer. Unavailable: NVML cannot wait any more.
+  virtual absl::StatusOr<std::optional<XidReport>> Wait(absl::Duration timeout) = 0;
+};
+
+// Of all GPUs that can report; those that cannot (MIG, virtual GPUs) are left out. NotFound as for
+// LoadNvml; Unimplemented: no GPU of this host can.
+absl::StatusOr<std::unique_ptr<XidWatch>> WatchXids(const std::string& library);
 
 // Loads `library` ("libnvidia-ml.so.1"), without initialising it. NotFound: there is no such
 // library, or it is no NVML.

@@ -1,0 +1,53 @@
+// Runs nodecomm-watcher and hands on what it says: critical errors of GPUs, as they happen.
+// A program of its own, because who waits for the driver's events holds every GPU's device file
+// open, and a GPU that is held open can't be reset. Design note: daemon/watch/README.md.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/base/unique_fd.h"
+#include "daemon/watch/watch_line.h"
+
+namespace nodecomm {
+
+class GpuWatcher {
+ public:
+  struct Options {
+    std::string program;
+    // Both are called on the watcher's thread.
+    std::function<void(const XidEvent&)> on_xid;
+    // The program ended, or could not be started; it is started again after a while.
+    std::function<void(std::string_view)> warn = [](std::string_view) {};
+    // Doubled with each failure, up to the greater.
+    absl::Duration restart_after = absl::Seconds(1);
+    absl::Duration restart_after_max = absl::Minutes(5);
+  };
+
+  static absl::StatusOr<std::unique_ptr<GpuWatcher>> Start(Options options);
+  // Ends the program.
+  ~GpuWatcher();
+
+ private:
+  GpuWatcher(Options options, UniqueFd stop)
+      : options_(std::move(options)), stop_(std::move(stop)) {}
+
+  void Run();
+  // Runs the program once, until it ends or the watcher does. How it ended; nothing if the watcher
+  // does.
+  absl::StatusOr<std::string> RunOnce();
+  // False: the watcher ends.
+  bool ReadLines(int fd);
+  bool Sleep(absl::Duration duration);
+
+  const Options options_;
+  const UniqueFd stop_;  // an eventfd, readable once the watcher ends
+  std::thread thread_;
+};
+
+}  // namespace nodecomm
