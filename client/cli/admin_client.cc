@@ -61,6 +61,13 @@ class GrpcAdminClient : public AdminClient {
   absl::StatusOr<v1::ListPoolsResponse> ListPools() override {
     return Call<v1::ListPoolsResponse>(&v1::Admin::Stub::ListPools, v1::ListPoolsRequest());
   }
+  absl::StatusOr<v1::CheckPeersResponse> CheckPeers(const v1::CheckPeersRequest& request) override {
+    return Call<v1::CheckPeersResponse>(&v1::Admin::Stub::CheckPeers, request);
+  }
+  absl::StatusOr<v1::ExplainFastPathResponse> ExplainFastPath(
+      const v1::ExplainFastPathRequest& request) override {
+    return Call<v1::ExplainFastPathResponse>(&v1::Admin::Stub::ExplainFastPath, request);
+  }
 
  private:
   template <typename Response, typename Request>

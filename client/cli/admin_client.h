@@ -29,6 +29,10 @@ class AdminClient {
   virtual absl::StatusOr<v1::GetTopologyResponse> GetTopology() = 0;
   virtual absl::StatusOr<v1::ListGroupsResponse> ListGroups() = 0;
   virtual absl::StatusOr<v1::ListPoolsResponse> ListPools() = 0;
+  virtual absl::StatusOr<v1::CheckPeersResponse> CheckPeers(
+      const v1::CheckPeersRequest& request) = 0;
+  virtual absl::StatusOr<v1::ExplainFastPathResponse> ExplainFastPath(
+      const v1::ExplainFastPathRequest& request) = 0;
 };
 
 // What a failed connect(2) to the daemon's socket means. Apart, since some of its cases cannot be

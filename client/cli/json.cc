@@ -5,11 +5,25 @@
 
 #include <google/protobuf/util/json_util.h>
 
-#include "absl/strings/str_cat.h"
+#include <string_view>
+
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 
 namespace nodecomm {
+namespace {
+
+// Grows when a field changes its meaning or goes; not when one comes.
+constexpr int kTopologySchemaVersion = 1;
+
+// The members of a printed object.
+std::string_view Inside(std::string_view object) {
+  const size_t begin = object.find('{') + 1;
+  const std::string_view members = object.substr(begin, object.rfind('}') - begin);
+  return members.substr(0, members.find_last_not_of('\n') + 1);
+}
+
+}  // namespace
 
 absl::StatusOr<std::string> MessageToJson(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
@@ -27,10 +41,13 @@ absl::StatusOr<std::string> MessageToJson(const google::protobuf::Message& messa
 
 absl::StatusOr<std::string> TopologyToJson(const v1::GetTopologyResponse& topology) {
   ABSL_ASSIGN_OR_RETURN(const std::string host, MessageToJson(topology.host()));
+  v1::GetTopologyResponse rest = topology;
+  rest.clear_host();
+  ABSL_ASSIGN_OR_RETURN(const std::string others, MessageToJson(rest));
   // Spliced in as text: a message of its own only to flatten another would have to follow its every
-  // change. The printed object is never empty, since empty fields are printed.
-  return absl::StrCat("{\n \"simulated\": ", topology.simulated() ? "true" : "false", ",",
-                      host.substr(1));
+  // change. The printed objects are never empty, since empty fields are printed.
+  return absl::StrFormat("{\n \"schema_version\": %d,%s,%s\n}\n", kTopologySchemaVersion,
+                         Inside(others), Inside(host));
 }
 
 }  // namespace nodecomm

@@ -15,7 +15,8 @@ namespace nodecomm {
 
 absl::StatusOr<std::string> MessageToJson(const google::protobuf::Message& message);
 
-// The host's own fields (hostname, gpus, links, ...) at the top, and "simulated" beside them.
+// The host's own fields (hostname, gpus, links, ...) at the top, and the answer's others beside
+// them; schema_version first. Documented in client/cli/topology-json.md.
 absl::StatusOr<std::string> TopologyToJson(const v1::GetTopologyResponse& topology);
 
 }  // namespace nodecomm

@@ -1,11 +1,16 @@
-// nodecommctl: shows administrators what nodecommd sees and holds.
-// Changes nothing. The one file here with exceptions, which CLI11 needs.
+// nodecommctl: shows administrators what nodecommd sees and holds, and has it prove peer access.
+// The one file here with exceptions, which CLI11 needs.
 // Design note: client/cli/README.md.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,9 +18,14 @@
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "client/cli/admin_client.h"
+#include "client/cli/colour.h"
+#include "client/cli/host_dump.h"
 #include "client/cli/json.h"
+#include "client/cli/peer_check.h"
+#include "client/cli/proof_text.h"
 #include "client/cli/tables.h"
 #include "client/cli/topology_text.h"
+#include "client/cli/topology_words.h"
 
 namespace nodecomm {
 namespace {
@@ -23,53 +33,192 @@ namespace {
 constexpr int kExitOk = 0;
 constexpr int kExitNotAsked = 1;
 constexpr int kExitUsage = 2;
+constexpr int kExitPairFailed = 3;
+constexpr int kExitPairUnproven = 4;
 
 constexpr char kFooter[] =
-    "Exit codes: 0 done, 1 the daemon could not be asked or did not answer, 2 wrong usage.\n"
-    "--runtime-dir may also follow the command.";
+    "Exit codes: 0 done, 1 the daemon could not be asked or did not answer, 2 wrong usage;\n"
+    "of `p2p check` also 3 peer access of a pair is broken, 4 that of a pair is not proven.\n"
+    "--runtime-dir and --color may also follow the command.";
 
-enum class Form { kText, kJson };
+// What the command line says beside the command.
+struct Options {
+  std::string runtime_dir = "/run/nodecomm";
+  std::string color = "auto";
+  bool json = false;
+  bool dump = false;
+  std::vector<std::string> why;  // two GPUs
+  bool force = false;
+  int timeout_s = 120;
+};
+
+struct Answer {
+  std::string text;
+  int exit_code = kExitOk;
+};
 
 // A command: asks, and renders the answer.
-using Command = std::function<absl::StatusOr<std::string>(AdminClient&, Form)>;
+using Command = std::function<absl::StatusOr<Answer>(AdminClient&, const Options&)>;
 
-absl::StatusOr<std::string> Topo(AdminClient& client, Form form) {
-  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse answer, client.GetTopology());
-  return form == Form::kJson ? TopologyToJson(answer) : RenderTopology(answer);
+absl::StatusOr<Answer> Done(absl::StatusOr<std::string> text) {
+  if (!text.ok()) return text.status();
+  return Answer{*std::move(text)};
 }
 
-absl::StatusOr<std::string> Status(AdminClient& client, Form form) {
-  ABSL_ASSIGN_OR_RETURN(const v1::GetStatusResponse answer, client.GetStatus());
-  return form == Form::kJson ? MessageToJson(answer) : RenderStatus(answer);
-}
-
-absl::StatusOr<std::string> Groups(AdminClient& client, Form form) {
-  ABSL_ASSIGN_OR_RETURN(const v1::ListGroupsResponse answer, client.ListGroups());
-  return form == Form::kJson ? MessageToJson(answer) : RenderGroups(answer);
-}
-
-absl::StatusOr<std::string> Pools(AdminClient& client, Form form) {
-  ABSL_ASSIGN_OR_RETURN(const v1::ListPoolsResponse answer, client.ListPools());
-  return form == Form::kJson ? MessageToJson(answer) : RenderPools(answer);
-}
-
-absl::StatusOr<std::string> Ask(const std::string& runtime_dir, const Command& command, Form form) {
-  ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<AdminClient> client,
-                        AdminClient::Connect(runtime_dir));
-  return command(*client, form);
-}
-
-int Run(const std::string& runtime_dir, const Command& command, Form form) {
-  const absl::StatusOr<std::string> text = Ask(runtime_dir, command, form);
-  if (!text.ok()) {
-    const std::string message(text.status().message());
-    std::fprintf(stderr, "nodecommctl: %s\n", message.c_str());
-    return kExitNotAsked;
+absl::StatusOr<Answer> Why(AdminClient& client, const v1::GetTopologyResponse& topology,
+                           const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const int a, FindGpuNamed(topology.host(), options.why[0]));
+  ABSL_ASSIGN_OR_RETURN(const int b, FindGpuNamed(topology.host(), options.why[1]));
+  if (a == b) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("both names are those of ", GpuLabel(a), "; name two GPUs"));
   }
-  const bool written = std::fputs(text->c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
-  if (!written) std::perror("nodecommctl: writing the answer");
-  return written ? kExitOk : kExitNotAsked;
+  v1::ExplainFastPathRequest request;
+  for (const int gpu : {a, b}) request.add_gpu_uuids(topology.host().gpus(gpu).uuid());
+  ABSL_ASSIGN_OR_RETURN(const v1::ExplainFastPathResponse answer, client.ExplainFastPath(request));
+  return Done(RenderPair(topology, a, b, answer.fast_path()));
 }
+
+absl::StatusOr<Answer> Topo(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse answer, client.GetTopology());
+  if (!options.why.empty()) return Why(client, answer, options);
+  if (options.dump) return Done(DumpHost(answer.host()));
+  return Done(options.json ? TopologyToJson(answer) : RenderTopology(answer));
+}
+
+absl::StatusOr<Answer> Status(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetStatusResponse answer, client.GetStatus());
+  return Done(options.json ? MessageToJson(answer) : RenderStatus(answer));
+}
+
+absl::StatusOr<Answer> Groups(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::ListGroupsResponse answer, client.ListGroups());
+  return Done(options.json ? MessageToJson(answer) : RenderGroups(answer));
+}
+
+absl::StatusOr<Answer> Pools(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::ListPoolsResponse answer, client.ListPools());
+  return Done(options.json ? MessageToJson(answer) : RenderPools(answer));
+}
+
+// --- p2p
+
+absl::StatusOr<Answer> ShowProofs(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse answer, client.GetTopology());
+  return Done(options.json ? TopologyToJson(answer) : RenderProofs(answer));
+}
+
+// On standard error: the answer is what comes last. In place on a terminal; elsewhere a line for
+// each change.
+class ProgressLine {
+ public:
+  void Show(const v1::PeerCheckProgress& progress) {
+    if (progress.pairs_done() == shown_ || progress.pairs_total() == 0) return;
+    shown_ = progress.pairs_done();
+    std::fprintf(stderr, "%s%d of %d pairs%s", on_terminal_ ? "\r" : "", shown_,
+                 progress.pairs_total(), on_terminal_ ? "" : "\n");
+    std::fflush(stderr);
+  }
+  ~ProgressLine() {
+    if (on_terminal_ && shown_ >= 0) std::fputs("\n", stderr);
+  }
+
+ private:
+  const bool on_terminal_ = isatty(STDERR_FILENO) != 0;
+  int shown_ = -1;
+};
+
+int ExitCodeOf(const v1::GetTopologyResponse& topology) {
+  const int gpus = topology.host().gpus_size();
+  int proven = 0;
+  for (const v1::PeerProof& proof : topology.proofs()) {
+    if (proof.verdict() == v1::PROOF_VERDICT_FAILED) return kExitPairFailed;
+    proven += proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
+  }
+  return proven == gpus * (gpus - 1) ? kExitOk : kExitPairUnproven;
+}
+
+absl::StatusOr<Answer> ProvePairs(AdminClient& client, const Options& options) {
+  ProgressLine line;
+  ABSL_ASSIGN_OR_RETURN(
+      const v1::GetTopologyResponse answer,
+      CheckPeers(client, options.force ? ProveWhich::kAll : ProveWhich::kMissing,
+                 absl::Seconds(options.timeout_s),
+                 [&](const v1::PeerCheckProgress& progress) { line.Show(progress); }));
+  ABSL_ASSIGN_OR_RETURN(std::string text, options.json
+                                              ? TopologyToJson(answer)
+                                              : absl::StatusOr<std::string>(RenderProofs(answer)));
+  return Answer{std::move(text), ExitCodeOf(answer)};
+}
+
+// --- running a command
+
+bool WantsColour(const Options& options) {
+  if (options.json || options.dump || options.color == "never") return false;
+  if (options.color == "always") return true;
+  const char* const term = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr && term != nullptr &&
+         std::string_view(term) != "dumb";
+}
+
+absl::StatusOr<Answer> Ask(const Options& options, const Command& command) {
+  ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<AdminClient> client,
+                        AdminClient::Connect(options.runtime_dir));
+  return command(*client, options);
+}
+
+int Run(const Options& options, const Command& command) {
+  const absl::StatusOr<Answer> answer = Ask(options, command);
+  if (!answer.ok()) {
+    const std::string message(answer.status().message());
+    std::fprintf(stderr, "nodecommctl: %s\n", message.c_str());
+    return absl::IsInvalidArgument(answer.status()) ? kExitUsage : kExitNotAsked;
+  }
+  const std::string text = WantsColour(options) ? WithColour(answer->text) : answer->text;
+  const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+  if (!written) std::perror("nodecommctl: writing the answer");
+  return written ? answer->exit_code : kExitNotAsked;
+}
+
+// The commands, as CLI11 has them; `chosen` becomes the one that was named.
+class CommandTable {
+ public:
+  CommandTable(Options& options, Command& chosen) : options_(options), chosen_(chosen) {}
+
+  CLI::App* Add(CLI::App& parent, const char* name, const char* help, const Command& command) {
+    CLI::App* const sub = parent.add_subcommand(name, help);
+    sub->add_flag("--json", options_.json, "Print JSON (see client/cli/topology-json.md)");
+    sub->callback([this, command] { chosen_ = command; });
+    return sub;
+  }
+
+  void AddAll(CLI::App& app) {
+    CLI::App* const topo = Add(app, "topo", "GPUs and the links between them, as a matrix", Topo);
+    CLI::Option* const why =
+        topo->add_option("--why", options_.why,
+                         "Every fact about two GPUs, and whether they get the fast path")
+            ->expected(2)
+            ->type_name("A B");
+    topo->add_flag("--dump", options_.dump, "Print the host as a file for nodecommd --simulate")
+        ->excludes(why);
+    Add(app, "status", "Version, platform and counts", Status);
+    Add(app, "groups", "Groups of ranks, their members and state", Groups);
+    Add(app, "pools", "Memory that each GPU's pool holds ready and has handed out", Pools);
+    CLI::App* const p2p = app.add_subcommand("p2p", "Proofs of peer access between GPUs");
+    p2p->require_subcommand(1);
+    p2p->fallthrough();
+    Add(*p2p, "show", "What was proven and measured, pair by pair", ShowProofs);
+    CLI::App* const check = Add(*p2p, "check", "Prove what is not proven, and show it", ProvePairs);
+    check->add_flag("--force", options_.force, "Prove again what is proven");
+    check->add_option("--timeout", options_.timeout_s, "Seconds to wait")
+        ->check(CLI::Range(1, 3600))
+        ->capture_default_str();
+  }
+
+ private:
+  Options& options_;
+  Command& chosen_;
+};
 
 int Main(int argc, char** argv) {
   CLI::App app("Shows what nodecommd sees and holds.", "nodecommctl");
@@ -77,23 +226,16 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", absl::StrCat("nodecommctl ", kVersionLine));
   app.fallthrough();             // global options after the command, too
   app.require_subcommand(0, 1);  // none: said below; CLI11 would hide a misspelt one behind it
-  std::string runtime_dir = "/run/nodecomm";
-  app.add_option("--runtime-dir", runtime_dir, "Directory of the daemon's sockets")
+  Options options;
+  Command chosen;
+  app.add_option("--runtime-dir", options.runtime_dir, "Directory of the daemon's sockets")
       ->envname("NODECOMM_RUNTIME_DIR")
       ->capture_default_str();
-
-  Command chosen;
-  bool json = false;
-  const auto add = [&](const char* name, const char* help, const Command& command) {
-    CLI::App* const sub = app.add_subcommand(name, help);
-    sub->add_flag("--json", json, "Print JSON (protobuf's mapping of nodecomm/v1/admin.proto)");
-    sub->callback([&chosen, command] { chosen = command; });
-  };
-  add("topo", "GPUs and the links between them, as a matrix", Topo);
-  add("status", "Version, platform and counts", Status);
-  add("groups", "Groups of ranks, their members and state", Groups);
-  add("pools", "Memory that each GPU's pool holds ready and has handed out", Pools);
-
+  app.add_option("--color", options.color, "Colours: auto (on a terminal), always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+  CommandTable table(options, chosen);
+  table.AddAll(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -103,7 +245,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "nodecommctl: name a command\n%s", app.help().c_str());
     return kExitUsage;
   }
-  return Run(runtime_dir, chosen, json ? Form::kJson : Form::kText);
+  return Run(options, chosen);
 }
 
 }  // namespace

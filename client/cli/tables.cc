@@ -55,6 +55,12 @@ std::string GroupDetails(const v1::GroupInfo& group) {
   return text;
 }
 
+std::string PeerAccessSummary(const v1::GetStatusResponse& status) {
+  if (status.driver_trusted()) return "driver trusted: it is not proven";
+  return absl::StrFormat("%d pairs proven, %d failed, %d unproven", status.pairs_proven(),
+                         status.pairs_failed(), status.pairs_unproven());
+}
+
 }  // namespace
 
 std::string RenderStatus(const v1::GetStatusResponse& status) {
@@ -68,6 +74,7 @@ std::string RenderStatus(const v1::GetStatusResponse& status) {
       {"sessions", absl::StrCat(status.sessions())},
       {"groups",
        absl::StrFormat("%d ready, %d forming", status.groups_ready(), status.groups_forming())},
+      {"peer access", PeerAccessSummary(status)},
   });
 }
 

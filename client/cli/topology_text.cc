@@ -3,21 +3,22 @@
 // Design note: client/cli/README.md.
 #include "client/cli/topology_text.h"
 
+#include <functional>
 #include <map>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/proof_text.h"
 #include "client/cli/text_table.h"
+#include "client/cli/topology_words.h"
 
 namespace nodecomm {
 namespace {
 
-using LinkMap = std::map<std::pair<std::string, std::string>, const v1::Link*>;
-
-constexpr char kUnknown[] = "?";
-constexpr char kNotAvailable[] = "N/A";
+using LinkMap = std::map<UuidPair, const v1::Link*>;
+using MarkMap = std::map<UuidPair, std::string>;
 
 constexpr char kLegend[] = R"(Legend:
   X     the GPU itself
@@ -29,12 +30,9 @@ constexpr char kLegend[] = R"(Legend:
   SYS   over PCIe and the link between NUMA nodes
   ?     not known
 )";
-
-std::string GpuName(int index) { return absl::StrCat("GPU", index); }
-
-std::string OrNotAvailable(const std::string& text) {
-  return text.empty() ? std::string(kNotAvailable) : text;
-}
+constexpr char kMarkLegend[] = R"(  ...!  peer access was tried and is broken
+  ...~  peer access is not proven
+)";
 
 std::string Headline(const v1::GetTopologyResponse& topology) {
   const v1::Host& host = topology.host();
@@ -42,76 +40,59 @@ std::string Headline(const v1::GetTopologyResponse& topology) {
   return absl::StrFormat(
       "Host %s%s, driver %s, CUDA %s\n", OrNotAvailable(host.hostname()),
       topology.simulated() ? " (simulated)" : "", OrNotAvailable(host.driver_version()),
-      cuda == 0 ? kNotAvailable : absl::StrFormat("%d.%d", cuda / 1000, cuda % 1000 / 10));
+      cuda == 0 ? kNotAvailableSign : absl::StrFormat("%d.%d", cuda / 1000, cuda % 1000 / 10));
 }
 
-std::string PciDistanceWord(v1::PciDistance distance) {
-  switch (distance) {
-    case v1::PCI_DISTANCE_PIX:
-      return "PIX";
-    case v1::PCI_DISTANCE_PXB:
-      return "PXB";
-    case v1::PCI_DISTANCE_PHB:
-      return "PHB";
-    case v1::PCI_DISTANCE_NODE:
-      return "NODE";
-    case v1::PCI_DISTANCE_SYS:
-      return "SYS";
-    default:
-      return kUnknown;
+// What a pair's proof adds to its cell. None while nothing has been tried.
+MarkMap MarksOf(const v1::GetTopologyResponse& topology) {
+  MarkMap marks;
+  for (const v1::PeerProof& proof : topology.proofs()) {
+    if (proof.verdict() == v1::PROOF_VERDICT_PROVEN) continue;
+    marks[{proof.from_uuid(), proof.to_uuid()}] =
+        proof.verdict() == v1::PROOF_VERDICT_FAILED ? "!" : "~";
   }
+  return marks;
 }
 
-std::string Cell(const v1::Link* link) {
-  if (link == nullptr) return kUnknown;
-  switch (link->kind()) {
-    case v1::LINK_KIND_NVLINK:
-    case v1::LINK_KIND_NVSWITCH:
-      return link->nvlink_count() > 0 ? absl::StrCat("NV", link->nvlink_count()) : "NV?";
-    case v1::LINK_KIND_PCI:
-      return PciDistanceWord(link->pci_distance());
-    default:
-      return kUnknown;
-  }
-}
-
-std::string Matrix(const v1::Host& host, const LinkMap& links) {
+std::string Matrix(const v1::Host& host, const LinkMap& links, const MarkMap& marks) {
   TextRow head = {""};
-  for (int i = 0; i < host.gpus_size(); ++i) head.push_back(GpuName(i));
+  for (int i = 0; i < host.gpus_size(); ++i) head.push_back(GpuLabel(i));
   head.insert(head.end(), {"CPU Affinity", "NUMA Affinity"});
   std::vector<TextRow> rows = {head};
   for (int i = 0; i < host.gpus_size(); ++i) {
     const v1::Gpu& gpu = host.gpus(i);
-    TextRow row = {GpuName(i)};
+    TextRow row = {GpuLabel(i)};
     for (int j = 0; j < host.gpus_size(); ++j) {
-      const auto link = links.find({gpu.uuid(), host.gpus(j).uuid()});
-      row.push_back(i == j ? " X" : Cell(link == links.end() ? nullptr : link->second));
+      const UuidPair pair = {gpu.uuid(), host.gpus(j).uuid()};
+      const auto link = links.find(pair);
+      const auto mark = marks.find(pair);
+      row.push_back(i == j ? " X"
+                           : absl::StrCat(LinkSign(link == links.end() ? nullptr : link->second),
+                                          mark == marks.end() ? "" : mark->second));
     }
     row.push_back(OrNotAvailable(gpu.cpu_affinity()));
-    row.push_back(gpu.has_numa_node() ? absl::StrCat(gpu.numa_node()) : kNotAvailable);
+    row.push_back(gpu.has_numa_node() ? absl::StrCat(gpu.numa_node()) : kNotAvailableSign);
     rows.push_back(std::move(row));
   }
   return RenderTable(rows);
 }
 
-std::string MigWord(v1::MigMode mode) {
-  if (mode == v1::MIG_MODE_ENABLED) return "on";
-  return mode == v1::MIG_MODE_DISABLED ? "off" : kUnknown;
-}
+// A column that is shown where some GPU of the host has something to say in it.
+struct OptionalColumn {
+  const char* head;
+  std::function<std::string(const v1::Gpu&)> cell;  // empty: nothing to say
+};
 
-std::string FabricWord(v1::FabricState state) {
-  switch (state) {
-    case v1::FABRIC_STATE_NOT_SUPPORTED:
-      return "none";
-    case v1::FABRIC_STATE_NOT_STARTED:
-      return "not started";
-    case v1::FABRIC_STATE_IN_PROGRESS:
-      return "in progress";
-    case v1::FABRIC_STATE_COMPLETED:
-      return "completed";
-    default:
-      return kUnknown;
-  }
+std::vector<OptionalColumn> OptionalColumns() {
+  return {{"ECC",
+           [](const v1::Gpu& gpu) {
+             return gpu.ecc_mode() == v1::ECC_MODE_UNSPECIFIED ? "" : EccWord(gpu.ecc_mode());
+           }},
+          {"Clique",
+           [](const v1::Gpu& gpu) {
+             return gpu.has_fabric_clique() ? absl::StrCat(gpu.fabric_clique()) : "";
+           }},
+          {"Condition", ConditionWord}};
 }
 
 std::string GpuList(const v1::Host& host) {
@@ -120,13 +101,24 @@ std::string GpuList(const v1::Host& host) {
   for (int i = 0; i < host.gpus_size(); ++i) {
     const v1::Gpu& gpu = host.gpus(i);
     const bool has_capability = gpu.compute_capability_major() > 0;
-    rows.push_back({GpuName(i), gpu.uuid(), OrNotAvailable(gpu.name()),
+    rows.push_back({GpuLabel(i), RenderForeign(gpu.uuid()), OrNotAvailable(gpu.name()),
                     OrNotAvailable(gpu.pci_bus_id()),
-                    gpu.memory_bytes() == 0 ? kUnknown : RenderBytes({gpu.memory_bytes()}),
+                    gpu.memory_bytes() == 0 ? kUnknownSign : RenderBytes({gpu.memory_bytes()}),
                     has_capability ? absl::StrFormat("%d.%d", gpu.compute_capability_major(),
                                                      gpu.compute_capability_minor())
-                                   : kUnknown,
+                                   : kUnknownSign,
                     MigWord(gpu.mig_mode()), FabricWord(gpu.fabric_state())});
+  }
+  for (const OptionalColumn& column : OptionalColumns()) {
+    std::vector<std::string> cells;
+    bool any = false;
+    for (const v1::Gpu& gpu : host.gpus()) {
+      cells.push_back(column.cell(gpu));
+      any |= !cells.back().empty();
+    }
+    if (!any) continue;
+    rows[0].push_back(column.head);
+    for (size_t i = 0; i < cells.size(); ++i) rows[i + 1].push_back(cells[i]);
   }
   return RenderTable(rows);
 }
@@ -140,9 +132,8 @@ std::string PeerAccessGaps(const v1::Host& host, const LinkMap& links) {
       if (i == j || found == links.end()) continue;
       const v1::Link& link = *found->second;
       if (link.peer_access() == v1::PEER_ACCESS_SUPPORTED) continue;
-      const bool is_no = link.peer_access() == v1::PEER_ACCESS_NOT_SUPPORTED;
-      rows.push_back({"", absl::StrCat(GpuName(i), " -> ", GpuName(j)),
-                      is_no ? "not supported" : "unknown", link.peer_access_reason()});
+      rows.push_back({"", absl::StrCat(GpuLabel(i), " -> ", GpuLabel(j)),
+                      AccessWord(link.peer_access()), RenderForeign(link.peer_access_reason())});
     }
   }
   return rows.empty() ? "" : absl::StrCat("\nPeer access:\n", RenderTable(rows));
@@ -153,10 +144,15 @@ std::string PeerAccessGaps(const v1::Host& host, const LinkMap& links) {
 std::string RenderTopology(const v1::GetTopologyResponse& topology) {
   const v1::Host& host = topology.host();
   if (host.gpus().empty()) return absl::StrCat(Headline(topology), "\nNo GPUs.\n");
-  LinkMap links;
-  for (const v1::Link& link : host.links()) links[{link.from_uuid(), link.to_uuid()}] = &link;
-  return absl::StrCat(Headline(topology), "\n", Matrix(host, links), "\n", GpuList(host),
-                      PeerAccessGaps(host, links), "\n", kLegend);
+  const LinkMap links = LinksOf(host);
+  const MarkMap marks = MarksOf(topology);
+  std::string text = absl::StrCat(Headline(topology), "\n", Matrix(host, links, marks), "\n",
+                                  GpuList(host), PeerAccessGaps(host, links));
+  if (const std::string measured = RenderMeasurements(topology); !measured.empty()) {
+    absl::StrAppend(&text, "\n", measured);
+  }
+  absl::StrAppend(&text, "\n", kLegend, marks.empty() ? "" : kMarkLegend);
+  return text;
 }
 
 }  // namespace nodecomm

@@ -7,10 +7,12 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
@@ -42,6 +44,8 @@ struct FakeAdminAnswers {
   v1::GetTopologyResponse topology;
   v1::ListGroupsResponse groups;
   v1::ListPoolsResponse pools;
+  v1::CheckPeersResponse check;
+  v1::ExplainFastPathResponse fast_path;
   grpc::Status error;  // instead of any of these, if not OK
   bool hang = false;   // answer nothing until the server stops
 };
@@ -67,8 +71,30 @@ class FakeAdmin : public v1::Admin::Service {
   }
   grpc::Status GetTopology(grpc::ServerContext*, const v1::GetTopologyRequest*,
                            v1::GetTopologyResponse* response) override {
-    return Answer(answers_.topology, response);
+    const grpc::Status status = Answer(answers_.topology, response);
+    // Each answer is one pair further than the one before, until all are done.
+    v1::PeerCheckProgress* progress = response->mutable_check();
+    if (progress->running()) {
+      progress->set_pairs_done(std::min(topology_answers_++, progress->pairs_total()));
+      progress->set_running(progress->pairs_done() < progress->pairs_total());
+    }
+    return status;
   }
+  grpc::Status CheckPeers(grpc::ServerContext*, const v1::CheckPeersRequest* request,
+                          v1::CheckPeersResponse* response) override {
+    forced_ = request->force();
+    return Answer(answers_.check, response);
+  }
+  grpc::Status ExplainFastPath(grpc::ServerContext*, const v1::ExplainFastPathRequest* request,
+                               v1::ExplainFastPathResponse* response) override {
+    asked_.assign(request->gpu_uuids().begin(), request->gpu_uuids().end());
+    return Answer(answers_.fast_path, response);
+  }
+
+  // What was asked last. Not while a call goes on.
+  bool forced() const { return forced_; }
+  const std::vector<std::string>& asked() const { return asked_; }
+
   grpc::Status ListGroups(grpc::ServerContext*, const v1::ListGroupsRequest*,
                           v1::ListGroupsResponse* response) override {
     return Answer(answers_.groups, response);
@@ -88,6 +114,9 @@ class FakeAdmin : public v1::Admin::Service {
   }
 
   const FakeAdminAnswers answers_;
+  int topology_answers_ = 0;
+  bool forced_ = false;
+  std::vector<std::string> asked_;
   absl::Notification stopping_;
   std::unique_ptr<grpc::Server> server_;
 };

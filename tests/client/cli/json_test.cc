@@ -1,10 +1,14 @@
 // The shape of what programs read.
 #include "client/cli/json.h"
 
+#include <gmock/gmock.h>
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -63,6 +67,47 @@ TEST(TopologyToJson, LeavesOutNumaNodeThatIsNotKnown) {
   const auto& gpu = json.fields().at("gpus").list_value().values(0).struct_value().fields();
   EXPECT_TRUE(gpu.contains("uuid"));
   EXPECT_FALSE(gpu.contains("numa_node"));
+}
+
+// Field names of a message and of what is in it.
+void CollectNames(const google::protobuf::Descriptor* type, std::set<std::string>& names) {
+  for (int i = 0; i < type->field_count(); ++i) {
+    names.insert(type->field(i)->name());
+    if (type->field(i)->message_type() != nullptr) {
+      CollectNames(type->field(i)->message_type(), names);
+    }
+  }
+}
+
+TEST(TopologyToJson, HasEveryFieldInItsDocument) {
+  std::ifstream file(NODECOMM_JSON_DOCUMENT);
+  const std::string document{std::istreambuf_iterator<char>(file),
+                             std::istreambuf_iterator<char>()};
+  std::set<std::string> names = {"schema_version"};
+  CollectNames(v1::GetTopologyResponse::descriptor(), names);
+  names.erase("host");  // its fields are at the top
+  EXPECT_GT(names.size(), 40u);
+  for (const std::string& name : names) {
+    EXPECT_THAT(document, testing::HasSubstr(absl::StrCat("`", name, "`")));
+  }
+}
+
+TEST(TopologyToJson, HasVersionProofsAndProgress) {
+  v1::GetTopologyResponse topology;
+  topology.mutable_host()->set_hostname("h");
+  topology.set_driver_trusted(true);
+  v1::PeerProof* proof = topology.add_proofs();
+  proof->set_verdict(v1::PROOF_VERDICT_FAILED);
+  proof->set_reason("} \" {");
+  topology.mutable_check()->set_pairs_total(12);
+  const Struct json = Parse(TopologyToJson(topology));
+  EXPECT_EQ(json.fields().at("schema_version").number_value(), 1);
+  EXPECT_EQ(json.fields().at("hostname").string_value(), "h");
+  EXPECT_TRUE(json.fields().at("driver_trusted").bool_value());
+  const auto& shown = json.fields().at("proofs").list_value().values(0).struct_value().fields();
+  EXPECT_EQ(shown.at("verdict").string_value(), "PROOF_VERDICT_FAILED");
+  EXPECT_EQ(shown.at("reason").string_value(), "} \" {");
+  EXPECT_EQ(json.fields().at("check").struct_value().fields().at("pairs_total").number_value(), 12);
 }
 
 TEST(MessageToJson, HasPoolsEvenWhereThereAreNone) {

@@ -16,6 +16,7 @@ namespace nodecomm {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 struct Outcome {
@@ -59,7 +60,10 @@ TEST(Nodecommctl, AnswersEveryCommandInBothForms) {
   } cases[] = {
       {"topo", "GPU0"},
       {"topo --json", "\"uuid\": \"GPU-a\""},
-      {"status", "pid        4242"},
+      {"topo --dump", "uuid: \"GPU-a\""},
+      {"p2p show", "No pairs"},
+      {"p2p show --json", "\"schema_version\": 1"},
+      {"status", "pid          4242"},
       {"status --json", "\"pid\": 4242"},
       {"groups", "tp0"},
       {"groups --json", "\"groups\": ["},
@@ -72,6 +76,84 @@ TEST(Nodecommctl, AnswersEveryCommandInBothForms) {
     EXPECT_THAT(outcome.out, HasSubstr(test.part));
     EXPECT_EQ(outcome.err, "");
   }
+}
+
+// Two GPUs, tried with these verdicts.
+FakeAdminAnswers AnswersWithVerdicts(v1::ProofVerdict first, v1::ProofVerdict second) {
+  FakeAdminAnswers answers;
+  v1::Host* host = answers.topology.mutable_host();
+  for (const char* uuid : {"GPU-a", "GPU-b"}) host->add_gpus()->set_uuid(uuid);
+  for (int i = 0; i < 2; ++i) {
+    v1::PeerProof* proof = answers.topology.add_proofs();
+    proof->set_from_uuid(host->gpus(i).uuid());
+    proof->set_to_uuid(host->gpus(1 - i).uuid());
+    proof->set_verdict(i == 0 ? first : second);
+  }
+  answers.topology.mutable_check()->set_running(true);
+  answers.topology.mutable_check()->set_pairs_total(2);
+  return answers;
+}
+
+TEST(Nodecommctl, ProvesPairsAndTellsTheOutcomeByItsExitCode) {
+  const struct {
+    v1::ProofVerdict second;
+    int exit_code;
+  } cases[] = {{v1::PROOF_VERDICT_PROVEN, 0},
+               {v1::PROOF_VERDICT_FAILED, 3},
+               {v1::PROOF_VERDICT_UNPROVEN, 4}};
+  for (const auto& test : cases) {
+    const FakeRuntimeDir dir;
+    const FakeAdmin admin(dir, AnswersWithVerdicts(v1::PROOF_VERDICT_PROVEN, test.second));
+    const Outcome outcome = RunProgram("p2p check --runtime-dir " + dir.path());
+    EXPECT_EQ(outcome.exit_code, test.exit_code) << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("GPU1  GPU0"));
+    EXPECT_EQ(outcome.err, "0 of 2 pairs\n1 of 2 pairs\n2 of 2 pairs\n");
+    EXPECT_FALSE(admin.forced());
+    EXPECT_EQ(RunProgram("p2p check --force --json --runtime-dir " + dir.path()).exit_code,
+              test.exit_code);
+    EXPECT_TRUE(admin.forced());
+  }
+}
+
+TEST(Nodecommctl, DoesNotWaitForEverForProofs) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers =
+      AnswersWithVerdicts(v1::PROOF_VERDICT_PROVEN, v1::PROOF_VERDICT_PROVEN);
+  answers.topology.mutable_check()->set_pairs_total(1000000);
+  const FakeAdmin admin(dir, answers);
+  const Outcome outcome = RunProgram("p2p check --timeout 1 --runtime-dir " + dir.path());
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("the daemon goes on"));
+}
+
+TEST(Nodecommctl, ExplainsAPair) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers =
+      AnswersWithVerdicts(v1::PROOF_VERDICT_PROVEN, v1::PROOF_VERDICT_PROVEN);
+  answers.fast_path.mutable_fast_path()->set_supported(true);
+  const FakeAdmin admin(dir, answers);
+  const Outcome outcome = RunProgram("topo --why GPU-b 0 --runtime-dir " + dir.path());
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("Fast path: yes"));
+  EXPECT_THAT(admin.asked(), testing::ElementsAre("GPU-b", "GPU-a"));
+  for (const char* names : {"GPU-c 0", "1 1", "0"}) {
+    const Outcome wrong =
+        RunProgram(std::string("topo --runtime-dir ") + dir.path() + " --why " + names);
+    EXPECT_EQ(wrong.exit_code, 2) << names;
+  }
+  EXPECT_THAT(RunProgram("topo --why 7 0 --runtime-dir " + dir.path()).err, HasSubstr("GPU-b"));
+}
+
+TEST(Nodecommctl, ColoursOnlyWhereItIsAsked) {
+  const FakeRuntimeDir dir;
+  const FakeAdmin admin(dir,
+                        AnswersWithVerdicts(v1::PROOF_VERDICT_PROVEN, v1::PROOF_VERDICT_FAILED));
+  const std::string command = "p2p show --runtime-dir " + dir.path();
+  EXPECT_THAT(RunProgram(command).out, Not(HasSubstr("\033[")));
+  EXPECT_THAT(RunProgram(command + " --color never").out, Not(HasSubstr("\033[")));
+  EXPECT_THAT(RunProgram(command + " --color always").out, HasSubstr("\033[31mFAILED"));
+  EXPECT_THAT(RunProgram(command + " --json --color always").out, Not(HasSubstr("\033[")));
+  EXPECT_EQ(RunProgram(command + " --color mauve").exit_code, 2);
 }
 
 TEST(Nodecommctl, TakesRuntimeDirAfterTheCommandAndFromTheEnvironment) {

@@ -1,6 +1,7 @@
 // The tables that people read, to the letter.
 #include "client/cli/tables.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "client/cli/text_table.h"
@@ -19,15 +20,21 @@ TEST(RenderStatus, ShowsWhatRuns) {
   status.set_sessions(8);
   status.set_groups_forming(1);
   status.set_groups_ready(2);
-  EXPECT_EQ(RenderStatus(status), R"(nodecommd  0.1.0 (commit abc, CUDA 13.0)
-pid        4242
-up         2h3m4s
-platform   simulated
-topology   host.textproto
-GPUs       4
-sessions   8
-groups     2 ready, 1 forming
+  status.set_pairs_proven(12);
+  status.set_pairs_failed(1);
+  status.set_pairs_unproven(2);
+  EXPECT_EQ(RenderStatus(status), R"(nodecommd    0.1.0 (commit abc, CUDA 13.0)
+pid          4242
+up           2h3m4s
+platform     simulated
+topology     host.textproto
+GPUs         4
+sessions     8
+groups       2 ready, 1 forming
+peer access  12 pairs proven, 1 failed, 2 unproven
 )");
+  status.set_driver_trusted(true);
+  EXPECT_THAT(RenderStatus(status), testing::HasSubstr("driver trusted: it is not proven"));
 }
 
 TEST(RenderGroups, SaysThatThereAreNone) {

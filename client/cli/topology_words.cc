@@ -1,0 +1,164 @@
+#include "client/cli/topology_words.h"
+
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/cli/text_table.h"
+
+namespace nodecomm {
+namespace {
+
+bool IsNamed(const v1::Gpu& gpu, const std::string& name) {
+  return absl::EqualsIgnoreCase(gpu.uuid(), name) ||
+         absl::EqualsIgnoreCase(gpu.pci_bus_id(), name) ||
+         absl::StartsWithIgnoreCase(gpu.uuid(), name) ||
+         absl::StartsWithIgnoreCase(gpu.uuid(), absl::StrCat("GPU-", name));
+}
+
+std::string ListOfGpus(const v1::Host& host) {
+  std::string list;
+  for (int i = 0; i < host.gpus_size(); ++i) {
+    absl::StrAppend(&list, "\n  ", i, "  ", RenderForeign(host.gpus(i).uuid()), "  ",
+                    RenderForeign(host.gpus(i).pci_bus_id()));
+  }
+  return list;
+}
+
+}  // namespace
+
+std::string OrNotAvailable(const std::string& text) {
+  return text.empty() ? std::string(kNotAvailableSign) : RenderForeign(text);
+}
+
+std::string GpuLabel(int index) { return absl::StrCat("GPU", index); }
+
+absl::StatusOr<int> FindGpuNamed(const v1::Host& host, const std::string& name) {
+  int index = 0;
+  // An index has few digits; what has more is the beginning of a UUID.
+  if (name.size() <= 3 && absl::SimpleAtoi(name, &index) && index >= 0 &&
+      index < host.gpus_size()) {
+    return index;
+  }
+  std::vector<int> found;
+  for (int i = 0; i < host.gpus_size() && !name.empty(); ++i) {
+    if (IsNamed(host.gpus(i), name)) found.push_back(i);
+  }
+  if (found.size() == 1) return found.front();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s GPU is named '%s'; name one by index, UUID or PCI bus id:%s",
+      found.empty() ? "no" : "more than one", RenderForeign(name), ListOfGpus(host)));
+}
+
+std::map<UuidPair, const v1::Link*> LinksOf(const v1::Host& host) {
+  std::map<UuidPair, const v1::Link*> links;
+  for (const v1::Link& link : host.links()) links[{link.from_uuid(), link.to_uuid()}] = &link;
+  return links;
+}
+
+std::string DistanceWord(v1::PciDistance distance) {
+  switch (distance) {
+    case v1::PCI_DISTANCE_PIX:
+      return "PIX";
+    case v1::PCI_DISTANCE_PXB:
+      return "PXB";
+    case v1::PCI_DISTANCE_PHB:
+      return "PHB";
+    case v1::PCI_DISTANCE_NODE:
+      return "NODE";
+    case v1::PCI_DISTANCE_SYS:
+      return "SYS";
+    default:
+      return kUnknownSign;
+  }
+}
+
+std::string LinkSign(const v1::Link* link) {
+  if (link == nullptr) return kUnknownSign;
+  switch (link->kind()) {
+    case v1::LINK_KIND_NVLINK:
+    case v1::LINK_KIND_NVSWITCH:
+      return link->nvlink_count() > 0 ? absl::StrCat("NV", link->nvlink_count()) : "NV?";
+    case v1::LINK_KIND_PCI:
+      return DistanceWord(link->pci_distance());
+    default:
+      return kUnknownSign;
+  }
+}
+
+std::string LinkWord(const v1::Link* link) {
+  if (link == nullptr) return "unknown";
+  const std::string count =
+      link->nvlink_count() > 0 ? absl::StrCat(link->nvlink_count()) : "unknown number of";
+  switch (link->kind()) {
+    case v1::LINK_KIND_NVLINK:
+      return absl::StrCat("NVLink, ", count, " links");
+    case v1::LINK_KIND_NVSWITCH:
+      return absl::StrCat("NVSwitch, ", count, " links");
+    case v1::LINK_KIND_PCI:
+      return "PCIe";
+    default:
+      return "unknown";
+  }
+}
+
+std::string AccessWord(v1::PeerAccess access) {
+  if (access == v1::PEER_ACCESS_SUPPORTED) return "supported";
+  return access == v1::PEER_ACCESS_NOT_SUPPORTED ? "not supported" : "unknown";
+}
+
+std::string MigWord(v1::MigMode mode) {
+  if (mode == v1::MIG_MODE_ENABLED) return "on";
+  return mode == v1::MIG_MODE_DISABLED ? "off" : kUnknownSign;
+}
+
+std::string FabricWord(v1::FabricState state) {
+  switch (state) {
+    case v1::FABRIC_STATE_NOT_SUPPORTED:
+      return "none";
+    case v1::FABRIC_STATE_NOT_STARTED:
+      return "not started";
+    case v1::FABRIC_STATE_IN_PROGRESS:
+      return "in progress";
+    case v1::FABRIC_STATE_COMPLETED:
+      return "completed";
+    default:
+      return kUnknownSign;
+  }
+}
+
+std::string EccWord(v1::EccMode mode) {
+  switch (mode) {
+    case v1::ECC_MODE_ENABLED:
+      return "on";
+    case v1::ECC_MODE_DISABLED:
+      return "off";
+    case v1::ECC_MODE_NOT_SUPPORTED:
+      return "none";
+    default:
+      return kUnknownSign;
+  }
+}
+
+std::string VerdictWord(v1::ProofVerdict verdict) {
+  switch (verdict) {
+    case v1::PROOF_VERDICT_PROVEN:
+      return "proven";
+    case v1::PROOF_VERDICT_FAILED:
+      return "FAILED";
+    default:
+      return "unproven";
+  }
+}
+
+std::string ConditionWord(const v1::Gpu& gpu) {
+  if (gpu.condition() == v1::GPU_CONDITION_UNSPECIFIED) return "";
+  const std::string word = gpu.condition() == v1::GPU_CONDITION_LOST ? "lost" : "draining";
+  return gpu.condition_reason().empty()
+             ? word
+             : absl::StrCat(word, ": ", RenderForeign(gpu.condition_reason()));
+}
+
+}  // namespace nodecomm
