@@ -29,7 +29,7 @@ namespace {
 constexpr size_t kFileBytesMax = 1 << 20;
 
 absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrFormat("topology file %s", path));
   struct stat info {};
   if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {

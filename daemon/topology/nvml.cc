@@ -5,7 +5,9 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <string_view>
 #include <type_traits>
 
@@ -26,6 +28,8 @@ constexpr NvmlReturn kInvalidArgument = 2;
 constexpr NvmlReturn kNotSupported = 3;
 constexpr NvmlReturn kTimeout = 10;
 constexpr NvmlReturn kFunctionNotFound = 13;
+constexpr NvmlReturn kGpuIsLost = 15;
+constexpr NvmlReturn kResetRequired = 16;
 
 // nvmlPciInfo_t.
 struct PciInfo {
@@ -50,6 +54,8 @@ struct FabricInfo {
   unsigned health_mask;
 };
 static_assert(sizeof(FabricInfo) == 36);
+// nvmlNvLinkErrorCounter_t: replay, recovery, CRC of flits, CRC of data.
+constexpr unsigned kNvlinkErrorCounters = 4;
 constexpr unsigned kFabricInfoVersion = sizeof(FabricInfo) | (2U << 24U);
 
 // nvmlEventData_t.
@@ -78,7 +84,9 @@ struct EntryPoints {
   NvmlReturn (*compute_capability)(NvmlHandle, int*, int*) = nullptr;
   NvmlReturn (*memory_info)(NvmlHandle, MemoryInfo*) = nullptr;
   NvmlReturn (*mig_mode)(NvmlHandle, unsigned*, unsigned*) = nullptr;
+  NvmlReturn (*ecc_mode)(NvmlHandle, unsigned*, unsigned*) = nullptr;
   NvmlReturn (*fabric_info)(NvmlHandle, FabricInfo*) = nullptr;
+  NvmlReturn (*nvlink_errors)(NvmlHandle, unsigned, unsigned, unsigned long long*) = nullptr;
   NvmlReturn (*nvlink_state)(NvmlHandle, unsigned, unsigned*) = nullptr;
   NvmlReturn (*nvlink_remote_type)(NvmlHandle, unsigned, unsigned*) = nullptr;
   NvmlReturn (*nvlink_remote_pci)(NvmlHandle, unsigned, PciInfo*) = nullptr;
@@ -109,7 +117,9 @@ EntryPoints FindEntryPoints(void* library) {
   find("nvmlDeviceGetCudaComputeCapability", entry.compute_capability);
   find("nvmlDeviceGetMemoryInfo", entry.memory_info);
   find("nvmlDeviceGetMigMode", entry.mig_mode);
+  find("nvmlDeviceGetEccMode", entry.ecc_mode);
   find("nvmlDeviceGetGpuFabricInfoV", entry.fabric_info);
+  find("nvmlDeviceGetNvLinkErrorCounter", entry.nvlink_errors);
   find("nvmlDeviceGetNvLinkState", entry.nvlink_state);
   find("nvmlDeviceGetNvLinkRemoteDeviceType", entry.nvlink_remote_type);
   find("nvmlDeviceGetNvLinkRemotePciInfo_v2", entry.nvlink_remote_pci);
@@ -130,6 +140,10 @@ unsigned P2pIndex(PeerCapability capability) {
       return 1;
     case PeerCapability::kNvlink:
       return 2;
+    case PeerCapability::kAtomics:
+      return 3;
+    case PeerCapability::kPci:
+      return 4;
   }
   return 0;
 }
@@ -165,6 +179,29 @@ v1::FabricState ToFabricState(const FabricInfo& info) {
     default:
       return v1::FABRIC_STATE_UNKNOWN;
   }
+}
+
+// As NVML writes UUIDs: 8-4-4-4-12 hexadecimal digits.
+std::string ToUuidText(const unsigned char (&bytes)[16]) {
+  std::string text;
+  for (int i = 0; i < 16; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    absl::StrAppendFormat(&text, "%02x", bytes[i]);
+  }
+  return text;
+}
+
+NvmlFabric ToFabric(const FabricInfo& info) {
+  NvmlFabric fabric;
+  fabric.state = ToFabricState(info);
+  const bool in_a_cluster = std::any_of(std::begin(info.cluster_uuid), std::end(info.cluster_uuid),
+                                        [](unsigned char byte) { return byte != 0; });
+  // A fabric that ends at this host has neither.
+  if (fabric.state == v1::FABRIC_STATE_COMPLETED && in_a_cluster) {
+    fabric.cluster_uuid = ToUuidText(info.cluster_uuid);
+    fabric.clique = info.clique_id;
+  }
+  return fabric;
 }
 
 v1::PciDistance ToPciDistance(unsigned level) {
@@ -255,12 +292,19 @@ class LibraryNvml : public Nvml {
         Call("nvmlDeviceGetMigMode", entry_.mig_mode, gpu.handle, &current, &pending));
     return current == 0 ? v1::MIG_MODE_DISABLED : v1::MIG_MODE_ENABLED;
   }
-  absl::StatusOr<v1::FabricState> Fabric(NvmlGpu gpu) override {
+  absl::StatusOr<v1::EccMode> Ecc(NvmlGpu gpu) override {
+    unsigned current = 0;
+    unsigned pending = 0;
+    ABSL_RETURN_IF_ERROR(
+        Call("nvmlDeviceGetEccMode", entry_.ecc_mode, gpu.handle, &current, &pending));
+    return current == 0 ? v1::ECC_MODE_DISABLED : v1::ECC_MODE_ENABLED;
+  }
+  absl::StatusOr<NvmlFabric> Fabric(NvmlGpu gpu) override {
     FabricInfo info = {};
     info.version = kFabricInfoVersion;
     ABSL_RETURN_IF_ERROR(
         Call("nvmlDeviceGetGpuFabricInfoV", entry_.fabric_info, gpu.handle, &info));
-    return ToFabricState(info);
+    return ToFabric(info);
   }
 
   absl::StatusOr<bool> NvlinkActive(NvmlGpu gpu, NvlinkPort port) override {
@@ -282,6 +326,26 @@ class LibraryNvml : public Nvml {
     ABSL_RETURN_IF_ERROR(Call("nvmlDeviceGetNvLinkRemotePciInfo", entry_.nvlink_remote_pci,
                               gpu.handle, static_cast<unsigned>(port.value), &info));
     return Text(info.bus_id);
+  }
+
+  absl::StatusOr<uint64_t> NvlinkErrors(NvmlGpu gpu, NvlinkPort port) override {
+    uint64_t sum = 0;
+    absl::Status failed;
+    int answers = 0;
+    for (unsigned counter = 0; counter < kNvlinkErrorCounters; ++counter) {
+      unsigned long long value = 0;
+      const absl::Status asked =
+          Call("nvmlDeviceGetNvLinkErrorCounter", entry_.nvlink_errors, gpu.handle,
+               static_cast<unsigned>(port.value), counter, &value);
+      if (asked.ok()) {
+        sum += value;
+        ++answers;
+      } else {
+        failed = asked;
+      }
+    }
+    if (answers == 0) return failed;
+    return sum;
   }
 
   absl::StatusOr<PeerAnswer> Peer(NvmlGpu from, NvmlGpu to, PeerCapability capability) override {
@@ -313,6 +377,9 @@ class LibraryNvml : public Nvml {
         return absl::UnimplementedError(message);
       case kInvalidArgument:
         return absl::InvalidArgumentError(message);
+      case kGpuIsLost:
+      case kResetRequired:
+        return absl::DataLossError(message);
       default:
         return absl::UnavailableError(message);
     }

@@ -33,7 +33,7 @@ struct NvmlIndex {
   int value = 0;
 };
 
-enum class PeerCapability { kRead, kWrite, kNvlink };
+enum class PeerCapability { kRead, kWrite, kNvlink, kAtomics, kPci };
 
 struct PeerAnswer {
   v1::PeerAccess access = v1::PEER_ACCESS_UNKNOWN;
@@ -47,9 +47,18 @@ struct ComputeCapability {
   int minor = 0;
 };
 
+// The GPU's place in the NVLink fabric.
+struct NvmlFabric {
+  v1::FabricState state = v1::FABRIC_STATE_UNKNOWN;
+  // Of a fabric that is complete; empty and absent where there is none.
+  std::string cluster_uuid;
+  std::optional<uint32_t> clique;
+};
+
 // One NVML session, from initialisation to shutdown; while it lives, the process holds the GPUs'
 // device files open. Every call can fail by itself: Unimplemented means that the GPU or this driver
-// does not have such a thing, any other code that the answer is not known. Messages carry NVML's
+// does not have such a thing, DataLoss that the GPU is
+// lost, any other code that the answer is not known. Messages carry NVML's
 // own text. Not thread-safe.
 class Nvml {
  public:
@@ -66,11 +75,14 @@ class Nvml {
   virtual absl::StatusOr<ComputeCapability> Capability(NvmlGpu gpu) = 0;
   virtual absl::StatusOr<ByteCount> Memory(NvmlGpu gpu) = 0;
   virtual absl::StatusOr<v1::MigMode> Mig(NvmlGpu gpu) = 0;
-  virtual absl::StatusOr<v1::FabricState> Fabric(NvmlGpu gpu) = 0;
+  virtual absl::StatusOr<v1::EccMode> Ecc(NvmlGpu gpu) = 0;
+  virtual absl::StatusOr<NvmlFabric> Fabric(NvmlGpu gpu) = 0;
 
   virtual absl::StatusOr<bool> NvlinkActive(NvmlGpu gpu, NvlinkPort port) = 0;
   virtual absl::StatusOr<NvlinkRemote> NvlinkRemoteType(NvmlGpu gpu, NvlinkPort port) = 0;
   virtual absl::StatusOr<std::string> NvlinkRemotePciBusId(NvmlGpu gpu, NvlinkPort port) = 0;
+  // Of all kinds that the port counts, since the driver loaded.
+  virtual absl::StatusOr<uint64_t> NvlinkErrors(NvmlGpu gpu, NvlinkPort port) = 0;
 
   virtual absl::StatusOr<PeerAnswer> Peer(NvmlGpu from, NvmlGpu to, PeerCapability capability) = 0;
   virtual absl::StatusOr<v1::PciDistance> CommonAncestor(NvmlGpu a, NvmlGpu b) = 0;

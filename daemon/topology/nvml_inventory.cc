@@ -69,8 +69,36 @@ v1::MigMode MigModeOf(Nvml& nvml, NvmlGpu handle) {
 }
 
 // Whatever the error: an old driver has no such call, which says nothing of the GPU.
-v1::FabricState FabricStateOf(Nvml& nvml, NvmlGpu handle) {
-  return nvml.Fabric(handle).value_or(v1::FABRIC_STATE_UNKNOWN);
+void ReadFabric(Nvml& nvml, NvmlGpu handle, v1::Gpu& gpu) {
+  const NvmlFabric fabric = nvml.Fabric(handle).value_or(NvmlFabric{});
+  gpu.set_fabric_state(fabric.state);
+  gpu.set_fabric_cluster_uuid(fabric.cluster_uuid);
+  if (fabric.clique.has_value()) gpu.set_fabric_clique(*fabric.clique);
+}
+
+v1::EccMode EccModeOf(Nvml& nvml, NvmlGpu handle) {
+  const absl::StatusOr<v1::EccMode> mode = nvml.Ecc(handle);
+  if (mode.ok()) return *mode;
+  return absl::IsUnimplemented(mode.status()) ? v1::ECC_MODE_NOT_SUPPORTED : v1::ECC_MODE_UNKNOWN;
+}
+
+// Absent unless some port answers.
+void ReadNvlinkErrors(Nvml& nvml, NvmlGpu handle, v1::Gpu& gpu) {
+  for (int i = 0; i < kNvlinkPortsMax; ++i) {
+    const absl::StatusOr<bool> active = nvml.NvlinkActive(handle, {i});
+    if (absl::IsUnimplemented(active.status()) || absl::IsInvalidArgument(active.status())) return;
+    if (!active.ok() || !*active) continue;
+    const absl::StatusOr<uint64_t> errors = nvml.NvlinkErrors(handle, {i});
+    if (errors.ok()) gpu.set_nvlink_errors(gpu.nvlink_errors() + *errors);
+  }
+}
+
+// NVML still names a GPU that has fallen off the bus, but answers every question about it so.
+void ReadCondition(Nvml& nvml, NvmlGpu handle, v1::Gpu& gpu) {
+  const absl::Status memory = nvml.Memory(handle).status();
+  if (!absl::IsDataLoss(memory)) return;
+  gpu.set_condition(v1::GPU_CONDITION_LOST);
+  gpu.set_condition_reason(std::string(memory.message()));
 }
 
 v1::Gpu ReadGpu(Nvml& nvml, NvmlGpu handle, std::string uuid, const std::string& sysfs) {
@@ -86,7 +114,10 @@ v1::Gpu ReadGpu(Nvml& nvml, NvmlGpu handle, std::string uuid, const std::string&
     ReadPlacement(absl::StrCat(sysfs, "/", SysfsName(gpu.pci_bus_id())), gpu);
   }
   gpu.set_mig_mode(MigModeOf(nvml, handle));
-  gpu.set_fabric_state(FabricStateOf(nvml, handle));
+  gpu.set_ecc_mode(EccModeOf(nvml, handle));
+  ReadFabric(nvml, handle, gpu);
+  ReadNvlinkErrors(nvml, handle, gpu);
+  ReadCondition(nvml, handle, gpu);
   return gpu;
 }
 

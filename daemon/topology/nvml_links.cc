@@ -3,6 +3,7 @@
 // Design note: daemon/topology/README.md, "NVML".
 #include "daemon/topology/nvml_links.h"
 
+#include <array>
 #include <cstddef>
 #include <map>
 #include <utility>
@@ -60,6 +61,24 @@ Peer AskPeer(Nvml& nvml, NvmlGpu from, NvmlGpu to, PeerCapability capability) {
   // An error is no "no": in virtual machines READ fails where peer access works.
   if (!answer.ok()) return {v1::PEER_ACCESS_UNKNOWN, std::string(answer.status().message())};
   return {answer->access, std::move(answer->word)};
+}
+
+const std::array<std::pair<const char*, PeerCapability>, 5> kCapabilities = {{
+    {"read", PeerCapability::kRead},
+    {"write", PeerCapability::kWrite},
+    {"nvlink", PeerCapability::kNvlink},
+    {"atomics", PeerCapability::kAtomics},
+    {"pci", PeerCapability::kPci},
+}};
+
+void ReadCapabilities(Nvml& nvml, NvmlGpu from, NvmlGpu to, v1::Link& link) {
+  for (const auto& [name, capability] : kCapabilities) {
+    Peer peer = AskPeer(nvml, from, to, capability);
+    v1::PeerCapability* said = link.add_capabilities();
+    said->set_name(name);
+    said->set_access(peer.access);
+    said->set_reason(std::move(peer.reason));
+  }
 }
 
 // Our kernels write to peers and let callers read, so a definite "no" to either is one; WRITE has
@@ -123,6 +142,7 @@ v1::Link ReadLink(Nvml& nvml, const Ports& ports, const NvmlGpuFacts& from,
   link.set_peer_access(peer.access);
   link.set_peer_access_reason(peer.reason);
   SetKind(ports, to, AskPeer(nvml, from.gpu, to.gpu, PeerCapability::kNvlink).access, link);
+  ReadCapabilities(nvml, from.gpu, to.gpu, link);
   const absl::StatusOr<v1::PciDistance> distance = nvml.CommonAncestor(from.gpu, to.gpu);
   link.set_pci_distance(distance.ok() ? *distance : v1::PCI_DISTANCE_UNKNOWN);
   return link;

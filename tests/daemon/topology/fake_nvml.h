@@ -15,6 +15,7 @@ namespace nodecomm {
 
 struct FakePort {
   absl::StatusOr<bool> active = true;
+  absl::StatusOr<uint64_t> errors = absl::UnimplementedError("no counters");
   absl::StatusOr<NvlinkRemote> remote = NvlinkRemote::kSwitch;
   absl::StatusOr<std::string> remote_pci_bus_id = std::string("FFFFFFFF:FF:FF.0");
 };
@@ -27,7 +28,8 @@ struct FakeGpu {
   absl::StatusOr<ComputeCapability> capability = ComputeCapability{9, 0};
   absl::StatusOr<ByteCount> memory = ByteCount{80ULL << 30};
   absl::StatusOr<v1::MigMode> mig = v1::MIG_MODE_DISABLED;
-  absl::StatusOr<v1::FabricState> fabric = v1::FABRIC_STATE_COMPLETED;
+  absl::StatusOr<v1::EccMode> ecc = v1::ECC_MODE_ENABLED;
+  absl::StatusOr<NvmlFabric> fabric = NvmlFabric{.state = v1::FABRIC_STATE_COMPLETED};
   std::vector<FakePort> ports;  // empty: the GPU has no NVLink
 };
 
@@ -61,7 +63,8 @@ class FakeNvml : public Nvml {
   absl::StatusOr<ComputeCapability> Capability(NvmlGpu gpu) override { return Of(gpu).capability; }
   absl::StatusOr<ByteCount> Memory(NvmlGpu gpu) override { return Of(gpu).memory; }
   absl::StatusOr<v1::MigMode> Mig(NvmlGpu gpu) override { return Of(gpu).mig; }
-  absl::StatusOr<v1::FabricState> Fabric(NvmlGpu gpu) override { return Of(gpu).fabric; }
+  absl::StatusOr<v1::EccMode> Ecc(NvmlGpu gpu) override { return Of(gpu).ecc; }
+  absl::StatusOr<NvmlFabric> Fabric(NvmlGpu gpu) override { return Of(gpu).fabric; }
 
   absl::StatusOr<bool> NvlinkActive(NvmlGpu gpu, NvlinkPort port) override {
     const std::vector<FakePort>& ports = Of(gpu).ports;
@@ -75,6 +78,10 @@ class FakeNvml : public Nvml {
   }
   absl::StatusOr<std::string> NvlinkRemotePciBusId(NvmlGpu gpu, NvlinkPort port) override {
     return Of(gpu).ports[static_cast<size_t>(port.value)].remote_pci_bus_id;
+  }
+
+  absl::StatusOr<uint64_t> NvlinkErrors(NvmlGpu gpu, NvlinkPort port) override {
+    return Of(gpu).ports[static_cast<size_t>(port.value)].errors;
   }
 
   absl::StatusOr<PeerAnswer> Peer(NvmlGpu from, NvmlGpu to, PeerCapability capability) override {
@@ -129,7 +136,7 @@ inline FakeNvmlHost FakePciHost(size_t gpu_count) {
     FakeGpu gpu;
     gpu.uuid = FakeUuid(i);
     gpu.pci_bus_id = FakePciBusId(i);
-    gpu.fabric = v1::FABRIC_STATE_NOT_SUPPORTED;
+    gpu.fabric = NvmlFabric{.state = v1::FABRIC_STATE_NOT_SUPPORTED};
     host.gpus.push_back(std::move(gpu));
   }
   host.peer = [](size_t, size_t, PeerCapability capability) {
@@ -144,7 +151,7 @@ inline FakeNvmlHost FakeNvswitchVirtualMachine() {
   FakeNvmlHost host = FakePciHost(4);
   for (FakeGpu& gpu : host.gpus) {
     gpu.ports.resize(18);
-    gpu.fabric = v1::FABRIC_STATE_COMPLETED;
+    gpu.fabric = NvmlFabric{.state = v1::FABRIC_STATE_COMPLETED};
   }
   host.peer = [](size_t, size_t, PeerCapability capability) -> absl::StatusOr<PeerAnswer> {
     if (capability == PeerCapability::kRead) return absl::UnavailableError("Unknown Error");

@@ -1,5 +1,6 @@
 // What a topology file's reader accepts, and what it says of what it does not.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -117,6 +118,25 @@ TEST_F(FileInventoryTest, NamesTheEndOfCutFile) {
   const std::string text = kValid;
   EXPECT_THAT(Load(text.substr(0, text.size() - 3)),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(path_)));
+}
+
+TEST_F(FileInventoryTest, RefusesWhatIsNoText) {
+  std::string garbage;
+  for (int i = 0; i < 1000; ++i) garbage += static_cast<char>(i * 37 % 256);
+  for (const std::string& text : {garbage, std::string(kValid) + garbage,
+                                  std::string("\x7f"
+                                              "ELF\x02\x01"),
+                                  std::string(100000, '{'), "gpus { " + std::string(1000, '<'),
+                                  std::string("hostname: \"\xff\xfe\"")}) {
+    EXPECT_THAT(Load(text), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(path_)));
+  }
+}
+
+TEST_F(FileInventoryTest, DoesNotWaitForAPipe) {
+  std::filesystem::remove(path_);
+  ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_THAT(CreateFileInventory(path_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no regular file")));
 }
 
 TEST_F(FileInventoryTest, RefusesHostWithoutGpus) { EXPECT_THAT(Load(""), ErrorAt("1:1", "gpus")); }

@@ -224,6 +224,61 @@ TEST(NvmlInventory, LeavesNumaNodeOutWhereTheKernelSaysMinusOne) {
   EXPECT_EQ(host.gpus(0).cpu_affinity(), "0-3");
 }
 
+TEST(NvmlInventory, ReadsEccAndTheFabricsClique) {
+  FakeNvmlHost fake = FakeNvswitchVirtualMachine();
+  fake.gpus[0].fabric =
+      NvmlFabric{.state = v1::FABRIC_STATE_COMPLETED, .cluster_uuid = "00000000-aa", .clique = 7};
+  fake.gpus[1].ecc = v1::ECC_MODE_DISABLED;
+  fake.gpus[2].ecc = absl::UnimplementedError("no ECC");
+  fake.gpus[3].ecc = absl::UnavailableError("Unknown Error");
+  const v1::Host host = ReadOrDie(fake);
+  EXPECT_EQ(host.gpus(0).fabric_cluster_uuid(), "00000000-aa");
+  EXPECT_EQ(host.gpus(0).fabric_clique(), 7u);
+  EXPECT_FALSE(host.gpus(1).has_fabric_clique());
+  EXPECT_EQ(host.gpus(0).ecc_mode(), v1::ECC_MODE_ENABLED);
+  EXPECT_EQ(host.gpus(1).ecc_mode(), v1::ECC_MODE_DISABLED);
+  EXPECT_EQ(host.gpus(2).ecc_mode(), v1::ECC_MODE_NOT_SUPPORTED);
+  EXPECT_EQ(host.gpus(3).ecc_mode(), v1::ECC_MODE_UNKNOWN);
+}
+
+TEST(NvmlInventory, AddsUpTheErrorsOfPortsThatCount) {
+  FakeNvmlHost fake = FakeNvswitchVirtualMachine();
+  fake.gpus[0].ports[0].errors = uint64_t{3};
+  fake.gpus[0].ports[2].errors = uint64_t{4};
+  fake.gpus[0].ports[3].errors = uint64_t{100};
+  fake.gpus[0].ports[3].active = false;
+  fake.gpus[1].ports[0].errors = uint64_t{0};
+  const v1::Host host = ReadOrDie(fake);
+  EXPECT_EQ(host.gpus(0).nvlink_errors(), 7u);
+  EXPECT_TRUE(host.gpus(1).has_nvlink_errors());
+  EXPECT_EQ(host.gpus(1).nvlink_errors(), 0u);
+  EXPECT_FALSE(host.gpus(2).has_nvlink_errors());
+}
+
+TEST(NvmlInventory, KeepsEveryCapabilityInNvmlsWords) {
+  FakeNvmlHost fake = FakeNvswitchVirtualMachine();
+  const v1::Host host = ReadOrDie(fake);
+  const v1::Link& link = LinkBetween(host, 0, 1);
+  ASSERT_EQ(link.capabilities_size(), 5);
+  EXPECT_EQ(link.capabilities(0).name(), "read");
+  EXPECT_EQ(link.capabilities(0).access(), v1::PEER_ACCESS_UNKNOWN);
+  EXPECT_EQ(link.capabilities(0).reason(), "Unknown Error");
+  EXPECT_EQ(link.capabilities(1).name(), "write");
+  EXPECT_EQ(link.capabilities(1).access(), v1::PEER_ACCESS_SUPPORTED);
+  EXPECT_EQ(link.capabilities(1).reason(), "NVML_P2P_STATUS_OK");
+}
+
+TEST(NvmlInventory, CallsLostWhatNvmlCallsLost) {
+  FakeNvmlHost fake = FakeNvswitchVirtualMachine();
+  fake.gpus[2].memory = absl::DataLossError("nvmlDeviceGetMemoryInfo: GPU is lost");
+  fake.gpus[3].memory = absl::UnavailableError("Unknown Error");
+  const v1::Host host = ReadOrDie(fake);
+  ASSERT_EQ(host.gpus_size(), 4);
+  EXPECT_EQ(host.gpus(2).condition(), v1::GPU_CONDITION_LOST);
+  EXPECT_THAT(host.gpus(2).condition_reason(), HasSubstr("GPU is lost"));
+  EXPECT_EQ(host.gpus(3).condition(), v1::GPU_CONDITION_UNSPECIFIED);
+}
+
 TEST(NvmlInventory, EndsItsSessionWithTheRead) {
   FakeNvmlHost fake = FakeNvswitchVirtualMachine();
   ReadOrDie(fake);
