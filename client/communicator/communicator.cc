@@ -48,10 +48,10 @@ absl::StatusOr<Communicator::Owner> Communicator::Create(const CommunicatorOptio
   }
   if (options.world_size.value > kWorldSizeMax) {
     // Nothing to ask the daemon: every rank comes to the same answer.
-    communicator->unsupported_ =
-        absl::StrFormat("No fast path: a group of %d ranks; the fast path serves 1 to %d. Use NCCL "
-                        "for this group.",
-                        options.world_size.value, kWorldSizeMax);
+    communicator->unsupported_ = absl::StrFormat(
+        "No fast path: a group of %d ranks; the fast path serves 1 to %d. Use NCCL "
+        "for this group.",
+        options.world_size.value, kWorldSizeMax);
     return communicator;
   }
   ABSL_RETURN_IF_ERROR(communicator->FormGroup(options));

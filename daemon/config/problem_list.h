@@ -25,7 +25,8 @@ class ProblemList : public google::protobuf::io::ErrorCollector {
   // Where protobuf's parser writes down the places of the fields.
   google::protobuf::TextFormat::ParseInfoTree* locations() { return &locations_; }
 
-  // `field` as in "pool.plane_bytes" or, the second of a repeated field, "gpu_access[1]". Its place is named if the file sets it.
+  // `field` as in "pool.plane_bytes" or, the second of a repeated field, "gpu_access[1]". Its place
+  // is named if the file sets it.
   void Add(std::string_view field, std::string_view what);
 
   // protobuf's parser: lines and columns from 0.

@@ -14,10 +14,6 @@ namespace {
 
 // The first run of each also warms up: it finds the pages, and loads what is not loaded.
 constexpr int kTimedRuns = 3;
-constexpr uint32_t kExchangeRounds = 200;
-constexpr uint32_t kPingPongRounds = 1000;
-// A working pair needs milliseconds for either; the simulated one, on few cores, seconds.
-constexpr absl::Duration kExchangeTimeout = absl::Seconds(5);
 
 // A finding that vetoes; the pair's hardware or driver is at fault.
 struct Fault {
@@ -111,7 +107,7 @@ class Check {
   void ProveOrder(v1::PeerProofs& proofs) {
     const absl::Status in_time = CheckTime();
     const absl::StatusOr<FindingsOfBoth> found =
-        in_time.ok() ? pair_.ExchangeRounds(kExchangeRounds, TimeFor(kExchangeTimeout))
+        in_time.ok() ? pair_.ExchangeRounds(pair_.rounds().exchange, TimeLeft())
                      : absl::StatusOr<FindingsOfBoth>(in_time);
     SettleBoth(found, proofs);
   }
@@ -119,12 +115,12 @@ class Check {
   void MeasureRoundTrip(v1::PeerProofs& proofs) {
     const absl::Status in_time = CheckTime();
     const absl::StatusOr<FindingsOfBoth> found =
-        in_time.ok() ? pair_.PingPong(kPingPongRounds, TimeFor(kExchangeTimeout))
+        in_time.ok() ? pair_.PingPong(pair_.rounds().ping_pong, TimeLeft())
                      : absl::StatusOr<FindingsOfBoth>(in_time);
     SettleBoth(found, proofs);
     if (!found.ok()) return;
     const auto nanoseconds =
-        static_cast<int64_t>((*found)[IndexOf(Side::kA)].nanoseconds / kPingPongRounds);
+        static_cast<int64_t>((*found)[IndexOf(Side::kA)].nanoseconds / pair_.rounds().ping_pong);
     for (v1::PeerProof& proof : *proofs.mutable_proofs()) proof.set_round_trip_ns(nanoseconds);
   }
 
@@ -187,9 +183,7 @@ class Check {
     if (absl::Now() < deadline_) return absl::OkStatus();
     return absl::DeadlineExceededError("there was not enough time for all steps");
   }
-  absl::Duration TimeFor(absl::Duration step) const {
-    return std::min(step, deadline_ - absl::Now());
-  }
+  absl::Duration TimeLeft() const { return deadline_ - absl::Now(); }
   double GigabytesPerSecond(absl::Duration took) const {
     return static_cast<double>(pair_.bytes().value) / 1e9 / absl::ToDoubleSeconds(took);
   }

@@ -54,6 +54,7 @@ class CudaPair final : public GpuPair {
       : sides_(std::move(sides)), bytes_(bytes) {}
 
   ByteCount bytes() const override { return bytes_; }
+  Rounds rounds() const override { return {.exchange = 200, .ping_pong = 1000}; }
 
   DriverWord AskDriver(Side from) override {
     const int a = sides_[IndexOf(from)].ordinal;

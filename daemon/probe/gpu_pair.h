@@ -40,6 +40,13 @@ struct Compared {
 // By the side that found them.
 using FindingsOfBoth = std::array<Findings, 2>;
 
+// How often a pair should send to and fro: enough to meet a fault that is rare, and no more than
+// its platform does in a moment.
+struct Rounds {
+  uint32_t exchange = 0;
+  uint32_t ping_pong = 0;
+};
+
 // One thread. An error says that a step could not run, not that the hardware is wrong. Only
 // Exchange and PingPong wait for the other side; they are bounded by `timeout`.
 class GpuPair {
@@ -48,6 +55,7 @@ class GpuPair {
 
   // Bytes of memory on each side.
   virtual ByteCount bytes() const = 0;
+  virtual Rounds rounds() const = 0;
   // Of `from`'s access to the other side.
   virtual DriverWord AskDriver(Side from) = 0;
 

@@ -23,6 +23,8 @@ class HostPair final : public GpuPair {
       : memory_(std::move(memory)), bytes_(bytes) {}
 
   ByteCount bytes() const override { return bytes_; }
+  // Each may cost a turn of a scheduler that has other work.
+  Rounds rounds() const override { return {.exchange = 4, .ping_pong = 20}; }
   DriverWord AskDriver(Side /*from*/) override {
     return {.access = v1::PEER_ACCESS_SUPPORTED,
             .native_atomics = v1::PEER_ACCESS_UNKNOWN,

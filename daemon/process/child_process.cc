@@ -76,9 +76,8 @@ absl::StatusOr<std::string> ProgramBesideThisOne(std::string_view name) {
   std::array<char, PATH_MAX> path;
   const ssize_t length = readlink("/proc/self/exe", path.data(), path.size());
   if (length < 0) {
-    return absl::UnavailableError(
-        absl::StrFormat("looking for %s: %s", name,
-                        absl::ErrnoToStatus(errno, "/proc/self/exe").message()));
+    return absl::UnavailableError(absl::StrFormat(
+        "looking for %s: %s", name, absl::ErrnoToStatus(errno, "/proc/self/exe").message()));
   }
   const std::string_view self(path.data(), static_cast<size_t>(length));
   return absl::StrFormat("%s/%s", self.substr(0, self.rfind('/')), name);

@@ -126,7 +126,7 @@ absl::StatusOr<std::vector<v1::PeerProof>> ProgramPairProbe::Run(
   if (text.ok() && !program->exited_with(0)) {
     return absl::UnavailableError(absl::StrFormat("the probe (%s) %s", options_.program, ending));
   }
-  const absl::StatusOr<std::vector<v1::PeerProof>> proofs =
+  absl::StatusOr<std::vector<v1::PeerProof>> proofs =
       text.ok() ? ParseAnswer(*text, pair, options_.bytes)
                 : absl::StatusOr<std::vector<v1::PeerProof>>(text.status());
   if (proofs.ok()) return proofs;

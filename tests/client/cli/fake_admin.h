@@ -71,7 +71,7 @@ class FakeAdmin : public v1::Admin::Service {
   }
   grpc::Status GetTopology(grpc::ServerContext*, const v1::GetTopologyRequest*,
                            v1::GetTopologyResponse* response) override {
-    const grpc::Status status = Answer(answers_.topology, response);
+    grpc::Status status = Answer(answers_.topology, response);
     // Each answer is one pair further than the one before, until all are done.
     v1::PeerCheckProgress* progress = response->mutable_check();
     if (progress->running()) {

@@ -409,8 +409,7 @@ TEST_F(CommunicatorTest, MoreRanksThanThereIsAFastPathForAreToldToUseNccl) {
   EXPECT_FALSE(comm->Supports(1024, DataType::kFloat32, &reason));
   EXPECT_THAT(reason, AllOf(HasSubstr("9 ranks"), HasSubstr("Use NCCL")));
   float value = 1;
-  EXPECT_THAT(SumOne(*comm, &value),
-              Fails(NODECOMM_FAILED_PRECONDITION, HasSubstr("Use NCCL")));
+  EXPECT_THAT(SumOne(*comm, &value), Fails(NODECOMM_FAILED_PRECONDITION, HasSubstr("Use NCCL")));
   EXPECT_THAT(comm->Leave(), Succeeds());
 }
 

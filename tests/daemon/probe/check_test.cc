@@ -18,7 +18,6 @@
 namespace nodecomm::probe {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 

@@ -43,6 +43,7 @@ class FaultyPair final : public GpuPair {
   }
 
   ByteCount bytes() const override { return sound_->bytes(); }
+  Rounds rounds() const override { return sound_->rounds(); }
   DriverWord AskDriver(Side from) override { return sound_->AskDriver(from); }
 
   absl::StatusOr<absl::Duration> Write(Side writer, Side owner, uint64_t seed) override {

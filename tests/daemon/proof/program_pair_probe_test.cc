@@ -16,7 +16,6 @@
 namespace nodecomm {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 

@@ -56,8 +56,8 @@ class RpcServerTest : public testing::Test {
     view.admission = &admission_;
     view.prover = prover_.get();
     view.refresh_host = [this]() -> absl::Status {
-      auto fresh = inventory_.Read();
-      if (fresh.ok()) host_.Update(*std::move(fresh));
+      const absl::StatusOr<v1::Host> fresh = inventory_.Read();
+      if (fresh.ok()) host_.Update(*fresh);
       return fresh.status();
     };
     view.platform = v1::PLATFORM_SIMULATED;

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Peer access is proven before anybody is served, kept, and proven anew; what faulty hardware makes of it; and that the
+# daemon lives on.
+# shellcheck source=tests/e2e/daemon.sh
+source "$(dirname "$0")/daemon.sh"
+
+# --- sound hardware
+start_simulated hgx-h100-x4
+ctl status | grep -q '12 pairs proven, 0 failed, 0 unproven' || fail "not all 12 pairs are proven at the start"
+ctl topo --why 0 GPU-51000000-0000-4000-8000-000000000003 | grep -q 'Fast path: yes' || fail "no fast path on sound hardware"
+expect_failure 2 "GPU-51000000-0000-4000-8000-000000000003" ctl topo --why 0 9
+ctl p2p check --force >"$work/proofs" 2>"$work/progress" || fail "p2p check: $?"
+(($(grep -c ' proven ' "$work/proofs") == 12)) || fail "p2p check shows no 12 proofs: $(cat "$work/proofs")"
+grep -q '12 of 12 pairs' "$work/progress" || fail "p2p check shows no progress"
+cache=$runtime/peer-access.textproto
+[[ $(stat -c %a "$cache") == 600 ]] || fail "the cache is not the daemon's alone"
+
+# A host that was dumped can be simulated.
+ctl topo --dump >"$work/dumped.textproto"
+stop_daemon
+
+# Nothing is proven twice in one boot; a damaged cache is proven anew.
+: >"$work/nodecommd.log"
+start_simulated hgx-h100-x4
+if grep -q 'pairs tried' "$work/nodecommd.log"; then fail "a pair was proven twice"; fi
+stop_daemon
+echo 'proofs { rubbish' >"$cache"
+start_simulated hgx-h100-x4
+grep -q 'is damaged' "$work/nodecommd.log" || fail "nothing is said of the damaged cache"
+grep -q '12 pairs tried' "$work/nodecommd.log" || fail "a damaged cache was believed"
+stop_daemon
+start_daemon --simulate "$work/dumped.textproto"
+ctl status | grep -q '12 pairs proven' || fail "the dumped host is not the same"
+stop_daemon
+
+# --- policy
+echo 'peer_access { trust_driver: true }' >"$work/trust.textproto"
+rm "$cache"
+start_simulated hgx-h100-x4 --config "$work/trust.textproto"
+ctl status | grep -q 'driver trusted' || fail "status does not say that the driver is trusted"
+perf -n 2 -b 1K -e 1K --gpus 4 --check >/dev/null || fail "no group on trust"
+stop_daemon
+echo 'gpu_access { gpu_uuid: "GPU-51000000-0000-4000-8000-000000000001" uid: 4294967294 }' >"$work/reserved.textproto"
+start_simulated hgx-h100-x4 --config "$work/reserved.textproto"
+if perf -n 2 -b 1K -e 1K --gpus 4 >"$work/out" 2>&1; then fail "a reserved GPU was given away"; fi
+grep -q 'gpu_access' "$work/out" || fail "the refusal does not name its cause: $(cat "$work/out")"
+stop_daemon
+
+# --- faulty hardware: the daemon finds its programs beside itself
+mkdir "$work/bin"
+cp "$NODECOMM_BIN/nodecommd" "$work/bin"
+cp "$NODECOMM_BIN/../tests/faulty_probe" "$work/bin/nodecomm-probe"
+sound=$(cd "$NODECOMM_BIN" && pwd)
+check_fault() { # FAULT COUNTS REASON EXIT-CODE-OF-CHECK
+  rm -f "$cache"
+  ln -sf "$sound/nodecommctl" "$work/bin/nodecommctl"
+  NODECOMM_BIN=$work/bin
+  NODECOMM_TEST_FAULT=$1 start_simulated hgx-h100-x4 --config "$work/short.textproto"
+  NODECOMM_BIN=$sound
+  ctl status | grep -q "$2" || fail "$1: $(ctl status)"
+  ctl topo --why 0 1 >"$work/why"
+  grep -q "Fast path: no ($3)" "$work/why" || fail "$1: $(cat "$work/why")"
+  expect_failure "$4" "GPU3" ctl p2p check
+  # Every rank is told, and the daemon lives on.
+  if perf -n 2 -b 1K -e 1K --gpus 4 >"$work/out" 2>&1; then fail "$1: a group was formed"; fi
+  grep -q 'NCCL' "$work/out" || fail "$1: $(cat "$work/out")"
+  stop_daemon
+}
+echo 'peer_access { proof_timeout_ms: 500 }' >"$work/short.textproto"
+check_fault corrupt '0 pairs proven, 12 failed' FAST_PATH_REASON_PROOF_FAILED 3
+check_fault die '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
+check_fault garbage '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
+check_fault stall '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
