@@ -44,7 +44,7 @@ build_cuda() {
   cmake --preset cuda
   gpu_tests >build/cuda/gpu_tests.txt
   # One target a test, of the same name.
-  xargs cmake --build --preset cuda -j "$jobs" --target nodecommd nodecommctl nodecomm-perf nodecomm-allocator \
+  xargs cmake --build --preset cuda -j "$jobs" --target nodecommd nodecommctl nodecomm-perf \
     <build/cuda/gpu_tests.txt
 }
 

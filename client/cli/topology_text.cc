@@ -18,7 +18,7 @@ namespace nodecomm {
 namespace {
 
 using LinkMap = std::map<UuidPair, const v1::Link*>;
-using MarkMap = std::map<UuidPair, std::string>;
+using MarkMap = std::map<UuidPair, char>;
 
 constexpr char kLegend[] = R"(Legend:
   X     the GPU itself
@@ -49,7 +49,7 @@ MarkMap MarksOf(const v1::GetTopologyResponse& topology) {
   for (const v1::PeerProof& proof : topology.proofs()) {
     if (proof.verdict() == v1::PROOF_VERDICT_PROVEN) continue;
     marks[{proof.from_uuid(), proof.to_uuid()}] =
-        proof.verdict() == v1::PROOF_VERDICT_FAILED ? "!" : "~";
+        proof.verdict() == v1::PROOF_VERDICT_FAILED ? '!' : '~';
   }
   return marks;
 }
@@ -66,9 +66,9 @@ std::string Matrix(const v1::Host& host, const LinkMap& links, const MarkMap& ma
       const UuidPair pair = {gpu.uuid(), host.gpus(j).uuid()};
       const auto link = links.find(pair);
       const auto mark = marks.find(pair);
-      row.push_back(i == j ? " X"
-                           : absl::StrCat(LinkSign(link == links.end() ? nullptr : link->second),
-                                          mark == marks.end() ? "" : mark->second));
+      std::string sign = i == j ? " X" : LinkSign(link == links.end() ? nullptr : link->second);
+      if (mark != marks.end()) sign += mark->second;
+      row.push_back(std::move(sign));
     }
     row.push_back(OrNotAvailable(gpu.cpu_affinity()));
     row.push_back(gpu.has_numa_node() ? absl::StrCat(gpu.numa_node()) : kNotAvailableSign);

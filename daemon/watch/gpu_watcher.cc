@@ -66,9 +66,9 @@ void GpuWatcher::Run() {
     const absl::StatusOr<std::string> ending = RunOnce();
     if (ending.ok() && ending->empty()) return;
     if (absl::Now() - start > kRanWell) pause = options_.restart_after;
-    options_.warn(absl::StrFormat("GPU errors are not watched: %s %s; it is started again in %s",
-                                  options_.program,
-                                  ending.ok() ? *ending : std::string(ending.status().message()),
+    const std::string what = ending.ok() ? absl::StrFormat("%s %s", options_.program, *ending)
+                                         : std::string(ending.status().message());
+    options_.warn(absl::StrFormat("GPU errors are not watched: %s; the next try is in %s", what,
                                   absl::FormatDuration(pause)));
     if (!Sleep(pause)) return;
     pause = std::min(2 * pause, options_.restart_after_max);

@@ -71,3 +71,17 @@ check_fault corrupt '0 pairs proven, 12 failed' FAST_PATH_REASON_PROOF_FAILED 3
 check_fault die '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
 check_fault garbage '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
 check_fault stall '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
+
+# A daemon that is told to stop while it proves does so at once.
+rm -f "$cache"
+: >"$work/nodecommd.log"
+NODECOMM_TEST_FAULT=stall "$work/bin/nodecommd" --runtime-dir "$runtime" --simulate "$topologies/hgx-h100-x4.textproto" \
+  >>"$work/nodecommd.log" 2>&1 &
+daemon=$!
+for ((i = 0; i < 600; ++i)); do
+  if pgrep -P "$daemon" nodecomm-probe >/dev/null; then break; fi
+  sleep 0.05
+done
+SECONDS=0
+stop_daemon
+((SECONDS < 5)) || fail "the daemon took $SECONDS s to stop while it proved"
