@@ -60,6 +60,7 @@ class CudaPair final : public GpuPair {
     const int a = sides_[IndexOf(from)].ordinal;
     const int b = sides_[IndexOf(OtherOf(from))].ordinal;
     DriverWord word;
+    if (a == b) return word;  // no question for the driver
     word.access = AccessOf(cudaDevP2PAttrAccessSupported, a, b);
     word.native_atomics = AccessOf(cudaDevP2PAttrNativeAtomicSupported, a, b);
     int rank = 0;
