@@ -64,7 +64,7 @@ std::vector<UniqueFd> TakeFds(msghdr& message) {
 
 bool IsKnownType(uint16_t type) {
   return type >= static_cast<uint16_t>(FrameType::kHello) &&
-         type <= static_cast<uint16_t>(FrameType::kTransferAck);
+         type <= static_cast<uint16_t>(FrameType::kAlive);
 }
 
 }  // namespace

@@ -23,10 +23,11 @@ inline constexpr size_t kFrameFdsMax = 16;
 
 enum class FrameType : uint16_t {
   kHello = 1,        // worker: SessionHello
-  kWelcome = 2,      // daemon: SessionWelcome
+  kWelcome = 2,      // daemon: SessionWelcome, and the fd of a liveness page (liveness_page.h)
   kRefusal = 3,      // daemon: SessionRefusal; it closes the socket afterwards
   kTransfer = 4,     // daemon: fds, for the call whose answer named `transfer_id`
   kTransferAck = 5,  // worker: took the fds of `transfer_id`; the next transfer may come
+  kAlive = 6,        // worker: a thread holds the futex of the page that came with the welcome
 };
 
 struct Frame {

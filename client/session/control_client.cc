@@ -4,8 +4,10 @@
 
 #include <chrono>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 
 namespace nodecomm {
@@ -20,6 +22,10 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
   // call such as a join must not be made twice.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // A daemon that is being restarted is back soon.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   return grpc::CreateCustomChannel("unix:" + path, grpc::InsecureChannelCredentials(), arguments);
 }
 
@@ -46,7 +52,20 @@ absl::Status ToStatus(const grpc::Status& status, const std::string& path) {
 struct ControlClient::Channel {
   std::string path;
   std::string token;  // hexadecimal
-  std::unique_ptr<v1::Control::StubInterface> stub;
+  absl::Mutex mutex;
+  // Shared with the calls under way.
+  std::shared_ptr<v1::Control::StubInterface> stub ABSL_GUARDED_BY(mutex);
+
+  void Connect() {
+    std::shared_ptr<v1::Control::StubInterface> fresh = v1::Control::NewStub(MakeChannel(path));
+    const absl::MutexLock lock(&mutex);
+    fresh.swap(stub);
+  }
+
+  std::shared_ptr<v1::Control::StubInterface> Stub() {
+    const absl::MutexLock lock(&mutex);
+    return stub;
+  }
 
   template <typename Request, typename Response>
   using Method = grpc::Status (v1::Control::StubInterface::*)(grpc::ClientContext*, const Request&,
@@ -54,13 +73,14 @@ struct ControlClient::Channel {
 
   template <typename Request, typename Response>
   absl::StatusOr<Response> Call(Method<Request, Response> method, const Request& request,
-                                absl::Duration timeout) const {
+                                absl::Duration timeout) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
     context.set_wait_for_ready(false);
     context.AddMetadata(kTokenKey, token);
     Response response;
-    const absl::Status status = ToStatus((stub.get()->*method)(&context, request, &response), path);
+    const absl::Status status =
+        ToStatus((Stub().get()->*method)(&context, request, &response), path);
     if (!status.ok()) return status;
     return response;
   }
@@ -70,8 +90,10 @@ ControlClient::ControlClient(const std::string& runtime_dir, const std::string& 
     : channel_(std::make_unique<Channel>()) {
   channel_->path = runtime_dir + "/" + kSocketName;
   channel_->token = absl::BytesToHexString(token);
-  channel_->stub = v1::Control::NewStub(MakeChannel(channel_->path));
+  channel_->Connect();
 }
+
+void ControlClient::Reconnect() { channel_->Connect(); }
 
 ControlClient::~ControlClient() = default;
 

@@ -22,6 +22,10 @@ class ControlClient {
   ControlClient(const ControlClient&) = delete;
   ControlClient& operator=(const ControlClient&) = delete;
 
+  // Forgets the connection, which may wait a while before it tries a daemon that came back. Calls
+  // under way keep the old one.
+  void Reconnect();
+
   absl::StatusOr<v1::GetHostResponse> GetHost(absl::Duration timeout);
   absl::StatusOr<v1::JoinGroupResponse> JoinGroup(const v1::JoinGroupRequest& request,
                                                   absl::Duration timeout);

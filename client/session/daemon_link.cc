@@ -10,6 +10,9 @@
 namespace nodecomm {
 namespace {
 
+// How long a link whose daemon was restarted may take to stand again.
+constexpr absl::Duration kReconnectTimeout = absl::Seconds(5);
+
 using LinkOr = absl::StatusOr<std::shared_ptr<DaemonLink>>;
 
 // A thread's attempt to open a link; others that want the same wait for it, so that a process has
@@ -40,6 +43,7 @@ Registry& GetRegistry() {
 struct Turn {
   std::shared_ptr<Attempt> attempt;
   bool own = false;
+  std::shared_ptr<DaemonLink> link = nullptr;  // the one that there is, which may stand or not
 };
 
 Turn TakeTurn(Registry& registry, const std::string& runtime_dir) {
@@ -50,12 +54,8 @@ Turn TakeTurn(Registry& registry, const std::string& runtime_dir) {
   if (entry.attempt != nullptr) return {.attempt = entry.attempt};
   link = entry.link.lock();
   auto attempt = std::make_shared<Attempt>();
-  if (link != nullptr && !link->session().ended()) {
-    *attempt = {.done = true, .result = link};
-    return {.attempt = std::move(attempt)};
-  }
   entry.attempt = attempt;
-  return {.attempt = std::move(attempt), .own = true};
+  return {.attempt = std::move(attempt), .own = true, .link = std::move(link)};
 }
 
 // Bounded by the attempt's own bound.
@@ -85,8 +85,13 @@ absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Open(const std::string& 
         "the first communicator");
   }
   const Turn turn = TakeTurn(registry, runtime_dir);
-  if (turn.own) return Finish(registry, runtime_dir, Make(runtime_dir));
-  return WaitFor(registry, *turn.attempt);
+  if (!turn.own) return WaitFor(registry, *turn.attempt);
+  if (turn.link != nullptr) {
+    const absl::Status stands = turn.link->session().EnsureConnected(kReconnectTimeout);
+    if (stands.ok()) return Finish(registry, runtime_dir, turn.link);
+    if (!turn.link->session().ended()) return Finish(registry, runtime_dir, stands);
+  }
+  return Finish(registry, runtime_dir, Make(runtime_dir));
 }
 
 absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Make(const std::string& runtime_dir) {
@@ -97,7 +102,9 @@ absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Make(const std::string& 
 }
 
 DaemonLink::DaemonLink(WorkerSession::Owner session, std::unique_ptr<ControlClient> control)
-    : session_(std::move(session)), control_(std::move(control)) {}
+    : control_(std::move(control)), session_(std::move(session)) {
+  session_->OnResume([control = control_.get()] { control->Reconnect(); });
+}
 
 void DaemonLink::Dispose(DaemonLink* link) {
   if (link->stamp_.InSameProcess()) {

@@ -1,6 +1,7 @@
 // Both connections of this process to one daemon, shared by all of the process's communicators;
-// closed with the last of them. Not a reconnecting link: once the daemon has gone, the next
-// communicator opens a new one. Design note: client/README.md, "session".
+// closed with the last of them. Both find a restarted daemon again; where it does not know the
+// session any more, the next communicator opens a new link. Design note: client/README.md,
+// "session".
 #pragma once
 
 #include <memory>
@@ -30,8 +31,8 @@ class DaemonLink {
   static void Dispose(DaemonLink* link);
 
   const ProcessStamp stamp_;
-  WorkerSession::Owner session_;
   std::unique_ptr<ControlClient> control_;
+  WorkerSession::Owner session_;  // after control_, which its thread uses
 };
 
 }  // namespace nodecomm

@@ -4,183 +4,65 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <optional>
 #include <utility>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
-#include "client/base/version.h"
+#include "client/session/liveness_lock.h"
 
 namespace nodecomm {
 namespace {
 
-constexpr char kSocketName[] = "session.sock";
+// Between attempts to find the daemon again; doubled each time.
+constexpr absl::Duration kResumeIntervalMin = absl::Milliseconds(10);
+constexpr absl::Duration kResumeIntervalMax = absl::Seconds(1);
+// A daemon that starts takes connections at once, but answers when it has proven its GPUs.
+constexpr absl::Duration kResumeTimeout = absl::Seconds(60);
 
-absl::Status ConnectError(int error, const std::string& path) {
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-    case ECONNREFUSED:
-      return absl::UnavailableError(absl::StrFormat(
-          "no nodecommd at %s: start it (systemctl start nodecommd) or set NODECOMM_RUNTIME_DIR",
-          path));
-    case EAGAIN:
-    case EINPROGRESS:
-    case ETIMEDOUT:
-      return absl::UnavailableError(absl::StrFormat(
-          "nodecommd at %s does not accept connections: it hangs or is overloaded; see its log",
-          path));
-    case EACCES:
-    case EPERM:
-      return absl::PermissionDeniedError(absl::StrFormat(
-          "no permission to connect to %s: this user must be allowed to use the daemon's directory",
-          path));
-    default:
-      return absl::ErrnoToStatus(error, absl::StrFormat("connect to %s", path));
-  }
-}
-
-// Bounds connect() too, which otherwise waits for ever once the daemon's backlog is full.
-absl::Status SetSendTimeout(int socket, absl::Duration timeout) {
-  const timeval bound = absl::ToTimeval(timeout);
-  if (setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof(bound)) != 0) {
-    return absl::ErrnoToStatus(errno, "setsockopt(SO_SNDTIMEO) on the session socket");
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<UniqueFd> ConnectSocket(const std::string& path, absl::Duration timeout) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "runtime directory is too long: %s has %d bytes, a socket's path has at most %d", path,
-        path.size(), sizeof(address.sun_path) - 1));
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!socket.valid()) return absl::ErrnoToStatus(errno, "make the session socket");
-  ABSL_RETURN_IF_ERROR(SetSendTimeout(socket.get(), timeout));
-  int result;
-  do {
-    result = connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-  } while (result != 0 && errno == EINTR);
-  if (result != 0) return ConnectError(errno, path);
-  return socket;
-}
-
-absl::Status SendHello(int socket) {
-  v1::SessionHello hello;
-  hello.mutable_version()->set_major(kVersionMajor);
-  hello.mutable_version()->set_minor(kVersionMinor);
-  hello.mutable_version()->set_patch(kVersionPatch);
-  const std::string payload = hello.SerializeAsString();
-  return SendFrame(socket, {.type = FrameType::kHello, .payload = payload, .fds = {}});
-}
-
-// Waits until `socket` is readable (or its peer gone) or the deadline has passed.
-absl::Status WaitReadable(int socket, absl::Time deadline) {
-  pollfd watched = {.fd = socket, .events = POLLIN, .revents = 0};
-  while (true) {
-    const absl::Duration left = deadline - absl::Now();
-    if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("no answer in time");
-    const int ready = poll(&watched, 1, static_cast<int>(absl::ToInt64Milliseconds(left)) + 1);
-    if (ready > 0) return absl::OkStatus();
-    if (ready < 0 && errno != EINTR)
-      return absl::ErrnoToStatus(errno, "poll on the session socket");
-  }
-}
-
-bool VersionsFit(const v1::Version& daemon) {
-  return daemon.major() == kVersionMajor && std::abs(daemon.minor() - kVersionMinor) <= 1;
-}
-
-absl::Status RefusalError(const std::string& payload, const std::string& peer) {
-  v1::SessionRefusal refusal;
-  if (!refusal.ParseFromString(payload)) {
-    return absl::UnavailableError(absl::StrFormat("%s sent a refusal that cannot be read", peer));
-  }
-  const v1::Version& version = refusal.version();
-  if (VersionsFit(version)) {
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("%s refused this process: %s", peer, refusal.reason()));
-  }
-  absl::Status status = absl::FailedPreconditionError(absl::StrFormat(
-      "%s has version %d.%d.%d, libnodecomm %s: install versions at most one minor version apart "
-      "(%s)",
-      peer, version.major(), version.minor(), version.patch(), kVersion, refusal.reason()));
-  status.SetPayload(kUnsupportedVersionPayload, absl::Cord("1"));
-  return status;
-}
-
-absl::StatusOr<v1::SessionWelcome> ReceiveWelcome(int socket, const std::string& peer,
-                                                  absl::Duration timeout) {
-  if (const absl::Status waited = WaitReadable(socket, absl::Now() + timeout); !waited.ok()) {
-    if (!absl::IsDeadlineExceeded(waited)) return waited;
-    return absl::UnavailableError(
-        absl::StrFormat("%s did not answer within %s: it hangs or is overloaded; see its log", peer,
-                        absl::FormatDuration(timeout)));
-  }
-  absl::StatusOr<std::optional<Frame>> received = ReceiveFrame(socket);
-  if (absl::IsUnavailable(received.status())) {
-    return absl::UnavailableError(absl::StrFormat(
-        "%s closed the connection without a word: it is shutting down, or of a version that does "
-        "not know this library (%s); see its log",
-        peer, kVersion));
-  }
-  if (!received.ok()) {
-    return absl::UnavailableError(absl::StrFormat("%s does not speak nodecomm's protocol: %s", peer,
-                                                  received.status().message()));
-  }
-  // Readable, but no frame: a signal's race at worst.
-  if (!received->has_value()) return absl::UnavailableError("empty read on the session socket");
-  const Frame& frame = **received;
-  if (frame.type == FrameType::kRefusal) return RefusalError(frame.payload, peer);
-  v1::SessionWelcome welcome;
-  if (frame.type != FrameType::kWelcome || !welcome.ParseFromString(frame.payload)) {
-    return absl::UnavailableError(absl::StrFormat(
-        "%s sent a frame of type %d where a welcome was expected", peer, frame.type));
-  }
-  return welcome;
+std::string PeerName(const std::string& runtime_dir) {
+  return absl::StrFormat("nodecommd at %s", SessionSocketPath(runtime_dir));
 }
 
 }  // namespace
 
 absl::StatusOr<WorkerSession::Owner> WorkerSession::Connect(const std::string& runtime_dir,
                                                             absl::Duration timeout) {
-  const std::string path = runtime_dir + "/" + kSocketName;
-  ABSL_ASSIGN_OR_RETURN(UniqueFd socket, ConnectSocket(path, timeout));
-  return Handshake(std::move(socket), absl::StrFormat("nodecommd at %s", path), timeout);
+  ABSL_ASSIGN_OR_RETURN(UniqueFd socket, ConnectSession(runtime_dir, timeout));
+  ABSL_ASSIGN_OR_RETURN(OpenedSession opened,
+                        ShakeHands(std::move(socket), PeerName(runtime_dir), timeout));
+  return Start(runtime_dir, std::move(opened));
 }
 
 absl::StatusOr<WorkerSession::Owner> WorkerSession::Handshake(UniqueFd socket,
                                                               const std::string& peer,
                                                               absl::Duration timeout) {
-  // A daemon that closes at once may have sent its refusal first: whether the hello went out is not
-  // asked before that.
-  const absl::Status sent = SendHello(socket.get());
-  if (!sent.ok() && !absl::IsUnavailable(sent)) return sent;
-  ABSL_ASSIGN_OR_RETURN(v1::SessionWelcome welcome, ReceiveWelcome(socket.get(), peer, timeout));
-  UniqueFd stop_event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!stop_event.valid()) return absl::ErrnoToStatus(errno, "eventfd for the session's reader");
-  Owner session(new WorkerSession(std::move(socket), std::move(stop_event), std::move(welcome)));
+  ABSL_ASSIGN_OR_RETURN(OpenedSession opened, ShakeHands(std::move(socket), peer, timeout));
+  return Start("", std::move(opened));
+}
+
+absl::StatusOr<WorkerSession::Owner> WorkerSession::Start(const std::string& runtime_dir,
+                                                          OpenedSession opened) {
+  Owner session(new WorkerSession(runtime_dir, std::move(opened)));
+  if (!session->stop_event_.valid() || !session->wake_event_.valid()) {
+    return absl::ErrnoToStatus(errno, "eventfd for the session's reader");
+  }
   ABSL_RETURN_IF_ERROR(session->StartReader());
   return session;
 }
 
-WorkerSession::WorkerSession(UniqueFd socket, UniqueFd stop_event, v1::SessionWelcome welcome)
-    : socket_(std::move(socket)),
-      stop_event_(std::move(stop_event)),
-      welcome_(std::move(welcome)) {}
+WorkerSession::WorkerSession(std::string runtime_dir, OpenedSession opened)
+    : runtime_dir_(std::move(runtime_dir)),
+      welcome_(std::move(opened.welcome)),
+      stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      wake_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      socket_(std::move(opened.socket)),
+      liveness_page_(std::move(opened.liveness_page)) {}
 
 void WorkerSession::Disposer::operator()(WorkerSession* session) const {
   if (session->stamp_.InSameProcess()) {
@@ -189,6 +71,7 @@ void WorkerSession::Disposer::operator()(WorkerSession* session) const {
   }
   session->socket_.Reset();
   session->stop_event_.Reset();
+  session->wake_event_.Reset();
 }
 
 WorkerSession::~WorkerSession() {
@@ -215,27 +98,135 @@ absl::Status WorkerSession::StartReader() {
 }
 
 void* WorkerSession::RunReader(void* session) {
-  static_cast<WorkerSession*>(session)->ReadUntilEnd();
+  static_cast<WorkerSession*>(session)->Run();
   return nullptr;
 }
 
-void WorkerSession::ReadUntilEnd() {
-  absl::Status status;
-  while (status.ok()) {
-    std::array<pollfd, 2> watched = {
-        pollfd{.fd = stop_event_.get(), .events = POLLIN, .revents = 0},
-        pollfd{.fd = socket_.get(), .events = POLLIN, .revents = 0}};
-    // Without a bound of its own: it ends with the session, by the stop event or by the socket.
-    if (poll(watched.data(), watched.size(), -1) < 0) {
-      if (errno != EINTR) status = absl::ErrnoToStatus(errno, "poll on the session socket");
-    } else if (watched[0].revents != 0) {
-      status = absl::CancelledError("the session was closed");
-    } else if (watched[1].revents != 0) {
-      status = ReadFrame();
-    }
+void WorkerSession::Run() {
+  absl::Status end;
+  while (end.ok()) {
+    const std::unique_ptr<LivenessLock> alive = SayAlive();
+    end = ReadUntilLost();
+    const bool daemon_gone = absl::IsUnavailable(end);
+    if (daemon_gone && !runtime_dir_.empty()) end = ResumeSession();
   }
   const absl::MutexLock lock(&mutex_);
-  end_ = status;
+  connected_ = false;
+  end_ = end;
+}
+
+// Where it fails, the daemon learns of this process's death a little later, by other means.
+std::unique_ptr<LivenessLock> WorkerSession::SayAlive() {
+  if (!liveness_page_.valid()) return nullptr;
+  absl::StatusOr<std::unique_ptr<LivenessLock>> lock =
+      LivenessLock::Take(std::move(liveness_page_));
+  if (!lock.ok()) return nullptr;
+  SendFrame(socket_.get(), {.type = FrameType::kAlive, .transfer_id = 0, .payload = {}, .fds = {}})
+      .IgnoreError();
+  return *std::move(lock);
+}
+
+absl::Status WorkerSession::ReadUntilLost() {
+  while (true) {
+    ABSL_RETURN_IF_ERROR(WaitForSocket(socket_.get(), absl::InfiniteDuration()));
+    ABSL_RETURN_IF_ERROR(ReadFrame());
+  }
+}
+
+absl::Status WorkerSession::WaitForSocket(int socket, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  while (true) {
+    std::array<pollfd, 3> watched = {
+        pollfd{.fd = stop_event_.get(), .events = POLLIN, .revents = 0},
+        pollfd{.fd = wake_event_.get(), .events = POLLIN, .revents = 0},
+        pollfd{.fd = socket, .events = POLLIN, .revents = 0}};
+    timespec left = absl::ToTimespec(std::max(deadline - absl::Now(), absl::ZeroDuration()));
+    const int ready = ppoll(watched.data(), watched.size(),
+                            timeout == absl::InfiniteDuration() ? nullptr : &left, nullptr);
+    if (ready < 0 && errno != EINTR) {
+      return absl::ErrnoToStatus(errno, "poll on the session socket");
+    }
+    if (ready == 0) return absl::OkStatus();
+    if (ready < 0) continue;
+    if (watched[0].revents != 0) return absl::CancelledError("the session was closed");
+    if (watched[1].revents != 0) {
+      eventfd_t wakes;
+      eventfd_read(wake_event_.get(), &wakes);
+      if (socket < 0) return absl::OkStatus();  // somebody wants the daemon now
+    }
+    if (watched[2].revents != 0) return absl::OkStatus();
+  }
+}
+
+absl::Status WorkerSession::ResumeSession() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    connected_ = false;
+    ++interruptions_;
+  }
+  socket_.Reset();
+  absl::Duration interval = kResumeIntervalMin;
+  while (true) {
+    const absl::Status resumed = TryToResume();
+    const bool may_come = absl::IsUnavailable(resumed) || absl::IsResourceExhausted(resumed);
+    if (!may_come) return resumed;
+    {
+      const absl::MutexLock lock(&mutex_);
+      ++failed_attempts_;
+      last_failure_ = resumed;
+    }
+    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, interval));
+    interval = std::min(interval * 2, kResumeIntervalMax);
+  }
+}
+
+absl::Status WorkerSession::TryToResume() {
+  v1::SessionResume resume;
+  resume.set_session_id(welcome_.session_id());
+  resume.set_token(welcome_.token());
+  ABSL_ASSIGN_OR_RETURN(UniqueFd socket, ConnectSession(runtime_dir_, kHandshakeTimeout));
+  ABSL_ASSIGN_OR_RETURN(OpenedSession opened,
+                        ShakeHands(std::move(socket), PeerName(runtime_dir_), kResumeTimeout,
+                                   {.session = &resume, .cancel = stop_event_.get()}));
+  socket_ = std::move(opened.socket);
+  liveness_page_ = std::move(opened.liveness_page);
+  std::function<void()> resumed;
+  {
+    const absl::MutexLock lock(&mutex_);
+    resumed = on_resume_;
+  }
+  if (resumed) resumed();
+  std::map<uint64_t, std::vector<UniqueFd>> stale;  // closed after the lock is released
+  const absl::MutexLock lock(&mutex_);
+  stale.swap(pending_);
+  dropped_up_to_ = opened.welcome.last_transfer_id();
+  connected_ = true;
+  return absl::OkStatus();
+}
+
+void WorkerSession::OnResume(std::function<void()> resumed) {
+  const absl::MutexLock lock(&mutex_);
+  on_resume_ = std::move(resumed);
+}
+
+absl::Status WorkerSession::EnsureConnected(absl::Duration timeout) {
+  uint64_t failed_before;
+  {
+    const absl::MutexLock lock(&mutex_);
+    failed_before = failed_attempts_;
+    if (connected_) return absl::OkStatus();
+  }
+  eventfd_write(wake_event_.get(), 1);
+  const absl::MutexLock lock(&mutex_);
+  // An attempt that was under way may have begun before the daemon was there, so two are awaited.
+  const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return connected_ || !end_.ok() || failed_attempts_ >= failed_before + 2;
+  };
+  const bool in_time = mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout);
+  if (connected_) return absl::OkStatus();
+  if (!end_.ok()) return EndedStatus();
+  return in_time ? last_failure_
+                 : absl::UnavailableError("the session with nodecommd is not restored yet");
 }
 
 absl::Status WorkerSession::ReadFrame() {
@@ -264,8 +255,9 @@ void WorkerSession::Keep(Frame frame) {
   pending_[frame.transfer_id] = std::move(frame.fds);
 }
 
-bool WorkerSession::Arrived(uint64_t transfer_id) const {
-  return pending_.contains(transfer_id) || transfer_id <= dropped_up_to_ || !end_.ok();
+absl::Status WorkerSession::EndedStatus() const {
+  return absl::UnavailableError(
+      absl::StrFormat("the session with nodecommd has ended: %s", end_.message()));
 }
 
 absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t transfer_id,
@@ -273,10 +265,13 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
   if (!stamp_.InSameProcess()) {
     return absl::FailedPreconditionError("the session was created before fork");
   }
-  const auto arrived = [this, transfer_id]()
-                           ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return Arrived(transfer_id); };
   const absl::MutexLock lock(&mutex_);
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&arrived), deadline)) {
+  const uint64_t interruptions = interruptions_;
+  const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return pending_.contains(transfer_id) || transfer_id <= dropped_up_to_ || !end_.ok() ||
+           interruptions_ != interruptions || !connected_;
+  };
+  if (!mutex_.AwaitWithDeadline(absl::Condition(&settled), deadline)) {
     return absl::DeadlineExceededError(absl::StrFormat(
         "transfer %d of file descriptors did not come in time: nodecommd hangs; see its log",
         transfer_id));
@@ -286,14 +281,15 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
     pending_.erase(found);
     return fds;
   }
-  if (transfer_id <= dropped_up_to_) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "transfer %d of file descriptors was dropped: %d later ones came before it was taken; "
-        "create fewer communicators at the same moment",
-        transfer_id, kPendingTransfersMax));
+  if (!end_.ok()) return EndedStatus();
+  if (interruptions_ != 0) {
+    return absl::UnavailableError(absl::StrFormat(
+        "transfer %d of file descriptors was lost: nodecommd went away; try again", transfer_id));
   }
-  return absl::UnavailableError(
-      absl::StrFormat("the session with nodecommd has ended: %s", end_.message()));
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "transfer %d of file descriptors was dropped: %d later ones came before it was taken; "
+      "create fewer communicators at the same moment",
+      transfer_id, kPendingTransfersMax));
 }
 
 bool WorkerSession::ended() const {

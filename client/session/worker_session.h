@@ -1,10 +1,12 @@
 // This process's connection to the daemon on session.sock: who the two ends are, the file
-// descriptors that the daemon sends, and, by being open, that this process lives. Not the calls:
-// those go over control.sock (control_client.h). Design note: client/README.md, "session".
+// descriptors that the daemon sends, and that this process lives. A daemon that was restarted is
+// found again. Not the calls: those go over control.sock (control_client.h). Design note:
+// client/README.md, "session".
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,13 +19,13 @@
 #include "absl/time/time.h"
 #include "client/base/unique_fd.h"
 #include "client/session/process_stamp.h"
+#include "client/session/session_handshake.h"
 #include "nodecomm/v1/session.pb.h"
 #include "proto/framing.h"
 
 namespace nodecomm {
 
-// Set as a payload on the status of a session that the daemon refused for its version.
-inline constexpr char kUnsupportedVersionPayload[] = "nodecomm/unsupported-version";
+class LivenessLock;
 
 // Thread-safe.
 class WorkerSession {
@@ -41,13 +43,11 @@ class WorkerSession {
   };
   using Owner = std::unique_ptr<WorkerSession, Disposer>;
 
-  // Unavailable: no daemon there, or it does not answer within `timeout`; PermissionDenied;
-  // FailedPrecondition with kUnsupportedVersionPayload: its version does not fit;
-  // ResourceExhausted: it takes no more workers.
+  // Errors as ConnectSession and ShakeHands have them.
   static absl::StatusOr<Owner> Connect(const std::string& runtime_dir,
                                        absl::Duration timeout = kHandshakeTimeout);
 
-  // The same on a connected socket; `peer` names the other end in messages.
+  // The same on a connected socket, and once only: a session that was cut is not resumed.
   static absl::StatusOr<Owner> Handshake(UniqueFd socket, const std::string& peer,
                                          absl::Duration timeout = kHandshakeTimeout);
 
@@ -58,28 +58,60 @@ class WorkerSession {
   // more than kPendingTransfersMax others came before it was taken.
   absl::StatusOr<std::vector<UniqueFd>> TakeTransfer(uint64_t transfer_id, absl::Time deadline);
 
-  // The daemon has gone or broken the protocol: nothing will come any more.
+  // Nothing will come any more: the daemon broke the protocol, or came back without knowing this
+  // session.
   bool ended() const;
 
+  // Where the daemon went away: tries now to find it again. OK: the session stands. Otherwise why
+  // it does not (Unavailable); attempts go on.
+  absl::Status EnsureConnected(absl::Duration timeout);
+
+  // Called on the reader's thread each time the session stands again after the daemon's restart,
+  // before anybody is told. Must not call the session.
+  void OnResume(std::function<void()> resumed);
+
  private:
-  WorkerSession(UniqueFd socket, UniqueFd stop_event, v1::SessionWelcome welcome);
+  static absl::StatusOr<Owner> Start(const std::string& runtime_dir, OpenedSession opened);
+  WorkerSession(std::string runtime_dir, OpenedSession opened);
   ~WorkerSession();
 
   absl::Status StartReader();
   static void* RunReader(void* session);
-  void ReadUntilEnd();
+
+  // --- on the reader's thread
+
+  void Run();
+  std::unique_ptr<LivenessLock> SayAlive();
+  // Unavailable: the daemon is gone; Cancelled: this end closes.
+  absl::Status ReadUntilLost();
+  // OK as soon as the socket has something, or the time is over. Without a socket also if somebody
+  // calls EnsureConnected.
+  absl::Status WaitForSocket(int socket, absl::Duration timeout);
   absl::Status ReadFrame();
   void Keep(Frame frame);
-  bool Arrived(uint64_t transfer_id) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // Until the session stands again, or never will.
+  absl::Status ResumeSession();
+  absl::Status TryToResume();
 
-  UniqueFd socket_;
-  UniqueFd stop_event_;  // readable: the reader is to return
+  absl::Status EndedStatus() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+
+  const std::string runtime_dir_;  // empty: never resumed
   const v1::SessionWelcome welcome_;
+  UniqueFd stop_event_;  // readable: the reader is to return
+  UniqueFd wake_event_;  // readable: somebody wants the daemon now
   const ProcessStamp stamp_;
   pthread_t reader_{};
   bool reader_runs_ = false;
+  // The reader's own, once it runs.
+  UniqueFd socket_;
+  UniqueFd liveness_page_;
 
   mutable absl::Mutex mutex_;
+  bool connected_ ABSL_GUARDED_BY(mutex_) = true;
+  uint64_t interruptions_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t failed_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
   // By transfer id, which grows.
   std::map<uint64_t, std::vector<UniqueFd>> pending_ ABSL_GUARDED_BY(mutex_);
   // Transfers up to here that are not in pending_ were taken or dropped.

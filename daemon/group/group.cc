@@ -257,17 +257,25 @@ void Group::AnswerConfirms(const absl::Status& status, AfterUnlock& after) {
 
 // --- in any state
 
-void Group::SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after) {
+std::vector<Rank> Group::RanksHeldBy(SessionId session) const {
+  std::vector<Rank> ranks;
+  for (int rank = 0; rank < static_cast<int>(members_.size()); ++rank) {
+    if (IsHeldBy(session, Rank{rank})) ranks.push_back(Rank{rank});
+  }
+  return ranks;
+}
+
+void Group::SessionDied(SessionId session, std::string_view cause, AfterUnlock& after) {
   if (state_ == State::kGathering || state_ == State::kAllocating) {
     SessionEndedWhileJoining(session, cause, after);
     return;
   }
-  for (size_t i = 0; i < members_.size(); ++i) {
-    const Rank rank{static_cast<int>(i)};
-    if (!IsHeldBy(session, rank)) continue;
-    AbortBy(rank, cause, after);
-    Release(rank, after);
-  }
+  for (const Rank rank : RanksHeldBy(session)) AbortBy(rank, cause, after);
+}
+
+void Group::SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after) {
+  SessionDied(session, cause, after);
+  for (const Rank rank : RanksHeldBy(session)) Release(rank, after);
 }
 
 void Group::SessionEndedWhileJoining(SessionId session, std::string_view cause,

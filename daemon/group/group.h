@@ -88,6 +88,7 @@ class Group {
 
   // --- in any state
 
+  void SessionDied(SessionId session, std::string_view cause, AfterUnlock& after);
   void SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after);
   void GpuLost(std::string_view gpu_uuid, std::string_view cause, AfterUnlock& after);
   absl::Time NextDeadline() const;
@@ -111,6 +112,7 @@ class Group {
   Member& member(Rank rank) { return *members_[static_cast<size_t>(rank.value)]; }
   std::vector<Rank> MissingRanks() const;
   std::vector<Rank> UnconfirmedRanks() const;
+  std::vector<Rank> RanksHeldBy(SessionId session) const;
   absl::Status AbortedStatus() const;
   void EnterState(State state);
   void Abort(const Culprit& culprit, std::string_view reason, AfterUnlock& after);

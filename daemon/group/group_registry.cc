@@ -50,6 +50,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) override;
   absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override;
   absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) override;
+  void SessionDied(SessionId session, std::string_view cause) override;
   void SessionEnded(SessionId session, std::string_view cause) override;
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
   std::vector<v1::GroupInfo> List() const override;
@@ -401,6 +402,16 @@ absl::Status RendezvousGroupRegistry::Abort(const Caller& caller,
 }
 
 // --- ends
+
+void RendezvousGroupRegistry::SessionDied(SessionId session, std::string_view cause) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  ended_.Add(session);
+  for (auto it = groups_.begin(); it != groups_.end();) {
+    it->second->SessionDied(session, cause, after);
+    it = EraseIfOver(it, after);
+  }
+}
 
 void RendezvousGroupRegistry::SessionEnded(SessionId session, std::string_view cause) {
   AfterUnlock after;

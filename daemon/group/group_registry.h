@@ -63,6 +63,10 @@ class GroupRegistry {
   virtual absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) = 0;
   virtual absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) = 0;
 
+  // The session's process is dead, but its memory is not free yet: groups that it had not left are
+  // aborted at once, and what it held is kept until SessionEnded.
+  virtual void SessionDied(SessionId session, std::string_view cause) = 0;
+
   // Whatever the session held is released; groups it had not left are aborted, with `cause`
   // ("process 123 has ended", say) as reason.
   virtual void SessionEnded(SessionId session, std::string_view cause) = 0;

@@ -238,6 +238,9 @@ void Daemon::Serve() {
     spdlog::info("session {:016x}: opened by pid {} of uid {}", caller.session.value, caller.pid,
                  caller.uid);
   };
+  events.session_died = [this](SessionId session, std::string_view cause) {
+    logged_groups_->SessionDied(session, cause);
+  };
   events.session_ended = [this](SessionId session, std::string_view cause) {
     spdlog::info("session {:016x}: ended, {}", session.value, Escaped(cause));
     groups_->SessionEnded(session, cause);

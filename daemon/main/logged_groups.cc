@@ -62,6 +62,11 @@ absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupReque
   return status;
 }
 
+void LoggedGroups::SessionDied(SessionId session, std::string_view cause) {
+  spdlog::info("session {:016x}: {}", session.value, Escaped(cause));
+  groups_->SessionDied(session, cause);
+}
+
 void LoggedGroups::SessionEnded(SessionId session, std::string_view cause) {
   groups_->SessionEnded(session, cause);
 }

@@ -23,6 +23,7 @@ class LoggedGroups final : public GroupRegistry {
   absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) override;
   absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override;
   absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) override;
+  void SessionDied(SessionId session, std::string_view cause) override;
   void SessionEnded(SessionId session, std::string_view cause) override;
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
   std::vector<v1::GroupInfo> List() const override;

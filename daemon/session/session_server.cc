@@ -61,6 +61,10 @@ class EpollSessionServer final : public SessionServer {
                        [this](const Caller& caller) {
                          if (events_.session_opened) events_.session_opened(caller);
                        },
+                   .died =
+                       [this](SessionId session, std::string_view cause) {
+                         if (events_.session_died) events_.session_died(session, cause);
+                       },
                    .ended =
                        [this](SessionId session, std::string_view cause) {
                          if (events_.session_ended) events_.session_ended(session, cause);
@@ -108,6 +112,7 @@ class EpollSessionServer final : public SessionServer {
     while (!stopping_) {
       const absl::Time deadline = std::min(sessions_.NextDeadline(), accept_again_);
       for (const Poller::Event& event : poller_.Wait(deadline)) Handle(event.watch);
+      sessions_.TellDeaths();
       sessions_.SendQueued();
       sessions_.RunTimers(absl::Now());
       if (absl::Now() >= accept_again_) ResumeAccepting();

@@ -36,6 +36,8 @@ class SessionServer : public FdCourier {
   };
   // Called on the server's thread, with no lock held.
   struct Events {
+    // The process has died, though it may hold its memory for a second yet; session_ended follows.
+    absl::AnyInvocable<void(SessionId, std::string_view cause)> session_died = nullptr;
     absl::AnyInvocable<void(SessionId, std::string_view cause)> session_ended = nullptr;
     absl::AnyInvocable<void(UniqueFd)> control_connected = nullptr;  // hands the connection to gRPC
     absl::AnyInvocable<void(UniqueFd)> admin_connected = nullptr;

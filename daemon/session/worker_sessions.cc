@@ -43,7 +43,16 @@ void Refuse(int socket, std::string_view reason) {
 }  // namespace
 
 WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* table)
-    : options_(std::move(options)), poller_(poller), table_(table) {}
+    : options_(std::move(options)),
+      poller_(poller),
+      table_(table),
+      death_watcher_([this](uint64_t connection) {
+        {
+          absl::MutexLock lock(&deaths_mu_);
+          deaths_.push_back(connection);
+        }
+        poller_->Wake();
+      }) {}
 
 WorkerSessions::~WorkerSessions() = default;
 
@@ -131,6 +140,7 @@ bool WorkerSessions::Handle(Connection& connection, const Frame& frame) {
     if (frame.type == FrameType::kTransferAck && connection.open) {
       return HandleAck(connection, frame);
     }
+    if (frame.type == FrameType::kAlive && connection.open) return HandleAlive(connection);
   }
   End(connection.id,
       absl::StrFormat("process %d broke the session protocol: frame type %d with %d fds was not "
@@ -146,20 +156,24 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
     return false;
   }
   const absl::StatusOr<SessionIdentity> identity = NewSessionIdentity();
-  if (!identity.ok()) {
-    Refuse(connection.socket.get(), std::string(identity.status().message()));
+  absl::StatusOr<std::shared_ptr<LivenessPage>> page = LivenessPage::Create();
+  if (!identity.ok() || !page.ok()) {
+    const absl::Status& status = identity.ok() ? page.status() : identity.status();
+    Refuse(connection.socket.get(), std::string(status.message()));
     End(connection.id, "");
     return false;
   }
+  connection.liveness = *std::move(page);
   connection.caller.session = identity->id;
   connection.open = true;
   // In the table before the worker knows its token, which it may use at once.
   table_->Add(connection.id, connection.caller, identity->token);
   if (options_.opened) options_.opened(connection.caller);
   const std::string payload = WelcomePayload(*identity, options_.platform);
-  const absl::Status sent =
-      SendFrame(connection.socket.get(),
-                {.type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = {}});
+  const int page_fd = connection.liveness->fd();
+  const absl::Status sent = SendFrame(
+      connection.socket.get(),
+      {.type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = {&page_fd, 1}});
   if (sent.ok()) return true;
   End(connection.id, absl::StrFormat("process %d could not be welcomed: %s", connection.caller.pid,
                                      sent.message()));
@@ -176,6 +190,28 @@ bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
   }
   connection.unacknowledged.reset();
   return SendNext(connection);
+}
+
+bool WorkerSessions::HandleAlive(Connection& connection) {
+  // Once; a second one changes nothing.
+  if (!std::exchange(connection.watched_for_death, true)) {
+    death_watcher_.Watch(connection.id, connection.liveness);
+  }
+  return true;
+}
+
+void WorkerSessions::TellDeaths() {
+  std::vector<uint64_t> deaths;
+  {
+    absl::MutexLock lock(&deaths_mu_);
+    deaths.swap(deaths_);
+  }
+  for (const uint64_t id : deaths) {
+    const Connection* connection = Find(id);
+    if (connection == nullptr || !options_.died) continue;
+    options_.died(connection->caller.session,
+                  absl::StrFormat("process %d has died", connection->caller.pid));
+  }
 }
 
 bool WorkerSessions::SendNext(Connection& connection) {
@@ -245,6 +281,7 @@ void WorkerSessions::End(uint64_t id, std::string_view cause) {
   if (--count->second == 0) count_by_uid_.erase(count);
   poller_->Remove(connection->socket.get());
   poller_->Remove(connection->pidfd.get());
+  if (connection->watched_for_death) death_watcher_.Forget(id);
   if (!connection->open) return;
   table_->Remove(connection->caller.session);
   if (options_.ended) options_.ended(connection->caller.session, cause);

@@ -14,10 +14,14 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/base/unique_fd.h"
 #include "daemon/group/group_registry.h"
+#include "daemon/session/death_watcher.h"
+#include "daemon/session/liveness_page.h"
 #include "daemon/session/poller.h"
 #include "daemon/session/session_table.h"
 #include "nodecomm/v1/session.pb.h"
@@ -36,6 +40,8 @@ class WorkerSessions {
     uint8_t socket_kind = 0;  // of the poller's watches
     uint8_t pidfd_kind = 0;
     std::function<void(const Caller&)> opened;
+    // The process has died, but may still hold what it had; `ended` follows.
+    std::function<void(SessionId, std::string_view cause)> died;
     std::function<void(SessionId, std::string_view cause)> ended;
   };
 
@@ -49,6 +55,9 @@ class WorkerSessions {
   // The poller's events.
   void OnSocket(uint64_t connection);
   void OnPidfd(uint64_t connection);
+
+  // What the threads of the death watcher found meanwhile.
+  void TellDeaths();
 
   // Sends what was queued in the table meanwhile.
   void SendQueued();
@@ -66,6 +75,8 @@ class WorkerSessions {
     UniqueFd pidfd;
     Caller caller;  // caller.session is set when it is open
     bool open = false;
+    std::shared_ptr<LivenessPage> liveness;
+    bool watched_for_death = false;
     // Sent, and the worker has not said that it took them.
     std::optional<uint64_t> unacknowledged;
     // Could not be sent at once; tried again until the deadline.
@@ -81,6 +92,7 @@ class WorkerSessions {
   bool Handle(Connection& connection, const Frame& frame);
   bool HandleHello(Connection& connection, const Frame& frame);
   bool HandleAck(Connection& connection, const Frame& frame);
+  bool HandleAlive(Connection& connection);
   bool SendNext(Connection& connection);
 
   absl::Status CheckLimits(uid_t uid) const;
@@ -96,6 +108,9 @@ class WorkerSessions {
   absl::flat_hash_map<uid_t, int> count_by_uid_;
   std::deque<HelloDeadline> hello_deadlines_;  // in order; one for each connection at most
   std::vector<uint64_t> with_unsent_;          // connections; at most once each
+  absl::Mutex deaths_mu_;
+  std::vector<uint64_t> deaths_ ABSL_GUARDED_BY(deaths_mu_);  // connections
+  DeathWatcher death_watcher_;                                // last: its threads use the two above
 };
 
 }  // namespace nodecomm

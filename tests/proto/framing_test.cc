@@ -193,7 +193,7 @@ TEST_F(FramingTest, OtherFramingVersionIsNamed) {
 }
 
 TEST_F(FramingTest, UnknownTypesAreErrors) {
-  for (const uint16_t type : {0, 6, 65535}) {
+  for (const uint16_t type : {0, 7, 65535}) {
     SendRaw(WireHeader{.type = type});
     EXPECT_THAT(ReceiveFrame(right_.get()), StatusIs(kInvalid, HasSubstr("unknown frame type")));
   }

@@ -67,18 +67,47 @@ TEST(DaemonLink, ClosesWithItsLastUserAndOpensAnew) {
   EXPECT_EQ(daemon.connections(), 2);
 }
 
-TEST(DaemonLink, IsReplacedOnceTheDaemonHasGone) {
+TEST(DaemonLink, StandsAgainAfterARestartOfTheDaemon) {
   const TemporaryDirectory directory;
   FakeSessionDaemon daemon(directory.path());
   const absl::StatusOr<std::shared_ptr<DaemonLink>> before = DaemonLink::Open(directory.path());
   ASSERT_OK(before);
   daemon.CloseSessions();
   // Returns once the link knows.
-  EXPECT_THAT((*before)->session().TakeTransfer(1, absl::Now() + absl::Seconds(20)),
+  EXPECT_THAT((*before)->session().TakeTransfer(2000, absl::Now() + absl::Seconds(20)),
+              StatusIs(absl::StatusCode::kUnavailable));
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> after = DaemonLink::Open(directory.path());
+  ASSERT_OK(after);
+  EXPECT_EQ(before->get(), after->get());
+  EXPECT_EQ(daemon.connections(), 2);
+  EXPECT_EQ(daemon.last_hello().resume().session_id(), 7u);
+}
+
+TEST(DaemonLink, IsReplacedWhereTheDaemonDoesNotKnowItsSession) {
+  const TemporaryDirectory directory;
+  FakeSessionDaemon daemon(directory.path());
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> before = DaemonLink::Open(directory.path());
+  ASSERT_OK(before);
+  daemon.ForgetSessions();
+  daemon.CloseSessions();
+  EXPECT_THAT((*before)->session().TakeTransfer(2000, absl::Now() + absl::Seconds(20)),
               StatusIs(absl::StatusCode::kUnavailable));
   const absl::StatusOr<std::shared_ptr<DaemonLink>> after = DaemonLink::Open(directory.path());
   ASSERT_OK(after);
   EXPECT_NE(before->get(), after->get());
+  EXPECT_TRUE((*before)->session().ended());
+}
+
+TEST(DaemonLink, IsAnErrorWhileTheDaemonIsAway) {
+  const TemporaryDirectory directory;
+  auto daemon = std::make_unique<FakeSessionDaemon>(directory.path());
+  const absl::StatusOr<std::shared_ptr<DaemonLink>> link = DaemonLink::Open(directory.path());
+  ASSERT_OK(link);
+  daemon = nullptr;
+  EXPECT_THAT((*link)->session().TakeTransfer(2000, absl::Now() + absl::Seconds(20)),
+              StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(DaemonLink::Open(directory.path()), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_FALSE((*link)->session().ended());
 }
 
 TEST(DaemonLink, ForkedChildIsToldToExec) {

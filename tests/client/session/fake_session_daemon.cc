@@ -16,6 +16,19 @@
 
 namespace nodecomm {
 
+namespace {
+
+std::string UnknownSessionPayload() {
+  v1::SessionRefusal refusal;
+  refusal.set_reason("no such session");
+  refusal.mutable_version()->set_major(kVersionMajor);
+  refusal.mutable_version()->set_minor(kVersionMinor);
+  refusal.set_session_unknown(true);
+  return refusal.SerializeAsString();
+}
+
+}  // namespace
+
 FakeSessionDaemon::FakeSessionDaemon(const std::string& runtime_dir)
     : listener_(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)),
       stop_event_(eventfd(0, EFD_CLOEXEC)) {
@@ -45,6 +58,16 @@ void FakeSessionDaemon::CloseSessions() {
   sessions_.clear();
 }
 
+void FakeSessionDaemon::ForgetSessions() {
+  const absl::MutexLock lock(&mutex_);
+  forgetful_ = true;
+}
+
+v1::SessionHello FakeSessionDaemon::last_hello() const {
+  const absl::MutexLock lock(&mutex_);
+  return last_hello_;
+}
+
 void FakeSessionDaemon::Serve() {
   while (true) {
     std::array<pollfd, 2> watched = {
@@ -54,14 +77,20 @@ void FakeSessionDaemon::Serve() {
     if (watched[0].revents != 0) return;
     UniqueFd session(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!session.valid()) continue;
-    const std::string welcome = WelcomePayload();
+    const auto hello = ReceiveFrame(session.get());
     const absl::MutexLock lock(&mutex_);
+    if (!hello.ok() || !hello->has_value()) continue;
+    last_hello_.ParseFromString((*hello)->payload);
     // Known before it is welcomed: whoever has been welcomed may count on it.
     ++connections_;
-    SendFrame(session.get(),
-              {.type = FrameType::kWelcome, .transfer_id = 0, .payload = welcome, .fds = {}})
+    const bool refused = forgetful_ && last_hello_.has_resume();
+    const std::string payload = refused ? UnknownSessionPayload() : WelcomePayload();
+    SendFrame(session.get(), {.type = refused ? FrameType::kRefusal : FrameType::kWelcome,
+                              .transfer_id = 0,
+                              .payload = payload,
+                              .fds = {}})
         .IgnoreError();
-    sessions_.push_back(std::move(session));
+    if (!refused) sessions_.push_back(std::move(session));
   }
 }
 
@@ -72,6 +101,7 @@ std::string WelcomePayload() {
   welcome.mutable_version()->set_major(kVersionMajor);
   welcome.mutable_version()->set_minor(kVersionMinor);
   welcome.set_platform(v1::PLATFORM_SIMULATED);
+  welcome.set_last_transfer_id(kFakeLastTransfer);
   return welcome.SerializeAsString();
 }
 

@@ -1,5 +1,6 @@
-// The daemon's end of session.sock, as far as a worker sees it: welcomes everybody, says nothing
-// more by itself. Not the real session server: that has tests of its own.
+// The daemon's end of session.sock, as far as a worker sees it: welcomes everybody, or refuses who
+// wants to resume, and says nothing more by itself. Not the real session server: that has tests of
+// its own.
 #pragma once
 
 #include <atomic>
@@ -10,6 +11,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "client/base/unique_fd.h"
+#include "nodecomm/v1/session.pb.h"
 
 namespace nodecomm {
 
@@ -22,6 +24,10 @@ class FakeSessionDaemon {
   int connections() const;
   // Closes the daemon's end of all sessions, as its death would.
   void CloseSessions();
+  // From now on it has never heard of any session.
+  void ForgetSessions();
+  // What the last worker said first.
+  v1::SessionHello last_hello() const;
 
  private:
   void Serve();
@@ -31,10 +37,13 @@ class FakeSessionDaemon {
   mutable absl::Mutex mutex_;
   std::vector<UniqueFd> sessions_ ABSL_GUARDED_BY(mutex_);
   int connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool forgetful_ ABSL_GUARDED_BY(mutex_) = false;
+  v1::SessionHello last_hello_ ABSL_GUARDED_BY(mutex_);
   std::thread server_;
 };
 
 // What a daemon of this library's version sends.
 std::string WelcomePayload();
+inline constexpr uint64_t kFakeLastTransfer = 1000;
 
 }  // namespace nodecomm

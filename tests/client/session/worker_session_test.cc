@@ -9,11 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
+#include <memory>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "client/base/version.h"
+#include "proto/liveness_page.h"
 #include "tests/client/session/fake_session_daemon.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
@@ -295,6 +298,56 @@ TEST(WorkerSession, ForkedChildNeitherUsesNorEndsIt) {
   const absl::StatusOr<std::optional<Frame>> next = ends.Receive();
   ASSERT_OK(next);
   EXPECT_EQ((*next)->type, FrameType::kTransferAck);  // and nothing of the child's before it
+}
+
+TEST(WorkerSession, ResumesWithItsIdAndToken) {
+  const TemporaryDirectory directory;
+  FakeSessionDaemon daemon(directory.path());
+  const absl::StatusOr<WorkerSession::Owner> session = WorkerSession::Connect(directory.path());
+  ASSERT_OK(session);
+  EXPECT_FALSE(daemon.last_hello().has_resume());
+  std::atomic<int> resumed = 0;
+  (*session)->OnResume([&] { ++resumed; });
+  daemon.CloseSessions();
+  while (resumed == 0) absl::SleepFor(absl::Milliseconds(1));  // bounded by the test's own bound
+  EXPECT_OK((*session)->EnsureConnected(kLongEnough));
+  EXPECT_EQ(daemon.last_hello().resume().session_id(), 7u);
+  EXPECT_EQ(daemon.last_hello().resume().token(), std::string(32, '\xab'));
+  // What the earlier daemon had promised does not come any more.
+  EXPECT_THAT((*session)->TakeTransfer(kFakeLastTransfer, Soon()),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("went away")));
+}
+
+TEST(WorkerSession, GoesOnTryingAndFindsTheDaemonThatComesBack) {
+  const TemporaryDirectory directory;
+  auto daemon = std::make_unique<FakeSessionDaemon>(directory.path());
+  const absl::StatusOr<WorkerSession::Owner> session = WorkerSession::Connect(directory.path());
+  ASSERT_OK(session);
+  daemon = nullptr;
+  EXPECT_THAT((*session)->TakeTransfer(2000, Soon()), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT((*session)->EnsureConnected(kLongEnough), StatusIs(absl::StatusCode::kUnavailable));
+  ASSERT_EQ(unlink((directory.path() + "/session.sock").c_str()), 0);
+  daemon = std::make_unique<FakeSessionDaemon>(directory.path());
+  EXPECT_OK((*session)->EnsureConnected(kLongEnough));
+}
+
+TEST(WorkerSession, HoldsTheFutexOfItsPageUntilItEnds) {
+  Ends ends;
+  const UniqueFd page(memfd_create("page", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(page.get(), kLivenessPageBytes), 0);
+  ends.Send(FrameType::kWelcome, WelcomePayload(), 0, {page.get()});
+  absl::StatusOr<WorkerSession::Owner> session = ends.Handshake();
+  ASSERT_OK(session);
+  ASSERT_OK(ends.Receive());  // the hello
+  const absl::StatusOr<std::optional<Frame>> alive = ends.Receive();
+  ASSERT_OK(alive);
+  EXPECT_EQ((*alive)->type, FrameType::kAlive);
+  uint32_t word = 0;
+  ASSERT_EQ(pread(page.get(), &word, sizeof(word), 0), static_cast<ssize_t>(sizeof(word)));
+  EXPECT_NE(word & kFutexThreadMask, 0u);
+  session->reset();
+  ASSERT_EQ(pread(page.get(), &word, sizeof(word), 0), static_cast<ssize_t>(sizeof(word)));
+  EXPECT_EQ(word, 0u) << "released, not orphaned";
 }
 
 }  // namespace

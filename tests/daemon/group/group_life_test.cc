@@ -237,5 +237,36 @@ TEST_F(GroupLife, StopOfTheDaemonWritesNoStop) {
   EXPECT_EQ(BytesInUse(), 0u);
 }
 
+TEST_F(GroupLife, DeathAbortsAtOnceAndMemoryIsKeptUntilTheEnd) {
+  const Formed formed = FormReady(2);
+  const MappedPage page(formed.page_fd(1));
+  registry_->SessionDied(CallerOf(0).session, "process 4000 has died");
+  EXPECT_EQ(page->stop, 1u);
+  EXPECT_EQ(page->culprit_rank, 0);
+  EXPECT_THAT(page->reason, HasSubstr("process 4000 has died"));
+  EXPECT_EQ(BytesInUse(), 2 * (4_MiB).value) << "the dying process may still write there";
+  // A new generation need not wait for that.
+  v1::JoinGroupRequest request = Request(0, 2);
+  JoinAnswer& again = Join(request, CallerOf(7));
+  JoinAnswer& other = Join(Request(1, 2));
+  EXPECT_OK(again.Wait());
+  EXPECT_OK(other.Wait());
+  registry_->SessionEnded(CallerOf(0).session, "process 4000 has ended");
+  EXPECT_OK(Leave(formed.generation, 1));
+  EXPECT_TRUE(Eventually([&] { return registry_->List().size() == 1; }));
+}
+
+TEST_F(GroupLife, DeathWhileJoiningFreesThePlace) {
+  JoinAnswer& dead = Join(Request(0, 2));
+  registry_->SessionDied(CallerOf(0).session, "process 4000 has died");
+  EXPECT_THAT(dead.Wait(), StatusIs(absl::StatusCode::kCancelled));
+  JoinAnswer& again = Join(Request(0, 2), CallerOf(7));
+  JoinAnswer& other = Join(Request(1, 2));
+  EXPECT_OK(again.Wait());
+  EXPECT_OK(other.Wait());
+  EXPECT_THAT(Join(Request(0, 2)).Wait(), StatusIs(absl::StatusCode::kCancelled))
+      << "of a dead process";
+}
+
 }  // namespace
 }  // namespace nodecomm

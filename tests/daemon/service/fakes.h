@@ -49,6 +49,7 @@ class FakeGroupRegistry final : public GroupRegistry {
     return outcome_;
   }
   absl::Status Abort(const Caller&, const v1::AbortGroupRequest&) override { return Outcome(); }
+  void SessionDied(SessionId, std::string_view) override {}
   void SessionEnded(SessionId, std::string_view) override {}
   void GpuLost(std::string_view, std::string_view) override {}
 

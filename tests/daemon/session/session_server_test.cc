@@ -12,8 +12,10 @@
 #include <map>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "client/base/version.h"
+#include "client/session/worker_session.h"
 #include "daemon/session/runtime_dir.h"
 #include "daemon/session/session_table.h"
 #include "tests/daemon/session/test_worker.h"
@@ -74,7 +76,13 @@ class SessionServerTest : public testing::Test {
     auto server = SessionServer::Create(std::move(options));
     ASSERT_OK(server);
     server_ = *std::move(server);
-    server_->Start({.session_ended =
+    server_->Start({.session_died =
+                        [this](SessionId session, std::string_view cause) {
+                          absl::MutexLock lock(&mu_);
+                          EXPECT_EQ(ended_.count(session), 0u) << "ended before it died";
+                          died_.emplace(session, std::string(cause));
+                        },
+                    .session_ended =
                         [this](SessionId session, std::string_view cause) {
                           absl::MutexLock lock(&mu_);
                           ended_.emplace(session, std::string(cause));
@@ -124,6 +132,7 @@ class SessionServerTest : public testing::Test {
   std::unique_ptr<RuntimeDir> dir_;
   absl::Mutex mu_;
   std::multimap<SessionId, std::string> ended_ ABSL_GUARDED_BY(mu_);
+  std::multimap<SessionId, std::string> died_ ABSL_GUARDED_BY(mu_);
   std::vector<Caller> opened_ ABSL_GUARDED_BY(mu_);
   std::vector<UniqueFd> control_ ABSL_GUARDED_BY(mu_);
   std::vector<UniqueFd> admin_ ABSL_GUARDED_BY(mu_);
@@ -641,6 +650,33 @@ TEST_F(SessionServerTest, OtherUsersHaveTheirOwnLimit) {
   ASSERT_THAT(opened_, SizeIs(2));
   EXPECT_EQ(opened_[1].uid, 65534u);
   EXPECT_EQ(opened_[1].pid, child.pid());
+}
+
+TEST_F(SessionServerTest, DeathIsToldBeforeTheEnd) {
+  StartServer();
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    auto session = WorkerSession::Connect(parent_ + "/run");
+    const uint64_t id = session.ok() ? (*session)->welcome().session_id() : 0;
+    mmap(nullptr, size_t{256} << 20, PROT_READ | PROT_WRITE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (write(ready[1], &id, sizeof(id)) != sizeof(id)) _exit(1);
+    while (true) pause();
+  }
+  uint64_t id = 0;
+  ASSERT_EQ(read(ready[0], &id, sizeof(id)), static_cast<ssize_t>(sizeof(id)));
+  close(ready[0]);
+  close(ready[1]);
+  // The worker's word that it holds its futex may still be on its way.
+  absl::SleepFor(absl::Milliseconds(200));
+  kill(child, SIGKILL);
+  EXPECT_THAT(WaitForEnd({id}), HasSubstr(std::to_string(child)));
+  waitpid(child, nullptr, 0);
+  absl::MutexLock lock(&mu_);
+  ASSERT_EQ(died_.count({id}), 1u);
+  EXPECT_THAT(died_.find({id})->second, HasSubstr(absl::StrCat("process ", child, " has died")));
 }
 
 }  // namespace
