@@ -1,17 +1,13 @@
 #include "daemon/config/config.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <charconv>
 #include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
-#include "client/base/unique_fd.h"
 #include "daemon/config/problem_list.h"
+#include "daemon/files/small_file.h"
 #include "google/protobuf/text_format.h"
 #include "nodecomm/v1/config.pb.h"
 
@@ -219,27 +215,12 @@ absl::StatusOr<Config> ParseConfig(std::string_view file, std::string_view text)
 }
 
 absl::StatusOr<Config> LoadConfig(const std::string& path) {
-  UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) {
-    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open config file %s", path));
+  absl::StatusOr<std::string> text = ReadSmallFile(path, kFileBytesMax, Links::kFollowed);
+  if (!text.ok()) {
+    return absl::Status(text.status().code(),
+                        absl::StrFormat("cannot read config file: %s", text.status().message()));
   }
-  std::string text(kFileBytesMax + 1, '\0');
-  size_t length = 0;
-  while (length < text.size()) {
-    const ssize_t got = read(file.get(), text.data() + length, text.size() - length);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      return absl::ErrnoToStatus(errno, absl::StrFormat("cannot read config file %s", path));
-    }
-    if (got == 0) break;
-    length += static_cast<size_t>(got);
-  }
-  if (length > kFileBytesMax) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("config file %s is longer than %d bytes", path, kFileBytesMax));
-  }
-  text.resize(length);
-  return ParseConfig(path, text);
+  return ParseConfig(path, *text);
 }
 
 }  // namespace nodecomm

@@ -12,14 +12,27 @@
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/files/small_file.h"
 #include "daemon/group/text.h"
-#include "proto/control_page.h"
 
 namespace nodecomm {
 
+namespace {
+
+constexpr char kSuffix[] = ".control";
+constexpr size_t kPagesMax = 65536;  // as limits.groups_max at most
+
+std::string NameOf(uint64_t generation) { return absl::StrFormat("group-%016x", generation); }
+
+std::string PathOf(const std::string& dir, uint64_t generation) {
+  return absl::StrFormat("%s/%s%s", dir, NameOf(generation), kSuffix);
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const std::string& dir,
                                                                          uint64_t generation) {
-  std::string path = absl::StrFormat("%s/group-%016x.control", dir, generation);
+  std::string path = PathOf(dir, generation);
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("creating the control page %s", path));
@@ -40,13 +53,52 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
                               .reason = {}};
   std::memcpy(bytes.data(), &header, sizeof(header));
   ABSL_RETURN_IF_ERROR(page->WriteAt(0, bytes.data(), bytes.size()));
-
-  page->member_fd_.Reset(open(page->path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!page->member_fd_.valid()) {
-    return absl::ErrnoToStatus(
-        errno, absl::StrFormat("opening the control page %s read-only", page->path_));
-  }
+  ABSL_RETURN_IF_ERROR(page->OpenForMembers());
   return page;
+}
+
+absl::Status ControlPageFile::OpenForMembers() {
+  member_fd_.Reset(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (member_fd_.valid()) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno,
+                             absl::StrFormat("opening the control page %s read-only", path_));
+}
+
+absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const std::string& dir,
+                                                                         uint64_t generation) {
+  std::string path = PathOf(dir, generation);
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd.valid()) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("opening the control page %s", path));
+  }
+  std::unique_ptr<ControlPageFile> page(new ControlPageFile(std::move(path), std::move(fd)));
+  ABSL_ASSIGN_OR_RETURN(const ControlPage content, page->Read());
+  if (content.magic != kControlPageMagic || content.version != kControlPageVersion ||
+      content.generation != generation) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s is not the control page of generation %d", page->path_, generation));
+  }
+  page->left_mask_ = content.left_mask;
+  ABSL_RETURN_IF_ERROR(page->OpenForMembers());
+  return page;
+}
+
+void ControlPageFile::RemoveAllBut(const std::string& dir, const std::set<uint64_t>& generations) {
+  std::set<std::string> kept;
+  for (const uint64_t generation : generations) kept.insert(NameOf(generation));
+  for (const std::string& name : ListSmallFiles(dir, kSuffix, kPagesMax)) {
+    if (!kept.contains(name)) unlink(absl::StrFormat("%s/%s%s", dir, name, kSuffix).c_str());
+  }
+}
+
+absl::StatusOr<ControlPage> ControlPageFile::Read() const {
+  ControlPage page;
+  const ssize_t got = pread(fd_.get(), &page, sizeof(page), 0);
+  if (got == static_cast<ssize_t>(sizeof(page))) return page;
+  if (got < 0) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("reading the control page %s", path_));
+  }
+  return absl::InvalidArgumentError(absl::StrFormat("the control page %s is cut", path_));
 }
 
 ControlPageFile::~ControlPageFile() { unlink(path_.c_str()); }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "client/base/quantities.h"
 #include "client/base/unique_fd.h"
+#include "proto/control_page.h"
 
 namespace nodecomm {
 
@@ -29,6 +31,12 @@ class ControlPageFile {
   // Makes the file in `dir`, mode 0600, named by generation.
   static absl::StatusOr<std::unique_ptr<ControlPageFile>> Create(const std::string& dir,
                                                                  uint64_t generation);
+  // The page that an earlier daemon made. InvalidArgument: it is not whole.
+  static absl::StatusOr<std::unique_ptr<ControlPageFile>> Reopen(const std::string& dir,
+                                                                 uint64_t generation);
+  // Unlinks the pages in `dir` that are of none of these generations.
+  static void RemoveAllBut(const std::string& dir, const std::set<uint64_t>& generations);
+
   // Unlinks the file; members keep what they have mapped.
   ~ControlPageFile();
   ControlPageFile(const ControlPageFile&) = delete;
@@ -36,6 +44,9 @@ class ControlPageFile {
 
   // Opened read-only and close-on-exec; members get duplicates of it. Owned by this object.
   int member_fd() const { return member_fd_.get(); }
+
+  // What stands in it.
+  absl::StatusOr<ControlPage> Read() const;
 
   // Says that `rank` (below kWorldSizeMax) has left after completing `epoch`.
   absl::Status WriteLeft(Rank rank, uint32_t epoch);
@@ -45,6 +56,7 @@ class ControlPageFile {
 
  private:
   ControlPageFile(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  absl::Status OpenForMembers();
   absl::Status WriteAt(size_t offset, const void* data, size_t bytes);
 
   std::string path_;

@@ -1,11 +1,13 @@
 #include "daemon/group/group.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/base/status_macros.h"
 #include "daemon/group/text.h"
 #include "proto/control_page.h"
 
@@ -149,6 +151,60 @@ std::vector<GroupRegistry::JoinDone> Group::StartMapping(GroupMemory memory,
   return joins;
 }
 
+// --- for a daemon that comes back
+
+v1::GroupRecord Group::Record() const {
+  v1::GroupRecord record;
+  record.set_generation(generation_);
+  record.set_name(key_.name);
+  record.set_key(key_.key);
+  record.set_uid(key_.uid);
+  for (const auto& member : members_) {
+    v1::MemberRecord* added = record.add_members();
+    added->set_session_id(member->caller.session.value);
+    added->set_pid(member->caller.pid);
+    *added->mutable_request() = member->request;
+  }
+  if (!memory_.planes.empty()) {
+    record.set_plane_bytes_held(memory_.planes.front().bytes().value);
+  }
+  record.set_ready(state_ == State::kReady);
+  shared_.AddTo(record);
+  return record;
+}
+
+absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& record,
+                                                      GroupMemory memory, AfterUnlock& after) {
+  ABSL_ASSIGN_OR_RETURN(const ControlPage page, memory.page->Read());
+  auto group = std::make_unique<Group>(
+      record.generation(),
+      GroupKey{.uid = record.uid(), .name = record.name(), .key = record.key()},
+      WorldSize{record.members_size()});
+  for (int rank = 0; rank < record.members_size(); ++rank) {
+    const v1::MemberRecord& recorded = record.members(rank);
+    Member& member = group->members_[static_cast<size_t>(rank)].emplace();
+    member.caller = {.session = {recorded.session_id()},
+                     .uid = record.uid(),
+                     .pid = recorded.pid()};
+    member.request = recorded.request();
+    member.confirmed = record.ready();
+    member.gone = (page.left_mask >> rank & 1u) != 0;
+  }
+  group->memory_ = std::move(memory);
+  group->EnterState(record.ready() ? State::kReady : State::kMapping);
+  if (page.stop != 0) {
+    group->abort_reason_ = std::string(page.reason, strnlen(page.reason, sizeof(page.reason)));
+    group->EnterState(State::kAborted);
+  } else if (!record.ready()) {
+    group->Abort(Culprit{}, "the daemon was restarted before all ranks were ready", after);
+  }
+  return group;
+}
+
+void Group::SaveRecord() const {
+  if (memory_.record != nullptr) memory_.record->Write(Record()).IgnoreError();
+}
+
 // --- once the members have their memory
 
 bool Group::IsHeldBy(SessionId session, Rank rank) const {
@@ -176,6 +232,7 @@ void Group::Confirm(Rank rank, GroupRegistry::ConfirmDone done, AfterUnlock& aft
   confirming.confirm_done = std::move(done);
   if (!UnconfirmedRanks().empty()) return;
   EnterState(State::kReady);
+  SaveRecord();
   AnswerConfirms(absl::OkStatus(), after);
 }
 

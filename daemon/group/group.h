@@ -3,6 +3,7 @@
 // Design note: daemon/group/README.md.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -74,6 +75,18 @@ class Group {
 
   // Answers all who wait to join; the group is over.
   void FailJoins(const absl::Status& status, AfterUnlock& after);
+
+  // --- for a daemon that comes back
+
+  // What must be known of the group then, besides its control page.
+  v1::GroupRecord Record() const;
+  // The group of `record`, whose memory is `memory`, as the page says that it stands. One that was
+  // not ready is aborted: its members' calls died with the daemon.
+  static absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record,
+                                                        GroupMemory memory, AfterUnlock& after);
+  // Keeps the record up to date. Best effort: without space on the disk, a daemon that comes back
+  // knows the group as it was.
+  void SaveRecord() const;
 
   // --- once the members have their memory
 

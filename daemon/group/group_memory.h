@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "daemon/group/control_page_file.h"
+#include "daemon/group/group_record.h"
 #include "daemon/memory/plane_pool.h"
 
 namespace nodecomm {
@@ -16,6 +17,7 @@ namespace nodecomm {
 struct GroupMemory {
   std::vector<PlaneLease> planes;  // in rank order
   std::unique_ptr<ControlPageFile> page;
+  std::unique_ptr<GroupRecordFile> record;
 };
 
 // The fds of one transfer.

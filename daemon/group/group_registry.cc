@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -38,6 +39,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   ~RendezvousGroupRegistry() override { Stop(); }
 
   void Start() {
+    TakeOver();
     timer_ = std::thread([this] { RunTimer(); });
     allocator_ = std::thread([this] { RunAllocator(); });
   }
@@ -70,6 +72,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
     std::vector<SessionId> sessions;
     ByteCount bytes;
     v1::JoinGroupResponse response;
+    v1::GroupRecord record;
   };
   struct Formed {
     GroupMemory memory;
@@ -91,6 +94,9 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   }
   void StopGathering(const Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Queue(Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  void TakeOver();
+  absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record, AfterUnlock& after);
 
   void RunTimer();
   void RunAllocator();
@@ -120,6 +126,66 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   std::thread timer_;
   std::thread allocator_;
 };
+
+// --- taking over from an earlier daemon
+
+// Before any thread of the registry runs.
+void RendezvousGroupRegistry::TakeOver() {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  std::set<uint64_t> restored;
+  for (const v1::GroupRecord& record : ReadGroupRecords(options_.groups_dir)) {
+    absl::StatusOr<std::unique_ptr<Group>> group = Restore(record, after);
+    if (!group.ok()) continue;
+    restored.insert(record.generation());
+    groups_.emplace(record.generation(), *std::move(group));
+  }
+  // What has no record was never handed out, or cannot be gone on with.
+  ControlPageFile::RemoveAllBut(options_.groups_dir, restored);
+  for (auto it = groups_.begin(); it != groups_.end();) {
+    for (const SessionId session : it->second->Sessions()) {
+      const auto& lives = options_.sessions;
+      if (std::find(lives.begin(), lives.end(), session) != lives.end()) continue;
+      it->second->SessionEnded(session, "its process ended while the daemon was away", after);
+    }
+    it = EraseIfOver(it, after);
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
+    const v1::GroupRecord& record, AfterUnlock& after) {
+  GroupMemory memory;
+  // Removes the record again if anything here fails.
+  ABSL_ASSIGN_OR_RETURN(memory.record, GroupRecordFile::Create(options_.groups_dir, record));
+  ABSL_ASSIGN_OR_RETURN(memory.page,
+                        ControlPageFile::Reopen(options_.groups_dir, record.generation()));
+  const auto adopt = [&](uint64_t bytes) -> absl::StatusOr<std::vector<PlaneLease>> {
+    std::vector<PlaneLease> leases;
+    for (const v1::MemberRecord& member : record.members()) {
+      ABSL_ASSIGN_OR_RETURN(
+          PlaneLease lease,
+          pool_->Adopt(member.request().gpu_uuid(), ByteCount{static_cast<size_t>(bytes)}));
+      leases.push_back(std::move(lease));
+    }
+    return leases;
+  };
+  if (record.plane_bytes_held() > 0) {
+    absl::StatusOr<std::vector<PlaneLease>> planes = adopt(record.plane_bytes_held());
+    if (!planes.ok()) {
+      // Its members wait for each other on a GPU that is gone.
+      memory.page->WriteStop(Culprit{}, std::string(planes.status().message())).IgnoreError();
+      return planes.status();
+    }
+    memory.planes = *std::move(planes);
+  }
+  ABSL_ASSIGN_OR_RETURN(std::unique_ptr<Group> group,
+                        Group::Restore(record, std::move(memory), after));
+  for (const v1::SharedBufferRecord& buffer : record.shared()) {
+    ABSL_ASSIGN_OR_RETURN(std::vector<PlaneLease> leases, adopt(buffer.bytes()));
+    group->shared().Restore(buffer, std::move(leases));
+  }
+  return group;
+}
 
 // --- joining
 
@@ -235,7 +301,8 @@ std::optional<RendezvousGroupRegistry::Plan> RendezvousGroupRegistry::PlanOf(con
   return Plan{.gpu_uuids = group->GpuUuids(),
               .sessions = group->Sessions(),
               .bytes = bytes,
-              .response = group->JoinResponse()};
+              .response = group->JoinResponse(),
+              .record = group->Record()};
 }
 
 absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMemory(
@@ -247,7 +314,14 @@ absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMem
   }
   if (!job.shared_sequence.has_value()) {
     ABSL_ASSIGN_OR_RETURN(formed.memory.page,
-                          ControlPageFile::Create(options_.control_page_dir, job.generation));
+                          ControlPageFile::Create(options_.groups_dir, job.generation));
+    // Before any member has its memory: a daemon that comes back must know of all that have.
+    v1::GroupRecord record = plan.record;
+    if (!formed.memory.planes.empty()) {
+      record.set_plane_bytes_held(formed.memory.planes.front().bytes().value);
+    }
+    ABSL_ASSIGN_OR_RETURN(formed.memory.record,
+                          GroupRecordFile::Create(options_.groups_dir, record));
   }
   ABSL_ASSIGN_OR_RETURN(formed.parcels, PackForAll(plan.sessions.size(), formed.memory.planes,
                                                    formed.memory.page.get()));
@@ -295,6 +369,7 @@ void RendezvousGroupRegistry::MakeSharedBuffer(const Job& job, Plan plan) {
   if (group != nullptr) {
     bytes = formed->memory.planes.front().bytes().value;
     answers = group->shared().Complete(*job.shared_sequence, formed->memory.planes);
+    if (!answers.empty()) group->SaveRecord();
   }
   if (answers.empty()) {  // the group has ended, or a member has left, meanwhile
     after.Destroy(std::move(formed));
@@ -377,7 +452,9 @@ absl::Status RendezvousGroupRegistry::FreeShared(const Caller& caller,
   absl::MutexLock lock(&mu_);
   const Rank rank{request.rank()};
   ABSL_ASSIGN_OR_RETURN(Group * group, FindHeld(caller, request.generation(), rank));
-  return group->shared().Free(rank, request.sequence(), after);
+  absl::Status status = group->shared().Free(rank, request.sequence(), after);
+  if (status.ok()) group->SaveRecord();
+  return status;
 }
 
 absl::Status RendezvousGroupRegistry::Leave(const Caller& caller,
@@ -488,9 +565,9 @@ std::vector<v1::GroupInfo> RendezvousGroupRegistry::List() const {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GroupRegistry>> GroupRegistry::Create(Options options, Parts parts) {
-  if (access(options.control_page_dir.c_str(), W_OK | X_OK) != 0) {
+  if (access(options.groups_dir.c_str(), W_OK | X_OK) != 0) {
     return absl::FailedPreconditionError(absl::StrFormat(
-        "the directory for control pages, '%s', cannot be written to", options.control_page_dir));
+        "the directory for control pages, '%s', cannot be written to", options.groups_dir));
   }
   if (options.plane_bytes_default < kPlaneBytesUnit ||
       options.plane_bytes_default.value % kPlaneBytesUnit.value != 0) {

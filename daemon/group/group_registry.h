@@ -34,7 +34,12 @@ struct Caller {
 class GroupRegistry {
  public:
   struct Options {
-    std::string control_page_dir;  // exists; control pages are made in it, 0600
+    // Exists; control pages and records of groups are kept in it, 0600. Groups that an earlier
+    // daemon left there are taken over.
+    std::string groups_dir;
+    // The sessions that an earlier daemon left and whose processes live. Members of any other have
+    // ended.
+    std::vector<SessionId> sessions;
     ByteCount plane_bytes_default;
     absl::Duration rendezvous_timeout_default;
     int groups_max = 256;

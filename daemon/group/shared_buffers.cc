@@ -147,6 +147,29 @@ ByteCount SharedBuffers::bytes() const {
   return sum;
 }
 
+void SharedBuffers::AddTo(v1::GroupRecord& record) const {
+  for (const auto& [sequence, buffer] : buffers_) {
+    if (buffer.state != State::kHeld) continue;
+    v1::SharedBufferRecord* held = record.add_shared();
+    held->set_sequence(sequence);
+    held->set_bytes(buffer.leases.front().bytes().value);
+    uint32_t mask = 0;
+    for (size_t rank = 0; rank < buffer.held_by.size(); ++rank) {
+      if (buffer.held_by[rank]) mask |= 1u << rank;
+    }
+    held->set_held_by(mask);
+  }
+}
+
+void SharedBuffers::Restore(const v1::SharedBufferRecord& record, std::vector<PlaneLease> leases) {
+  Buffer& buffer = buffers_[record.sequence()];
+  buffer.state = State::kHeld;
+  buffer.leases = std::move(leases);
+  for (int rank = 0; rank < world_size_.value; ++rank) {
+    buffer.held_by.push_back((record.held_by() >> rank & 1u) != 0);
+  }
+}
+
 SharedBuffers::Buffers::iterator SharedBuffers::FailOne(Buffers::iterator buffer,
                                                         const absl::Status& status,
                                                         AfterUnlock& after) {

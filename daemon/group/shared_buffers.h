@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "daemon/group/after_unlock.h"
 #include "daemon/group/group_registry.h"
+#include "nodecomm/v1/state.pb.h"
 
 namespace nodecomm {
 
@@ -57,6 +58,10 @@ class SharedBuffers {
 
   // What they hold on each GPU of the group.
   ByteCount bytes() const;
+
+  // Those that are held, for the group's record; and back.
+  void AddTo(v1::GroupRecord& record) const;
+  void Restore(const v1::SharedBufferRecord& record, std::vector<PlaneLease> leases);
 
  private:
   enum class State { kWaiting, kAllocating, kHeld };

@@ -194,6 +194,7 @@ absl::Status Daemon::MakeSessions() {
   options.control_listener = std::move(listeners.control);
   options.admin_listener = std::move(listeners.admin);
   options.platform = platform_;
+  options.records_dir = runtime_dir_->sessions_path();
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
   options.control_connections_per_uid_max = config_.limits.control_connections_per_uid_max;
@@ -203,7 +204,8 @@ absl::Status Daemon::MakeSessions() {
 
 absl::Status Daemon::MakeGroups() {
   GroupRegistry::Options options;
-  options.control_page_dir = runtime_dir_->groups_path();
+  options.groups_dir = runtime_dir_->groups_path();
+  options.sessions = sessions_->Sessions();
   options.plane_bytes_default = config_.pool.plane_bytes;
   options.rendezvous_timeout_default = config_.group.rendezvous_timeout;
   options.groups_max = config_.limits.groups_max;

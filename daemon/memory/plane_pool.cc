@@ -71,6 +71,7 @@ class RefilledPlanePool final : public PlanePool {
   }
 
   absl::StatusOr<PlaneLease> Acquire(std::string_view gpu_uuid, ByteCount bytes) override;
+  absl::StatusOr<PlaneLease> Adopt(std::string_view gpu_uuid, ByteCount bytes) override;
   bool WaitUntilFilled(absl::Duration timeout) override;
   std::vector<v1::PoolInfo> List() const override;
 
@@ -211,6 +212,17 @@ void RefilledPlanePool::Refill() {
       changed_.WaitWithDeadline(&mu_, wake_at);
     }
   }
+}
+
+absl::StatusOr<PlaneLease> RefilledPlanePool::Adopt(std::string_view gpu_uuid, ByteCount bytes) {
+  absl::MutexLock lock(&mu_);
+  const auto found = stocks_.find(gpu_uuid);
+  if (found == stocks_.end()) {
+    return absl::NotFoundError(absl::StrFormat("no pool for GPU %s: this host has none", gpu_uuid));
+  }
+  found->second.bytes_in_use += bytes.value;
+  ++found->second.planes_in_use;
+  return MakeLease(this, found->first, Plane{.fd = UniqueFd(), .bytes = bytes});
 }
 
 bool RefilledPlanePool::WaitUntilFilled(absl::Duration timeout) {

@@ -65,6 +65,11 @@ class PlanePool {
   // gives GPU, asked, in use, limit) or the GPU is full; NotFound: no such GPU.
   virtual absl::StatusOr<PlaneLease> Acquire(std::string_view gpu_uuid, ByteCount bytes) = 0;
 
+  // Books memory that an earlier daemon handed out and that workers still map; its descriptors died
+  // with that daemon, so the lease has none. Never refused for want of room: it is taken already.
+  // NotFound: no such GPU.
+  virtual absl::StatusOr<PlaneLease> Adopt(std::string_view gpu_uuid, ByteCount bytes) = 0;
+
   // Waits until every GPU's stock is full or its refill has failed, or until the deadline. False:
   // deadline.
   virtual bool WaitUntilFilled(absl::Duration timeout) = 0;

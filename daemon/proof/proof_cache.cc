@@ -1,18 +1,11 @@
 #include "daemon/proof/proof_cache.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <set>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "client/base/status_macros.h"
-#include "client/base/unique_fd.h"
+#include "daemon/files/small_file.h"
 #include "daemon/proof/proofs_text.h"
 
 namespace nodecomm {
@@ -22,55 +15,15 @@ constexpr size_t kCacheBytesMax = 4 << 20;
 constexpr size_t kBootIdBytesMax = 64;
 constexpr char kBootIdPath[] = "/proc/sys/kernel/random/boot_id";
 
-absl::StatusOr<std::string> ReadFile(const std::string& path, size_t bytes_max) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", path));
-  std::string text(bytes_max + 1, '\0');
-  size_t length = 0;
-  while (length < text.size()) {
-    const ssize_t got = read(file.get(), text.data() + length, text.size() - length);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return absl::ErrnoToStatus(errno, absl::StrCat("reading ", path));
-    if (got == 0) break;
-    length += static_cast<size_t>(got);
-  }
-  if (length > bytes_max) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s is longer than %d bytes", path, bytes_max));
-  }
-  text.resize(length);
-  return text;
-}
-
-absl::Status WriteAll(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t put = write(fd, text.data(), text.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return absl::ErrnoToStatus(errno, "writing");
-    text.remove_prefix(static_cast<size_t>(put));
-  }
-  return fsync(fd) == 0 ? absl::OkStatus() : absl::ErrnoToStatus(errno, "fsync");
-}
-
-absl::Status WriteNewFile(const std::string& path, std::string_view text) {
-  unlink(path.c_str());  // of a daemon that was killed while it wrote
-  const UniqueFd file(
-      open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
-  if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("creating ", path));
-  absl::Status written = WriteAll(file.get(), text);
-  if (!written.ok()) unlink(path.c_str());
-  return written;
-}
-
 }  // namespace
 
 absl::StatusOr<std::string> ReadBootId() {
-  ABSL_ASSIGN_OR_RETURN(const std::string text, ReadFile(kBootIdPath, kBootIdBytesMax));
+  ABSL_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(kBootIdPath, kBootIdBytesMax));
   return std::string(absl::StripSuffix(text, "\n"));
 }
 
 absl::StatusOr<v1::PeerProofs> ReadProofCache(const std::string& path) {
-  ABSL_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kCacheBytesMax));
+  ABSL_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kCacheBytesMax));
   absl::StatusOr<v1::PeerProofs> proofs = ParseProofs(text);
   if (!proofs.ok() || proofs->boot_id().empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -80,12 +33,7 @@ absl::StatusOr<v1::PeerProofs> ReadProofCache(const std::string& path) {
 }
 
 absl::Status WriteProofCache(const std::string& path, const v1::PeerProofs& proofs) {
-  const std::string fresh = absl::StrCat(path, ".new");
-  ABSL_RETURN_IF_ERROR(WriteNewFile(fresh, PrintProofs(proofs)));
-  if (rename(fresh.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  const int error = errno;
-  unlink(fresh.c_str());
-  return absl::ErrnoToStatus(error, absl::StrFormat("renaming %s to %s", fresh, path));
+  return ReplaceSmallFile(path, PrintProofs(proofs));
 }
 
 v1::PeerProofs StillValid(const v1::PeerProofs& cached, const std::string& boot_id,

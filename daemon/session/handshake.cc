@@ -55,7 +55,7 @@ v1::Version OwnVersion() {
   return version;
 }
 
-absl::Status CheckHello(std::string_view payload) {
+absl::StatusOr<v1::SessionHello> CheckHello(std::string_view payload) {
   v1::SessionHello hello;
   if (!hello.ParseFromArray(payload.data(), static_cast<int>(payload.size())) ||
       !hello.has_version()) {
@@ -64,7 +64,7 @@ absl::Status CheckHello(std::string_view payload) {
   const v1::Version own = OwnVersion();
   const int64_t minor_apart = int64_t{hello.version().minor()} - own.minor();
   if (hello.version().major() == own.major() && std::abs(minor_apart) <= 1) {
-    return absl::OkStatus();
+    return hello;
   }
   return absl::FailedPreconditionError(absl::StrFormat(
       "libnodecomm %s cannot talk to nodecommd %s, which serves the same major version and at "
@@ -72,12 +72,14 @@ absl::Status CheckHello(std::string_view payload) {
       ToText(hello.version()), ToText(own)));
 }
 
-std::string WelcomePayload(const SessionIdentity& identity, v1::Platform platform) {
+std::string WelcomePayload(const SessionIdentity& identity, v1::Platform platform,
+                           uint64_t last_transfer) {
   v1::SessionWelcome welcome;
   welcome.set_session_id(identity.id.value);
   welcome.set_token(identity.token.data(), identity.token.size());
   *welcome.mutable_version() = OwnVersion();
   welcome.set_platform(platform);
+  welcome.set_last_transfer_id(last_transfer);
   return welcome.SerializeAsString();
 }
 
@@ -85,6 +87,14 @@ std::string RefusalPayload(std::string_view reason) {
   v1::SessionRefusal refusal;
   refusal.set_reason(std::string(reason));
   *refusal.mutable_version() = OwnVersion();
+  return refusal.SerializeAsString();
+}
+
+std::string UnknownSessionPayload() {
+  v1::SessionRefusal refusal;
+  refusal.set_reason("no such session of this process: it ended, or the daemon stopped in order");
+  *refusal.mutable_version() = OwnVersion();
+  refusal.set_session_unknown(true);
   return refusal.SerializeAsString();
 }
 

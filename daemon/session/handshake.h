@@ -36,10 +36,13 @@ v1::Version OwnVersion();
 // OK: the worker speaks a version that this daemon serves (same major, at most one minor apart).
 // FailedPrecondition: another version; the message is for the worker. InvalidArgument: `payload` is
 // no SessionHello.
-absl::Status CheckHello(std::string_view payload);
+absl::StatusOr<v1::SessionHello> CheckHello(std::string_view payload);
 
-// Payloads of the two possible answers.
-std::string WelcomePayload(const SessionIdentity& identity, v1::Platform platform);
+// Payloads of the possible answers. `last_transfer`: as SessionWelcome has it.
+std::string WelcomePayload(const SessionIdentity& identity, v1::Platform platform,
+                           uint64_t last_transfer);
 std::string RefusalPayload(std::string_view reason);
+// To one who wants to go on with a session that there is not.
+std::string UnknownSessionPayload();
 
 }  // namespace nodecomm

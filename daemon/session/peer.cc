@@ -5,12 +5,18 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "daemon/files/small_file.h"
 
 namespace nodecomm {
 namespace {
 
+constexpr size_t kStatBytesMax = 4096;
 constexpr int kSoPeerPidfd = 77;  // SO_PEERPIDFD of Linux 6.5; older C libraries do not name it
 
 absl::Status PidfdError(int error, pid_t pid) {
@@ -39,9 +45,27 @@ absl::StatusOr<UniqueFd> OpenPeerPidfd(int socket, pid_t pid) {
   // On an older kernel the pid may have passed to another process between connect() and here. Then
   // that process's end would end the session; the socket's hang-up ends it at the latest when the
   // worker is gone.
-  fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  return OpenPidfd(pid);
+}
+
+absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
+  const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   if (fd < 0) return PidfdError(errno, pid);
   return UniqueFd(fd);
+}
+
+uint64_t ReadProcessStart(pid_t pid) {
+  const absl::StatusOr<std::string> stat =
+      ReadSmallFile(absl::StrFormat("/proc/%d/stat", pid), kStatBytesMax);
+  if (!stat.ok()) return 0;
+  // The second field, in brackets, is the program's name and may hold anything.
+  const size_t name_end = stat->rfind(')');
+  if (name_end == std::string::npos) return 0;
+  const std::vector<std::string> fields = absl::StrSplit(stat->substr(name_end + 1), ' ');
+  constexpr size_t kStartField = 22 - 2;  // the name was the second; an empty one comes before
+  uint64_t start = 0;
+  if (fields.size() <= kStartField || !absl::SimpleAtoi(fields[kStartField], &start)) return 0;
+  return start;
 }
 
 }  // namespace nodecomm

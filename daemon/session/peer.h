@@ -5,6 +5,8 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
+
 #include "absl/status/statusor.h"
 #include "client/base/unique_fd.h"
 
@@ -21,5 +23,12 @@ absl::StatusOr<PeerCredentials> ReadPeerCredentials(int socket);
 // A descriptor that becomes readable when that process has ended, whoever else holds the socket.
 // Unavailable: it has ended already.
 absl::StatusOr<UniqueFd> OpenPeerPidfd(int socket, pid_t pid);
+
+// Likewise of any process. NotFound or Unavailable: there is none.
+absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid);
+
+// When the process began, in ticks since the boot; 0: not known. Tells a process from a later one
+// of the same id. Source: proc(5), /proc/pid/stat, field 22.
+uint64_t ReadProcessStart(pid_t pid);
 
 }  // namespace nodecomm

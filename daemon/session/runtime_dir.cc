@@ -10,8 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -92,16 +90,6 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
   return lock;
 }
 
-// Control pages of groups that ended with a killed daemon. Their members, if any live, hold
-// descriptors and need no names. Best effort: a page is 4 KiB.
-void RemoveStalePages(const std::string& groups_path) {
-  std::error_code ignored;
-  for (std::filesystem::directory_iterator it(groups_path, ignored), end; it != end;
-       it.increment(ignored)) {
-    if (it->path().extension() == ".control") unlink(it->path().c_str());
-  }
-}
-
 absl::Status CheckAddressLength(const std::string& path) {
   constexpr size_t kPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
   if (path.size() <= kPathBytesMax) return absl::OkStatus();
@@ -152,7 +140,7 @@ absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& op
   ABSL_RETURN_IF_ERROR(
       MakeDirectory(options.path + "/admin", options.admin_mode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/groups", kPrivateMode, Existing::kSetMode));
-  RemoveStalePages(options.path + "/groups");
+  ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/sessions", kPrivateMode, Existing::kSetMode));
   return std::unique_ptr<RuntimeDir>(new RuntimeDir(options.path, std::move(lock)));
 }
 

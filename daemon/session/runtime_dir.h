@@ -45,8 +45,9 @@ class RuntimeDir {
   std::string session_socket_path() const { return path_ + "/session.sock"; }
   std::string control_socket_path() const { return path_ + "/control.sock"; }
   std::string admin_socket_path() const { return path_ + "/admin/admin.sock"; }
-  // 0700, for the groups' control pages.
+  // Both 0700: the groups' control pages and records, and the sessions' records.
   std::string groups_path() const { return path_ + "/groups"; }
+  std::string sessions_path() const { return path_ + "/sessions"; }
 
  private:
   RuntimeDir(std::string path, UniqueFd lock);

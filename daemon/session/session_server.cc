@@ -55,6 +55,8 @@ class EpollSessionServer final : public SessionServer {
                    .sessions_max = options_.sessions_max,
                    .sessions_per_uid_max = options_.sessions_per_uid_max,
                    .hello_timeout = options_.hello_timeout,
+                   .resume_timeout = options_.resume_timeout,
+                   .records_dir = options_.records_dir,
                    .socket_kind = kSessionSocket,
                    .pidfd_kind = kSessionPidfd,
                    .opened =
@@ -73,7 +75,8 @@ class EpollSessionServer final : public SessionServer {
 
   ~EpollSessionServer() override { Stop(); }
 
-  absl::Status WatchListeners() {
+  absl::Status Prepare() {
+    sessions_.TakeOver();
     ABSL_RETURN_IF_ERROR(
         poller_.Add(options_.session_listener.get(), EPOLLIN, {.kind = kSessionListener, .id = 0}));
     ABSL_RETURN_IF_ERROR(
@@ -98,6 +101,8 @@ class EpollSessionServer final : public SessionServer {
   std::optional<Caller> FindByToken(std::string_view token) const override {
     return table_.FindByToken(token);
   }
+
+  std::vector<SessionId> Sessions() const override { return table_.Sessions(); }
 
   int session_count() const override { return table_.size(); }
 
@@ -218,7 +223,7 @@ class EpollSessionServer final : public SessionServer {
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Create(Options options) {
   ABSL_ASSIGN_OR_RETURN(Poller poller, Poller::Create());
   auto server = std::make_unique<EpollSessionServer>(std::move(options), std::move(poller));
-  ABSL_RETURN_IF_ERROR(server->WatchListeners());
+  ABSL_RETURN_IF_ERROR(server->Prepare());
   return server;
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
@@ -33,6 +34,11 @@ class SessionServer : public FdCourier {
     int control_connections_per_uid_max = 256;
     // How long a worker may take to say who it is.
     absl::Duration hello_timeout = absl::Seconds(5);
+    // Where sessions are kept for a daemon that comes back; sessions that an earlier one left there
+    // are taken over. Empty: none are.
+    std::string records_dir = {};
+    // How long a worker of an earlier daemon may take to come back.
+    absl::Duration resume_timeout = absl::Seconds(30);
   };
   // Called on the server's thread, with no lock held.
   struct Events {
@@ -56,6 +62,9 @@ class SessionServer : public FdCourier {
 
   // The session that this token (raw bytes) belongs to; compared in constant time.
   virtual std::optional<Caller> FindByToken(std::string_view token) const = 0;
+
+  // Right after Create: those that were taken over.
+  virtual std::vector<SessionId> Sessions() const = 0;
 
   virtual int session_count() const = 0;
 };

@@ -78,6 +78,20 @@ std::optional<Caller> SessionTable::FindByToken(std::string_view token) const {
   return *found;
 }
 
+std::optional<uint64_t> SessionTable::ConnectionOf(SessionId session) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(session.value);
+  if (it == entries_.end()) return std::nullopt;
+  return it->second.connection;
+}
+
+std::vector<SessionId> SessionTable::Sessions() const {
+  absl::MutexLock lock(&mu_);
+  std::vector<SessionId> sessions;
+  for (const auto& [id, entry] : entries_) sessions.push_back({id});
+  return sessions;
+}
+
 int SessionTable::size() const {
   absl::MutexLock lock(&mu_);
   return static_cast<int>(entries_.size());

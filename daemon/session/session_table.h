@@ -14,6 +14,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/base/unique_fd.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/session/handshake.h"
@@ -53,6 +55,13 @@ class SessionTable {
 
   std::optional<Caller> FindByToken(std::string_view token) const;
 
+  // The connection of an open session.
+  std::optional<uint64_t> ConnectionOf(SessionId session) const;
+  std::vector<SessionId> Sessions() const;
+
+  // No transfer of this table has this id or a smaller one.
+  uint64_t transfers_begin() const { return transfers_begin_; }
+
   int size() const;
 
  private:
@@ -67,7 +76,9 @@ class SessionTable {
   mutable absl::Mutex mu_;
   absl::flat_hash_map<uint64_t, Entry> entries_ ABSL_GUARDED_BY(mu_);  // by session id
   std::vector<uint64_t> news_ ABSL_GUARDED_BY(mu_);  // at most one for each queued transfer
-  uint64_t last_transfer_ ABSL_GUARDED_BY(mu_) = 0;
+  // From the clock, so that no daemon that comes back uses a number twice.
+  const uint64_t transfers_begin_ = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));
+  uint64_t last_transfer_ ABSL_GUARDED_BY(mu_) = transfers_begin_;
 };
 
 }  // namespace nodecomm

@@ -26,8 +26,7 @@ constexpr absl::Duration kSendRetryInterval = absl::Milliseconds(10);
 constexpr absl::Duration kSendTimeout = absl::Seconds(5);
 
 // Tells the worker why it is not taken, best effort, before the socket is closed.
-void Refuse(int socket, std::string_view reason) {
-  const std::string payload = RefusalPayload(reason);
+void SendRefusal(int socket, const std::string& payload) {
   SendFrame(socket, {.type = FrameType::kRefusal, .transfer_id = 0, .payload = payload, .fds = {}})
       .IgnoreError();
   // A hello that nobody read would make the kernel reset the connection at close, and the worker
@@ -40,12 +39,21 @@ void Refuse(int socket, std::string_view reason) {
   }
 }
 
+void Refuse(int socket, std::string_view reason) { SendRefusal(socket, RefusalPayload(reason)); }
+
+// A worker that gave up waiting for its answer has closed its end, and must not get the session.
+bool HasHungUp(int socket) {
+  char byte;
+  return recv(socket, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 }  // namespace
 
 WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* table)
     : options_(std::move(options)),
       poller_(poller),
       table_(table),
+      records_(options_.records_dir),
       death_watcher_([this](uint64_t connection) {
         {
           absl::MutexLock lock(&deaths_mu_);
@@ -149,35 +157,112 @@ bool WorkerSessions::Handle(Connection& connection, const Frame& frame) {
   return false;
 }
 
+void WorkerSessions::RefuseAndEnd(Connection& connection, const std::string& payload) {
+  SendRefusal(connection.socket.get(), payload);
+  End(connection.id, "");
+}
+
 bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
-  if (const absl::Status served = CheckHello(frame.payload); !served.ok()) {
-    Refuse(connection.socket.get(), std::string(served.message()));
-    End(connection.id, "");
+  const absl::StatusOr<v1::SessionHello> hello = CheckHello(frame.payload);
+  if (!hello.ok()) {
+    RefuseAndEnd(connection, RefusalPayload(std::string(hello.status().message())));
     return false;
+  }
+  if (hello->has_resume()) {
+    Resume(connection, hello->resume());
+    return false;  // this connection is none any more
   }
   const absl::StatusOr<SessionIdentity> identity = NewSessionIdentity();
-  absl::StatusOr<std::shared_ptr<LivenessPage>> page = LivenessPage::Create();
-  if (!identity.ok() || !page.ok()) {
-    const absl::Status& status = identity.ok() ? page.status() : identity.status();
-    Refuse(connection.socket.get(), std::string(status.message()));
-    End(connection.id, "");
+  absl::Status status = identity.status();
+  if (status.ok()) {
+    connection.caller.session = identity->id;
+    connection.token = identity->token;
+    status = records_.Add(connection.caller, connection.token);
+  }
+  if (!status.ok()) {
+    RefuseAndEnd(connection, RefusalPayload(absl::StrFormat("the daemon cannot open a session: %s",
+                                                            status.message())));
     return false;
   }
-  connection.liveness = *std::move(page);
-  connection.caller.session = identity->id;
   connection.open = true;
   // In the table before the worker knows its token, which it may use at once.
-  table_->Add(connection.id, connection.caller, identity->token);
+  table_->Add(connection.id, connection.caller, connection.token);
   if (options_.opened) options_.opened(connection.caller);
-  const std::string payload = WelcomePayload(*identity, options_.platform);
-  const int page_fd = connection.liveness->fd();
-  const absl::Status sent = SendFrame(
-      connection.socket.get(),
-      {.type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = {&page_fd, 1}});
+  return Welcome(connection);
+}
+
+bool WorkerSessions::Welcome(Connection& connection) {
+  std::vector<int> fds;
+  // Without a page, the worker's death is learned from its pidfd, later.
+  if (auto page = LivenessPage::Create(); page.ok()) {
+    connection.liveness = *std::move(page);
+    fds.push_back(connection.liveness->fd());
+  }
+  const std::string payload =
+      WelcomePayload({.id = connection.caller.session, .token = connection.token},
+                     options_.platform, table_->transfers_begin());
+  const absl::Status sent =
+      SendFrame(connection.socket.get(),
+                {.type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = fds});
   if (sent.ok()) return true;
   End(connection.id, absl::StrFormat("process %d could not be welcomed: %s", connection.caller.pid,
                                      sent.message()));
   return false;
+}
+
+// --- after a restart
+
+void WorkerSessions::TakeOver() {
+  const absl::Time deadline = absl::Now() + options_.resume_timeout;
+  for (KnownSession& known : records_.TakeOver()) {
+    auto connection = std::make_unique<Connection>();
+    connection->id = ++last_connection_;
+    connection->pidfd = std::move(known.pidfd);
+    connection->caller = known.caller;
+    connection->token = known.token;
+    connection->open = true;
+    if (!poller_
+             ->Add(connection->pidfd.get(), EPOLLIN,
+                   {.kind = options_.pidfd_kind, .id = connection->id})
+             .ok()) {
+      records_.Remove(known.caller.session);
+      continue;
+    }
+    table_->Add(connection->id, connection->caller, connection->token);
+    ++count_by_uid_[connection->caller.uid];
+    resume_deadlines_.push_back({.time = deadline, .connection = connection->id});
+    connections_.emplace(connection->id, std::move(connection));
+  }
+}
+
+WorkerSessions::Connection* WorkerSessions::FindAway(const Caller& caller,
+                                                     const v1::SessionResume& resume) {
+  const std::optional<Caller> known = table_->FindByToken(resume.token());
+  // A token alone is not enough: the process must be the one that it was given to.
+  if (!known.has_value() || known->session.value != resume.session_id() ||
+      known->pid != caller.pid || known->uid != caller.uid) {
+    return nullptr;
+  }
+  const std::optional<uint64_t> id = table_->ConnectionOf(known->session);
+  Connection* connection = id.has_value() ? Find(*id) : nullptr;
+  return connection != nullptr && !connection->socket.valid() ? connection : nullptr;
+}
+
+void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& resume) {
+  if (HasHungUp(connection.socket.get())) return End(connection.id, "");
+  Connection* away = FindAway(connection.caller, resume);
+  if (away == nullptr) return RefuseAndEnd(connection, UnknownSessionPayload());
+  poller_->Remove(connection.socket.get());
+  away->socket = std::move(connection.socket);
+  End(connection.id, "");
+  const absl::Status watched = poller_->Add(away->socket.get(), EPOLLIN | EPOLLRDHUP,
+                                            {.kind = options_.socket_kind, .id = away->id});
+  if (!watched.ok()) {
+    return End(away->id, absl::StrFormat("process %d came back, but cannot be watched: %s",
+                                         away->caller.pid, watched.message()));
+  }
+  if (options_.opened) options_.opened(away->caller);
+  Welcome(*away);
 }
 
 bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
@@ -219,7 +304,7 @@ bool WorkerSessions::SendNext(Connection& connection) {
     End(connection.id, std::string(keeps_up.message()));
     return false;
   }
-  if (connection.unacknowledged.has_value()) return true;
+  if (connection.unacknowledged.has_value() || !connection.socket.valid()) return true;
   if (!connection.unsent.has_value()) {
     connection.unsent = table_->Next(connection.caller.session);
     if (!connection.unsent.has_value()) return true;
@@ -257,6 +342,7 @@ void WorkerSessions::SendQueued() {
 absl::Time WorkerSessions::NextDeadline() const {
   absl::Time next = absl::InfiniteFuture();
   if (!hello_deadlines_.empty()) next = hello_deadlines_.front().time;
+  if (!resume_deadlines_.empty()) next = std::min(next, resume_deadlines_.front().time);
   if (!with_unsent_.empty()) next = std::min(next, absl::Now() + kSendRetryInterval);
   return next;
 }
@@ -266,6 +352,14 @@ void WorkerSessions::RunTimers(absl::Time now) {
     const uint64_t id = hello_deadlines_.front().connection;
     hello_deadlines_.pop_front();
     if (const Connection* late = Find(id); late != nullptr && !late->open) End(id, "");
+  }
+  while (!resume_deadlines_.empty() && resume_deadlines_.front().time <= now) {
+    const uint64_t id = resume_deadlines_.front().connection;
+    resume_deadlines_.pop_front();
+    const Connection* late = Find(id);
+    if (late == nullptr || late->socket.valid()) continue;
+    End(id, absl::StrFormat("process %d did not come back to the restarted daemon within %s",
+                            late->caller.pid, absl::FormatDuration(options_.resume_timeout)));
   }
   for (const uint64_t id : std::exchange(with_unsent_, {})) {
     if (Connection* connection = Find(id); connection != nullptr) SendNext(*connection);
@@ -284,6 +378,7 @@ void WorkerSessions::End(uint64_t id, std::string_view cause) {
   if (connection->watched_for_death) death_watcher_.Forget(id);
   if (!connection->open) return;
   table_->Remove(connection->caller.session);
+  records_.Remove(connection->caller.session);
   if (options_.ended) options_.ended(connection->caller.session, cause);
 }
 

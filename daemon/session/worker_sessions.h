@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "daemon/session/death_watcher.h"
 #include "daemon/session/liveness_page.h"
 #include "daemon/session/poller.h"
+#include "daemon/session/session_records.h"
 #include "daemon/session/session_table.h"
 #include "nodecomm/v1/session.pb.h"
 #include "proto/framing.h"
@@ -37,6 +39,8 @@ class WorkerSessions {
     int sessions_max = 0;
     int sessions_per_uid_max = 0;
     absl::Duration hello_timeout;
+    absl::Duration resume_timeout;
+    std::string records_dir;
     uint8_t socket_kind = 0;  // of the poller's watches
     uint8_t pidfd_kind = 0;
     std::function<void(const Caller&)> opened;
@@ -48,6 +52,10 @@ class WorkerSessions {
   // `poller` and `table` outlive it.
   WorkerSessions(Options options, Poller* poller, SessionTable* table);
   ~WorkerSessions();
+
+  // Goes on with the sessions that an earlier daemon left: their processes are watched from now on,
+  // and have resume_timeout to connect again.
+  void TakeOver();
 
   // Takes a connection, or refuses it and says why to the worker.
   void Accept(UniqueFd socket);
@@ -71,8 +79,9 @@ class WorkerSessions {
  private:
   struct Connection {
     uint64_t id = 0;
-    UniqueFd socket;
+    UniqueFd socket;  // invalid: an earlier daemon's worker, which has not come back yet
     UniqueFd pidfd;
+    Token token;
     Caller caller;  // caller.session is set when it is open
     bool open = false;
     std::shared_ptr<LivenessPage> liveness;
@@ -83,6 +92,7 @@ class WorkerSessions {
     std::optional<Transfer> unsent;
     absl::Time unsent_deadline;
   };
+  // By when a connection must have said hello, or a worker have come back.
   struct HelloDeadline {
     absl::Time time;
     uint64_t connection = 0;
@@ -91,6 +101,11 @@ class WorkerSessions {
   // Each may end the connection; false: it has.
   bool Handle(Connection& connection, const Frame& frame);
   bool HandleHello(Connection& connection, const Frame& frame);
+  // The connection becomes that of the session, which has another.
+  void Resume(Connection& connection, const v1::SessionResume& resume);
+  Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
+  bool Welcome(Connection& connection);
+  void RefuseAndEnd(Connection& connection, const std::string& payload);
   bool HandleAck(Connection& connection, const Frame& frame);
   bool HandleAlive(Connection& connection);
   bool SendNext(Connection& connection);
@@ -106,7 +121,9 @@ class WorkerSessions {
   uint64_t last_connection_ = 0;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Connection>> connections_;
   absl::flat_hash_map<uid_t, int> count_by_uid_;
-  std::deque<HelloDeadline> hello_deadlines_;  // in order; one for each connection at most
+  const SessionRecords records_;
+  std::deque<HelloDeadline> hello_deadlines_;   // in order; one for each connection at most
+  std::deque<HelloDeadline> resume_deadlines_;  // likewise
   std::vector<uint64_t> with_unsent_;          // connections; at most once each
   absl::Mutex deaths_mu_;
   std::vector<uint64_t> deaths_ ABSL_GUARDED_BY(deaths_mu_);  // connections

@@ -125,7 +125,7 @@ class GroupTest : public ::testing::Test {
                                   &source_);
     ASSERT_OK(pool);
     pool_ = *std::move(pool);
-    options_.control_page_dir = dir_;
+    options_.groups_dir = dir_;
     admission_ = std::make_unique<Admission>(&host_, policy_, users_);
     auto registry = GroupRegistry::Create(options_, Parts());
     ASSERT_OK(registry);
@@ -251,7 +251,7 @@ class GroupTest : public ::testing::Test {
   FastPathPolicy policy_{.trust_driver = true};
   GpuUsers users_;
   std::unique_ptr<Admission> admission_;
-  GroupRegistry::Options options_{.control_page_dir = "",
+  GroupRegistry::Options options_{.groups_dir = "",
                                   .plane_bytes_default = 4_MiB,
                                   .rendezvous_timeout_default = absl::Hours(1)};
   int planes_ready_ = 0;

@@ -375,10 +375,10 @@ TEST_F(GroupJoin, StopOfTheDaemonAnswersAllWhoWait) {
 }
 
 TEST_F(GroupJoin, OptionsThatMakeNoSenseAreRefused) {
-  options_.control_page_dir = dir_ + "/none";
+  options_.groups_dir = dir_ + "/none";
   EXPECT_THAT(GroupRegistry::Create(options_, Parts()),
               StatusIs(kPrecondition, HasSubstr(dir_ + "/none")));
-  options_.control_page_dir = dir_;
+  options_.groups_dir = dir_;
   options_.plane_bytes_default = 1_MiB;
   EXPECT_THAT(GroupRegistry::Create(options_, Parts()), StatusIs(kInvalid));
 }

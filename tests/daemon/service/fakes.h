@@ -103,6 +103,9 @@ class FakePlanePool final : public PlanePool {
   absl::StatusOr<PlaneLease> Acquire(std::string_view, ByteCount) override {
     return absl::UnimplementedError("fake");
   }
+  absl::StatusOr<PlaneLease> Adopt(std::string_view, ByteCount) override {
+    return absl::UnimplementedError("fake");
+  }
   bool WaitUntilFilled(absl::Duration) override { return true; }
   std::vector<v1::PoolInfo> List() const override {
     std::vector<v1::PoolInfo> pools(1);

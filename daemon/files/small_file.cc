@@ -1,0 +1,86 @@
+#include "daemon/files/small_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/base/unique_fd.h"
+
+namespace nodecomm {
+namespace {
+
+absl::Status WriteAll(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t put = write(fd, text.data(), text.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return absl::ErrnoToStatus(errno, "writing");
+    text.remove_prefix(static_cast<size_t>(put));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteNewFile(const std::string& path, std::string_view text) {
+  unlink(path.c_str());  // of a daemon that was killed while it wrote
+  const UniqueFd file(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
+  if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("creating ", path));
+  const absl::Status written = WriteAll(file.get(), text);
+  if (written.ok()) return written;
+  unlink(path.c_str());
+  return absl::Status(written.code(), absl::StrCat(path, ": ", written.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_max, Links links) {
+  const int no_links = links == Links::kRefused ? O_NOFOLLOW : 0;
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | no_links));
+  if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", path));
+  std::string text(bytes_max + 1, '\0');
+  size_t length = 0;
+  while (length < text.size()) {
+    const ssize_t got = read(file.get(), text.data() + length, text.size() - length);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return absl::ErrnoToStatus(errno, absl::StrCat("reading ", path));
+    if (got == 0) break;
+    length += static_cast<size_t>(got);
+  }
+  if (length > bytes_max) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s is longer than %d bytes", path, bytes_max));
+  }
+  text.resize(length);
+  return text;
+}
+
+absl::Status ReplaceSmallFile(const std::string& path, std::string_view content) {
+  const std::string fresh = absl::StrCat(path, ".new");
+  if (absl::Status written = WriteNewFile(fresh, content); !written.ok()) return written;
+  if (rename(fresh.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  const int error = errno;
+  unlink(fresh.c_str());
+  return absl::ErrnoToStatus(error, absl::StrFormat("renaming %s to %s", fresh, path));
+}
+
+std::vector<std::string> ListSmallFiles(const std::string& dir, std::string_view suffix,
+                                        size_t count_max) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator it(dir, ignored), end;
+       it != end && names.size() < count_max; it.increment(ignored)) {
+    std::string name = it->path().filename().string();
+    if (!name.ends_with(suffix)) continue;
+    name.resize(name.size() - suffix.size());
+    names.push_back(std::move(name));
+  }
+  return names;
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,30 @@
+// Small files that outlive the daemon: read whole and bounded, replaced by rename, so that a reader
+// finds the old content or the new and nothing between. Not synchronised to a disk: what the daemon
+// keeps is of use until the host restarts.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace nodecomm {
+
+// What the daemon wrote itself is never a link; what an administrator gives it may be one.
+enum class Links { kRefused, kFollowed };
+
+// NotFound and the like if it can't be read, InvalidArgument if it is longer than `bytes_max`.
+absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_max,
+                                          Links links = Links::kRefused);
+
+// Mode 0600. ResourceExhausted: no space. One writer of `path` at a time.
+absl::Status ReplaceSmallFile(const std::string& path, std::string_view content);
+
+// The names in `dir` that end in `suffix`, without it, in no order; at most `count_max` of them.
+std::vector<std::string> ListSmallFiles(const std::string& dir, std::string_view suffix,
+                                        size_t count_max);
+
+}  // namespace nodecomm

@@ -1,0 +1,40 @@
+// The sessions as a daemon that comes back finds them: one file each, written before the worker is
+// welcomed. Not the groups' records (daemon/group). Design note: daemon/README.md, "restart".
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "client/base/unique_fd.h"
+#include "daemon/group/group_registry.h"
+#include "daemon/session/handshake.h"
+
+namespace nodecomm {
+
+struct KnownSession {
+  Caller caller;
+  Token token;
+  UniqueFd pidfd;  // of the process, which lived when this was read
+};
+
+// One thread at a time.
+class SessionRecords {
+ public:
+  // `dir` exists and is the daemon's own. Empty: nothing is kept.
+  explicit SessionRecords(std::string dir) : dir_(std::move(dir)) {}
+
+  absl::Status Add(const Caller& caller, const Token& token) const;
+  void Remove(SessionId session) const;
+
+  // Those whose processes live. The records of others are removed.
+  std::vector<KnownSession> TakeOver() const;
+
+ private:
+  std::string PathOf(SessionId session) const;
+
+  const std::string dir_;
+};
+
+}  // namespace nodecomm
