@@ -68,6 +68,16 @@ class GrpcAdminClient : public AdminClient {
       const v1::ExplainFastPathRequest& request) override {
     return Call<v1::ExplainFastPathResponse>(&v1::Admin::Stub::ExplainFastPath, request);
   }
+  absl::StatusOr<v1::AdminAbortGroupResponse> AbortGroup(
+      const v1::AdminAbortGroupRequest& request) override {
+    return Call<v1::AdminAbortGroupResponse>(&v1::Admin::Stub::AbortGroup, request);
+  }
+  absl::StatusOr<v1::DrainGpuResponse> DrainGpu(const v1::DrainGpuRequest& request) override {
+    return Call<v1::DrainGpuResponse>(&v1::Admin::Stub::DrainGpu, request);
+  }
+  absl::StatusOr<v1::UndrainGpuResponse> UndrainGpu(const v1::UndrainGpuRequest& request) override {
+    return Call<v1::UndrainGpuResponse>(&v1::Admin::Stub::UndrainGpu, request);
+  }
 
  private:
   template <typename Response, typename Request>

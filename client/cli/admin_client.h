@@ -33,6 +33,11 @@ class AdminClient {
       const v1::CheckPeersRequest& request) = 0;
   virtual absl::StatusOr<v1::ExplainFastPathResponse> ExplainFastPath(
       const v1::ExplainFastPathRequest& request) = 0;
+  virtual absl::StatusOr<v1::AdminAbortGroupResponse> AbortGroup(
+      const v1::AdminAbortGroupRequest& request) = 0;
+  virtual absl::StatusOr<v1::DrainGpuResponse> DrainGpu(const v1::DrainGpuRequest& request) = 0;
+  virtual absl::StatusOr<v1::UndrainGpuResponse> UndrainGpu(
+      const v1::UndrainGpuRequest& request) = 0;
 };
 
 // What a failed connect(2) to the daemon's socket means. Apart, since some of its cases cannot be

@@ -18,6 +18,7 @@
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "client/cli/admin_client.h"
+#include "client/cli/changes.h"
 #include "client/cli/colour.h"
 #include "client/cli/host_dump.h"
 #include "client/cli/json.h"
@@ -35,10 +36,12 @@ constexpr int kExitNotAsked = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitPairFailed = 3;
 constexpr int kExitPairUnproven = 4;
+constexpr int kExitStillBusy = 5;
 
 constexpr char kFooter[] =
     "Exit codes: 0 done, 1 the daemon could not be asked or did not answer, 2 wrong usage;\n"
-    "of `p2p check` also 3 peer access of a pair is broken, 4 that of a pair is not proven.\n"
+    "of `p2p check` also 3 peer access of a pair is broken, 4 that of a pair is not proven;\n"
+    "of `drain` also 5 groups are still on the GPU.\n"
     "--runtime-dir and --color may also follow the command.";
 
 // What the command line says beside the command.
@@ -50,6 +53,10 @@ struct Options {
   std::vector<std::string> why;  // two GPUs
   bool force = false;
   int timeout_s = 120;
+  std::string gpu;
+  std::string group;
+  std::string reason;
+  bool abort = false;
 };
 
 struct Answer {
@@ -151,6 +158,48 @@ absl::StatusOr<Answer> ProvePairs(AdminClient& client, const Options& options) {
   return Answer{std::move(text), ExitCodeOf(answer)};
 }
 
+// --- changing things
+
+absl::StatusOr<std::string> FindGpu(AdminClient& client, const std::string& name) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology, client.GetTopology());
+  ABSL_ASSIGN_OR_RETURN(const int gpu, FindGpuNamed(topology.host(), name));
+  return topology.host().gpus(gpu).uuid();
+}
+
+absl::StatusOr<Answer> Abort(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::ListGroupsResponse groups, client.ListGroups());
+  ABSL_ASSIGN_OR_RETURN(const uint64_t generation, FindGroupNamed(groups, options.group));
+  v1::AdminAbortGroupRequest request;
+  request.set_generation(generation);
+  request.set_reason(options.reason);
+  ABSL_RETURN_IF_ERROR(client.AbortGroup(request).status());
+  return Answer{absl::StrCat("Aborted group of generation ", generation, ".\n")};
+}
+
+absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options) {
+  v1::DrainGpuRequest request;
+  ABSL_ASSIGN_OR_RETURN(*request.mutable_gpu_uuid(), FindGpu(client, options.gpu));
+  request.set_abort_groups(options.abort);
+  ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer,
+                        DrainGpu(client, request, absl::Seconds(options.timeout_s)));
+  ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(answer)
+                                                       : absl::StatusOr<std::string>(
+                                                             RenderDrain(options.gpu, answer)));
+  return Answer{std::move(text), answer.drained() ? kExitOk : kExitStillBusy};
+}
+
+absl::StatusOr<Answer> Undrain(AdminClient& client, const Options& options) {
+  v1::UndrainGpuRequest request;
+  ABSL_ASSIGN_OR_RETURN(*request.mutable_gpu_uuid(), FindGpu(client, options.gpu));
+  ABSL_RETURN_IF_ERROR(client.UndrainGpu(request).status());
+  // Groups get the fast path there once its peer access is proven anew.
+  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology,
+                        CheckPeers(client, ProveWhich::kMissing, absl::Seconds(options.timeout_s),
+                                   [](const v1::PeerCheckProgress&) {}));
+  return Answer{absl::StrCat("GPU ", options.gpu, " is back in service.\n"),
+                topology.driver_trusted() ? kExitOk : ExitCodeOf(topology)};
+}
+
 // --- running a command
 
 bool WantsColour(const Options& options) {
@@ -213,9 +262,26 @@ class CommandTable {
     check->add_option("--timeout", options_.timeout_s, "Seconds to wait")
         ->check(CLI::Range(1, 3600))
         ->capture_default_str();
+    AddChanges(app);
   }
 
  private:
+  void AddChanges(CLI::App& app) {
+    CLI::App* const abort = Add(app, "abort", "End a group for all its members", Abort);
+    abort->add_option("GROUP", options_.group, "Its generation, or its name if no other has it")
+        ->required();
+    abort->add_option("--reason", options_.reason, "What its members are told");
+    CLI::App* const drain =
+        Add(app, "drain", "Take a GPU out of service and wait until nothing holds it", Drain);
+    drain->add_option("--gpu", options_.gpu, "Index, UUID or PCI bus id")->required();
+    drain->add_flag("--abort", options_.abort, "End the groups on it instead of waiting for them");
+    drain->add_option("--timeout", options_.timeout_s, "Seconds to wait")
+        ->check(CLI::Range(0, 86400))
+        ->capture_default_str();
+    CLI::App* const undrain = Add(app, "undrain", "Take a GPU back into service", Undrain);
+    undrain->add_option("--gpu", options_.gpu, "Index, UUID or PCI bus id")->required();
+  }
+
   Options& options_;
   Command& chosen_;
 };

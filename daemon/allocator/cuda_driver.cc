@@ -144,7 +144,7 @@ absl::StatusOr<Plane> CudaDriver::CreatePlane(std::string_view gpu_uuid, ByteCou
     return absl::InvalidArgumentError(
         absl::StrFormat("a plane of 0 bytes was asked for on %s", gpu_uuid));
   }
-  // CUDA_VISIBLE_DEVICES is not set here (main.cc), so position, ordinal and location id are one.
+  // Positions are those of this process's own list, so position, ordinal and location id are one.
   const CUmemAllocationProp properties =
       PlaneProperties(DeviceIndex{static_cast<int>(found - gpu_uuids_.begin())});
   size_t granularity = 0;

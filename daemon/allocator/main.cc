@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -24,6 +25,18 @@ bool IsPairOfDaemon(int fd) {
   int type = 0;
   socklen_t length = sizeof(type);
   return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET;
+}
+
+// GPUs are named by UUID. The arguments, if there are any, are the only ones to see: the driver's
+// library opens the device files of no others.
+void LimitSight(int argc, char** argv) {
+  std::string visible;
+  for (int i = 1; i < argc; ++i) visible += std::string(i > 1 ? "," : "") + argv[i];
+  if (visible.empty()) {
+    unsetenv("CUDA_VISIBLE_DEVICES");
+  } else {
+    setenv("CUDA_VISIBLE_DEVICES", visible.c_str(), 1);
+  }
 }
 
 AllocatorReply MakeReply(uint64_t id, absl::StatusOr<Plane> plane) {
@@ -63,7 +76,7 @@ int Serve(int socket) {
 }  // namespace
 }  // namespace nodecomm
 
-int main() {
+int main(int argc, char** argv) {
   if (!nodecomm::IsPairOfDaemon(nodecomm::kAllocatorSocket)) {
     fprintf(stderr, "nodecomm-allocator is started by nodecommd, not by hand.\n");
     return 2;
@@ -74,7 +87,6 @@ int main() {
   signal(SIGTERM, SIG_IGN);
   // What the daemon may hold open is none of ours.
   close_range(STDERR_FILENO + 1, ~0U, 0);
-  // GPUs are named by UUID, and all of the host are served.
-  unsetenv("CUDA_VISIBLE_DEVICES");
+  nodecomm::LimitSight(argc, argv);
   return nodecomm::Serve(nodecomm::kAllocatorSocket);
 }

@@ -23,6 +23,7 @@ constexpr size_t kFileBytesMax = 1 << 20;
 // unwise.
 constexpr int kPlanesReadyMax = 256;
 constexpr int64_t kRendezvousTimeoutMsMax = 24 * 3600 * 1000;
+constexpr int64_t kDrainTimeoutMsMax = 24 * 3600 * 1000;
 constexpr int kCountMax = 65536;
 constexpr ByteCount kProofBytesMax = 1024_MiB;
 constexpr int64_t kProofTimeoutMsMin = 100;
@@ -125,6 +126,14 @@ void ReadGroup(const v1::GroupConfig& file, ProblemList& problems, Config::Group
                    absl::StrFormat("%d is outside 1 to %d", ms, kRendezvousTimeoutMsMax));
     }
     group.rendezvous_timeout = absl::Milliseconds(ms);
+  }
+  if (file.has_drain_timeout_ms()) {
+    const int64_t ms = file.drain_timeout_ms();
+    if (ms < 0 || ms > kDrainTimeoutMsMax) {
+      problems.Add("group.drain_timeout_ms",
+                   absl::StrFormat("%d is outside 0 to %d", ms, kDrainTimeoutMsMax));
+    }
+    group.drain_timeout = absl::Milliseconds(ms);
   }
   group.allow_gpu_sharing = file.allow_gpu_sharing();
   group.allow_pci = file.allow_pci();

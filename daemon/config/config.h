@@ -32,6 +32,7 @@ struct Config {
     bool allow_gpu_sharing = false;
     bool allow_pci = false;
     bool disable_fast_path = false;
+    absl::Duration drain_timeout = absl::Seconds(30);
   };
   struct PeerAccess {
     bool trust_driver = false;

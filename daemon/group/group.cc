@@ -183,9 +183,8 @@ absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& rec
   for (int rank = 0; rank < record.members_size(); ++rank) {
     const v1::MemberRecord& recorded = record.members(rank);
     Member& member = group->members_[static_cast<size_t>(rank)].emplace();
-    member.caller = {.session = {recorded.session_id()},
-                     .uid = record.uid(),
-                     .pid = recorded.pid()};
+    member.caller = {
+        .session = {recorded.session_id()}, .uid = record.uid(), .pid = recorded.pid()};
     member.request = recorded.request();
     member.confirmed = record.ready();
     member.gone = (page.left_mask >> rank & 1u) != 0;
@@ -354,18 +353,28 @@ void Group::SessionEndedWhileJoining(SessionId session, std::string_view cause,
   }
 }
 
-void Group::GpuLost(std::string_view gpu_uuid, std::string_view cause, AfterUnlock& after) {
+void Group::AbortOnGpu(std::string_view gpu_uuid, std::string_view reason, AfterUnlock& after) {
   const auto on_it = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
     return member.has_value() && !member->gone && member->request.gpu_uuid() == gpu_uuid;
   });
   if (on_it == members_.end()) return;
-  const std::string reason = absl::StrFormat("GPU %s is lost: %s", gpu_uuid, cause);
   if (state_ == State::kGathering || state_ == State::kAllocating) {
-    FailJoins(absl::UnavailableError(absl::StrFormat("%s cannot be formed: %s", label_, reason)),
-              after);
-  } else {
+    AbortFromOutside(reason, after);
+  } else if (!memory_.planes.empty()) {
     AbortBy(Rank{(*on_it)->request.rank()}, reason, after);
   }
+}
+
+void Group::AbortFromOutside(std::string_view reason, AfterUnlock& after) {
+  StopForming(absl::UnavailableError(absl::StrFormat("%s cannot be formed: %s", label_, reason)),
+              after);
+  if (state_ != State::kGathering && state_ != State::kAllocating) {
+    Abort(Culprit{}, reason, after);
+  }
+}
+
+void Group::StopForming(const absl::Status& status, AfterUnlock& after) {
+  if (state_ == State::kGathering || state_ == State::kAllocating) FailJoins(status, after);
 }
 
 absl::Time Group::NextDeadline() const {
@@ -446,6 +455,7 @@ v1::GroupInfo Group::Info(absl::Time now) const {
   info.set_plane_bytes(plane_bytes().value);
   info.set_shared_bytes(shared_.bytes().value);
   info.set_abort_reason(abort_reason_);
+  info.set_holds_planes(!memory_.planes.empty());
   return info;
 }
 

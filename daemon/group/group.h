@@ -103,7 +103,12 @@ class Group {
 
   void SessionDied(SessionId session, std::string_view cause, AfterUnlock& after);
   void SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after);
-  void GpuLost(std::string_view gpu_uuid, std::string_view cause, AfterUnlock& after);
+  // If a member is on the GPU. A group that was formed without the fast path is left alone.
+  void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason, AfterUnlock& after);
+  // By nobody among its members.
+  void AbortFromOutside(std::string_view reason, AfterUnlock& after);
+  // If its members still wait to join.
+  void StopForming(const absl::Status& status, AfterUnlock& after);
   absl::Time NextDeadline() const;
   void Expire(absl::Time now, AfterUnlock& after);
   // Answers everybody who waits; nothing else changes.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -55,6 +56,10 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void SessionDied(SessionId session, std::string_view cause) override;
   void SessionEnded(SessionId session, std::string_view cause) override;
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
+  void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) override;
+  absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) override;
+  void StopForming(std::string_view reason) override;
+  void AbortAll(std::string_view reason) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:
@@ -92,6 +97,8 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void EraseIfOver(const Group& group, AfterUnlock& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     EraseIfOver(groups_.find(group.generation()), after);
   }
+  // Each in turn, under the lock; those that are over then are destroyed.
+  void ForEach(const std::function<void(Group&, AfterUnlock&)>& act);
   void StopGathering(const Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Queue(Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -117,6 +124,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::CondVar deadlines_changed_;
   absl::CondVar jobs_changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::string forms_none_ ABSL_GUARDED_BY(mu_);  // not empty: why no group comes to be any more
   uint64_t next_generation_ ABSL_GUARDED_BY(mu_);
   Groups groups_ ABSL_GUARDED_BY(mu_);  // by generation
   // Those of groups_ that ranks may still join.
@@ -162,9 +170,8 @@ absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
   const auto adopt = [&](uint64_t bytes) -> absl::StatusOr<std::vector<PlaneLease>> {
     std::vector<PlaneLease> leases;
     for (const v1::MemberRecord& member : record.members()) {
-      ABSL_ASSIGN_OR_RETURN(
-          PlaneLease lease,
-          pool_->Adopt(member.request().gpu_uuid(), ByteCount{static_cast<size_t>(bytes)}));
+      ABSL_ASSIGN_OR_RETURN(PlaneLease lease, pool_->Adopt(member.request().gpu_uuid(),
+                                                           ByteCount{static_cast<size_t>(bytes)}));
       leases.push_back(std::move(lease));
     }
     return leases;
@@ -238,6 +245,7 @@ void RendezvousGroupRegistry::AddJoin(Group::Join join, AfterUnlock& after) {
 
 absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group::Join& join) {
   if (stopping_) return absl::UnavailableError("the daemon is stopping");
+  if (!forms_none_.empty()) return absl::UnavailableError(forms_none_);
   if (ended_.Contains(join.caller.session)) {
     return absl::CancelledError("the session has ended");
   }
@@ -481,30 +489,59 @@ absl::Status RendezvousGroupRegistry::Abort(const Caller& caller,
 // --- ends
 
 void RendezvousGroupRegistry::SessionDied(SessionId session, std::string_view cause) {
-  AfterUnlock after;
-  absl::MutexLock lock(&mu_);
-  ended_.Add(session);
-  for (auto it = groups_.begin(); it != groups_.end();) {
-    it->second->SessionDied(session, cause, after);
-    it = EraseIfOver(it, after);
+  {
+    absl::MutexLock lock(&mu_);
+    ended_.Add(session);
   }
+  ForEach([&](Group& group, AfterUnlock& after) { group.SessionDied(session, cause, after); });
 }
 
 void RendezvousGroupRegistry::SessionEnded(SessionId session, std::string_view cause) {
-  AfterUnlock after;
-  absl::MutexLock lock(&mu_);
-  ended_.Add(session);
-  for (auto it = groups_.begin(); it != groups_.end();) {
-    it->second->SessionEnded(session, cause, after);
-    it = EraseIfOver(it, after);
+  {
+    absl::MutexLock lock(&mu_);
+    ended_.Add(session);
   }
+  ForEach([&](Group& group, AfterUnlock& after) { group.SessionEnded(session, cause, after); });
 }
 
 void RendezvousGroupRegistry::GpuLost(std::string_view gpu_uuid, std::string_view cause) {
+  AbortOnGpu(gpu_uuid, absl::StrFormat("GPU %s is lost: %s", gpu_uuid, cause));
+}
+
+void RendezvousGroupRegistry::AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) {
+  ForEach([&](Group& group, AfterUnlock& after) { group.AbortOnGpu(gpu_uuid, reason, after); });
+}
+
+void RendezvousGroupRegistry::AbortAll(std::string_view reason) {
+  ForEach([&](Group& group, AfterUnlock& after) { group.AbortFromOutside(reason, after); });
+}
+
+void RendezvousGroupRegistry::StopForming(std::string_view reason) {
+  {
+    absl::MutexLock lock(&mu_);
+    forms_none_ = std::string(reason);
+  }
+  const absl::Status status = absl::UnavailableError(std::string(reason));
+  ForEach([&](Group& group, AfterUnlock& after) { group.StopForming(status, after); });
+}
+
+absl::Status RendezvousGroupRegistry::AbortByAdmin(uint64_t generation, std::string_view reason) {
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  Group* const group = FindGroup(generation);
+  if (group == nullptr) {
+    return absl::NotFoundError(absl::StrFormat("no group has the generation %d", generation));
+  }
+  group->AbortFromOutside(reason, after);
+  EraseIfOver(*group, after);
+  return absl::OkStatus();
+}
+
+void RendezvousGroupRegistry::ForEach(const std::function<void(Group&, AfterUnlock&)>& act) {
   AfterUnlock after;
   absl::MutexLock lock(&mu_);
   for (auto it = groups_.begin(); it != groups_.end();) {
-    it->second->GpuLost(gpu_uuid, cause, after);
+    act(*it->second, after);
     it = EraseIfOver(it, after);
   }
 }

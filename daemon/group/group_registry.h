@@ -79,6 +79,16 @@ class GroupRegistry {
   // The GPU is of no more use: groups with a rank on it are over.
   virtual void GpuLost(std::string_view gpu_uuid, std::string_view cause) = 0;
 
+  // Ends every group with a rank on the GPU, for this reason.
+  virtual void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) = 0;
+
+  // By the administrator. NotFound: no such group.
+  virtual absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) = 0;
+
+  // From now on no group comes to be: those that wait for ranks fail, those that are ready go on.
+  virtual void StopForming(std::string_view reason) = 0;
+  virtual void AbortAll(std::string_view reason) = 0;
+
   virtual std::vector<v1::GroupInfo> List() const = 0;
 };
 

@@ -68,8 +68,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   ABSL_RETURN_IF_ERROR(daemon->StartProofs());
   ABSL_RETURN_IF_ERROR(daemon->MakeSessions());
   ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
+  ABSL_RETURN_IF_ERROR(daemon->MakeGpuService());
   ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
-  ABSL_RETURN_IF_ERROR(daemon->WatchGpus());
   return daemon;
 }
 
@@ -81,7 +81,7 @@ void Daemon::Stop() {
   if (sessions_ != nullptr) sessions_->Stop();
   if (calls_ != nullptr) calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
   calls_.reset();
-  watcher_.reset();
+  gpus_.reset();
   logged_groups_.reset();
   groups_.reset();
   sessions_.reset();
@@ -129,15 +129,44 @@ absl::Status Daemon::RefreshHost() {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::WatchGpus() {
-  if (platform_ == v1::PLATFORM_SIMULATED) return absl::OkStatus();
+absl::Status Daemon::MakeGpuService() {
+  gpus_ = std::make_unique<GpuService>(GpuService::Parts{.host = host_.get(),
+                                                         .groups = logged_groups_.get(),
+                                                         .pool = pool_.get(),
+                                                         .source = source_.get(),
+                                                         .prover = prover_.get()},
+                                       [this](std::vector<std::string> pci_bus_ids) {
+                                         return StartWatcher(std::move(pci_bus_ids));
+                                       });
+  return gpus_->Start();
+}
+
+absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher(
+    std::vector<std::string> pci_bus_ids) {
+  if (platform_ == v1::PLATFORM_SIMULATED) return nullptr;
   GpuWatcher::Options options;
+  options.pci_bus_ids = std::move(pci_bus_ids);
   ABSL_ASSIGN_OR_RETURN(options.program, ProgramBesideThisOne(kWatcherName));
   options.on_xid = [this](const XidEvent& event) { TakeXid(event); };
   options.warn = [](std::string_view warning) { spdlog::warn("{}", Escaped(warning)); };
-  ABSL_ASSIGN_OR_RETURN(watcher_, GpuWatcher::Start(std::move(options)));
-  return absl::OkStatus();
+  return GpuWatcher::Start(std::move(options));
 }
+
+void Daemon::StopForming() {
+  if (logged_groups_ != nullptr) {
+    logged_groups_->StopForming("the daemon is stopping: try again when it is back");
+  }
+}
+
+bool Daemon::HasGroups() const {
+  if (logged_groups_ == nullptr) return false;
+  for (const v1::GroupInfo& group : logged_groups_->List()) {
+    if (group.state() != v1::GROUP_STATE_ABORTED) return true;
+  }
+  return false;
+}
+
+void Daemon::AbortGroups() { logged_groups_->AbortAll("the daemon is stopping"); }
 
 void Daemon::TakeXid(const XidEvent& event) {
   if (!IsFatal(event.code)) {
@@ -227,6 +256,7 @@ absl::Status Daemon::MakeCalls() {
   view.admission = admission_.get();
   view.prover = prover_.get();
   view.driver_trusted = config_.peer_access.trust_driver;
+  view.gpus = gpus_.get();
   view.refresh_host = [this] { return RefreshHost(); };
   view.platform = platform_;
   view.start_time = absl::Now();

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "daemon/config/config.h"
 #include "daemon/group/group_registry.h"
+#include "daemon/main/gpu_service.h"
 #include "daemon/main/logged_groups.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/memory/plane_source.h"
@@ -48,10 +49,18 @@ class Daemon {
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
 
+  // From now on no group comes to be; those there are go on.
+  void StopForming();
+  // Groups that are not over.
+  bool HasGroups() const;
+  // Ends the groups that are left.
+  void AbortGroups();
+
   // Ends sessions, answers what waits, removes the sockets. Bounded in time. Idempotent; also at
   // destruction.
   void Stop();
 
+  const Config& config() const { return config_; }
   const std::string& runtime_dir() const { return config_.runtime_dir; }
 
  private:
@@ -65,8 +74,9 @@ class Daemon {
   absl::Status MakeSessions();
   absl::Status MakeGroups();
   absl::Status MakeCalls();
-  absl::Status WatchGpus();
+  absl::Status MakeGpuService();
 
+  absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher(std::vector<std::string> pci_bus_ids);
   void TakeXid(const XidEvent& event);
 
   void LogHost() const;
@@ -86,8 +96,8 @@ class Daemon {
   std::unique_ptr<SessionServer> sessions_;
   std::unique_ptr<GroupRegistry> groups_;
   std::unique_ptr<LoggedGroups> logged_groups_;
+  std::unique_ptr<GpuService> gpus_;
   std::unique_ptr<RpcServer> calls_;
-  std::unique_ptr<GpuWatcher> watcher_;
 };
 
 }  // namespace nodecomm

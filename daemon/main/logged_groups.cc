@@ -76,6 +76,26 @@ void LoggedGroups::GpuLost(std::string_view gpu_uuid, std::string_view cause) {
   groups_->GpuLost(gpu_uuid, cause);
 }
 
+void LoggedGroups::AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) {
+  spdlog::warn("groups on GPU {} are aborted: {}", Escaped(gpu_uuid), Escaped(reason));
+  groups_->AbortOnGpu(gpu_uuid, reason);
+}
+
+absl::Status LoggedGroups::AbortByAdmin(uint64_t generation, std::string_view reason) {
+  spdlog::warn("group {}: aborted by the administrator: {}", generation, Escaped(reason));
+  return groups_->AbortByAdmin(generation, reason);
+}
+
+void LoggedGroups::StopForming(std::string_view reason) {
+  spdlog::info("no group is formed any more: {}", Escaped(reason));
+  groups_->StopForming(reason);
+}
+
+void LoggedGroups::AbortAll(std::string_view reason) {
+  spdlog::warn("all groups are aborted: {}", Escaped(reason));
+  groups_->AbortAll(reason);
+}
+
 std::vector<v1::GroupInfo> LoggedGroups::List() const { return groups_->List(); }
 
 }  // namespace nodecomm

@@ -26,6 +26,10 @@ class LoggedGroups final : public GroupRegistry {
   void SessionDied(SessionId session, std::string_view cause) override;
   void SessionEnded(SessionId session, std::string_view cause) override;
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
+  void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) override;
+  absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) override;
+  void StopForming(std::string_view reason) override;
+  void AbortAll(std::string_view reason) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:

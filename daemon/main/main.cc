@@ -28,6 +28,7 @@ constexpr absl::Duration kFillPollInterval = absl::Milliseconds(50);
 // Errors that end work come by themselves (nodecomm-watcher); this finds counters that grow and
 // GPUs that are gone without a word. A reading keeps the driver busy for tens of milliseconds.
 constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
+constexpr absl::Duration kDrainPollInterval = absl::Milliseconds(20);
 constexpr absl::Duration kProofPollInterval = absl::Milliseconds(50);
 
 absl::StatusOr<Config> ReadConfig(const CommandLine& command_line) {
@@ -67,6 +68,18 @@ void SayReady(const Daemon& daemon) {
   std::fflush(stdout);
 }
 
+// Groups that are there may finish, for a while; a second signal ends them at once.
+void FinishGroups(Daemon& daemon) {
+  daemon.StopForming();
+  const absl::Time deadline = absl::Now() + daemon.config().group.drain_timeout;
+  while (daemon.HasGroups()) {
+    if (absl::Now() > deadline || WaitForStopSignal(kDrainPollInterval).has_value()) {
+      daemon.AbortGroups();
+      return;
+    }
+  }
+}
+
 int Run(const CommandLine& command_line) {
   absl::StatusOr<Config> config = ReadConfig(command_line);
   if (!config.ok()) {
@@ -103,6 +116,7 @@ int Run(const CommandLine& command_line) {
     }
   }
   spdlog::info("stopping: signal {}", *stop);
+  FinishGroups(**daemon);
   (*daemon)->Stop();
   spdlog::info("stopped");
   return kExitOk;

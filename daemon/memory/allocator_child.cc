@@ -20,7 +20,8 @@ constexpr absl::Duration kEndGrace = absl::Milliseconds(100);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<AllocatorChild>> AllocatorChild::Start(const std::string& program) {
+absl::StatusOr<std::unique_ptr<AllocatorChild>> AllocatorChild::Start(
+    const std::string& program, const std::vector<std::string>& gpu_uuids) {
   std::array<int, 2> pair;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
     return absl::ErrnoToStatus(errno, "socketpair for the allocator");
@@ -30,7 +31,7 @@ absl::StatusOr<std::unique_ptr<AllocatorChild>> AllocatorChild::Start(const std:
   ABSL_ASSIGN_OR_RETURN(
       std::unique_ptr<ChildProcess> process,
       ChildProcess::Start({.program = program,
-                           .arguments = {},
+                           .arguments = gpu_uuids,
                            .fds = {{.number = kAllocatorSocket, .fd = theirs.get()}}}));
   return std::unique_ptr<AllocatorChild>(
       new AllocatorChild(std::move(process), std::move(ours), program));

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -20,7 +21,9 @@ namespace nodecomm {
 class AllocatorChild {
  public:
   // Does not wait for the program to be ready: the first Ask does.
-  static absl::StatusOr<std::unique_ptr<AllocatorChild>> Start(const std::string& program);
+  // `gpu_uuids`: the only GPUs that it is to see; none: all.
+  static absl::StatusOr<std::unique_ptr<AllocatorChild>> Start(
+      const std::string& program, const std::vector<std::string>& gpu_uuids);
 
   pid_t pid() const { return process_->pid(); }
   // False once the process has ended.

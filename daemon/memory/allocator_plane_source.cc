@@ -1,5 +1,6 @@
 #include "daemon/memory/allocator_plane_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -31,9 +32,15 @@ absl::StatusOr<Plane> AllocatorPlaneSource::Create(std::string_view gpu_uuid, By
         absl::StrFormat("a plane of 0 bytes was asked for on %s", gpu_uuid));
   }
   absl::MutexLock lock(&mu_);
+  if (served_.has_value() &&
+      std::find(served_->begin(), served_->end(), gpu_uuid) == served_->end()) {
+    return absl::UnavailableError(absl::StrFormat("GPU %s is out of service", gpu_uuid));
+  }
   if (child_ == nullptr || !child_->IsAlive()) {
     child_has_answered_ = false;
-    ABSL_ASSIGN_OR_RETURN(child_, AllocatorChild::Start(options_.program));
+    ABSL_ASSIGN_OR_RETURN(
+        child_,
+        AllocatorChild::Start(options_.program, served_.value_or(std::vector<std::string>())));
   }
   AllocatorChild::Answer answer =
       child_->Ask(gpu_uuid, bytes,
@@ -41,6 +48,13 @@ absl::StatusOr<Plane> AllocatorPlaneSource::Create(std::string_view gpu_uuid, By
   child_has_answered_ = true;
   if (!answer.usable) child_ = nullptr;
   return std::move(answer.plane);
+}
+
+void AllocatorPlaneSource::ServeOnly(const std::vector<std::string>& gpu_uuids) {
+  absl::MutexLock lock(&mu_);
+  if (served_ == gpu_uuids) return;
+  served_ = gpu_uuids;
+  child_ = nullptr;
 }
 
 }  // namespace nodecomm

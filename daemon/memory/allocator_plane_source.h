@@ -4,7 +4,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -30,6 +32,8 @@ class AllocatorPlaneSource final : public PlaneSource {
   ~AllocatorPlaneSource() override;
 
   absl::StatusOr<Plane> Create(std::string_view gpu_uuid, ByteCount bytes) override;
+  // Ends the child, which the next Create starts again, with these GPUs alone in its sight.
+  void ServeOnly(const std::vector<std::string>& gpu_uuids) override;
 
  private:
   explicit AllocatorPlaneSource(Options options);
@@ -39,6 +43,8 @@ class AllocatorPlaneSource final : public PlaneSource {
   // it is this class's own.
   absl::Mutex mu_;
   std::unique_ptr<AllocatorChild> child_ ABSL_GUARDED_BY(mu_);
+  // Not set: all of the host.
+  std::optional<std::vector<std::string>> served_ ABSL_GUARDED_BY(mu_);
   bool child_has_answered_ ABSL_GUARDED_BY(mu_) = false;
 };
 

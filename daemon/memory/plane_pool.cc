@@ -27,6 +27,7 @@ struct Stock {
   int planes_in_use = 0;
   size_t bytes_in_use = 0;
   bool refilling = false;
+  bool closed = false;
   std::string refill_error;
   absl::Duration retry_delay;
   absl::Time retry_at = absl::InfinitePast();
@@ -72,6 +73,8 @@ class RefilledPlanePool final : public PlanePool {
 
   absl::StatusOr<PlaneLease> Acquire(std::string_view gpu_uuid, ByteCount bytes) override;
   absl::StatusOr<PlaneLease> Adopt(std::string_view gpu_uuid, ByteCount bytes) override;
+  void Close(std::string_view gpu_uuid) override;
+  void Open(std::string_view gpu_uuid) override;
   bool WaitUntilFilled(absl::Duration timeout) override;
   std::vector<v1::PoolInfo> List() const override;
 
@@ -90,7 +93,7 @@ class RefilledPlanePool final : public PlanePool {
     return stock.bytes_taken() <= limit && bytes <= limit - stock.bytes_taken();
   }
   bool IsShort(const Stock& stock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return static_cast<int>(stock.ready.size()) < options_.planes_ready;
+    return !stock.closed && static_cast<int>(stock.ready.size()) < options_.planes_ready;
   }
   bool CanRefill(const Stock& stock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return IsShort(stock) && Fits(stock, options_.plane_bytes.value);
@@ -119,6 +122,10 @@ absl::StatusOr<PlaneLease> RefilledPlanePool::Acquire(std::string_view gpu_uuid,
   const std::string& uuid = found->first;
   Stock& stock = found->second;
   while (true) {
+    if (stock.closed) {
+      return absl::UnavailableError(absl::StrFormat(
+          "GPU %s is being drained; see nodecommctl topo, and nodecommctl undrain", uuid));
+    }
     if (bytes == options_.plane_bytes && !stock.ready.empty()) {
       Plane plane = std::move(stock.ready.back());
       stock.ready.pop_back();
@@ -175,8 +182,11 @@ void RefilledPlanePool::RefillOne(const std::string& gpu_uuid, Stock& stock) {
   stock.bytes_pending -= options_.plane_bytes.value;
   stock.refilling = false;
   if (plane.ok()) {
-    stock.bytes_ready += plane->bytes.value;
-    stock.ready.push_back(*std::move(plane));
+    // One that was made while the pool was closed goes back at once.
+    if (!stock.closed) {
+      stock.bytes_ready += plane->bytes.value;
+      stock.ready.push_back(*std::move(plane));
+    }
     stock.refill_error.clear();
     stock.retry_delay = absl::ZeroDuration();
     stock.retry_at = absl::InfinitePast();
@@ -225,6 +235,26 @@ absl::StatusOr<PlaneLease> RefilledPlanePool::Adopt(std::string_view gpu_uuid, B
   return MakeLease(this, found->first, Plane{.fd = UniqueFd(), .bytes = bytes});
 }
 
+void RefilledPlanePool::Close(std::string_view gpu_uuid) {
+  std::vector<Plane> released;  // closed after the lock is released
+  absl::MutexLock lock(&mu_);
+  const auto found = stocks_.find(gpu_uuid);
+  if (found == stocks_.end()) return;
+  found->second.closed = true;
+  found->second.bytes_ready = 0;
+  released.swap(found->second.ready);
+  changed_.SignalAll();
+}
+
+void RefilledPlanePool::Open(std::string_view gpu_uuid) {
+  absl::MutexLock lock(&mu_);
+  const auto found = stocks_.find(gpu_uuid);
+  if (found == stocks_.end()) return;
+  found->second.closed = false;
+  found->second.retry_at = absl::InfinitePast();
+  changed_.SignalAll();
+}
+
 bool RefilledPlanePool::WaitUntilFilled(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   absl::MutexLock lock(&mu_);
@@ -253,7 +283,7 @@ std::vector<v1::PoolInfo> RefilledPlanePool::List() const {
     info.set_gpu_uuid(uuid);
     info.set_plane_bytes(options_.plane_bytes.value);
     info.set_planes_ready(static_cast<int>(stock.ready.size()));
-    info.set_planes_ready_target(options_.planes_ready);
+    info.set_planes_ready_target(stock.closed ? 0 : options_.planes_ready);
     info.set_planes_in_use(stock.planes_in_use);
     info.set_bytes_ready(stock.bytes_ready);
     info.set_bytes_in_use(stock.bytes_in_use);

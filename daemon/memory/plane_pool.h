@@ -62,13 +62,18 @@ class PlanePool {
 
   // A ready plane if `bytes` is the pool's plane size and one is there, else a new one. Never
   // returns memory that was used before. ResourceExhausted: over bytes_per_gpu_max (the message
-  // gives GPU, asked, in use, limit) or the GPU is full; NotFound: no such GPU.
+  // gives GPU, asked, in use, limit) or the GPU is full; NotFound: no such GPU;
+  // Unavailable: it is closed.
   virtual absl::StatusOr<PlaneLease> Acquire(std::string_view gpu_uuid, ByteCount bytes) = 0;
 
   // Books memory that an earlier daemon handed out and that workers still map; its descriptors died
   // with that daemon, so the lease has none. Never refused for want of room: it is taken already.
   // NotFound: no such GPU.
   virtual absl::StatusOr<PlaneLease> Adopt(std::string_view gpu_uuid, ByteCount bytes) = 0;
+
+  // Gives the GPU's ready planes back, and makes none on it until Open. What is in use stays.
+  virtual void Close(std::string_view gpu_uuid) = 0;
+  virtual void Open(std::string_view gpu_uuid) = 0;
 
   // Waits until every GPU's stock is full or its refill has failed, or until the deadline. False:
   // deadline.

@@ -4,7 +4,9 @@
 // AllocatorPlaneSource (GPU).
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "client/base/quantities.h"
@@ -28,6 +30,10 @@ class PlaneSource {
   // such GPU; Unavailable: the allocator died or did not answer (it is restarted at the next call);
   // Internal: the driver failed.
   virtual absl::StatusOr<Plane> Create(std::string_view gpu_uuid, ByteCount bytes) = 0;
+
+  // From now on only these GPUs are served, and the device files of others are held open by nobody
+  // once this returns. A source that holds no device open need not do anything.
+  virtual void ServeOnly(const std::vector<std::string>& /*gpu_uuids*/) {}
 };
 
 }  // namespace nodecomm

@@ -20,6 +20,15 @@
 
 namespace nodecomm {
 
+// Taking GPUs out of service and back. Implemented by main/.
+class GpuControl {
+ public:
+  virtual ~GpuControl() = default;
+  // NotFound: the host has no such GPU.
+  virtual absl::StatusOr<v1::DrainGpuResponse> Drain(const v1::DrainGpuRequest& request) = 0;
+  virtual absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) = 0;
+};
+
 // Everything pointed to outlives whoever holds the view.
 struct DaemonView {
   GroupRegistry* groups = nullptr;
@@ -29,6 +38,7 @@ struct DaemonView {
   const HostState* host = nullptr;
   const Admission* admission = nullptr;
   PeerProver* prover = nullptr;
+  GpuControl* gpus = nullptr;
   bool driver_trusted = false;
   // Brings `host` up to date.
   std::function<absl::Status()> refresh_host;

@@ -212,6 +212,28 @@ class AdminService final : public v1::Admin::CallbackService {
     return Answer(context, AnswerExplainFastPath(*view_, *request), response);
   }
 
+  grpc::ServerUnaryReactor* AbortGroup(grpc::CallbackServerContext* context,
+                                       const v1::AdminAbortGroupRequest* request,
+                                       v1::AdminAbortGroupResponse*) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const std::string reason =
+        request->reason().empty() ? "aborted by an administrator" : request->reason();
+    reactor->Finish(ToGrpc(view_->groups->AbortByAdmin(request->generation(), reason)));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* DrainGpu(grpc::CallbackServerContext* context,
+                                     const v1::DrainGpuRequest* request,
+                                     v1::DrainGpuResponse* response) override {
+    return Answer(context, view_->gpus->Drain(*request), response);
+  }
+
+  grpc::ServerUnaryReactor* UndrainGpu(grpc::CallbackServerContext* context,
+                                       const v1::UndrainGpuRequest* request,
+                                       v1::UndrainGpuResponse* response) override {
+    return Answer(context, view_->gpus->Undrain(*request), response);
+  }
+
  private:
   template <typename Response>
   static grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,

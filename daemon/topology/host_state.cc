@@ -1,5 +1,6 @@
 #include "daemon/topology/host_state.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 #include <vector>
@@ -82,6 +83,17 @@ void HostState::SetProof(const v1::PeerProof& proof) {
     return;
   }
   *proofs_.add_proofs() = proof;
+}
+
+void HostState::ForgetProofs(const std::string& gpu_uuid) {
+  absl::MutexLock lock(&mu_);
+  auto* proofs = proofs_.mutable_proofs();
+  proofs->erase(std::remove_if(proofs->begin(), proofs->end(),
+                               [&](const v1::PeerProof& proof) {
+                                 return proof.from_uuid() == gpu_uuid ||
+                                        proof.to_uuid() == gpu_uuid;
+                               }),
+                proofs->end());
 }
 
 void HostState::SetProofs(v1::PeerProofs proofs) {

@@ -32,6 +32,8 @@ class HostState {
 
   // Replaces the pair's earlier proof.
   void SetProof(const v1::PeerProof& proof);
+  // Of pairs with this GPU.
+  void ForgetProofs(const std::string& gpu_uuid);
   // Replaces all.
   void SetProofs(v1::PeerProofs proofs);
 

@@ -80,11 +80,11 @@ class Rank {
     Result<Communicator> comm = Form();
     if (!comm.ok()) {
       Say("not-formed %s", comm.status().ToString().c_str());
-      timespec pause = {.tv_sec = 0, .tv_nsec = 5'000'000};
-      nanosleep(&pause, nullptr);
+      Pause();
       return;
     }
     Say("ready %llu", static_cast<unsigned long long>(comm->GetInfo()->generation));
+    if (!comm->Supports(sizeof(float), DataType::kFloat32)) return WaitWithoutFastPath(*comm);
     const Status ended = settings_.graph ? ReplayUntilError(*comm) : CallUntilError(*comm);
     if (ended.ok()) {
       const Status left = comm->Leave();
@@ -100,6 +100,20 @@ class Rank {
   }
 
  private:
+  // An engine would use NCCL meanwhile.
+  void WaitWithoutFastPath(Communicator& comm) {
+    const char* reason = "";
+    comm.Supports(sizeof(float), DataType::kFloat32, &reason);
+    Say("not-supported %s", reason);
+    while (stop == 0 && comm.GetStatus().ok()) Pause();
+    if (stop == 0) Say("error %s", comm.GetStatus().ToString().c_str());
+  }
+
+  static void Pause() {
+    timespec pause = {.tv_sec = 0, .tv_nsec = 5'000'000};
+    nanosleep(&pause, nullptr);
+  }
+
   Result<Communicator> Form() {
     Options options;
     options.name = settings_.name;
@@ -170,8 +184,7 @@ class Rank {
   void CheckSums(size_t count) {
     Check(device_.Download(reinterpret_cast<std::byte*>(sums_.data()), out_->data(),
                            {count * sizeof(float)}));
-    const auto expected =
-        static_cast<float>(settings_.world_size * (settings_.world_size + 1) / 2);
+    const auto expected = static_cast<float>(settings_.world_size * (settings_.world_size + 1) / 2);
     for (size_t i = 0; i < count; ++i) {
       if (sums_[i] == expected) continue;
       Say("wrong element %zu of %zu: %g, not %g", i, count, sums_[i], expected);

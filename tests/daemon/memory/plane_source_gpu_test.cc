@@ -63,7 +63,7 @@ INSTANTIATE_TEST_SUITE_P(Allocator, PlaneSourceConformance,
                              .too_many_bytes = ByteCount{size_t{1} << 42}}));
 
 TEST(AllocatorProgram, OutlivesTheTerminalsSignals) {
-  auto child = AllocatorChild::Start(AllocatorProgram());
+  auto child = AllocatorChild::Start(AllocatorProgram(), {});
   ASSERT_OK(child);
   ASSERT_OK((*child)->Ask(Gpus()->front(), 2_MiB, absl::Seconds(60)).plane);
   ASSERT_EQ(kill((*child)->pid(), SIGINT), 0);

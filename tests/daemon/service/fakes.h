@@ -50,6 +50,12 @@ class FakeGroupRegistry final : public GroupRegistry {
   }
   absl::Status Abort(const Caller&, const v1::AbortGroupRequest&) override { return Outcome(); }
   void SessionDied(SessionId, std::string_view) override {}
+  void AbortOnGpu(std::string_view, std::string_view) override {}
+  absl::Status AbortByAdmin(uint64_t generation, std::string_view) override {
+    return generation == 7 ? absl::OkStatus() : absl::NotFoundError("no such group");
+  }
+  void StopForming(std::string_view) override {}
+  void AbortAll(std::string_view) override {}
   void SessionEnded(SessionId, std::string_view) override {}
   void GpuLost(std::string_view, std::string_view) override {}
 
@@ -103,6 +109,8 @@ class FakePlanePool final : public PlanePool {
   absl::StatusOr<PlaneLease> Acquire(std::string_view, ByteCount) override {
     return absl::UnimplementedError("fake");
   }
+  void Close(std::string_view) override {}
+  void Open(std::string_view) override {}
   absl::StatusOr<PlaneLease> Adopt(std::string_view, ByteCount) override {
     return absl::UnimplementedError("fake");
   }

@@ -1,0 +1,59 @@
+#include "client/cli/changes.h"
+
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "client/base/status_macros.h"
+
+namespace nodecomm {
+namespace {
+
+constexpr absl::Duration kDrainPollInterval = absl::Milliseconds(100);
+
+}  // namespace
+
+absl::StatusOr<uint64_t> FindGroupNamed(const v1::ListGroupsResponse& groups,
+                                        const std::string& name) {
+  uint64_t number = 0;
+  const bool is_number = absl::SimpleAtoi(name, &number);
+  std::vector<uint64_t> found;
+  for (const v1::GroupInfo& group : groups.groups()) {
+    if (is_number && group.generation() == number) return number;
+    if (group.name() == name) found.push_back(group.generation());
+  }
+  if (found.size() == 1) return found.front();
+  if (found.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("no group is named ", name, "; see `groups`"));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("several groups are named ", name,
+                   "; name one by its generation: ", absl::StrJoin(found, ", ")));
+}
+
+absl::StatusOr<v1::DrainGpuResponse> DrainGpu(AdminClient& client,
+                                              const v1::DrainGpuRequest& request,
+                                              absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  while (true) {
+    ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer, client.DrainGpu(request));
+    if (answer.drained() || absl::Now() >= deadline) return answer;
+    absl::SleepFor(kDrainPollInterval);
+  }
+}
+
+std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answer) {
+  if (answer.drained()) {
+    return absl::StrCat("GPU ", gpu, " is drained: no process of nodecommd holds it.\n");
+  }
+  if (answer.groups().empty()) {
+    return absl::StrCat("GPU ", gpu, " is draining: its memory is being released.\n");
+  }
+  return absl::StrCat("GPU ", gpu,
+                      " is draining; these groups are still on it (--abort ends them):\n  ",
+                      absl::StrJoin(answer.groups(), "\n  "), "\n");
+}
+
+}  // namespace nodecomm

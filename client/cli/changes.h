@@ -1,0 +1,27 @@
+// The commands that change something: which group is meant, and waiting for a GPU to be free.
+// Not the calls themselves (admin_client.h). Design note: client/cli/README.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "client/cli/admin_client.h"
+#include "nodecomm/v1/admin.pb.h"
+
+namespace nodecomm {
+
+// The generation of the group that is named by its generation or, if only one has it, by its name.
+// InvalidArgument: none or several.
+absl::StatusOr<uint64_t> FindGroupNamed(const v1::ListGroupsResponse& groups,
+                                        const std::string& name);
+
+// Asks until the GPU is drained, or for `timeout`; then the last answer.
+absl::StatusOr<v1::DrainGpuResponse> DrainGpu(AdminClient& client,
+                                              const v1::DrainGpuRequest& request,
+                                              absl::Duration timeout);
+
+std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answer);
+
+}  // namespace nodecomm

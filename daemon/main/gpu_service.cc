@@ -1,0 +1,112 @@
+#include "daemon/main/gpu_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/base/status_macros.h"
+#include "daemon/main/log.h"
+
+namespace nodecomm {
+namespace {
+
+constexpr char kDrainReason[] = "drained by an administrator (nodecommctl undrain takes it back)";
+
+absl::Status CheckKnown(const v1::Host& host, const std::string& uuid) {
+  const bool known = std::any_of(host.gpus().begin(), host.gpus().end(),
+                                 [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
+  if (known) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrFormat("this host has no GPU %s", Escaped(uuid)));
+}
+
+// Groups that hold memory of the GPU and have a member there that has not left.
+std::vector<std::string> GroupsOn(const std::vector<v1::GroupInfo>& groups,
+                                  const std::string& uuid) {
+  std::vector<std::string> names;
+  for (const v1::GroupInfo& group : groups) {
+    const auto on_it = [&](const v1::GroupMember& member) {
+      return member.gpu_uuid() == uuid && !member.left();
+    };
+    if (!group.holds_planes()) continue;
+    if (std::any_of(group.members().begin(), group.members().end(), on_it)) {
+      names.push_back(absl::StrFormat("%s (generation %d)", group.name(), group.generation()));
+    }
+  }
+  return names;
+}
+
+bool HoldsNothing(const std::vector<v1::PoolInfo>& pools, const std::string& uuid) {
+  return std::none_of(pools.begin(), pools.end(), [&](const v1::PoolInfo& pool) {
+    return pool.gpu_uuid() == uuid && (pool.planes_in_use() > 0 || pool.planes_ready() > 0);
+  });
+}
+
+}  // namespace
+
+GpuService::GpuService(Parts parts, StartWatcher start_watcher)
+    : parts_(parts), start_watcher_(std::move(start_watcher)) {}
+
+absl::Status GpuService::Start() {
+  absl::MutexLock lock(&mu_);
+  ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_({}));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest& request) {
+  const std::string& uuid = request.gpu_uuid();
+  ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
+  absl::MutexLock lock(&mu_);
+  if (drained_.insert(uuid).second) {
+    spdlog::info("GPU {}: draining", Escaped(uuid));
+    // No group gets the fast path on it from here on, and the pool makes nothing there.
+    parts_.host->SetCondition(uuid, v1::GPU_CONDITION_DRAINING, kDrainReason);
+    parts_.pool->Close(uuid);
+    ABSL_RETURN_IF_ERROR(HoldOnlyServed());
+  }
+  if (request.abort_groups() && !HoldsNothing(parts_.pool->List(), uuid)) {
+    parts_.groups->AbortOnGpu(uuid, absl::StrCat("GPU ", uuid, " is ", kDrainReason));
+  }
+  v1::DrainGpuResponse response;
+  for (std::string& name : GroupsOn(parts_.groups->List(), uuid)) {
+    *response.add_groups() = std::move(name);
+  }
+  response.set_drained(response.groups().empty() && HoldsNothing(parts_.pool->List(), uuid));
+  return response;
+}
+
+absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuRequest& request) {
+  const std::string& uuid = request.gpu_uuid();
+  ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
+  absl::MutexLock lock(&mu_);
+  drained_.erase(uuid);
+  spdlog::info("GPU {}: back in service", Escaped(uuid));
+  // Also where it was lost: an administrator says that it is well.
+  parts_.host->SetCondition(uuid, v1::GPU_CONDITION_UNSPECIFIED, "");
+  ABSL_RETURN_IF_ERROR(HoldOnlyServed());
+  parts_.pool->Open(uuid);
+  // What was found out before a reset says nothing of what is there now.
+  parts_.host->ForgetProofs(uuid);
+  parts_.prover->Start(PeerProver::Which::kMissing);
+  return v1::UndrainGpuResponse();
+}
+
+absl::Status GpuService::HoldOnlyServed() {
+  std::vector<std::string> uuids;
+  std::vector<std::string> pci_bus_ids;
+  const v1::Host host = parts_.host->host();
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (drained_.contains(gpu.uuid())) continue;
+    uuids.push_back(gpu.uuid());
+    pci_bus_ids.push_back(gpu.pci_bus_id());
+  }
+  parts_.source->ServeOnly(uuids);
+  watcher_ = nullptr;
+  if (pci_bus_ids.empty()) return absl::OkStatus();
+  ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_(std::move(pci_bus_ids)));
+  return absl::OkStatus();
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,199 @@
+// A registry that comes after one that was killed: what it finds in the directory, it goes on with.
+
+#include <fstream>
+
+#include "daemon/group/group_record.h"
+#include "tests/daemon/group/group_fixture.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class GroupRestart : public GroupTest {
+ protected:
+  // As a kill leaves it: the files stay, and everything in memory is gone. `sessions`: those whose
+  // processes live.
+  void KillAndRestart(const std::vector<SessionId>& sessions) {
+    const std::string kept = dir_ + ".kept";
+    std::filesystem::copy(dir_, kept);
+    registry_ = nullptr;  // in order, which a kill is not
+    std::filesystem::remove_all(dir_);
+    std::filesystem::rename(kept, dir_);
+    options_.sessions = sessions;
+    Restart();
+  }
+  static std::vector<SessionId> SessionsOf(int ranks) {
+    std::vector<SessionId> sessions;
+    for (int rank = 0; rank < ranks; ++rank) sessions.push_back(CallerOf(rank).session);
+    return sessions;
+  }
+  v1::GroupInfo OnlyGroup() const {
+    const auto groups = registry_->List();
+    EXPECT_THAT(groups, SizeIs(1));
+    return groups.empty() ? v1::GroupInfo() : groups[0];
+  }
+};
+
+TEST_F(GroupRestart, ReadyGroupGoesOn) {
+  const Formed formed = FormReady(3);
+  KillAndRestart(SessionsOf(3));
+  const v1::GroupInfo group = OnlyGroup();
+  EXPECT_EQ(group.generation(), formed.generation);
+  EXPECT_EQ(group.state(), v1::GROUP_STATE_READY);
+  EXPECT_EQ(group.name(), "tp");
+  EXPECT_EQ(group.uid(), 1000u);
+  EXPECT_EQ(group.members(2).pid(), 4002);
+  EXPECT_EQ(group.members(2).gpu_uuid(), Uuid(2));
+  EXPECT_EQ(BytesInUse(), 3 * (4_MiB).value) << "the members still map it";
+}
+
+TEST_F(GroupRestart, DeathIsToldInThePageThatMembersHave) {
+  const Formed formed = FormReady(2);
+  KillAndRestart(SessionsOf(2));
+  // The copy is what the new registry writes; a kill would have left the very file.
+  registry_->SessionDied(CallerOf(1).session, "process 4001 has died");
+  const v1::GroupInfo group = OnlyGroup();
+  EXPECT_EQ(group.state(), v1::GROUP_STATE_ABORTED);
+  EXPECT_THAT(group.abort_reason(), HasSubstr("rank 1"));
+  EXPECT_THAT(group.abort_reason(), HasSubstr("process 4001 has died"));
+  registry_->SessionEnded(CallerOf(1).session, "process 4001 has ended");
+  EXPECT_OK(Leave(formed.generation, 0));
+  EXPECT_TRUE(NothingIsHeld());
+}
+
+TEST_F(GroupRestart, MemberThatDiedMeanwhileEndsTheGroup) {
+  const Formed formed = FormReady(2);
+  KillAndRestart({CallerOf(0).session});
+  const v1::GroupInfo group = OnlyGroup();
+  EXPECT_EQ(group.state(), v1::GROUP_STATE_ABORTED);
+  EXPECT_THAT(group.abort_reason(), HasSubstr("while the daemon was away"));
+  EXPECT_OK(Leave(formed.generation, 0));
+  EXPECT_TRUE(NothingIsHeld());
+}
+
+TEST_F(GroupRestart, GroupOfTheDeadLeavesNothing) {
+  FormReady(2);
+  KillAndRestart({});
+  EXPECT_TRUE(NothingIsHeld());
+}
+
+TEST_F(GroupRestart, GroupThatWasFormingIsAborted) {
+  const Formed formed = FormMapping(2);
+  KillAndRestart(SessionsOf(2));
+  EXPECT_EQ(OnlyGroup().state(), v1::GROUP_STATE_ABORTED);
+  EXPECT_THAT(Confirm(formed.generation, 0).Wait(),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("restarted")));
+}
+
+TEST_F(GroupRestart, WhoLeftStaysAwayAndWhoWasAbortedStaysSo) {
+  const Formed left = FormReady(2, "left");
+  ASSERT_OK(Leave(left.generation, 1, 5));
+  const Formed aborted = FormReady(2, "aborted");
+  ASSERT_OK(Abort(aborted.generation, 0, "no more"));
+  KillAndRestart(SessionsOf(2));
+  const auto groups = registry_->List();
+  ASSERT_THAT(groups, SizeIs(2));
+  EXPECT_EQ(groups[0].state(), v1::GROUP_STATE_READY);
+  EXPECT_TRUE(groups[0].members(1).left());
+  EXPECT_EQ(groups[1].state(), v1::GROUP_STATE_ABORTED);
+  EXPECT_THAT(groups[1].abort_reason(), HasSubstr("no more"));
+  EXPECT_THAT(Leave(left.generation, 1), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_OK(Leave(left.generation, 0, 6));
+}
+
+TEST_F(GroupRestart, SharedBuffersStayBookedUntilAllHaveFreedThem) {
+  const Formed formed = FormReady(2);
+  SharedAnswer& a = AllocateShared(formed.generation, 0, 4_MiB);
+  SharedAnswer& b = AllocateShared(formed.generation, 1, 4_MiB);
+  ASSERT_OK(a.Wait());
+  ASSERT_OK(b.Wait());
+  ASSERT_OK(FreeShared(formed.generation, 0));
+  KillAndRestart(SessionsOf(2));
+  EXPECT_EQ(BytesInUse(), 4 * (4_MiB).value);
+  EXPECT_THAT(FreeShared(formed.generation, 0), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_OK(FreeShared(formed.generation, 1));
+  EXPECT_EQ(BytesInUse(), 2 * (4_MiB).value);
+}
+
+TEST_F(GroupRestart, NewGroupsFormBesideTheOld) {
+  const Formed before = FormReady(2);
+  KillAndRestart(SessionsOf(2));
+  const Formed next = FormReady(2);
+  EXPECT_THAT(registry_->List(), SizeIs(2));
+  EXPECT_GT(next.generation, before.generation);
+}
+
+TEST_F(GroupRestart, DamagedFilesAreRemovedAndHarmNobody) {
+  const Formed formed = FormReady(2);
+  const auto write = [&](const std::string& name, const std::string& text) {
+    std::ofstream(dir_ + "/" + name) << text;
+  };
+  write("group-0000000000000001.record", "garbage");
+  write("group-0000000000000002.record", "");
+  write("group-0000000000000003.control", "x");
+  std::filesystem::create_symlink("/etc/passwd", dir_ + "/group-0000000000000004.record");
+  // One whose name is another's.
+  std::filesystem::copy_file(
+      absl::StrCat(dir_, "/group-", absl::Hex(formed.generation, absl::kZeroPad16), ".record"),
+      dir_ + "/group-0000000000000005.record");
+  KillAndRestart(SessionsOf(2));
+  EXPECT_EQ(OnlyGroup().generation(), formed.generation);
+  EXPECT_EQ(ControlPageFiles(), 2u) << "the page and the record of the one group";
+}
+
+TEST_F(GroupRestart, RecordWithoutItsPageIsNoGroup) {
+  const Formed formed = FormReady(2);
+  std::filesystem::remove(
+      absl::StrCat(dir_, "/group-", absl::Hex(formed.generation, absl::kZeroPad16), ".control"));
+  KillAndRestart(SessionsOf(2));
+  EXPECT_THAT(registry_->List(), IsEmpty());
+  EXPECT_EQ(ControlPageFiles(), 0u);
+}
+
+TEST_F(GroupRestart, GroupOnAGpuThatIsGoneIsStopped) {
+  FormReady(2);
+  // A record that names a GPU which the pool does not have.
+  std::vector<v1::GroupRecord> records = ReadGroupRecords(dir_);
+  ASSERT_THAT(records, SizeIs(1));
+  records[0].mutable_members(1)->mutable_request()->set_gpu_uuid("GPU-gone");
+  auto file = GroupRecordFile::Create(dir_, records[0]);
+  ASSERT_OK(file);
+  KillAndRestart(SessionsOf(2));
+  EXPECT_THAT(registry_->List(), IsEmpty());
+  EXPECT_EQ(BytesInUse(), 0u);
+}
+
+TEST(GroupRecord, ImpossibleOnesAreRefused) {
+  v1::GroupRecord good;
+  good.set_generation(3);
+  good.set_name("tp");
+  for (int rank = 0; rank < 2; ++rank) {
+    v1::JoinGroupRequest* request = good.add_members()->mutable_request();
+    request->set_rank(rank);
+    request->set_world_size(2);
+  }
+  ASSERT_OK(ParseGroupRecord(good.SerializeAsString()));
+  const auto refused = [&](auto change) {
+    v1::GroupRecord bad = good;
+    change(bad);
+    return !ParseGroupRecord(bad.SerializeAsString()).ok();
+  };
+  EXPECT_TRUE(refused([](auto& record) { record.clear_generation(); }));
+  EXPECT_TRUE(refused([](auto& record) { record.clear_name(); }));
+  EXPECT_TRUE(refused([](auto& record) { record.clear_members(); }));
+  EXPECT_TRUE(
+      refused([](auto& record) { record.mutable_members(1)->mutable_request()->set_rank(0); }));
+  EXPECT_TRUE(refused(
+      [](auto& record) { record.mutable_members(1)->mutable_request()->set_world_size(3); }));
+  EXPECT_TRUE(refused([](auto& record) { record.add_shared()->set_held_by(4); }));
+  EXPECT_TRUE(refused([](auto& record) {
+    for (int i = 0; i < 9; ++i) record.add_members();
+  }));
+}
+
+}  // namespace
+}  // namespace nodecomm

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Groups that are ended by an administrator, GPUs that are taken out of service and back, and a daemon that is asked to end
+# while groups work.
+# shellcheck source=tests/e2e/daemon.sh
+source "$(dirname "$0")/daemon.sh"
+# shellcheck source=tests/e2e/workers.sh
+source "$(dirname "$0")/workers.sh"
+
+printf 'group { drain_timeout_ms: 1500 }\n' >"$work/config"
+start_simulated hgx-h100-x4 --config "$work/config"
+for rank in 0 1; do start_worker a $rank 2; done
+for rank in 0 1; do await a.$rank ready 1; done
+
+# An administrator ends a group; it comes back as another.
+expect_failure 2 "no group is named x" ctl abort x
+ctl abort a --reason "for the test" >/dev/null
+for rank in 0 1; do await a.$rank "error NODECOMM_ABORTED.*for the test" 1; done
+for rank in 0 1; do await a.$rank ready 2; done
+
+# Without --abort a drain waits for the groups that are there, and new ones get no fast path.
+expect_failure 5 "a (generation" ctl drain --gpu 1 --timeout 0
+expect_failure 2 "no GPU" ctl drain --gpu 9
+ctl drain --gpu 1 --abort >"$work/drained" &
+drain=$!
+for rank in 0 1; do await a.$rank "error NODECOMM_ABORTED.*drained by an administrator" 1; done
+for rank in 0 1; do await a.$rank "not-supported .*taken out of service" 1; done
+kill -TERM "${workers[@]}"
+wait "$drain" || fail "not drained: $(cat "$work/drained")"
+grep -q "is drained" "$work/drained" || fail "no word of it: $(cat "$work/drained")"
+stop_workers
+ctl pools --json >"$work/pools.json"
+expect_json "$work/pools.json" 'int(d["pools"][1].get("planes_ready", 0)) == 0 and int(d["pools"][0]["planes_ready"]) == 2'
+
+# Other GPUs are as before.
+for rank in 0 2; do start_worker b $rank 1; done
+for rank in 0 2; do await b.$rank "ready|not-formed" 1; done
+kill -TERM "${workers[@]}" && stop_workers || true
+
+ctl undrain --gpu 1 >/dev/null
+for rank in 0 1; do start_worker c $rank 2; done
+for rank in 0 1; do await c.$rank ready 1; done
+for rank in 0 1; do await c.$rank calls 1; done
+
+# SIGTERM: no new groups, the old one may go on for a while, then it is told.
+kill -TERM "$daemon"
+before=$(count c.0 calls)
+for ((i = 0; i < 600; ++i)); do
+  if grep -q "no group is formed any more" "$work/nodecommd.log"; then break; fi
+  sleep 0.01
+done
+expect_failure 1 "the daemon is stopping" perf -n 2 -b 1K -e 1K --gpus 4
+await c.0 calls $((before + 1))
+status=0
+wait "$daemon" || status=$?
+daemon=
+((status == 0)) || fail "the daemon ended with $status"
+for rank in 0 1; do await c.$rank "error NODECOMM_ABORTED.*the daemon is stopping" 1; done
+stop_workers

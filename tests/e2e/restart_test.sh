@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# A daemon that is killed under working groups and comes back: they notice nothing, a death afterwards is noticed at once, and
+# one that happened meanwhile too.
+# shellcheck source=tests/e2e/daemon.sh
+source "$(dirname "$0")/daemon.sh"
+# shellcheck source=tests/e2e/workers.sh
+source "$(dirname "$0")/workers.sh"
+
+kill_daemon() {
+  kill -KILL "$daemon"
+  wait "$daemon" 2>/dev/null || true
+}
+
+start_simulated hgx-h100-x4
+for name in a b; do
+  for rank in 0 1; do start_worker $name $rank 2; done
+done
+for worker in a.0 a.1 b.0 b.1; do await "$worker" ready 1; done
+
+for ((round = 1; round <= 3; ++round)); do
+  kill_daemon
+  done_before=$(count a.0 calls)
+  start_simulated hgx-h100-x4
+  await a.0 calls $((done_before + 1))
+done
+ctl groups --json >"$work/groups.json"
+expect_json "$work/groups.json" 'len(d["groups"]) == 2 and all(g["state"] == "GROUP_STATE_READY" for g in d["groups"])'
+for worker in a.0 a.1 b.0 b.1; do
+  (($(count "$worker" ready) == 1)) || fail "$worker had to form its group anew: $(cat "$work/$worker.log")"
+done
+
+# A death after the restart is known at once, though the dead worker had opened its session with another daemon.
+wait_for_sessions 4
+kill -KILL "${workers[a.1]}"
+await a.0 "error NODECOMM_ABORTED.*process ${workers[a.1]} has died" 1
+start_worker a 1 2
+await a.1 ready 2
+await a.0 ready 2
+
+# One that happens while there is no daemon.
+kill_daemon
+kill -KILL "${workers[b.0]}"
+start_simulated hgx-h100-x4
+await b.1 "error NODECOMM_ABORTED.*ended while the daemon was away" 1
+start_worker b 0 2
+await b.0 ready 2
+
+stop_workers
+ctl groups --json >"$work/groups.json"
+expect_json "$work/groups.json" 'not d.get("groups")'
+ctl pools --json >"$work/pools.json"
+expect_json "$work/pools.json" 'all(int(p.get("bytes_in_use", 1)) == 0 for p in d["pools"])'
+[[ -z $(ls "$runtime/groups") ]] || fail "files were left: $(ls "$runtime/groups")"
+stop_daemon
+[[ -z $(ls "$runtime/sessions") ]] || fail "files were left: $(ls "$runtime/sessions")"
