@@ -23,6 +23,7 @@ constexpr size_t kFileBytesMax = 1 << 20;
 // unwise.
 constexpr int kPlanesReadyMax = 256;
 constexpr int64_t kRendezvousTimeoutMsMax = 24 * 3600 * 1000;
+constexpr int kRateMax = 1'000'000;
 constexpr int64_t kDrainTimeoutMsMax = 24 * 3600 * 1000;
 constexpr int kCountMax = 65536;
 constexpr ByteCount kProofBytesMax = 1024_MiB;
@@ -108,6 +109,10 @@ void ReadPool(const v1::PoolConfig& file, ProblemList& problems, Config::Pool& p
     ReadPlaneBytes(problems, "pool.bytes_per_gpu_max", file.bytes_per_gpu_max(),
                    pool.bytes_per_gpu_max);
   }
+  if (file.has_bytes_per_gpu_per_uid_max()) {
+    ReadPlaneBytes(problems, "pool.bytes_per_gpu_per_uid_max", file.bytes_per_gpu_per_uid_max(),
+                   pool.bytes_per_gpu_per_uid_max);
+  }
   // Divided rather than multiplied: plane_bytes may be anything.
   if (pool.planes_ready > 0 &&
       pool.plane_bytes.value > pool.bytes_per_gpu_max.value / pool.planes_ready) {
@@ -156,6 +161,19 @@ void ReadLimits(const v1::LimitConfig& file, ProblemList& problems, Config::Limi
   }
   if (file.has_groups_max()) {
     ReadInt(problems, "limits.groups_max", file.groups_max(), 1, kCountMax, limits.groups_max);
+  }
+  if (file.has_groups_per_uid_max()) {
+    ReadInt(problems, "limits.groups_per_uid_max", file.groups_per_uid_max(), 1, kCountMax,
+            limits.groups_per_uid_max);
+  }
+  if (file.has_connections_per_uid_per_second()) {
+    ReadInt(problems, "limits.connections_per_uid_per_second",
+            file.connections_per_uid_per_second(), 1, kRateMax,
+            limits.connections_per_uid_per_second);
+  }
+  if (file.has_calls_per_uid_per_second()) {
+    ReadInt(problems, "limits.calls_per_uid_per_second", file.calls_per_uid_per_second(), 1,
+            kRateMax, limits.calls_per_uid_per_second);
   }
 }
 

@@ -26,6 +26,7 @@ struct Config {
     ByteCount plane_bytes = 36_MiB;
     int planes_ready = 2;
     ByteCount bytes_per_gpu_max = 4096_MiB;
+    ByteCount bytes_per_gpu_per_uid_max = 2048_MiB;
   };
   struct Group {
     absl::Duration rendezvous_timeout = absl::Seconds(60);
@@ -45,6 +46,9 @@ struct Config {
     int sessions_per_uid_max = 256;
     int control_connections_per_uid_max = 256;
     int groups_max = 256;
+    int groups_per_uid_max = 64;
+    int connections_per_uid_per_second = 100;
+    int calls_per_uid_per_second = 1000;
   };
 
   std::string runtime_dir = "/run/nodecomm";

@@ -130,6 +130,15 @@ ByteCount Group::plane_bytes() const {
   return ByteCount{0};
 }
 
+ByteCount Group::BytesOn(std::string_view gpu_uuid) const {
+  if (memory_.planes.empty()) return ByteCount{0};
+  size_t members_there = 0;
+  for (const auto& member : members_) {
+    if (member.has_value() && member->request.gpu_uuid() == gpu_uuid) ++members_there;
+  }
+  return ByteCount{members_there * (memory_.planes.front().bytes().value + shared_.bytes().value)};
+}
+
 v1::JoinGroupResponse Group::JoinResponse() const {
   v1::JoinGroupResponse response;
   response.set_generation(generation_);

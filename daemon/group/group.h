@@ -68,6 +68,8 @@ class Group {
   std::vector<std::string> GpuUuids() const;  // in rank order
   std::vector<SessionId> Sessions() const;    // in rank order
   ByteCount plane_bytes() const;
+  // What the group holds on the GPU: planes and shared buffers.
+  ByteCount BytesOn(std::string_view gpu_uuid) const;
   // All but the transfer and the fast path.
   v1::JoinGroupResponse JoinResponse() const;
   // Returns the callbacks of the joins, in rank order, for the caller to answer.

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -78,6 +79,9 @@ class RendezvousGroupRegistry final : public GroupRegistry {
     ByteCount bytes;
     v1::JoinGroupResponse response;
     v1::GroupRecord record;
+    uid_t uid = 0;
+    // What the user's groups hold on each of gpu_uuids. Exact: one job is done at a time.
+    std::vector<ByteCount> held;
   };
   struct Formed {
     GroupMemory memory;
@@ -109,6 +113,9 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void RunAllocator();
   std::optional<Plan> PlanOf(const Job& job);
   void FormGroup(const Job& job, Plan plan);
+  ByteCount HeldBy(uid_t uid, std::string_view gpu_uuid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  absl::Status CheckQuota(const Plan& plan) const;
+  absl::StatusOr<std::vector<PlaneLease>> AcquirePlanes(const Plan& plan);
   absl::StatusOr<Formed> MakeMemory(const Job& job, const Plan& plan);
   void MakeSharedBuffer(const Job& job, Plan plan);
   void Stop();
@@ -258,6 +265,15 @@ absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group
                         "raise limits.groups_max",
                         options_.groups_max));
   }
+  const auto of_user = std::count_if(groups_.begin(), groups_.end(), [&](const auto& group) {
+    return group.second->key().uid == key.uid;
+  });
+  if (of_user >= options_.groups_per_uid_max) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "user %d has %d groups already, the most that one may have; end some, or raise "
+        "limits.groups_per_uid_max (this daemon has %d groups in all, of at most %d)",
+        key.uid, of_user, groups_.size(), options_.groups_max));
+  }
   const uint64_t generation = next_generation_++;
   auto group = std::make_unique<Group>(generation, key, WorldSize{join.request.world_size()});
   Group* const started = group.get();
@@ -306,11 +322,51 @@ std::optional<RendezvousGroupRegistry::Plan> RendezvousGroupRegistry::PlanOf(con
                               ? group->shared().BytesToAllocate(*job.shared_sequence)
                               : group->plane_bytes();
   if (bytes.value == 0) return std::nullopt;
-  return Plan{.gpu_uuids = group->GpuUuids(),
-              .sessions = group->Sessions(),
-              .bytes = bytes,
-              .response = group->JoinResponse(),
-              .record = group->Record()};
+  Plan plan{.gpu_uuids = group->GpuUuids(),
+            .sessions = group->Sessions(),
+            .bytes = bytes,
+            .response = group->JoinResponse(),
+            .record = group->Record(),
+            .uid = group->key().uid,
+            .held = {}};
+  for (const std::string& uuid : plan.gpu_uuids) plan.held.push_back(HeldBy(plan.uid, uuid));
+  return plan;
+}
+
+ByteCount RendezvousGroupRegistry::HeldBy(uid_t uid, std::string_view gpu_uuid) const {
+  ByteCount sum;
+  for (const auto& [generation, group] : groups_) {
+    if (group->key().uid == uid) sum.value += group->BytesOn(gpu_uuid).value;
+  }
+  return sum;
+}
+
+absl::Status RendezvousGroupRegistry::CheckQuota(const Plan& plan) const {
+  const size_t limit = options_.bytes_per_gpu_per_uid_max.value;
+  for (size_t i = 0; i < plan.gpu_uuids.size(); ++i) {
+    // Ranks may share a GPU.
+    const auto here = std::count(plan.gpu_uuids.begin(), plan.gpu_uuids.end(), plan.gpu_uuids[i]);
+    const size_t held = plan.held[i].value;
+    if (held <= limit && plan.bytes.value <= (limit - held) / static_cast<size_t>(here)) continue;
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "user %d asks for %d x %u bytes on GPU %s and holds %u there, of at most %u "
+        "(pool.bytes_per_gpu_per_uid_max); ask for less, or end other groups",
+        plan.uid, here, plan.bytes.value, plan.gpu_uuids[i], held, limit));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<PlaneLease>> RendezvousGroupRegistry::AcquirePlanes(const Plan& plan) {
+  ABSL_RETURN_IF_ERROR(CheckQuota(plan));
+  absl::StatusOr<std::vector<PlaneLease>> planes = AcquireEach(*pool_, plan.gpu_uuids, plan.bytes);
+  if (!absl::IsResourceExhausted(planes.status())) return planes;
+  std::string held;
+  for (size_t i = 0; i < plan.held.size(); ++i) {
+    absl::StrAppend(&held, i == 0 ? "" : ", ", plan.held[i].value);
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("%s. User %d holds %s bytes on the group's GPUs in rank order",
+                      planes.status().message(), plan.uid, held));
 }
 
 absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMemory(
@@ -318,7 +374,7 @@ absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMem
   Formed formed;
   // A group without fast path only needs its page, to learn of its end.
   if (job.shared_sequence.has_value() || plan.response.fast_path().supported()) {
-    ABSL_ASSIGN_OR_RETURN(formed.memory.planes, AcquireEach(*pool_, plan.gpu_uuids, plan.bytes));
+    ABSL_ASSIGN_OR_RETURN(formed.memory.planes, AcquirePlanes(plan));
   }
   if (!job.shared_sequence.has_value()) {
     ABSL_ASSIGN_OR_RETURN(formed.memory.page,

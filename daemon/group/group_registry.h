@@ -43,6 +43,8 @@ class GroupRegistry {
     ByteCount plane_bytes_default;
     absl::Duration rendezvous_timeout_default;
     int groups_max = 256;
+    int groups_per_uid_max = 64;
+    ByteCount bytes_per_gpu_per_uid_max = 2048_MiB;
     // How long a group may take from the answers to its joins until all ranks have confirmed.
     absl::Duration mapping_timeout = absl::Seconds(30);
   };

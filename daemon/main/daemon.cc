@@ -226,6 +226,7 @@ absl::Status Daemon::MakeSessions() {
   options.records_dir = runtime_dir_->sessions_path();
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
+  options.connections_per_uid_per_second = config_.limits.connections_per_uid_per_second;
   options.control_connections_per_uid_max = config_.limits.control_connections_per_uid_max;
   ABSL_ASSIGN_OR_RETURN(sessions_, SessionServer::Create(std::move(options)));
   return absl::OkStatus();
@@ -238,6 +239,8 @@ absl::Status Daemon::MakeGroups() {
   options.plane_bytes_default = config_.pool.plane_bytes;
   options.rendezvous_timeout_default = config_.group.rendezvous_timeout;
   options.groups_max = config_.limits.groups_max;
+  options.groups_per_uid_max = config_.limits.groups_per_uid_max;
+  options.bytes_per_gpu_per_uid_max = config_.pool.bytes_per_gpu_per_uid_max;
   ABSL_ASSIGN_OR_RETURN(groups_,
                         GroupRegistry::Create(std::move(options), {.admission = admission_.get(),
                                                                    .pool = pool_.get(),
@@ -255,6 +258,7 @@ absl::Status Daemon::MakeCalls() {
   view.host = host_.get();
   view.admission = admission_.get();
   view.prover = prover_.get();
+  view.calls_per_uid_per_second = config_.limits.calls_per_uid_per_second;
   view.driver_trusted = config_.peer_access.trust_driver;
   view.gpus = gpus_.get();
   view.refresh_host = [this] { return RefreshHost(); };
@@ -277,7 +281,9 @@ void Daemon::Serve() {
     spdlog::info("session {:016x}: ended, {}", session.value, Escaped(cause));
     groups_->SessionEnded(session, cause);
   };
-  events.control_connected = [this](UniqueFd fd) { calls_->AdoptControl(std::move(fd)); };
+  events.control_connected = [this](UniqueFd fd, const PeerCredentials& peer) {
+    calls_->AdoptControl(std::move(fd), peer);
+  };
   events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
   sessions_->Start(std::move(events));
 }

@@ -39,6 +39,7 @@ struct DaemonView {
   const Admission* admission = nullptr;
   PeerProver* prover = nullptr;
   GpuControl* gpus = nullptr;
+  int calls_per_uid_per_second = 1000;
   bool driver_trusted = false;
   // Brings `host` up to date.
   std::function<absl::Status()> refresh_host;

@@ -10,11 +10,17 @@
 #include <utility>
 
 #include "absl/base/call_once.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "daemon/service/waiting_calls.h"
+#include "daemon/session/rate_limit.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 
@@ -31,6 +37,9 @@ constexpr int kCallsPerConnectionMax = 256;
 constexpr size_t kErrorMessageBytesMax = 2048;
 
 constexpr absl::Duration kShutdownAtDestruction = absl::Seconds(1);
+
+// Calls that a user may make at once after a pause, in seconds' worth.
+constexpr int kCallsBurst = 5;
 
 constexpr char kTokenMetadata[] = "nodecomm-session-token";
 constexpr size_t kTokenHexDigits = 64;
@@ -54,11 +63,35 @@ std::optional<std::string> ReadToken(const grpc::CallbackServerContext& context)
   return absl::HexStringToBytes(absl::string_view(hex.data(), hex.size()));
 }
 
-absl::StatusOr<Caller> FindCaller(const DaemonView& view,
+// Whose connections gRPC has: the kernel's word for who calls. gRPC names a connection that it
+// adopted by its descriptor.
+class AdoptedPeers {
+ public:
+  void Add(int fd, const PeerCredentials& peer) {
+    absl::MutexLock lock(&mu_);
+    peers_[absl::StrCat("fd:", fd)] = peer;
+  }
+  // A number that is used again belongs to the later connection: the earlier one makes no more
+  // calls.
+  std::optional<PeerCredentials> Find(const std::string& name) const {
+    absl::MutexLock lock(&mu_);
+    const auto found = peers_.find(name);
+    if (found == peers_.end()) return std::nullopt;
+    return found->second;
+  }
+
+ private:
+  mutable absl::Mutex mu_;
+  absl::flat_hash_map<std::string, PeerCredentials> peers_ ABSL_GUARDED_BY(mu_);
+};
+
+absl::StatusOr<Caller> FindCaller(const DaemonView& view, const PeerCredentials& peer,
                                   const grpc::CallbackServerContext& context) {
   const std::optional<std::string> token = ReadToken(context);
   if (token.has_value()) {
-    if (const std::optional<Caller> caller = view.sessions->FindByToken(*token)) return *caller;
+    const std::optional<Caller> caller = view.sessions->FindByToken(*token);
+    // One that was stolen is as good as none.
+    if (caller.has_value() && caller->uid == peer.uid && caller->pid == peer.pid) return *caller;
   }
   return absl::UnauthenticatedError(
       "the call carries no token of an open session: open a session on session.sock first, and "
@@ -70,15 +103,20 @@ absl::StatusOr<Caller> FindCaller(const DaemonView& view,
 // client held is the registry's business, which hears of the session's end.
 class ControlService final : public v1::Control::CallbackService {
  public:
-  explicit ControlService(const DaemonView* view) : view_(view) {}
+  explicit ControlService(const DaemonView* view)
+      : view_(view),
+        rate_(view->calls_per_uid_per_second, kCallsBurst * view->calls_per_uid_per_second) {}
+
+  void AddPeer(int fd, const PeerCredentials& peer) { peers_.Add(fd, peer); }
 
   void FailWaitingCalls(const absl::Status& status) { waiting_->FailAll(status); }
 
   grpc::ServerUnaryReactor* GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest*,
                                     v1::GetHostResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    *response = AnswerGetHost(*view_);
-    reactor->Finish(grpc::Status::OK);
+    const absl::Status admitted = Admit(*context).status();
+    if (admitted.ok()) *response = AnswerGetHost(*view_);
+    reactor->Finish(ToGrpc(admitted));
     return reactor;
   }
 
@@ -133,10 +171,27 @@ class ControlService final : public v1::Control::CallbackService {
   }
 
  private:
+  // Who is at the other end, unless that user calls too often.
+  absl::StatusOr<PeerCredentials> Admit(const grpc::CallbackServerContext& context) {
+    const std::optional<PeerCredentials> peer = peers_.Find(context.peer());
+    if (!peer.has_value()) return absl::InternalError("a call from no known connection");
+    if (rate_.Take(peer->uid, absl::Now())) return *peer;
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("user %d makes more than %d calls a second; slow down, or raise "
+                        "limits.calls_per_uid_per_second",
+                        peer->uid, view_->calls_per_uid_per_second));
+  }
+
+  absl::StatusOr<Caller> Identify(const grpc::CallbackServerContext& context) {
+    const absl::StatusOr<PeerCredentials> peer = Admit(context);
+    if (!peer.ok()) return peer.status();
+    return FindCaller(*view_, *peer, context);
+  }
+
   grpc::ServerUnaryReactor* AnswerNow(grpc::CallbackServerContext* context,
                                       const std::function<absl::Status(const Caller&)>& act) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const absl::StatusOr<Caller> caller = FindCaller(*view_, *context);
+    const absl::StatusOr<Caller> caller = Identify(*context);
     reactor->Finish(ToGrpc(caller.ok() ? act(*caller) : caller.status()));
     return reactor;
   }
@@ -146,7 +201,7 @@ class ControlService final : public v1::Control::CallbackService {
       grpc::CallbackServerContext* context,
       const std::function<void(const Caller&, uint64_t call)>& ask) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const absl::StatusOr<Caller> caller = FindCaller(*view_, *context);
+    const absl::StatusOr<Caller> caller = Identify(*context);
     if (!caller.ok()) {
       reactor->Finish(ToGrpc(caller.status()));
       return reactor;
@@ -169,6 +224,8 @@ class ControlService final : public v1::Control::CallbackService {
   }
 
   const DaemonView* const view_;  // the server's, which outlives its services
+  AdoptedPeers peers_;
+  RateLimit rate_;
   const std::shared_ptr<WaitingCalls> waiting_ = std::make_shared<WaitingCalls>();
 };
 
@@ -274,7 +331,9 @@ class GrpcServer final : public RpcServer {
     return absl::OkStatus();
   }
 
-  void AdoptControl(UniqueFd connection) override {
+  void AdoptControl(UniqueFd connection, const PeerCredentials& peer) override {
+    // Before gRPC may read from it.
+    control_service_.AddPeer(connection.get(), peer);
     grpc::AddInsecureChannelFromFd(control_server_.get(), connection.Release());
   }
 

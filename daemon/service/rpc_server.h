@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "client/base/unique_fd.h"
 #include "daemon/service/daemon_view.h"
+#include "daemon/session/peer.h"
 
 namespace nodecomm {
 
@@ -18,8 +19,9 @@ class RpcServer {
   static absl::StatusOr<std::unique_ptr<RpcServer>> Create(DaemonView view);
   virtual ~RpcServer() = default;
 
-  // Serve a connection, non-blocking, until its peer closes it. Not while or after Shutdown().
-  virtual void AdoptControl(UniqueFd connection) = 0;
+  // Serve a connection, non-blocking, until its peer closes it. Not while or after Shutdown(). A
+  // token is good only in calls of the process that it was given to.
+  virtual void AdoptControl(UniqueFd connection, const PeerCredentials& peer) = 0;
   virtual void AdoptAdmin(UniqueFd connection) = 0;
 
   // Answers waiting calls with UNAVAILABLE, lets the others finish until `deadline`, then cuts the

@@ -17,6 +17,7 @@
 #include "daemon/session/adopted_connections.h"
 #include "daemon/session/peer.h"
 #include "daemon/session/poller.h"
+#include "daemon/session/rate_limit.h"
 #include "daemon/session/session_table.h"
 #include "daemon/session/worker_sessions.h"
 
@@ -43,6 +44,9 @@ constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 constexpr int kAdminConnectionsPerUidMax = 64;
 
+// Connections that a user may make at once after a pause, in seconds' worth.
+constexpr int kConnectionsBurst = 10;
+
 class EpollSessionServer final : public SessionServer {
  public:
   EpollSessionServer(Options options, Poller poller)
@@ -51,7 +55,10 @@ class EpollSessionServer final : public SessionServer {
         control_connections_(&poller_, kControlConnection,
                              options_.control_connections_per_uid_max),
         admin_connections_(&poller_, kAdminConnection, kAdminConnectionsPerUidMax),
+        rate_(options_.connections_per_uid_per_second,
+              kConnectionsBurst * options_.connections_per_uid_per_second),
         sessions_({.platform = options_.platform,
+                   .rate = &rate_,
                    .sessions_max = options_.sessions_max,
                    .sessions_per_uid_max = options_.sessions_per_uid_max,
                    .hello_timeout = options_.hello_timeout,
@@ -190,8 +197,9 @@ class EpollSessionServer final : public SessionServer {
   // A connection over a limit is closed; the worker's gRPC reports that it could not connect.
   void AdoptControl(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
-    if (!peer.ok() || !control_connections_.Add(socket, peer->uid).ok()) return;
-    if (events_.control_connected) events_.control_connected(std::move(socket));
+    if (!peer.ok() || !rate_.Take(peer->uid, absl::Now())) return;
+    if (!control_connections_.Add(socket, peer->uid).ok()) return;
+    if (events_.control_connected) events_.control_connected(std::move(socket), *peer);
   }
 
   // The modes of the directory and the socket keep others out already; this holds where somebody
@@ -211,6 +219,7 @@ class EpollSessionServer final : public SessionServer {
   SessionTable table_;
   AdoptedConnections control_connections_;
   AdoptedConnections admin_connections_;
+  RateLimit rate_;  // of both sockets' connections
   WorkerSessions sessions_;
   absl::Time accept_again_ = absl::InfiniteFuture();
   std::atomic<bool> stopping_ = false;

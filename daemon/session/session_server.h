@@ -16,6 +16,7 @@
 #include "client/base/unique_fd.h"
 #include "daemon/group/fd_courier.h"
 #include "daemon/group/group_registry.h"
+#include "daemon/session/peer.h"
 #include "nodecomm/v1/session.pb.h"
 
 namespace nodecomm {
@@ -32,6 +33,7 @@ class SessionServer : public FdCourier {
     int sessions_max = 1024;
     int sessions_per_uid_max = 256;
     int control_connections_per_uid_max = 256;
+    int connections_per_uid_per_second = 100;
     // How long a worker may take to say who it is.
     absl::Duration hello_timeout = absl::Seconds(5);
     // Where sessions are kept for a daemon that comes back; sessions that an earlier one left there
@@ -45,7 +47,8 @@ class SessionServer : public FdCourier {
     // The process has died, though it may hold its memory for a second yet; session_ended follows.
     absl::AnyInvocable<void(SessionId, std::string_view cause)> session_died = nullptr;
     absl::AnyInvocable<void(SessionId, std::string_view cause)> session_ended = nullptr;
-    absl::AnyInvocable<void(UniqueFd)> control_connected = nullptr;  // hands the connection to gRPC
+    // Hands the connection to gRPC.
+    absl::AnyInvocable<void(UniqueFd, const PeerCredentials&)> control_connected = nullptr;
     absl::AnyInvocable<void(UniqueFd)> admin_connected = nullptr;
     absl::AnyInvocable<void(const Caller&)> session_opened = nullptr;  // for the log
   };

@@ -20,6 +20,7 @@ bool SessionTable::Remove(SessionId session) {
   const auto it = entries_.find(session.value);
   if (it == entries_.end()) return false;
   removed = std::move(it->second);
+  for (const Transfer& transfer : removed.waiting) Uncount(removed, transfer.fds.size());
   entries_.erase(it);
   return true;
 }
@@ -33,7 +34,11 @@ uint64_t SessionTable::Queue(SessionId session, std::vector<UniqueFd> fds) {
   const auto it = entries_.find(session.value);
   if (it == entries_.end() || it->second.overflowed) return id;
   Entry& entry = it->second;
-  if (entry.waiting.size() < kTransfersQueuedMax) {
+  const auto queued = fds_queued_by_uid_.find(entry.caller.uid);
+  const size_t fds_before = queued == fds_queued_by_uid_.end() ? 0 : queued->second;
+  const size_t fds_after = fds_before + transfer.fds.size();
+  if (entry.waiting.size() < kTransfersQueuedMax && fds_after <= kFdsQueuedPerUidMax) {
+    if (fds_after > 0) fds_queued_by_uid_[entry.caller.uid] = fds_after;
     entry.waiting.push_back(std::move(transfer));
   } else {
     entry.overflowed = true;
@@ -53,7 +58,15 @@ std::optional<Transfer> SessionTable::Next(SessionId session) {
   if (it == entries_.end() || it->second.waiting.empty()) return std::nullopt;
   std::optional<Transfer> next = std::move(it->second.waiting.front());
   it->second.waiting.pop_front();
+  Uncount(it->second, next->fds.size());
   return next;
+}
+
+void SessionTable::Uncount(const Entry& entry, size_t fds) {
+  if (fds == 0) return;
+  const auto queued = fds_queued_by_uid_.find(entry.caller.uid);
+  queued->second -= fds;
+  if (queued->second == 0) fds_queued_by_uid_.erase(queued);
 }
 
 absl::Status SessionTable::CheckQueue(SessionId session) const {
@@ -61,8 +74,9 @@ absl::Status SessionTable::CheckQueue(SessionId session) const {
   const auto it = entries_.find(session.value);
   if (it == entries_.end() || !it->second.overflowed) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
-      "process %d does not take the file descriptors sent to it: %d transfers were waiting",
-      it->second.caller.pid, kTransfersQueuedMax));
+      "process %d does not take the file descriptors sent to it: %d transfers were waiting, or %d "
+      "descriptors for all processes of its user",
+      it->second.caller.pid, kTransfersQueuedMax, kFdsQueuedPerUidMax));
 }
 
 std::optional<Caller> SessionTable::FindByToken(std::string_view token) const {

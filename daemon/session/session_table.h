@@ -25,6 +25,9 @@ namespace nodecomm {
 // Transfers that wait for a worker which does not take the earlier ones. A worker has one or two a
 // group.
 inline constexpr size_t kTransfersQueuedMax = 64;
+// File descriptors that wait for all workers of one user together, so that those who do not take
+// theirs cannot use up the daemon's.
+inline constexpr size_t kFdsQueuedPerUidMax = 4096;
 
 struct Transfer {
   uint64_t id = 0;
@@ -73,7 +76,11 @@ class SessionTable {
     bool overflowed = false;
   };
 
+  // A transfer leaves the queue: taken, or dropped with its session.
+  void Uncount(const Entry& entry, size_t fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   mutable absl::Mutex mu_;
+  absl::flat_hash_map<uid_t, size_t> fds_queued_by_uid_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint64_t, Entry> entries_ ABSL_GUARDED_BY(mu_);  // by session id
   std::vector<uint64_t> news_ ABSL_GUARDED_BY(mu_);  // at most one for each queued transfer
   // From the clock, so that no daemon that comes back uses a number twice.

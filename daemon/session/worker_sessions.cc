@@ -25,6 +25,10 @@ constexpr int kFramesAtOnceMax = 8;
 constexpr absl::Duration kSendRetryInterval = absl::Milliseconds(10);
 constexpr absl::Duration kSendTimeout = absl::Seconds(5);
 
+// A worker takes its descriptors on a thread that does nothing else. While it does not, they count
+// against the daemon's user.
+constexpr absl::Duration kAckTimeout = absl::Seconds(30);
+
 // Tells the worker why it is not taken, best effort, before the socket is closed.
 void SendRefusal(int socket, const std::string& payload) {
   SendFrame(socket, {.type = FrameType::kRefusal, .transfer_id = 0, .payload = payload, .fds = {}})
@@ -91,6 +95,11 @@ absl::Status WorkerSessions::Watch(const Connection& connection) {
 void WorkerSessions::Accept(UniqueFd socket) {
   const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
   if (!peer.ok()) return;  // it is gone already
+  if (!options_.rate->Take(peer->uid, absl::Now())) {
+    return Refuse(socket.get(), absl::StrFormat("user %d connects too often; slow down, or raise "
+                                                "limits.connections_per_uid_per_second",
+                                                peer->uid));
+  }
   if (const absl::Status within = CheckLimits(peer->uid); !within.ok()) {
     return Refuse(socket.get(), std::string(within.message()));
   }
@@ -319,6 +328,9 @@ bool WorkerSessions::SendNext(Connection& connection) {
                                           .fds = fds});
   if (sent.ok()) {
     connection.unacknowledged = connection.unsent->id;
+    connection.unacknowledged_since = absl::Now();
+    ack_deadlines_.push_back(
+        {.time = connection.unacknowledged_since + kAckTimeout, .connection = connection.id});
     connection.unsent.reset();
     return true;
   }
@@ -343,6 +355,7 @@ absl::Time WorkerSessions::NextDeadline() const {
   absl::Time next = absl::InfiniteFuture();
   if (!hello_deadlines_.empty()) next = hello_deadlines_.front().time;
   if (!resume_deadlines_.empty()) next = std::min(next, resume_deadlines_.front().time);
+  if (!ack_deadlines_.empty()) next = std::min(next, ack_deadlines_.front().time);
   if (!with_unsent_.empty()) next = std::min(next, absl::Now() + kSendRetryInterval);
   return next;
 }
@@ -360,6 +373,16 @@ void WorkerSessions::RunTimers(absl::Time now) {
     if (late == nullptr || late->socket.valid()) continue;
     End(id, absl::StrFormat("process %d did not come back to the restarted daemon within %s",
                             late->caller.pid, absl::FormatDuration(options_.resume_timeout)));
+  }
+  while (!ack_deadlines_.empty() && ack_deadlines_.front().time <= now) {
+    const uint64_t id = ack_deadlines_.front().connection;
+    ack_deadlines_.pop_front();
+    const Connection* late = Find(id);
+    const bool is_late = late != nullptr && late->unacknowledged.has_value() &&
+                         late->unacknowledged_since + kAckTimeout <= now;
+    if (!is_late) continue;
+    End(id, absl::StrFormat("process %d did not take the file descriptors sent to it within %s",
+                            late->caller.pid, absl::FormatDuration(kAckTimeout)));
   }
   for (const uint64_t id : std::exchange(with_unsent_, {})) {
     if (Connection* connection = Find(id); connection != nullptr) SendNext(*connection);

@@ -24,6 +24,7 @@
 #include "daemon/session/death_watcher.h"
 #include "daemon/session/liveness_page.h"
 #include "daemon/session/poller.h"
+#include "daemon/session/rate_limit.h"
 #include "daemon/session/session_records.h"
 #include "daemon/session/session_table.h"
 #include "nodecomm/v1/session.pb.h"
@@ -36,6 +37,7 @@ class WorkerSessions {
  public:
   struct Options {
     v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
+    RateLimit* rate = nullptr;  // outlives this
     int sessions_max = 0;
     int sessions_per_uid_max = 0;
     absl::Duration hello_timeout;
@@ -88,6 +90,7 @@ class WorkerSessions {
     bool watched_for_death = false;
     // Sent, and the worker has not said that it took them.
     std::optional<uint64_t> unacknowledged;
+    absl::Time unacknowledged_since;
     // Could not be sent at once; tried again until the deadline.
     std::optional<Transfer> unsent;
     absl::Time unsent_deadline;
@@ -124,7 +127,8 @@ class WorkerSessions {
   const SessionRecords records_;
   std::deque<HelloDeadline> hello_deadlines_;   // in order; one for each connection at most
   std::deque<HelloDeadline> resume_deadlines_;  // likewise
-  std::vector<uint64_t> with_unsent_;          // connections; at most once each
+  std::deque<HelloDeadline> ack_deadlines_;     // in order; one for each transfer sent
+  std::vector<uint64_t> with_unsent_;           // connections; at most once each
   absl::Mutex deaths_mu_;
   std::vector<uint64_t> deaths_ ABSL_GUARDED_BY(deaths_mu_);  // connections
   DeathWatcher death_watcher_;                                // last: its threads use the two above

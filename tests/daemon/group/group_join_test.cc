@@ -383,5 +383,38 @@ TEST_F(GroupJoin, OptionsThatMakeNoSenseAreRefused) {
   EXPECT_THAT(GroupRegistry::Create(options_, Parts()), StatusIs(kInvalid));
 }
 
+TEST_F(GroupJoin, GroupsAreLimitedByUser) {
+  options_.groups_per_uid_max = 1;
+  Restart();
+  Join(Request(0, 2));
+  v1::JoinGroupRequest second = Request(0, 2);
+  second.set_name("second");
+  EXPECT_THAT(Join(second).Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("user 1000 has 1 groups already"), HasSubstr("1 groups"))));
+  Caller other = CallerOf(1);
+  other.uid = 1001;
+  second.set_rank(1);
+  EXPECT_FALSE(Join(second, other).come()) << "another user's groups do not count";
+}
+
+TEST_F(GroupJoin, BytesOnAGpuAreLimitedByUser) {
+  options_.bytes_per_gpu_per_uid_max = 6_MiB;  // planes have 4
+  Restart();
+  FormReady(2, "first");
+  v1::JoinGroupRequest request = Request(0, 1);
+  request.set_name("second");
+  EXPECT_THAT(Join(request).Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("user 1000 asks for 1 x 4194304 bytes"),
+                             HasSubstr("holds 4194304 there, of at most 6291456"))));
+  // Elsewhere, and for others, there is room.
+  request.set_gpu_uuid(Uuid(3));
+  EXPECT_OK(Join(request).Wait());
+  Caller other = CallerOf(7);
+  other.uid = 1001;
+  EXPECT_OK(Join(Request(0, 1), other).Wait());
+}
+
 }  // namespace
 }  // namespace nodecomm

@@ -2,9 +2,12 @@
 
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
+#include <string_view>
 #include <thread>
 
 #include "absl/strings/escaping.h"
@@ -65,9 +68,11 @@ class RpcServerTest : public testing::Test {
     auto rpc = RpcServer::Create(std::move(view));
     ASSERT_OK(rpc);
     rpc_ = *std::move(rpc);
-    sessions_->Start(
-        {.control_connected = [this](UniqueFd fd) { rpc_->AdoptControl(std::move(fd)); },
-         .admin_connected = [this](UniqueFd fd) { rpc_->AdoptAdmin(std::move(fd)); }});
+    sessions_->Start({.control_connected =
+                          [this](UniqueFd fd, const PeerCredentials& peer) {
+                            rpc_->AdoptControl(std::move(fd), peer);
+                          },
+                      .admin_connected = [this](UniqueFd fd) { rpc_->AdoptAdmin(std::move(fd)); }});
     control_ = v1::Control::NewStub(grpc::CreateChannel(
         absl::StrCat("unix:", dir_->control_socket_path()), grpc::InsecureChannelCredentials()));
     admin_ = v1::Admin::NewStub(grpc::CreateChannel(
@@ -484,5 +489,38 @@ TEST_F(RpcServerTest, WorkersSocketDoesNotServeAdministrators) {
             grpc::StatusCode::UNIMPLEMENTED);
 }
 
+TEST_F(RpcServerTest, StolenTokenIsAsGoodAsNone) {
+  const Worker victim = OpenSession();
+  // Another process of the same user.
+  const pid_t child = fork();
+  if (child == 0) {
+    // gRPC does not survive a fork, so the thief is a program of its own.
+    execl("/proc/self/exe", "rpc_server_test", "--thief", dir_->control_socket_path().c_str(),
+          victim.token.c_str(), nullptr);
+    _exit(99);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_NE(Leave(victim.token).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+}
+
 }  // namespace
 }  // namespace nodecomm
+
+// With --thief SOCKET TOKEN: makes a call with somebody else's token; the exit code is gRPC's.
+int main(int argc, char** argv) {
+  if (argc == 4 && std::string_view(argv[1]) == "--thief") {
+    const auto control = nodecomm::v1::Control::NewStub(
+        grpc::CreateChannel(absl::StrCat("unix:", argv[2]), grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    context.AddMetadata("nodecomm-session-token", argv[3]);
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    nodecomm::v1::LeaveGroupRequest request;
+    nodecomm::v1::LeaveGroupResponse response;
+    return control->LeaveGroup(&context, request, &response).error_code();
+  }
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

@@ -88,7 +88,7 @@ class SessionServerTest : public testing::Test {
                           ended_.emplace(session, std::string(cause));
                         },
                     .control_connected =
-                        [this](UniqueFd fd) {
+                        [this](UniqueFd fd, const PeerCredentials&) {
                           absl::MutexLock lock(&mu_);
                           control_.push_back(std::move(fd));
                         },
@@ -677,6 +677,188 @@ TEST_F(SessionServerTest, DeathIsToldBeforeTheEnd) {
   absl::MutexLock lock(&mu_);
   ASSERT_EQ(died_.count({id}), 1u);
   EXPECT_THAT(died_.find({id})->second, HasSubstr(absl::StrCat("process ", child, " has died")));
+}
+
+TEST_F(SessionServerTest, DescriptorsThatAUserDoesNotTakeAreBoundedOverAllItsSessions) {
+  StartServer();
+  const int before = CountOpenFds();
+  // Each takes its first transfer, since that is sent at once, and none after it.
+  std::vector<std::unique_ptr<TestWorker>> workers;
+  std::vector<SessionId> sessions;
+  for (int i = 0; i < 8; ++i) {
+    workers.push_back(std::make_unique<TestWorker>(socket_path()));
+    const auto welcome = workers.back()->Open();
+    ASSERT_OK(welcome);
+    sessions.push_back({welcome->session_id()});
+  }
+  const UniqueFd file = MakeFile("x");
+  for (size_t transfer = 0; transfer < kTransfersQueuedMax; ++transfer) {
+    for (const SessionId session : sessions) {
+      std::vector<UniqueFd> fds;
+      for (size_t i = 0; i < kFrameFdsMax; ++i) fds.push_back(file.Duplicate());
+      server_->Send(session, std::move(fds));
+      EXPECT_LT(CountOpenFds() - before, static_cast<int>(kFdsQueuedPerUidMax) + 500);
+    }
+  }
+  EXPECT_TRUE(Eventually([&] { return EndedCount() > 0; })) << "nobody was ended";
+  workers.clear();
+  EXPECT_TRUE(Eventually([&] { return server_->session_count() == 0; }));
+  // All are closed, those that were never sent too.
+  EXPECT_TRUE(Eventually([&] { return CountOpenFds() <= before + 2; }))
+      << CountOpenFds() << " instead of " << before;
+  TestWorker later(socket_path());
+  ASSERT_OK(later.Open());
+}
+
+TEST_F(SessionServerTest, ConnectionsAreLimitedInTime) {
+  StartServer({.connections_per_uid_per_second = 1});  // ten at once
+  for (int i = 0; i < 10; ++i) {
+    TestWorker worker(socket_path());
+    ASSERT_OK(worker.Open()) << i;
+  }
+  TestWorker refused(socket_path());
+  ASSERT_OK(refused.SendHello(kVersionMajor, kVersionMinor));
+  const auto refusal = refused.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_THAT(refusal->reason(), HasSubstr("connects too often"));
+  EXPECT_FALSE(refusal->session_unknown());
+}
+
+class SessionRestart : public SessionServerTest {
+ protected:
+  SessionServer::Options WithRecords(absl::Duration resume_timeout = absl::Seconds(20)) {
+    records_ = parent_ + "/sessions";
+    std::filesystem::create_directory(records_);
+    SessionServer::Options options;
+    options.records_dir = records_;
+    options.resume_timeout = resume_timeout;
+    return options;
+  }
+  // As a kill leaves it: the records stay.
+  void KillAndRestart(absl::Duration resume_timeout = absl::Seconds(20)) {
+    const std::string kept = parent_ + "/kept";
+    std::filesystem::copy(records_, kept);
+    server_ = nullptr;
+    dir_ = nullptr;
+    {
+      absl::MutexLock lock(&mu_);
+      ended_.clear();  // what the orderly end said
+    }
+    std::filesystem::remove_all(records_);
+    std::filesystem::rename(kept, records_);
+    StartServer(WithRecords(resume_timeout));
+  }
+  static absl::Status SendResume(TestWorker& worker, const v1::SessionWelcome& welcome) {
+    v1::SessionHello hello;
+    hello.mutable_version()->set_major(kVersionMajor);
+    hello.mutable_version()->set_minor(kVersionMinor);
+    hello.mutable_resume()->set_session_id(welcome.session_id());
+    hello.mutable_resume()->set_token(welcome.token());
+    return worker.Send(FrameType::kHello, 0, hello.SerializeAsString());
+  }
+
+  std::string records_;
+};
+
+TEST_F(SessionRestart, WorkerGoesOnWithItsSession) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart();
+  EXPECT_THAT(server_->Sessions(), testing::ElementsAre(SessionId{welcome->session_id()}));
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome));
+  const auto frame = after.Receive();
+  ASSERT_OK(frame);
+  ASSERT_EQ(frame->type, FrameType::kWelcome);
+  v1::SessionWelcome again;
+  ASSERT_TRUE(again.ParseFromString(frame->payload));
+  EXPECT_EQ(again.session_id(), welcome->session_id());
+  EXPECT_GT(again.last_transfer_id(), welcome->last_transfer_id());
+  // It is a session like any other.
+  const auto caller = server_->FindByToken(welcome->token());
+  ASSERT_TRUE(caller.has_value());
+  EXPECT_EQ(caller->pid, getpid());
+  const uint64_t id = server_->Send(caller->session, OneFile("hello"));
+  const auto transfer = after.Receive();
+  ASSERT_OK(transfer);
+  EXPECT_EQ(transfer->transfer_id, id);
+  after.Close();
+  EXPECT_NE(WaitForEnd(caller->session), "");
+  EXPECT_TRUE(std::filesystem::is_empty(records_));
+}
+
+TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart(absl::Milliseconds(50));
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("did not come back"));
+  TestWorker late(socket_path());
+  ASSERT_OK(SendResume(late, *welcome));
+  const auto refusal = late.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_TRUE(refusal->session_unknown());
+}
+
+TEST_F(SessionRestart, NobodyElseGetsTheSession) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart();
+  const auto refused = [&](const v1::SessionWelcome& claim) {
+    TestWorker thief(socket_path());
+    EXPECT_OK(SendResume(thief, claim));
+    const auto refusal = thief.ReceiveRefusal();
+    return refusal.ok() && refusal->session_unknown();
+  };
+  v1::SessionWelcome wrong = *welcome;
+  wrong.set_token(std::string(32, 'x'));
+  EXPECT_TRUE(refused(wrong));
+  wrong = *welcome;
+  wrong.set_session_id(welcome->session_id() + 1);
+  EXPECT_TRUE(refused(wrong));
+  // With the right token, but another process.
+  const pid_t child = fork();
+  if (child == 0) _exit(refused(*welcome) ? 0 : 1);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0) << "a child went on with its parent's session";
+  // The owner does, and only once.
+  TestWorker owner(socket_path());
+  ASSERT_OK(SendResume(owner, *welcome));
+  ASSERT_OK(owner.Receive());
+  EXPECT_TRUE(refused(*welcome));
+}
+
+TEST_F(SessionRestart, ProcessThatEndedMeanwhileIsForgotten) {
+  StartServer(WithRecords());
+  int opened[2];
+  ASSERT_EQ(pipe(opened), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    TestWorker worker(socket_path());
+    const bool ok = worker.Open().ok();
+    if (write(opened[1], "", ok ? 1 : 0) != 1) _exit(1);
+    pause();
+  }
+  char byte;
+  ASSERT_EQ(read(opened[0], &byte, 1), 1);
+  close(opened[0]);
+  close(opened[1]);
+  std::filesystem::copy(records_, parent_ + "/early");
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
+  // As if the daemon had been killed before the worker.
+  std::filesystem::remove_all(records_);
+  std::filesystem::rename(parent_ + "/early", records_);
+  KillAndRestart();
+  EXPECT_THAT(server_->Sessions(), IsEmpty());
+  EXPECT_TRUE(std::filesystem::is_empty(records_));
 }
 
 }  // namespace
