@@ -22,6 +22,12 @@ absl::Status CheckKnown(const v1::Host& host, const std::string& uuid) {
   return absl::NotFoundError(absl::StrFormat("this host has no GPU %s", Escaped(uuid)));
 }
 
+bool IsLost(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(), [&](const v1::Gpu& gpu) {
+    return gpu.uuid() == uuid && gpu.condition() == v1::GPU_CONDITION_LOST;
+  });
+}
+
 // Groups that hold memory of the GPU and have a member there that has not left.
 std::vector<std::string> GroupsOn(const std::vector<v1::GroupInfo>& groups,
                                   const std::string& uuid) {
@@ -81,7 +87,8 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
   const std::string& uuid = request.gpu_uuid();
   ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
   absl::MutexLock lock(&mu_);
-  drained_.erase(uuid);
+  const bool was_drained = drained_.erase(uuid) > 0;
+  if (!was_drained && !IsLost(parts_.host->host(), uuid)) return v1::UndrainGpuResponse();
   spdlog::info("GPU {}: back in service", Escaped(uuid));
   // Also where it was lost: an administrator says that it is well.
   parts_.host->SetCondition(uuid, v1::GPU_CONDITION_UNSPECIFIED, "");

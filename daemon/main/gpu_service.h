@@ -47,6 +47,7 @@ class GpuService final : public GpuControl {
 
   // NotFound: the host has no such GPU. Seconds, at the first call: the watcher is started anew.
   absl::StatusOr<v1::DrainGpuResponse> Drain(const v1::DrainGpuRequest& request) override;
+  // Nothing to do for a GPU that is neither drained nor lost.
   absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) override;
 
  private:

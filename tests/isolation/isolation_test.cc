@@ -1,0 +1,430 @@
+// What a user gets of another's groups from a shared daemon: nothing. Real processes under real
+// user ids against the real daemon; each attacker knows more than it could (the victim's
+// generation, its token, its name). Needs root, to become others.
+
+#include <fcntl.h>
+#include <grp.h>
+#include <grpcpp/grpcpp.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "client/base/version.h"
+#include "nodecomm/v1/control.grpc.pb.h"
+#include "proto/control_page.h"
+#include "tests/daemon/session/test_worker.h"
+#include "tests/support/daemon_process.h"
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm {
+namespace {
+
+constexpr uid_t kVictim = 60001;
+constexpr uid_t kAttacker = 60002;
+constexpr uid_t kRoot = 0;
+constexpr char kGroup[] = "victims-group";
+
+std::string GpuUuid(int gpu) {
+  return absl::StrCat("GPU-51000000-0000-4000-8000-00000000000", gpu);
+}
+
+// What one process needs to speak to the daemon, without the library's good manners.
+class Client {
+ public:
+  explicit Client(const std::string& dir)
+      : worker_(dir + "/session.sock"),
+        stub_(v1::Control::NewStub(grpc::CreateChannel("unix:" + dir + "/control.sock",
+                                                       grpc::InsecureChannelCredentials()))) {}
+
+  bool Open() {
+    const auto welcome = worker_.Open();
+    if (!welcome.ok()) return false;
+    welcome_ = *welcome;
+    token_ = welcome_.token();
+    return true;
+  }
+  TestWorker& worker() { return worker_; }
+  const v1::SessionWelcome& welcome() const { return welcome_; }
+  void UseToken(const std::string& token) { token_ = token; }
+
+  template <typename Request, typename Response>
+  grpc::StatusCode Call(grpc::Status (v1::Control::Stub::*method)(grpc::ClientContext*,
+                                                                  const Request&, Response*),
+                        const Request& request, Response* response = nullptr) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.AddMetadata("nodecomm-session-token", absl::BytesToHexString(token_));
+    Response unused;
+    return (stub_.get()->*method)(&context, request, response != nullptr ? response : &unused)
+        .error_code();
+  }
+
+  grpc::StatusCode Join(int rank, int ranks, v1::JoinGroupResponse* response,
+                        int64_t timeout_ms = 10'000) {
+    v1::JoinGroupRequest request;
+    request.set_name(kGroup);
+    request.set_world_size(ranks);
+    request.set_rank(rank);
+    request.set_gpu_uuid(GpuUuid(rank));
+    request.set_plane_abi(1);
+    request.set_timeout_ms(timeout_ms);
+    return Call(&v1::Control::Stub::JoinGroup, request, response);
+  }
+
+ private:
+  TestWorker worker_;
+  std::unique_ptr<v1::Control::Stub> stub_;
+  v1::SessionWelcome welcome_;
+  std::string token_;
+};
+
+// Everything that a call about a group of this generation can try.
+std::vector<grpc::StatusCode> TryAllCalls(Client& client, uint64_t generation) {
+  std::vector<grpc::StatusCode> codes;
+  for (int rank = 0; rank < 2; ++rank) {
+    const auto fill = [&](auto request) {
+      request.set_generation(generation);
+      request.set_rank(rank);
+      return request;
+    };
+    codes.push_back(client.Call(&v1::Control::Stub::ConfirmGroup, fill(v1::ConfirmGroupRequest())));
+    codes.push_back(client.Call(&v1::Control::Stub::LeaveGroup, fill(v1::LeaveGroupRequest())));
+    codes.push_back(client.Call(&v1::Control::Stub::AbortGroup, fill(v1::AbortGroupRequest())));
+    codes.push_back(client.Call(&v1::Control::Stub::FreeShared, fill(v1::FreeSharedRequest())));
+    v1::AllocateSharedRequest allocate = fill(v1::AllocateSharedRequest());
+    allocate.set_bytes(2 << 20);
+    codes.push_back(client.Call(&v1::Control::Stub::AllocateShared, allocate));
+  }
+  return codes;
+}
+
+bool All(const std::vector<grpc::StatusCode>& codes, grpc::StatusCode expected) {
+  for (const grpc::StatusCode code : codes) {
+    if (code != expected) return false;
+  }
+  return !codes.empty();
+}
+
+void Become(uid_t uid) {
+  if (setgroups(0, nullptr) != 0 || setresgid(uid, uid, uid) != 0 ||
+      setresuid(uid, uid, uid) != 0) {
+    _exit(90);
+  }
+}
+
+// Runs `act` as a process of this user; its exit code. gRPC does not survive a fork, so the
+// parent never uses it.
+int RunAs(uid_t uid, const std::function<int()>& act) {
+  const pid_t child = fork();
+  if (child == 0) {
+    Become(uid);
+    _exit(act());
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+struct Secrets {
+  uint64_t generation = 0;
+  uint64_t session = 0;
+  std::array<char, 32> token = {};
+  std::string token_bytes() const { return std::string(token.data(), token.size()); }
+};
+
+// Both ranks of a group in one process of kVictim, which lives until it is asked whether all is
+// well.
+class Victim {
+ public:
+  explicit Victim(const std::string& dir) {
+    int told[2];
+    int asked[2];
+    EXPECT_EQ(pipe(told), 0);
+    EXPECT_EQ(pipe(asked), 0);
+    pid_ = fork();
+    if (pid_ == 0) {
+      close(asked[1]);
+      Become(kVictim);
+      _exit(Live(dir, told[1], asked[0]));
+    }
+    close(told[1]);
+    close(asked[0]);
+    ask_ = UniqueFd(asked[1]);
+    const UniqueFd reader(told[0]);
+    ready_ = read(reader.get(), &secrets_, sizeof(secrets_)) == sizeof(secrets_);
+  }
+
+  bool ready() const { return ready_; }
+  pid_t pid() const { return pid_; }
+  const Secrets& secrets() const { return secrets_; }
+
+  // Its group stands, and it can still leave it.
+  bool IsWell() {
+    ask_.Reset();
+    int status = 0;
+    return waitpid(pid_, &status, 0) == pid_ && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
+
+ private:
+  static int Live(const std::string& dir, int told, int asked) {
+    Client client(dir);
+    if (!client.Open()) return 10;
+    std::array<v1::JoinGroupResponse, 2> groups;
+    std::array<grpc::StatusCode, 2> codes = {};
+    const auto on_each_rank = [](const std::function<void(int)>& act) {
+      std::thread other([&] { act(1); });
+      act(0);
+      other.join();
+    };
+    on_each_rank([&](int rank) { codes[rank] = client.Join(rank, 2, &groups[rank]); });
+    if (codes[0] != grpc::OK || codes[1] != grpc::OK) return 11;
+    UniqueFd page;
+    for (int i = 0; i < 2; ++i) {
+      auto transfer = client.worker().Receive();
+      if (!transfer.ok() || transfer->fds.size() != 3) return 12;
+      page = std::move(transfer->fds.back());
+      if (!client.worker().Ack(transfer->transfer_id).ok()) return 13;
+    }
+    on_each_rank([&](int rank) {
+      v1::ConfirmGroupRequest confirm;
+      confirm.set_generation(groups[0].generation());
+      confirm.set_rank(rank);
+      codes[rank] = client.Call(&v1::Control::Stub::ConfirmGroup, confirm);
+    });
+    if (codes[0] != grpc::OK || codes[1] != grpc::OK) return 14;
+    Secrets secrets;
+    secrets.generation = groups[0].generation();
+    secrets.session = client.welcome().session_id();
+    std::memcpy(secrets.token.data(), client.welcome().token().data(), secrets.token.size());
+    if (write(told, &secrets, sizeof(secrets)) != sizeof(secrets)) return 15;
+    char byte;
+    if (read(asked, &byte, 1) != 0) return 16;
+    ControlPage content;
+    if (pread(page.get(), &content, sizeof(content), 0) != sizeof(content)) return 17;
+    if (content.stop != 0 || content.left_mask != 0) return 18;
+    v1::LeaveGroupRequest leave;
+    leave.set_generation(secrets.generation);
+    return client.Call(&v1::Control::Stub::LeaveGroup, leave) == grpc::OK ? 0 : 19;
+  }
+
+  pid_t pid_ = -1;
+  UniqueFd ask_;
+  bool ready_ = false;
+  Secrets secrets_;
+};
+
+class Isolation : public testing::TestWithParam<uid_t> {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root, to become other users";
+    auto daemon = DaemonProcess::Start(
+        {.program = NODECOMM_DAEMON, .topology = NODECOMM_TOPOLOGY, .config = ""});
+    ASSERT_OK(daemon);
+    daemon_ = *std::move(daemon);
+    // The test's own directory keeps others out; the daemon's does not.
+    for (std::filesystem::path path = dir(); path != "/tmp" && path.has_relative_path();
+         path = path.parent_path()) {
+      std::filesystem::permissions(path, std::filesystem::perms(0755));
+    }
+    victim_ = std::make_unique<Victim>(dir());
+    ASSERT_TRUE(victim_->ready());
+  }
+  void TearDown() override {
+    if (victim_ != nullptr) {
+      EXPECT_TRUE(victim_->IsWell()) << "the victim's group was harmed";
+    }
+  }
+
+  std::string dir() const { return daemon_->runtime_dir(); }
+  const Secrets& secrets() const { return victim_->secrets(); }
+
+  std::unique_ptr<DaemonProcess> daemon_;
+  std::unique_ptr<Victim> victim_;
+};
+
+// Root on the workers' sockets is a user like any other: most containers run as root.
+INSTANTIATE_TEST_SUITE_P(By, Isolation, testing::Values(kAttacker, kRoot), [](const auto& info) {
+  return info.param == kRoot ? "Root" : "OtherUser";
+});
+
+TEST_P(Isolation, GroupsOfOthersAreAsIfTheyWereNotThere) {
+  EXPECT_EQ(RunAs(GetParam(),
+                  [&] {
+                    Client client(dir());
+                    if (!client.Open()) return 1;
+                    const auto real = TryAllCalls(client, secrets().generation);
+                    const auto none = TryAllCalls(client, secrets().generation + 1000);
+                    if (!All(real, grpc::NOT_FOUND)) return 2;
+                    return real == none ? 0 : 3;
+                  }),
+            0);
+}
+
+TEST_P(Isolation, SameNameIsAnotherGroup) {
+  EXPECT_EQ(RunAs(GetParam(),
+                  [&] {
+                    Client client(dir());
+                    if (!client.Open()) return 1;
+                    v1::JoinGroupResponse response;
+                    // Nobody of its own user comes.
+                    return client.Join(1, 2, &response, 100) == grpc::DEADLINE_EXCEEDED ? 0 : 2;
+                  }),
+            0);
+}
+
+TEST_P(Isolation, StolenTokenOpensNothing) {
+  EXPECT_EQ(
+      RunAs(GetParam(),
+            [&] {
+              Client client(dir());
+              client.UseToken(secrets().token_bytes());
+              return All(TryAllCalls(client, secrets().generation), grpc::UNAUTHENTICATED) ? 0 : 1;
+            }),
+      0);
+}
+
+TEST_P(Isolation, StolenSessionCannotBeResumed) {
+  EXPECT_EQ(RunAs(GetParam(),
+                  [&] {
+                    TestWorker thief(dir() + "/session.sock");
+                    v1::SessionHello hello;
+                    hello.mutable_version()->set_major(kVersionMajor);
+                    hello.mutable_version()->set_minor(kVersionMinor);
+                    hello.mutable_resume()->set_session_id(secrets().session);
+                    hello.mutable_resume()->set_token(secrets().token_bytes());
+                    if (!thief.Send(FrameType::kHello, 0, hello.SerializeAsString()).ok()) return 1;
+                    const auto refusal = thief.ReceiveRefusal();
+                    return refusal.ok() && refusal->session_unknown() ? 0 : 2;
+                  }),
+            0);
+}
+
+TEST_F(Isolation, AnotherProcessOfTheSameUserHoldsNoRank) {
+  EXPECT_EQ(
+      RunAs(kVictim,
+            [&] {
+              Client client(dir());
+              if (!client.Open()) return 1;
+              if (!All(TryAllCalls(client, secrets().generation), grpc::NOT_FOUND)) return 2;
+              client.UseToken(secrets().token_bytes());
+              return All(TryAllCalls(client, secrets().generation), grpc::UNAUTHENTICATED) ? 0 : 3;
+            }),
+      0);
+}
+
+TEST_F(Isolation, DaemonsFilesAreItsOwn) {
+  // As root the victim's secrets are there to be read, so what others find is no lack of files.
+  ASSERT_FALSE(std::filesystem::is_empty(dir() + "/groups"));
+  ASSERT_FALSE(std::filesystem::is_empty(dir() + "/sessions"));
+  std::vector<std::string> files = {dir() + "/groups", dir() + "/sessions", dir() + "/admin",
+                                    dir() + "/peer-access.textproto"};
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(dir())) {
+    const std::string name = entry.path().filename();
+    if (name.ends_with(".control") || name.ends_with(".record") || name.ends_with(".session")) {
+      files.push_back(entry.path());
+    }
+  }
+  EXPECT_GE(files.size(), 4u + 3u);
+  for (const std::string& file : files) {
+    const int code = RunAs(kAttacker, [&] {
+      return open(file.c_str(), O_RDONLY) < 0 && open(file.c_str(), O_RDWR) < 0 ? 0 : 1;
+    });
+    EXPECT_EQ(code, 0) << file;
+  }
+  EXPECT_EQ(RunAs(kAttacker,
+                  [&] {
+                    const UniqueFd admin = ConnectTo(dir() + "/admin/admin.sock", SOCK_STREAM);
+                    return admin.valid() ? 1 : 0;
+                  }),
+            0);
+}
+
+// The member that has the page cannot write it either, nor by way of /proc.
+TEST_F(Isolation, ControlPageCannotBeWrittenByItsMembers) {
+  EXPECT_EQ(RunAs(kAttacker,
+                  [&] {
+                    Client client(dir());
+                    if (!client.Open()) return 1;
+                    v1::JoinGroupResponse group;
+                    if (client.Join(0, 1, &group) != grpc::OK) return 2;
+                    auto transfer = client.worker().Receive();
+                    if (!transfer.ok() || transfer->fds.empty()) return 3;
+                    const int page = transfer->fds.back().get();
+                    const uint32_t one = 1;
+                    if (pwrite(page, &one, sizeof(one), 64) >= 0) return 4;
+                    if (mmap(nullptr, kControlPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, page,
+                             0) != MAP_FAILED) {
+                      return 5;
+                    }
+                    const std::string proc = absl::StrCat("/proc/self/fd/", page);
+                    if (open(proc.c_str(), O_RDWR) >= 0) return 6;
+                    if (ftruncate(page, 0) == 0 || fchmod(page, 0666) == 0) return 7;
+                    return 0;
+                  }),
+            0);
+}
+
+// Root in a user namespace of its own is, to the daemon, the user who made the namespace.
+TEST_F(Isolation, RootOfAUserNamespaceIsItsMaker) {
+  const int code = RunAs(kAttacker, [&] {
+    const uid_t uid = geteuid();
+    prctl(PR_SET_DUMPABLE, 1);  // or else /proc/self belongs to root since the change of user
+    if (unshare(CLONE_NEWUSER) != 0) return 77;
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
+    if (geteuid() != 0) return 1;
+    Client client(dir());
+    if (!client.Open()) return 2;
+    if (!All(TryAllCalls(client, secrets().generation), grpc::NOT_FOUND)) return 3;
+    return ConnectTo(dir() + "/admin/admin.sock", SOCK_STREAM).valid() ? 4 : 0;
+  });
+  if (code == 77) GTEST_SKIP() << "no user namespaces here";
+  EXPECT_EQ(code, 0);
+}
+
+// One who floods gets errors; another is served meanwhile.
+TEST_F(Isolation, FloodOfOneUserDoesNotStopAnother) {
+  const pid_t flood = fork();
+  if (flood == 0) {
+    Become(kAttacker);
+    std::vector<UniqueFd> kept;
+    for (int i = 0;; ++i) {
+      UniqueFd socket = ConnectTo(dir() + (i % 2 == 0 ? "/session.sock" : "/control.sock"),
+                                  i % 2 == 0 ? SOCK_SEQPACKET : SOCK_STREAM);
+      if (!socket.valid()) continue;
+      // Nonsense, and then nothing.
+      [[maybe_unused]] const ssize_t sent =
+          send(socket.get(), "garbage", 7, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (kept.size() < 500) kept.push_back(std::move(socket));
+    }
+  }
+  absl::SleepFor(absl::Milliseconds(300));
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(RunAs(60003,
+                  [&] {
+                    Client client(dir());
+                    if (!client.Open()) return 1;
+                    v1::JoinGroupResponse group;
+                    return client.Join(0, 1, &group) == grpc::OK ? 0 : 2;
+                  }),
+            0);
+  RecordProperty("join_beside_flood_ms",
+                 static_cast<int>(absl::ToInt64Milliseconds(absl::Now() - start)));
+  kill(flood, SIGKILL);
+  waitpid(flood, nullptr, 0);
+}
+
+}  // namespace
+}  // namespace nodecomm
