@@ -22,6 +22,7 @@ struct FailureRecord {
   static constexpr uint32_t kStopped = 1;  // the control page said so
   static constexpr uint32_t kTimeout = 2;  // a peer's data did not come in time
   static constexpr uint32_t kLeft = 3;     // a peer has left
+  static constexpr uint32_t kOverlap = 4;  // this rank had two calls at the same time
   uint32_t state;
   uint32_t epoch;
   int32_t missing_rank;
@@ -59,11 +60,12 @@ struct Message {
 };
 
 // Runs on the calling thread and returns when `out` holds the sums; waits yield the CPU.
-// Aborted: the group was stopped, a peer left or did not come in time (see `binding.failure`).
+// Aborted: the group was stopped, a peer left or did not come in time, or another thread is in a
+// call with the same rank's plane (see `binding.failure`).
 absl::Status AllReduceOnHost(const Binding& binding, const Message& message);
 
-// The epoch of the last call on this plane that has completed. `plane` is host memory that holds a
-// copy of a plane's first kPlaneHeaderBytes (plane_layout.h).
+// The epoch of the last call on this plane that has completed in all its blocks. `plane_header` is
+// host memory that holds a copy of a plane's first kPlaneHeaderBytes (plane_layout.h).
 uint32_t LastEpoch(const std::byte* plane_header);
 
 }  // namespace nodecomm::kernels

@@ -23,7 +23,8 @@ constexpr int kBlocksPerMultiprocessor = 2;
 // Ordering: waits for earlier kernels of the stream before it touches anything, and never triggers
 //           its dependents early: a kernel between two of ours that does not wait itself must find
 //           our work done (README.md, "overlapping launches").
-// Before:   planes mapped, zero when the group began; one call in flight a communicator.
+// Before:   planes mapped, zero when the group began; one call in flight a communicator, which the
+//           epoch words prove: a second one fails the generation.
 // Failure:  the generation is poisoned; this launch and later ones end soon.
 template <Algorithm kAlgorithm, class Format, ElementType kType, int kRanks>
 __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
@@ -31,19 +32,21 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
   GpuMachine::WaitForEarlierKernels();
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
                      .step = gridDim.x * blockDim.x};
-  const Turn turn = BeginTurn<GpuMachine>(call, blockIdx.x);
+  Turn turn = BeginTurn<GpuMachine>(call);
   if (IsOver<GpuMachine>(call, turn, kRanks)) return;
   if (IsScrubEpoch(turn.epoch)) {
     ClearOtherHalf<GpuMachine>(call, turn.epoch, lane);
     __threadfence_system();
     __syncthreads();
   }
+  bool done = false;
   if constexpr (kAlgorithm == Algorithm::kOneShot) {
-    OneShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
+    done = OneShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
   } else {
-    TwoShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
+    done = TwoShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
   }
   if (IsScrubEpoch(turn.epoch)) __threadfence_system();
+  EndTurn<GpuMachine>(call, turn, kRanks, done);
 }
 
 template <Algorithm kAlgorithm, class Format, ElementType kType, int kRanks>

@@ -16,15 +16,15 @@ namespace {
 // One host thread plays the whole grid of its rank.
 constexpr Lane kWholeGrid = {.first = 0, .step = 1};
 
-using RunFn = bool (*)(const Call& call, const Turn& turn);
+using RunFn = bool (*)(const Call& call, Turn& turn);
 
 template <class Format, ElementType kType, int kRanks>
-bool RunOneShot(const Call& call, const Turn& turn) {
+bool RunOneShot(const Call& call, Turn& turn) {
   return OneShot<HostMachine, Format, kType, kRanks>(call, turn, kWholeGrid);
 }
 
 template <class Format, ElementType kType, int kRanks>
-bool RunTwoShot(const Call& call, const Turn& turn) {
+bool RunTwoShot(const Call& call, Turn& turn) {
   return TwoShot<HostMachine, Format, kType, kRanks>(call, turn, kWholeGrid);
 }
 
@@ -64,17 +64,18 @@ RunFn Find(const Plan& plan, ElementType type, WorldSize world_size) {
 }
 
 absl::Status AbortedError(const Call& call) {
-  return absl::AbortedError(
-      absl::StrFormat("rank %d gave up waiting (state %d) for rank %d at call %d", call.rank,
-                      HostMachine::LoadAcquire(&call.failure->state), call.failure->missing_rank,
-                      call.failure->epoch));
+  // Two calls of a rank that overlap both come here, and one may be writing the record still.
+  return absl::AbortedError(absl::StrFormat("rank %d gave up (state %d) at call %d", call.rank,
+                                            HostMachine::LoadAcquire(&call.failure->state),
+                                            HostMachine::LoadRelaxed(&call.failure->epoch)));
 }
 
 absl::Status RunChunk(const Call& call, RunFn run, int ranks) {
-  const Turn turn = BeginTurn<HostMachine>(call, 0);
+  Turn turn = BeginTurn<HostMachine>(call);
   if (IsOver<HostMachine>(call, turn, ranks)) return AbortedError(call);
   if (IsScrubEpoch(turn.epoch)) ClearOtherHalf<HostMachine>(call, turn.epoch, kWholeGrid);
-  return run(call, turn) ? absl::OkStatus() : AbortedError(call);
+  const bool done = run(call, turn);
+  return EndTurn<HostMachine>(call, turn, ranks, done) ? absl::OkStatus() : AbortedError(call);
 }
 
 }  // namespace
@@ -95,9 +96,14 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
 }
 
 uint32_t LastEpoch(const std::byte* plane_header) {
-  uint32_t epoch;
-  std::memcpy(&epoch, plane_header + offsetof(PlaneHeader, epoch), sizeof(epoch));
-  return epoch;
+  EpochPair pairs[kBlocksMax];
+  std::memcpy(pairs, plane_header + offsetof(PlaneHeader, epoch), sizeof(pairs));
+  // Blocks of a call that was given up may have ended all the same.
+  uint32_t last = pairs[0].ended;
+  for (const EpochPair& pair : pairs) {
+    if (static_cast<int32_t>(pair.ended - last) < 0) last = pair.ended;
+  }
+  return last;
 }
 
 }  // namespace nodecomm::kernels

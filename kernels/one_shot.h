@@ -23,7 +23,7 @@ namespace nodecomm::kernels {
 // Before:   the previous call on this communicator has ended.
 // Failure:  returns false after GiveUp; `out` is undefined, the generation over.
 template <class Machine, class Format, ElementType kType, int kRanks>
-NODECOMM_KERNEL_FN bool OneShot(const Call& call, const Turn& turn, Lane lane) {
+NODECOMM_KERNEL_FN bool OneShot(const Call& call, Turn& turn, Lane lane) {
   const int self = call.rank;
   const uint32_t epoch = turn.epoch;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
@@ -43,7 +43,7 @@ NODECOMM_KERNEL_FN bool OneShot(const Call& call, const Turn& turn, Lane lane) {
     const auto slot = [&](int sender) {
       return SlotAddress(call, call.region, self, sender, epoch, kRanks, i);
     };
-    if (!AwaitPackets<Machine, Format, kRanks>(call, epoch, slot, from)) return false;
+    if (!AwaitPackets<Machine, Format, kRanks>(call, turn, slot, from)) return false;
     StorePayload<kType>(call, i, SumInRankOrder<Machine, Format, kType, kRanks>(mine, self, from));
     RearmSlots<Machine, Format, kRanks>(self, slot);
   }

@@ -10,15 +10,22 @@
 
 namespace nodecomm::kernels {
 
-inline constexpr uint32_t kPlaneAbi = 2;
+inline constexpr uint32_t kPlaneAbi = 3;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 
-// Most blocks that a grid may have: one epoch word each.
+// Most blocks that a grid may have: one pair of epochs each.
 inline constexpr int kBlocksMax = 256;
 inline constexpr size_t kPlaneHeaderBytes = 4096;
 
 inline constexpr size_t kPacketBytes = 16;
+
+// One block's place among the calls of its communicator, read as one 8-byte atom. Unequal: a call
+// has begun and not ended.
+struct alignas(8) EpochPair {
+  uint32_t begun;
+  uint32_t ended;
+};
 
 // First bytes of a plane. Written by its owner's kernels only, except `poison`, which any member
 // may set.
@@ -28,10 +35,12 @@ struct PlaneHeader {
   // Elects the one thread that writes the failure record.
   uint32_t failure_claimed;
   uint32_t reserved[30];
-  // One a block: the epoch of the last call. All are equal between calls. 0 before the first call,
-  // never afterwards.
-  uint32_t epoch[kBlocksMax];
+  // One a block: the epoch of the last call that began, and of the last that ended. Between calls
+  // all are equal, in both halves. 0 before the first call, never afterwards.
+  EpochPair epoch[kBlocksMax];
 };
+static_assert(sizeof(EpochPair) == 8);
+static_assert(offsetof(PlaneHeader, epoch) == 128, "on lines of their own");
 static_assert(sizeof(PlaneHeader) <= kPlaneHeaderBytes);
 
 // One region: two halves (by epoch parity) of world_size slots, one for each sender, from `begin`

@@ -13,7 +13,6 @@ namespace {
 // packet's boundary (12 and 16) as the message.
 constexpr size_t kChunkMultiple = 48;
 
-constexpr int kThreadsMin = 64;
 constexpr int kThreadsMax = 512;
 constexpr int kWarp = 32;
 
@@ -110,7 +109,7 @@ Grid SelectGrid(const Plan& plan, ByteCount chunk, const GroupShape& shape) {
   const bool small = plan.algorithm == Algorithm::kOneShot && plan.format == PacketFormat::kEpoch;
   const size_t spread = small ? std::min<size_t>(32, blocks_max) : blocks_max;
   const size_t threads = std::clamp<size_t>(DivideUp(DivideUp(packets, spread), kWarp) * kWarp,
-                                            kThreadsMin, kThreadsMax);
+                                            kGridThreadsMin, kThreadsMax);
   const size_t blocks = std::clamp<size_t>(DivideUp(packets, threads), 1, blocks_max);
   return {.blocks = static_cast<int>(blocks), .threads = static_cast<int>(threads)};
 }

@@ -47,6 +47,9 @@ struct Grid {
   int threads = 32;
 };
 
+// No grid that SelectGrid gives has fewer threads.
+inline constexpr int kGridThreadsMin = 64;
+
 Plan SelectPlan(ByteCount message, ElementType type, const GroupShape& shape);
 
 // Packets that a rank's grid shares out for one chunk: those of the chunk (one-shot) or of a shard

@@ -24,7 +24,7 @@ namespace nodecomm::kernels {
 // Before:   the previous call on this communicator has ended.
 // Failure:  returns false after GiveUp; `out` is undefined, the generation over.
 template <class Machine, class Format, ElementType kType, int kRanks>
-NODECOMM_KERNEL_FN bool TwoShot(const Call& call, const Turn& turn, Lane lane) {
+NODECOMM_KERNEL_FN bool TwoShot(const Call& call, Turn& turn, Lane lane) {
   const int self = call.rank;
   const uint32_t epoch = turn.epoch;
   const uint64_t shard = call.packets;
@@ -44,7 +44,7 @@ NODECOMM_KERNEL_FN bool TwoShot(const Call& call, const Turn& turn, Lane lane) {
     const auto slot = [&](int sender) {
       return SlotAddress(call, call.region, self, sender, epoch, kRanks, i);
     };
-    if (!AwaitPackets<Machine, Format, kRanks>(call, epoch, slot, from)) return false;
+    if (!AwaitPackets<Machine, Format, kRanks>(call, turn, slot, from)) return false;
     const auto sum = SumInRankOrder<Machine, Format, kType, kRanks>(mine, self, from);
     const Packet packet = Format::Encode(sum, epoch);
     NODECOMM_UNROLL
@@ -62,7 +62,7 @@ NODECOMM_KERNEL_FN bool TwoShot(const Call& call, const Turn& turn, Lane lane) {
     const auto slot = [&](int sender) {
       return SlotAddress(call, call.gather_region, self, sender, epoch, kRanks, i);
     };
-    if (!AwaitPackets<Machine, Format, kRanks>(call, epoch, slot, from)) return false;
+    if (!AwaitPackets<Machine, Format, kRanks>(call, turn, slot, from)) return false;
     NODECOMM_UNROLL
     for (int r = 0; r < kRanks; ++r) {
       if (r != self) StorePayload<kType>(call, r * shard + i, Format::Decode(from[r]));

@@ -169,6 +169,17 @@ void Communicator::FillBinding(const CommunicatorOptions& options) {
 }
 
 absl::Status Communicator::AllReduce(const kernels::Message& message, void* stream) {
+  // Kernels on two streams would notice, and end the group; here it costs the second caller alone.
+  if (calling_.exchange(true, std::memory_order_acquire)) {
+    return absl::InvalidArgumentError(
+        "calls on one communicator must not overlap: another thread is in an all-reduce of it");
+  }
+  absl::Status done = AllReduceAlone(message, stream);
+  calling_.store(false, std::memory_order_release);
+  return done;
+}
+
+absl::Status Communicator::AllReduceAlone(const kernels::Message& message, void* stream) {
   ABSL_RETURN_IF_ERROR(CheckSupported());
   ABSL_RETURN_IF_ERROR(CheckMessage(message));
   ABSL_RETURN_IF_ERROR(Status());
@@ -234,10 +245,11 @@ absl::Status Communicator::Status() {
   if (!health_.has_value()) return absl::OkStatus();
   absl::Status status = health_->Check();
   if (status.ok() && !aborted_.load(std::memory_order_relaxed)) return status;
-  const std::optional<std::string> timeout = health_->OwnTimeout();
-  if (timeout.has_value() && !timeout_reported_.exchange(true)) {
-    // Once; the daemon stops the others with it. If it is gone they find out by their own clocks.
-    membership_->Abort(*timeout).IgnoreError();
+  const std::optional<std::string> finding = health_->OwnFinding();
+  if (finding.has_value() && !finding_reported_.exchange(true)) {
+    // Once; the daemon stops the others with it. If it is gone they know at least that this rank
+    // gave the group up.
+    membership_->Abort(*finding).IgnoreError();
   }
   return status.ok() ? absl::AbortedError("this rank aborted the group") : status;
 }

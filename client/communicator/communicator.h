@@ -35,8 +35,8 @@ struct CommunicatorInfo {
   std::string gpu_uuid;
 };
 
-// Calls must not overlap, except Status, Abort, Supports, Algorithm and info. In a forked child
-// every call fails.
+// Calls must not overlap, except Status, Abort, Supports, Algorithm and info; two threads in
+// AllReduce are noticed. In a forked child every call fails.
 class Communicator {
  public:
   // Leaves, if that was not done, and unmaps. In a forked child, closes descriptors and leaks the
@@ -74,6 +74,7 @@ class Communicator {
   absl::Status MakeReady(const CommunicatorOptions& options);
   absl::Status MapGroup(std::vector<UniqueFd> fds);
   void FillBinding(const CommunicatorOptions& options);
+  absl::Status AllReduceAlone(const kernels::Message& message, void* stream);
   absl::Status CheckSupported() const;
   absl::Status CheckMessage(const kernels::Message& message) const;
   absl::StatusOr<uint32_t> ReadLastEpoch();
@@ -94,7 +95,8 @@ class Communicator {
 
   std::atomic<bool> left_ = false;
   std::atomic<bool> aborted_ = false;           // by this rank
-  std::atomic<bool> timeout_reported_ = false;  // to the daemon
+  std::atomic<bool> finding_reported_ = false;  // to the daemon
+  std::atomic<bool> calling_ = false;           // a thread is in AllReduce
 };
 
 }  // namespace nodecomm::client

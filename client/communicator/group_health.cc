@@ -21,7 +21,7 @@ absl::Status LeftError(int rank) {
 
 absl::Status GroupHealth::Explain() const {
   if (Load(page_->stop) != 0) return ExplainStop();
-  if (const std::optional<std::string> timeout = OwnTimeout()) return absl::AbortedError(*timeout);
+  if (const std::optional<std::string> finding = OwnFinding()) return absl::AbortedError(*finding);
   const uint32_t state = Load(failure_->state);
   if (state == FailureRecord::kLeft) return LeftError(failure_->missing_rank);
   // Before the poison of a peer: what it found out by itself may be that a rank had left.
@@ -39,10 +39,20 @@ absl::Status GroupHealth::ExplainStop() const {
   return absl::AbortedError(absl::StrFormat("the group was aborted: %s; form it anew", reason));
 }
 
-std::optional<std::string> GroupHealth::OwnTimeout() const {
-  if (Load(failure_->state) != FailureRecord::kTimeout) return std::nullopt;
-  return absl::StrFormat("rank %d did not come in time at call (epoch) %d", failure_->missing_rank,
-                         failure_->epoch);
+std::optional<std::string> GroupHealth::OwnFinding() const {
+  switch (Load(failure_->state)) {
+    case FailureRecord::kTimeout:
+      return absl::StrFormat("rank %d did not come in time at call (epoch) %d",
+                             failure_->missing_rank, failure_->epoch);
+    case FailureRecord::kOverlap:
+      return absl::StrFormat(
+          "two all-reduces of rank %d overlapped at call (epoch) %d: a communicator has one call "
+          "in "
+          "flight at a time; order its streams with events, or give each stream a communicator",
+          own_rank_.value, failure_->epoch);
+    default:
+      return std::nullopt;
+  }
 }
 
 }  // namespace nodecomm::client

@@ -30,8 +30,9 @@ class GroupHealth {
     return Explain();
   }
 
-  // What this rank's kernels found out by themselves: that a peer did not come in time.
-  std::optional<std::string> OwnTimeout() const;
+  // What this rank's kernels found out by themselves and nobody else can know: that a peer did not
+  // come in time, or that this rank had two calls at the same time.
+  std::optional<std::string> OwnFinding() const;
 
  private:
   // Written by another process or by the GPU.

@@ -9,7 +9,15 @@
 
 namespace nodecomm::kernels {
 
-// Marks the generation as failed, here and (after a timeout) at every peer, and writes why, once.
+// Whether the peers cannot see for themselves why this rank gave up. They see the stop word and the
+// leave words, and after a leave they may still be in the last call that the leaver completed,
+// which is to complete everywhere.
+NODECOMM_KERNEL_FN bool IsNewsToPeers(uint32_t state) {
+  return state != FailureRecord::kStopped && state != FailureRecord::kLeft;
+}
+
+// Marks the generation as failed, here and, if it is news to them, at every peer, and writes why,
+// once.
 template <class Machine>
 NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint32_t epoch,
                                int missing_rank) {
@@ -20,12 +28,8 @@ NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint
                           static_cast<uint32_t>(missing_rank));
     Machine::StoreRelease(&call.failure->state, state);
   }
-  // Peers see the stop word and the leave words for themselves, and after a leave they may still be
-  // in the last call that the leaver completed, which is to complete everywhere. Only a deadline
-  // that passed here is news to them.
-  const bool everybody = state == FailureRecord::kTimeout;
   for (int r = 0; r < ranks; ++r) {
-    if (everybody || r == call.rank) {
+    if (r == call.rank || IsNewsToPeers(state)) {
       Machine::StoreRelaxed(&HeaderOf(call.planes[r])->poison, 1u);
     }
   }
@@ -37,16 +41,22 @@ template <class Machine>
 class Patience {
  public:
   // Called after a turn without success; false: stop, it has been reported.
-  NODECOMM_KERNEL_FN bool MayWait(const Call& call, int ranks, uint32_t epoch, int missing_rank) {
+  NODECOMM_KERNEL_FN bool MayWait(const Call& call, int ranks, const Turn& turn, int missing_rank) {
     if ((++turns_ & (Machine::kTurnsPerCheck - 1)) != 0) {
       Machine::Pause();
       return true;
     }
-    return Check(call, ranks, epoch, missing_rank);
+    return Check(call, ranks, turn, missing_rank);
   }
 
  private:
-  NODECOMM_KERNEL_FN bool Check(const Call& call, int ranks, uint32_t epoch, int missing_rank) {
+  NODECOMM_KERNEL_FN bool Check(const Call& call, int ranks, const Turn& turn, int missing_rank) {
+    const uint32_t epoch = turn.epoch;
+    // What is waited for may never come: the other kernel has taken it.
+    if (!HasEpochAlone(turn)) {
+      GiveUp<Machine>(call, ranks, FailureRecord::kOverlap, epoch, -1);
+      return false;
+    }
     if (Machine::LoadRelaxed(&HeaderOf(call.planes[call.rank])->poison) != 0 ||
         Machine::LoadRelaxed(call.stop_words.stop) != 0) {
       GiveUp<Machine>(call, ranks, FailureRecord::kStopped, epoch, missing_rank);
@@ -77,8 +87,8 @@ class Patience {
 // Waits until the packet at address_of(r) has come, for every rank r but our own, and loads them
 // into `from`. False: gave up.
 template <class Machine, class Format, int kRanks, class AddressOf>
-NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, uint32_t epoch, const AddressOf& address_of,
-                                     Packet (&from)[kRanks]) {
+NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, const Turn& turn,
+                                     const AddressOf& address_of, Packet (&from)[kRanks]) {
   Patience<Machine> patience;
   while (true) {
     // All loads in flight together, then all checks.
@@ -89,10 +99,10 @@ NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, uint32_t epoch, const Add
     int missing = -1;
     NODECOMM_UNROLL
     for (int r = 0; r < kRanks; ++r) {
-      if (r != call.rank && !Format::Ready(from[r], epoch)) missing = r;
+      if (r != call.rank && !Format::Ready(from[r], turn.epoch)) missing = r;
     }
     if (missing < 0) return true;
-    if (!patience.MayWait(call, kRanks, epoch, missing)) return false;
+    if (!patience.MayWait(call, kRanks, turn, missing)) return false;
   }
 }
 

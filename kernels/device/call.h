@@ -69,6 +69,31 @@ NODECOMM_KERNEL_FN uint32_t NextEpoch(uint32_t epoch) {
   return epoch == 0xffffffffu ? 2u : epoch + 1u;
 }
 
+// A call's place among the calls of its communicator, as one thread has it.
+struct Turn {
+  uint32_t epoch;
+  // The epoch of the call before: as found at the start, then as found when this call put its own
+  // epoch into its block's word. Looked at late, so that nobody waits for that exchange.
+  uint32_t before;
+  // An earlier call of this rank has not ended.
+  bool overlaps;
+  // Non-zero: the generation is over.
+  uint32_t poison;
+};
+
+// False: when this call took its epoch, another kernel of the same rank had taken it already. Asked
+// so, instead of by comparing what was found first and later, because registers are scarce.
+NODECOMM_KERNEL_FN bool HasEpochAlone(const Turn& turn) {
+  return NextEpoch(turn.before) == turn.epoch;
+}
+
+// What a thread finds in the epoch words at its start.
+struct FoundEpochs {
+  EpochPair own;  // its block's
+  // A word of a block that this grid does not have differs from it.
+  bool others_differ;
+};
+
 // A slot that one large message filled and nobody since keeps its epoch, which comes round after
 // 2^32 calls. So twice in that time two calls in a row each clear the half that they do not use; it
 // also happens at the second and third call of a group, so that it is no rare path.

@@ -56,6 +56,40 @@ struct GpuMachine {
   static __device__ __forceinline__ void StoreRelease(uint32_t* word, uint32_t value) {
     asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
   }
+  // 8 bytes, whole or not at all.
+  static __device__ __forceinline__ EpochPair LoadRelaxed(const EpochPair* pair) {
+    uint64_t value;
+    asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(pair) : "memory");
+    return {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)};
+  }
+  // Zeros if not `wanted`; without a branch, so that several go out together.
+  static __device__ __forceinline__ EpochPair LoadRelaxedIf(bool wanted, const EpochPair* pair) {
+    uint64_t value;
+    asm volatile(
+        "{ .reg .pred wanted;\n"
+        "  setp.ne.u32 wanted, %2, 0;\n"
+        "  mov.u64 %0, 0;\n"
+        "  @wanted ld.relaxed.sys.global.u64 %0, [%1]; }"
+        : "=l"(value)
+        : "l"(pair), "r"(wanted ? 1u : 0u)
+        : "memory");
+    return {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)};
+  }
+  static __device__ __forceinline__ void StoreRelaxed(EpochPair* pair, EpochPair value) {
+    asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(pair), "l"(BitsOf(value)) : "memory");
+  }
+  // Puts `epoch` where the last one that began stands, and returns what stood there. Of the GPU's
+  // scope: nobody but kernels of this GPU touches a pair while one runs. Half a pair, so that
+  // nothing waits for the old value until it is looked at: of a whole one the compiler reuses the
+  // register that nobody needs, and waits.
+  static __device__ __forceinline__ uint32_t ExchangeBegun(EpochPair* pair, uint32_t epoch) {
+    uint32_t old;
+    asm volatile("atom.relaxed.gpu.global.exch.b32 %0, [%1], %2;"
+                 : "=r"(old)
+                 : "l"(&pair->begun), "r"(epoch)
+                 : "memory");
+    return old;
+  }
   static __device__ __forceinline__ bool ClaimOnce(uint32_t* word) {
     return atomicExch_system(word, 1u) == 0;
   }
@@ -89,12 +123,46 @@ struct GpuMachine {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
   }
-  static __device__ __forceinline__ void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
-    __syncthreads();
-    for (uint32_t word = blockIdx.x + threadIdx.x * gridDim.x; word < kBlocksMax;
-         word += gridDim.x * blockDim.x) {
-      StoreRelaxed(&header->epoch[word], epoch);
+  // A block looks at its own word and at those of blocks that this grid does not have and whose
+  // index is its own modulo the grid; its threads share the latter out.
+  static __device__ __forceinline__ FoundEpochs FindEpochs(const PlaneHeader* header) {
+    constexpr int kWordsMax = kBlocksMax / kGridThreadsMin;
+    FoundEpochs found = {.own = LoadRelaxed(&header->epoch[blockIdx.x]), .others_differ = false};
+    EpochPair other[kWordsMax];
+    // All loads in flight together, then all checks: one latency.
+#pragma unroll
+    for (int i = 0; i < kWordsMax; ++i) {
+      const uint32_t word = OtherWord(i);
+      other[i] = LoadRelaxedIf(word < kBlocksMax, &header->epoch[word]);
     }
+#pragma unroll
+    for (int i = 0; i < kWordsMax; ++i) {
+      const bool differs = other[i].begun != found.own.begun || other[i].ended != found.own.begun;
+      found.others_differ |= OtherWord(i) < kBlocksMax && differs;
+    }
+    return found;
+  }
+  static __device__ __forceinline__ uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
+    __syncthreads();
+    for (uint32_t word = OtherWord(0); word < kBlocksMax; word += gridDim.x * blockDim.x) {
+      StoreRelaxed(&header->epoch[word], {turn.epoch, turn.epoch});
+    }
+    if (threadIdx.x != 0) return turn.before;
+    return ExchangeBegun(&header->epoch[blockIdx.x], turn.epoch);
+  }
+  // Once all of the block's threads have come here, but for those that have exited.
+  static __device__ __forceinline__ void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
+    if (__syncthreads_and(done ? 1 : 0) != 0 && threadIdx.x == 0) {
+      StoreRelaxed(&header->epoch[blockIdx.x], {epoch, epoch});
+    }
+  }
+
+ private:
+  static __device__ __forceinline__ uint64_t BitsOf(EpochPair pair) {
+    return pair.begun | static_cast<uint64_t>(pair.ended) << 32;
+  }
+  static __device__ __forceinline__ uint32_t OtherWord(int i) {
+    return blockIdx.x + (threadIdx.x + 1 + static_cast<uint32_t>(i) * blockDim.x) * gridDim.x;
   }
 };
 

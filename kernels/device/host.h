@@ -51,6 +51,21 @@ struct HostMachine {
   static void StoreRelease(uint32_t* word, uint32_t value) {
     std::atomic_ref<uint32_t>(*word).store(value, std::memory_order_release);
   }
+  static EpochPair LoadRelaxed(const EpochPair* pair) {
+    return std::atomic_ref<EpochPair>(*const_cast<EpochPair*>(pair))
+        .load(std::memory_order_relaxed);
+  }
+  static void StoreRelaxed(EpochPair* pair, EpochPair value) {
+    std::atomic_ref<EpochPair>(*pair).store(value, std::memory_order_relaxed);
+  }
+  // The other half is as it was found, or there is an overlap, which the result shows.
+  static uint32_t ExchangeBegun(EpochPair* pair, uint32_t epoch) {
+    EpochPair old = LoadRelaxed(pair);
+    const std::atomic_ref<EpochPair> atom(*pair);
+    while (!atom.compare_exchange_weak(old, {epoch, old.ended}, std::memory_order_relaxed)) {
+    }
+    return old.begun;
+  }
   static bool ClaimOnce(uint32_t* word) {
     return std::atomic_ref<uint32_t>(*word).exchange(1, std::memory_order_acq_rel) == 0;
   }
@@ -62,8 +77,23 @@ struct HostMachine {
                                      .count());
   }
 
-  static void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
-    for (uint32_t& word : header->epoch) StoreRelaxed(&word, epoch);
+  // This thread is block 0, and the only one.
+  static FoundEpochs FindEpochs(const PlaneHeader* header) {
+    FoundEpochs found = {.own = LoadRelaxed(&header->epoch[0]), .others_differ = false};
+    for (int word = 1; word < kBlocksMax; ++word) {
+      const EpochPair other = LoadRelaxed(&header->epoch[word]);
+      found.others_differ |= other.begun != found.own.begun || other.ended != found.own.begun;
+    }
+    return found;
+  }
+  static uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
+    for (int word = 1; word < kBlocksMax; ++word) {
+      StoreRelaxed(&header->epoch[word], {turn.epoch, turn.epoch});
+    }
+    return ExchangeBegun(&header->epoch[0], turn.epoch);
+  }
+  static void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
+    if (done) StoreRelaxed(&header->epoch[0], {epoch, epoch});
   }
 
   static float FloatOf(uint32_t bits) { return std::bit_cast<float>(bits); }

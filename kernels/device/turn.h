@@ -1,6 +1,6 @@
-// A call's place in the sequence of its communicator's calls: which epoch it has, and when the
-// epoch advances. Not the epochs' arithmetic (call.h), nor the waiting for peers (await.h). Design
-// note: kernels/README.md, "Why it is right".
+// A call's place in the sequence of its communicator's calls: which epoch it has, when the epoch
+// advances, and whether another call has the same place. Not the epochs' arithmetic (call.h), nor
+// the waiting for peers (await.h). Design note: kernels/README.md, "Why it is right".
 #pragma once
 
 #include <cstdint>
@@ -10,39 +10,49 @@
 
 namespace nodecomm::kernels {
 
-struct Turn {
-  uint32_t epoch;
-  // Non-zero: the generation is over.
-  uint32_t poison;
-};
-
-// `block`: which epoch word is this thread's.
+// Every load is in flight before one is looked at: this is on the way of the first packet.
 template <class Machine>
-NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call, uint32_t block) {
+NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call) {
   PlaneHeader* header = HeaderOf(call.planes[call.rank]);
   const uint32_t poison = Machine::LoadRelaxed(&header->poison);
-  return {.epoch = NextEpoch(Machine::LoadRelaxed(&header->epoch[block])), .poison = poison};
+  const FoundEpochs found = Machine::FindEpochs(header);
+  const uint32_t last = found.own.begun;
+  return {.epoch = NextEpoch(last),
+          .before = last,
+          .overlaps = found.own.ended != last || found.others_differ,
+          .poison = poison};
 }
 
 // True: the generation is over here, and the call ends before it sends anything. After a leave a
 // peer may still be in an earlier call, whose packets a call that nobody waited for would
-// overwrite.
+// overwrite. Poison comes first: who gave up has not ended its call.
 template <class Machine>
 NODECOMM_KERNEL_FN bool IsOver(const Call& call, const Turn& turn, int ranks) {
-  if (turn.poison == 0) return false;
-  GiveUp<Machine>(call, ranks, FailureRecord::kStopped, turn.epoch, -1);
+  if (turn.poison == 0 && !turn.overlaps) return false;
+  GiveUp<Machine>(call, ranks, turn.poison != 0 ? FailureRecord::kStopped : FailureRecord::kOverlap,
+                  turn.epoch, -1);
   return true;
 }
 
 // Called once by every thread, after its first packets are on their way and before it waits for
-// any: advances the epoch words while the packets travel.
+// any: the call takes its epoch, in all words, while the packets travel.
 //
-// Every thread of the block has read its epoch by then, and no other block reads this block's word;
-// words of blocks that this grid does not have are advanced too, so that the next call may have
-// another grid. The next call reads them after this kernel's end.
+// Every thread of the block has read its epoch by then. Of the words, a block takes its own, and
+// those of blocks that this grid does not have, so that the next call may have another grid. The
+// next call reads them after this kernel's end.
 template <class Machine>
-NODECOMM_KERNEL_FN void EndSending(const Call& call, const Turn& turn) {
-  Machine::AdvanceEpochs(HeaderOf(call.planes[call.rank]), turn.epoch);
+NODECOMM_KERNEL_FN void EndSending(const Call& call, Turn& turn) {
+  turn.before = Machine::TakeEpoch(HeaderOf(call.planes[call.rank]), turn);
+}
+
+// Called once by every thread that has passed EndSending, as its last act. `done`: it has not given
+// up. Returns false if it gives up now, or has.
+template <class Machine>
+NODECOMM_KERNEL_FN bool EndTurn(const Call& call, const Turn& turn, int ranks, bool done) {
+  const bool alone = HasEpochAlone(turn);
+  if (done && !alone) GiveUp<Machine>(call, ranks, FailureRecord::kOverlap, turn.epoch, -1);
+  Machine::EndEpoch(HeaderOf(call.planes[call.rank]), turn.epoch, done && alone);
+  return done && alone;
 }
 
 }  // namespace nodecomm::kernels

@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
@@ -383,9 +384,8 @@ TEST_F(CommunicatorGpuTest, ProcessesThatSeeOneGpuEachReduceTogether) {
 
 // --- the end of a group
 
-// Asks for the status until it says that this rank did not come; at most two seconds.
-void ExpectMissed(Communicator& comm, int missing) {
-  const std::string text = "rank " + std::to_string(missing) + " did not come in time";
+// Asks for the status until it gives this cause; at most two seconds.
+void ExpectEnds(Communicator& comm, const std::string& text) {
   const Clock::time_point begin = Clock::now();
   Status status = comm.GetStatus();
   while (status.message().find(text) == std::string::npos && MillisecondsSince(begin) < 2000) {
@@ -398,6 +398,7 @@ void ExpectMissed(Communicator& comm, int missing) {
 TEST_F(CommunicatorGpuTest, RankThatStopsCallingIsNamedAndReplaysEnd) {
   constexpr int kReplays = 10;
   const int missing = world_size_ - 1;
+  const std::string text = "rank " + std::to_string(missing) + " did not come in time";
   for (const size_t count : {size_t{1}, size_t{1} << 20}) {
     ASSERT_TRUE(
         FormGroup("stops", comms_, [](Options& options) { options.call_timeout_ms = 200; }));
@@ -421,7 +422,7 @@ TEST_F(CommunicatorGpuTest, RankThatStopsCallingIsNamedAndReplaysEnd) {
         graphs[rank]->Launch();
         work_[rank]->stream.Synchronize();
       }
-      ExpectMissed(*comms_[rank], missing);
+      ExpectEnds(*comms_[rank], text);
       EXPECT_LT(MillisecondsSince(begin), 2000);
     });
     OnEachRank([&](int rank) {
@@ -439,6 +440,40 @@ TEST_F(CommunicatorGpuTest, RankThatStopsCallingIsNamedAndReplaysEnd) {
     DestroyGroup(comms_);
     ASSERT_TRUE(FormGroup("stops", comms_));
     MeetAll();
+    DestroyGroup(comms_);
+  }
+}
+
+TEST_F(CommunicatorGpuTest, CallsOnTwoStreamsWithoutAnOrderAreAnErrorThatSaysSo) {
+  constexpr std::pair<size_t, size_t> kCounts[] = {{1, 1}, {1, 1 << 20}, {1 << 20, 1}};
+  const std::string text = "two all-reduces of rank 0 overlapped";
+  std::optional<Stream> other_stream;
+  std::thread([&] {
+    CHECK_CUDA(cudaSetDevice(Spec(0).device));
+    other_stream.emplace();
+  }).join();
+  for (const auto& [first, second] : kCounts) {
+    ASSERT_TRUE(FormGroup("streams", comms_));
+    MeetAll();
+    OnEachRank([&, first = first, second = second](int rank) {
+      if (rank != 0) return ExpectEnds(*comms_[rank], text);
+      // Nobody else calls, so neither can end before the other begins.
+      uint8_t* data = work_[rank]->memory.data();
+      const Clock::time_point begin = Clock::now();
+      EXPECT_THAT(comms_[rank]->AllReduce(data, data, first, DataType::kFloat32, ReduceOp::kSum,
+                                          work_[rank]->stream.get()),
+                  Succeeds());
+      data += Workspace::kBytes / 2;
+      // The first may be over by now only by the second's hand.
+      EXPECT_THAT(comms_[rank]->AllReduce(data, data, second, DataType::kFloat32, ReduceOp::kSum,
+                                          other_stream->get()),
+                  Succeeds());
+      work_[rank]->stream.Synchronize();
+      other_stream->Synchronize();
+      // Of 20 s that a call waits for a rank that is late.
+      EXPECT_LT(MillisecondsSince(begin), 1000);
+      ExpectEnds(*comms_[rank], text);
+    });
     DestroyGroup(comms_);
   }
 }

@@ -19,6 +19,7 @@ namespace {
 constexpr uint8_t kGuard = 0xa5;
 constexpr size_t kGuardBytes = 256;
 constexpr size_t kBufferBytes = 24u << 20;
+constexpr uint64_t kAtOnceTimeoutNs = 20'000'000'000;
 
 // A test cannot go on after a CUDA error: the context is lost.
 void Check(cudaError_t error, const char* what) {
@@ -43,6 +44,7 @@ struct RankState {
   uint8_t* in = nullptr;
   uint8_t* out = nullptr;
   cudaStream_t stream = nullptr;
+  cudaStream_t other_stream = nullptr;
 };
 
 bool EnablePeerAccess(int devices) {
@@ -89,6 +91,7 @@ class GpuRankGroup : public RankGroup {
       CHECK_CUDA(cudaMalloc(reinterpret_cast<void**>(&state.in), kBufferBytes));
       CHECK_CUDA(cudaMalloc(reinterpret_cast<void**>(&state.out), kBufferBytes));
       CHECK_CUDA(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking));
+      CHECK_CUDA(cudaStreamCreateWithFlags(&state.other_stream, cudaStreamNonBlocking));
       // The driver loads its own memset kernels at first use, which must not be beside a kernel
       // that waits for this rank.
       CHECK_CUDA(cudaMemsetAsync(state.in, kGuard, kBufferBytes, state.stream));
@@ -105,6 +108,7 @@ class GpuRankGroup : public RankGroup {
     for (const RankState& state : ranks_) {
       CHECK_CUDA(cudaSetDevice(state.device));
       CHECK_CUDA(cudaStreamDestroy(state.stream));
+      CHECK_CUDA(cudaStreamDestroy(state.other_stream));
       CHECK_CUDA(cudaFree(state.plane));
       CHECK_CUDA(cudaFree(state.in));
       CHECK_CUDA(cudaFree(state.out));
@@ -129,11 +133,35 @@ class GpuRankGroup : public RankGroup {
     return outcomes;
   }
 
+  std::vector<absl::Status> ExecuteAtOnce(Rank rank, const CallSpec& first,
+                                          const CallSpec& second) override {
+    const RankState& state = ranks_[static_cast<size_t>(rank.value)];
+    CHECK_CUDA(cudaSetDevice(state.device));
+    const Binding binding = MakeBinding(rank, kAtOnceTimeoutNs);
+    const auto enqueue = [&](const CallSpec& call, size_t offset, cudaStream_t stream) {
+      return AllReduceOnStream(binding,
+                               {.in = state.in + offset,
+                                .out = state.out + offset,
+                                .count = call.count,
+                                .type = call.type},
+                               stream);
+    };
+    std::vector<absl::Status> statuses = {enqueue(first, 0, state.stream),
+                                          enqueue(second, kBufferBytes / 2, state.other_stream)};
+    CHECK_CUDA(cudaStreamSynchronize(state.stream));
+    CHECK_CUDA(cudaStreamSynchronize(state.other_stream));
+    // Of one rank there is one record; kernels say nothing else.
+    for (absl::Status& status : statuses) {
+      if (status.ok()) status = KernelStatus(rank);
+    }
+    return statuses;
+  }
+
   void SetLastEpoch(uint32_t epoch) override {
-    const std::vector<uint32_t> words(kBlocksMax, epoch);
+    const std::vector<EpochPair> pairs(kBlocksMax, EpochPair{epoch, epoch});
     for (const RankState& state : ranks_) {
-      CHECK_CUDA(cudaMemcpy(state.plane + offsetof(PlaneHeader, epoch), words.data(),
-                            words.size() * sizeof(uint32_t), cudaMemcpyHostToDevice));
+      CHECK_CUDA(cudaMemcpy(state.plane + offsetof(PlaneHeader, epoch), pairs.data(),
+                            pairs.size() * sizeof(EpochPair), cudaMemcpyHostToDevice));
     }
   }
   void PlantPackets(uint32_t epoch) override {
@@ -174,21 +202,32 @@ class GpuRankGroup : public RankGroup {
     CHECK_CUDA(cudaGraphDestroy(graph));
   }
 
-  RankOutcome RunRank(Rank rank, const Run& run) {
-    const size_t self = static_cast<size_t>(rank.value);
-    const RankState& state = ranks_[self];
-    CHECK_CUDA(cudaSetDevice(state.device));
-    FailureRecord* failure = &shared_->failures[self];
+  absl::Status KernelStatus(Rank rank) const {
+    const std::atomic_ref<uint32_t> state(shared_->failures[rank.value].state);
+    return state.load() == FailureRecord::kNone ? absl::OkStatus()
+                                                : absl::AbortedError("the kernel gave up");
+  }
+
+  Binding MakeBinding(Rank rank, uint64_t timeout_ns) const {
+    const RankState& state = ranks_[static_cast<size_t>(rank.value)];
     Binding binding = {.rank = rank,
                        .shape = {.world_size = options_.world_size,
                                  .plane_bytes = options_.plane_bytes,
                                  .multiprocessors = options_.multiprocessors,
                                  .algorithm_override = options_.algorithm_override},
                        .stop_words = {&shared_->stop, &shared_->left_mask, shared_->left_epoch},
-                       .failure = failure,
-                       .timeout_ns = run.timeout_ns,
+                       .failure = &shared_->failures[rank.value],
+                       .timeout_ns = timeout_ns,
                        .compute_capability_major = state.compute_capability_major};
     for (size_t r = 0; r < ranks_.size(); ++r) binding.planes[r] = ranks_[r].plane;
+    return binding;
+  }
+
+  RankOutcome RunRank(Rank rank, const Run& run) {
+    const size_t self = static_cast<size_t>(rank.value);
+    const RankState& state = ranks_[self];
+    CHECK_CUDA(cudaSetDevice(state.device));
+    const Binding binding = MakeBinding(rank, run.timeout_ns);
     RankOutcome outcome;
     for (size_t c = 0; c < run.calls.size(); ++c) {
       const CallSpec& call = run.calls[c];
@@ -211,9 +250,7 @@ class GpuRankGroup : public RankGroup {
         CallInGraph(binding, message, state.stream, &outcome.status);
       }
       CHECK_CUDA(cudaStreamSynchronize(state.stream));
-      if (std::atomic_ref<uint32_t>(failure->state).load() != FailureRecord::kNone) {
-        outcome.status = absl::AbortedError("the kernel gave up");
-      }
+      outcome.status.Update(KernelStatus(rank));
       if (!outcome.status.ok()) return outcome;
       std::vector<uint8_t> after(extent);
       CHECK_CUDA(cudaMemcpy(after.data(), call.in_place[self] ? state.in : state.out, extent,

@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/selection.h"
@@ -237,6 +239,48 @@ TEST_P(AllReduceConformance, AMissingRankEndsTheCallAtTheDeadlineAndIsNamed) {
         group->Execute({.calls = {Plain(ElementType::kFloat32, count, 2, 3)}});
     for (const int r : {0, 1}) {
       EXPECT_EQ(later[r].status.code(), absl::StatusCode::kAborted) << later[r].status;
+    }
+  }
+}
+
+TEST_P(AllReduceConformance, ACallThatWasGivenUpIsNotTheLastThatEnded) {
+  // Of one chunk each: in packets with epochs, and with sentinels.
+  for (const size_t count : {16, 100'000}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{2}});
+    const CallSpec call = Plain(ElementType::kFloat32, count, 1, 2);
+    ExpectRight(*group, {.calls = {call, call, call}}, 2);
+    for (int r = 0; r < 2; ++r) EXPECT_EQ(group->Epoch(Rank{r}), 3u);
+    group->Execute({.calls = {call}, .absent = {1}, .timeout_ns = 50'000'000});
+    EXPECT_EQ(group->Failure(Rank{0}).epoch, 4u);
+    for (int r = 0; r < 2; ++r) EXPECT_EQ(group->Epoch(Rank{r}), 3u);
+  }
+}
+
+TEST_P(AllReduceConformance, TwoCallsOfOneRankAtTheSameTimeEndTheGroupWithThatCause) {
+  constexpr std::pair<size_t, size_t> kCounts[] = {
+      {16, 16}, {16, 200'000}, {200'000, 16}, {200'000, 200'000}};
+  for (const auto& [first, second] : kCounts) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
+    ExpectRight(*group, {.calls = {Plain(ElementType::kFloat32, 1000, 1, 3)}}, 3);
+    // Neither can end before the other begins, since nobody else is there.
+    const auto begin = std::chrono::steady_clock::now();
+    const std::vector<absl::Status> at_once =
+        group->ExecuteAtOnce(Rank{1}, Plain(ElementType::kFloat32, first, 1, 3),
+                             Plain(ElementType::kFloat32, second, 2, 3));
+    // Not by the deadline of 20 s.
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+    for (const absl::Status& status : at_once) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
+    }
+    EXPECT_EQ(group->Failure(Rank{1}).state, FailureRecord::kOverlap);
+    EXPECT_EQ(group->Epoch(Rank{1}), 1u);
+    // The generation is over for everybody, and what is said of its end stays.
+    const std::vector<RankOutcome> later =
+        group->Execute({.calls = {Plain(ElementType::kFloat32, first, 3, 3)}});
+    for (int r = 0; r < 3; ++r) {
+      EXPECT_EQ(later[r].status.code(), absl::StatusCode::kAborted) << later[r].status;
+      EXPECT_EQ(group->Failure(Rank{r}).state,
+                r == 1 ? FailureRecord::kOverlap : FailureRecord::kStopped);
     }
   }
 }

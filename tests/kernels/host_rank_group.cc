@@ -67,10 +67,19 @@ class HostRankGroup : public RankGroup {
     return outcomes;
   }
 
+  std::vector<absl::Status> ExecuteAtOnce(Rank rank, const CallSpec& first,
+                                          const CallSpec& second) override {
+    std::vector<absl::Status> statuses(2);
+    std::thread other([&] { statuses[1] = RunRank(rank, {.calls = {second}}).status; });
+    statuses[0] = RunRank(rank, {.calls = {first}}).status;
+    other.join();
+    return statuses;
+  }
+
   void SetLastEpoch(uint32_t epoch) override {
     for (auto& plane : planes_) {
       auto* header = reinterpret_cast<PlaneHeader*>(plane.get());
-      std::fill(std::begin(header->epoch), std::end(header->epoch), epoch);
+      std::fill(std::begin(header->epoch), std::end(header->epoch), EpochPair{epoch, epoch});
     }
   }
   void PlantPackets(uint32_t epoch) override {

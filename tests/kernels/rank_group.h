@@ -50,6 +50,11 @@ class RankGroup {
   };
   virtual std::vector<RankOutcome> Execute(const Run& run) = 0;
 
+  // This rank makes both calls at the same time, each on a thread (and stream) of its own; the
+  // others make none.
+  virtual std::vector<absl::Status> ExecuteAtOnce(Rank rank, const CallSpec& first,
+                                                  const CallSpec& second) = 0;
+
   // As if every rank's last call had been this one.
   virtual void SetLastEpoch(uint32_t epoch) = 0;
   // Fills every packet that carries an epoch, in every plane, with wrong data of this epoch, as a

@@ -79,7 +79,7 @@ TEST(Selection, NoBlockIsWithoutAPacketAndNoneIsMissing) {
         const size_t chunk = std::min(bytes, plan.chunk_bytes);
         const Grid grid = SelectGrid(plan, ByteCount{chunk}, shape);
         const size_t items = GridPackets(plan, ByteCount{chunk}, shape.world_size);
-        EXPECT_GE(grid.threads, 32);
+        EXPECT_GE(grid.threads, kGridThreadsMin);
         EXPECT_LE(grid.threads, 512);
         EXPECT_LE(grid.blocks, std::min(multiprocessors, kBlocksMax));
         EXPECT_LT(static_cast<size_t>(grid.blocks - 1) * grid.threads, items)

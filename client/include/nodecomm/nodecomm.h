@@ -11,10 +11,13 @@
  *
  * Threads: different communicators may be used from different threads freely. On one communicator,
  * calls must not overlap, except nodecomm_comm_status and nodecomm_comm_abort, which any thread may
- * call at any time before destroy.
+ * call at any time before destroy. nodecomm_all_reduce refuses a second thread, with
+ * NODECOMM_INVALID_ARGUMENT.
  *
  * Streams: a communicator has one call in flight at a time. Calls on one stream are in order by
  * themselves; who changes the stream must order the new one after the old one (with an event, say).
+ * Two calls that run at the same time all the same fail the group for all ranks, and
+ * nodecomm_comm_status says so; what they wrote, and what other ranks received of them, is undefined.
  * All ranks must make the same calls (count, type, operation) in the same order, graph replays
  * included.
  *

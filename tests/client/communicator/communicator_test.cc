@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "kernels/float_conversion.h"
 #include "nodecomm/nodecomm.hpp"
 #include "tests/support/daemon_process.h"
@@ -298,6 +300,33 @@ TEST_F(CommunicatorTest, SameNameCanFormAgain) {
     });
   }
   EXPECT_THAT(daemon_->Stop(), ::absl_testing::IsOk());
+}
+
+TEST_F(CommunicatorTest, TwoThreadsInOneCommunicatorAreToldAndTheGroupGoesOn) {
+  absl::Notification refused;
+  RunGroup(2, [&refused](int rank, Communicator& comm) {
+    float values[2] = {1, 1};
+    Status statuses[2];
+    if (rank == 0) {
+      // The one that comes first waits for rank 1, so the other finds it there.
+      RunRanks(2, [&](int thread) {
+        statuses[thread] = SumOne(comm, &values[thread]);
+        if (!statuses[thread].ok()) refused.Notify();
+      });
+      const int second = statuses[0].ok() ? 1 : 0;
+      EXPECT_THAT(statuses[second], Fails(NODECOMM_INVALID_ARGUMENT,
+                                          HasSubstr("calls on one communicator must not overlap")));
+      EXPECT_EQ(values[second], 1) << "untouched";
+      EXPECT_THAT(statuses[1 - second], Succeeds());
+      EXPECT_EQ(values[1 - second], 2);
+    } else {
+      ASSERT_TRUE(refused.WaitForNotificationWithTimeout(absl::Seconds(20)));
+      EXPECT_THAT(SumOne(comm, &values[0]), Succeeds());
+    }
+    float again = 1;
+    EXPECT_THAT(SumOne(comm, &again), Succeeds());
+    EXPECT_EQ(again, 2);
+  });
 }
 
 // --- what bad input gets

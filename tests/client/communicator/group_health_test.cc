@@ -26,7 +26,7 @@ class GroupHealthTest : public ::testing::Test {
 
 TEST_F(GroupHealthTest, IsOkAtFirst) {
   EXPECT_OK(health_.Check());
-  EXPECT_EQ(health_.OwnTimeout(), std::nullopt);
+  EXPECT_EQ(health_.OwnFinding(), std::nullopt);
 }
 
 TEST_F(GroupHealthTest, StopIsAnAbortWithTheDaemonsReason) {
@@ -44,7 +44,23 @@ TEST_F(GroupHealthTest, TimeoutNamesTheMissingRankAndTheCall) {
   failure_ = {.state = FailureRecord::kTimeout, .epoch = 17, .missing_rank = 2};
   EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted,
                                         "rank 2 did not come in time at call (epoch) 17"));
-  EXPECT_EQ(health_.OwnTimeout(), "rank 2 did not come in time at call (epoch) 17");
+  EXPECT_EQ(health_.OwnFinding(), "rank 2 did not come in time at call (epoch) 17");
+}
+
+TEST_F(GroupHealthTest, OverlapNamesThisRankAndSaysWhatToDo) {
+  failure_ = {.state = FailureRecord::kOverlap, .epoch = 17, .missing_rank = -1};
+  EXPECT_THAT(health_.Check(),
+              StatusIs(absl::StatusCode::kAborted,
+                       HasSubstr("two all-reduces of rank 1 overlapped at call (epoch) 17")));
+  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted, HasSubstr("events")));
+  EXPECT_EQ(health_.OwnFinding(), health_.Check().message());
+}
+
+TEST_F(GroupHealthTest, WhatThePeersSeeThemselvesIsNoFindingOfThisRank) {
+  for (const uint32_t state : {FailureRecord::kStopped, FailureRecord::kLeft}) {
+    failure_ = {.state = state, .epoch = 17, .missing_rank = 2};
+    EXPECT_EQ(health_.OwnFinding(), std::nullopt);
+  }
 }
 
 TEST_F(GroupHealthTest, TheDaemonsReasonComesFirst) {

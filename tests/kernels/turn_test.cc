@@ -1,0 +1,121 @@
+#include "kernels/device/turn.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/device/host.h"
+
+namespace nodecomm::kernels {
+namespace {
+
+constexpr int kRanks = 2;
+
+// One rank's words, as its kernels find them, and its peer's.
+class TurnTest : public testing::Test {
+ protected:
+  TurnTest() {
+    for (int r = 0; r < kRanks; ++r) call_.planes[r] = reinterpret_cast<std::byte*>(&headers_[r]);
+    call_.failure = &failure_;
+  }
+
+  void SetAll(uint32_t epoch) {
+    std::fill(std::begin(own_.epoch), std::end(own_.epoch), EpochPair{epoch, epoch});
+  }
+  uint32_t ReadLastEpoch() const { return LastEpoch(reinterpret_cast<const std::byte*>(&own_)); }
+
+  // Two pages, so that a header's copy may be read as a whole one.
+  struct alignas(kPlaneHeaderBytes) Page {
+    PlaneHeader header;
+  };
+  Page headers_[kRanks] = {};
+  PlaneHeader& own_ = headers_[0].header;
+  FailureRecord failure_ = {};
+  Call call_ = {};
+};
+
+TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
+  for (const uint32_t last : {0u, 1u, 41u, 0xfffffffeu, 0xffffffffu}) {
+    SetAll(last);
+    Turn turn = BeginTurn<HostMachine>(call_);
+    EXPECT_EQ(turn.epoch, NextEpoch(last));
+    EXPECT_FALSE(IsOver<HostMachine>(call_, turn, kRanks));
+    EndSending<HostMachine>(call_, turn);
+    EXPECT_TRUE(HasEpochAlone(turn)) << last;
+    EXPECT_EQ(own_.epoch[0].begun, turn.epoch);
+    EXPECT_EQ(own_.epoch[0].ended, last) << "not before the end";
+    EXPECT_EQ(ReadLastEpoch(), last);
+    EXPECT_TRUE(EndTurn<HostMachine>(call_, turn, kRanks, /*done=*/true));
+    for (const EpochPair& pair : own_.epoch) {
+      EXPECT_EQ(pair.begun, turn.epoch);
+      EXPECT_EQ(pair.ended, turn.epoch);
+    }
+    EXPECT_EQ(failure_.state, FailureRecord::kNone);
+  }
+}
+
+TEST_F(TurnTest, WhoGaveUpHasNotEnded) {
+  SetAll(5);
+  Turn turn = BeginTurn<HostMachine>(call_);
+  EndSending<HostMachine>(call_, turn);
+  EXPECT_FALSE(EndTurn<HostMachine>(call_, turn, kRanks, /*done=*/false));
+  EXPECT_EQ(own_.epoch[0].begun, 6u);
+  EXPECT_EQ(own_.epoch[0].ended, 5u);
+  EXPECT_EQ(failure_.state, FailureRecord::kNone) << "the cause was written by who gave up";
+}
+
+TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {
+  // Of the earlier call the late block has taken its epoch, or has not even begun.
+  for (const EpochPair late : {EpochPair{6, 5}, EpochPair{5, 5}}) {
+    for (const int block : {0, 1, 131, kBlocksMax - 1}) {
+      SetAll(6);
+      own_.epoch[block] = late;
+      own_.failure_claimed = own_.poison = headers_[1].header.poison = 0;
+      const Turn turn = BeginTurn<HostMachine>(call_);
+      EXPECT_TRUE(IsOver<HostMachine>(call_, turn, kRanks)) << "block " << block;
+      EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
+      EXPECT_NE(own_.poison, 0u);
+      EXPECT_NE(headers_[1].header.poison, 0u) << "news to the peer";
+    }
+  }
+}
+
+TEST_F(TurnTest, TwoThatTakeTheSameEpochAreSeenByTheSecond) {
+  SetAll(5);
+  Turn first = BeginTurn<HostMachine>(call_);
+  Turn second = BeginTurn<HostMachine>(call_);
+  EXPECT_FALSE(IsOver<HostMachine>(call_, second, kRanks));
+  EndSending<HostMachine>(call_, first);
+  EndSending<HostMachine>(call_, second);
+  EXPECT_TRUE(HasEpochAlone(first));
+  EXPECT_FALSE(HasEpochAlone(second));
+  EXPECT_FALSE(EndTurn<HostMachine>(call_, second, kRanks, /*done=*/true));
+  EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
+  EXPECT_EQ(failure_.epoch, 6u);
+  EXPECT_NE(headers_[1].header.poison, 0u);
+  EXPECT_EQ(own_.epoch[0].ended, 5u);
+}
+
+TEST_F(TurnTest, ThePoisonOfAnEarlierFailureComesFirst) {
+  SetAll(5);
+  own_.epoch[0] = {6, 5};
+  own_.poison = 1;
+  const Turn turn = BeginTurn<HostMachine>(call_);
+  EXPECT_TRUE(IsOver<HostMachine>(call_, turn, kRanks));
+  EXPECT_EQ(failure_.state, FailureRecord::kStopped);
+  EXPECT_EQ(headers_[1].header.poison, 0u) << "nothing new";
+}
+
+TEST_F(TurnTest, TheLastEpochIsTheLeastThatABlockHasEnded) {
+  SetAll(7);
+  EXPECT_EQ(ReadLastEpoch(), 7u);
+  own_.epoch[200] = {7, 6};
+  EXPECT_EQ(ReadLastEpoch(), 6u);
+  SetAll(2);
+  own_.epoch[0] = {2, 0xffffffffu};
+  EXPECT_EQ(ReadLastEpoch(), 0xffffffffu) << "over the wrap";
+}
+
+}  // namespace
+}  // namespace nodecomm::kernels
