@@ -14,18 +14,32 @@
 
 namespace nodecomm::kernels {
 
+// What a rank calls, as ranks compare it in checked mode.
+struct CallFacts {
+  uint64_t bytes;
+  uint32_t type;  // an ElementType, or what another rank sent instead
+  bool operator==(const CallFacts&) const = default;
+};
+
 // Where a kernel writes why it gave up: in memory that the host reads without asking the GPU
 // (pinned). One writer a generation. `state` is written last, so whoever reads it non-zero may read
 // the rest.
 struct FailureRecord {
   static constexpr uint32_t kNone = 0;
-  static constexpr uint32_t kStopped = 1;  // the control page said so
-  static constexpr uint32_t kTimeout = 2;  // a peer's data did not come in time
-  static constexpr uint32_t kLeft = 3;     // a peer has left
-  static constexpr uint32_t kOverlap = 4;  // this rank had two calls at the same time
+  static constexpr uint32_t kStopped = 1;   // the control page said so
+  static constexpr uint32_t kTimeout = 2;   // a peer's data did not come in time
+  static constexpr uint32_t kLeft = 3;      // a peer has left
+  static constexpr uint32_t kOverlap = 4;   // this rank had two calls at the same time
+  static constexpr uint32_t kMismatch = 5;  // checked mode: a peer calls something else
   uint32_t state;
   uint32_t epoch;
+  // Whom it is about: who is missing, has left, or calls something else. -1: nobody.
   int32_t missing_rank;
+  // Not 0: it was found by checked mode, before the call of this number.
+  uint32_t sequence;
+  // Of a mismatch.
+  CallFacts own;
+  CallFacts other;
 };
 
 // Words that somebody outside the group's members writes, and kernels poll while they wait.
@@ -47,6 +61,8 @@ struct Binding {
   StopWords stop_words;
   FailureRecord* failure = nullptr;
   uint64_t timeout_ns = 0;
+  // Every call is compared with the peers' before it runs; the same on every rank.
+  bool checked = false;
   // Of this rank's GPU; from 9 on, launches overlap the end of the kernel before (programmatic
   // dependent launch).
   int compute_capability_major = 0;

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <string_view>
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "kernels/all_reduce_cuda.h"
+#include "kernels/call_check.h"
 #include "kernels/call_setup.h"
 #include "kernels/device/gpu.cuh"
 #include "kernels/device/scrub.h"
@@ -49,6 +51,17 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
   EndTurn<GpuMachine>(call, turn, kRanks, done);
 }
 
+// What:     CallCheck, for the call that follows on the stream.
+// Grid:     one thread.
+// Ordering: as AllReduceKernel, which runs behind it: it finds the own plane poisoned if this gave
+// up. Before:   as AllReduceKernel. Failure:  the generation is poisoned.
+template <int kRanks>
+__global__ void CheckKernel(const __grid_constant__ Call call,
+                            const __grid_constant__ CallFacts mine) {
+  GpuMachine::WaitForEarlierKernels();
+  CallCheck<GpuMachine, kRanks>::Run(call, mine);
+}
+
 template <Algorithm kAlgorithm, class Format, ElementType kType, int kRanks>
 const void* Address() {
   return reinterpret_cast<const void*>(&AllReduceKernel<kAlgorithm, Format, kType, kRanks>);
@@ -90,7 +103,15 @@ const void* Find(const Plan& plan, ElementType type, WorldSize world_size) {
   return nullptr;
 }
 
-absl::Status Launch(const void* kernel, Grid grid, const Call& call, int compute_capability_major,
+const void* FindCheck(WorldSize world_size) {
+  static constexpr void (*kChecks[])(Call, CallFacts) = {
+      CheckKernel<2>, CheckKernel<3>, CheckKernel<4>, CheckKernel<5>,
+      CheckKernel<6>, CheckKernel<7>, CheckKernel<8>};
+  return reinterpret_cast<const void*>(kChecks[world_size.value - 2]);
+}
+
+// `arguments`: a pointer to each.
+absl::Status Launch(const void* kernel, Grid grid, void** arguments, int compute_capability_major,
                     cudaStream_t stream) {
   cudaLaunchAttribute overlap = {};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -101,7 +122,6 @@ absl::Status Launch(const void* kernel, Grid grid, const Call& call, int compute
   config.stream = stream;
   config.attrs = &overlap;
   config.numAttrs = compute_capability_major >= 9 ? 1 : 0;
-  void* arguments[] = {const_cast<Call*>(&call)};
   if (const cudaError_t error = cudaLaunchKernelExC(&config, kernel, arguments);
       error != cudaSuccess) {
     return absl::InternalError(absl::StrFormat("launch of an all-reduce kernel of %d x %d: %s",
@@ -111,15 +131,15 @@ absl::Status Launch(const void* kernel, Grid grid, const Call& call, int compute
   return absl::OkStatus();
 }
 
-absl::Status LoadKernel(const Plan& plan, ElementType type, WorldSize world_size) {
+absl::Status LoadKernel(const void* kernel, std::string_view name, WorldSize world_size) {
   // Asking for a kernel's attributes loads it.
   cudaFuncAttributes attributes;
-  const cudaError_t error = cudaFuncGetAttributes(&attributes, Find(plan, type, world_size));
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
   if (error == cudaSuccess) return absl::OkStatus();
   return absl::InternalError(absl::StrFormat(
       "loading the %s kernel for %d ranks: %s; this build may have no code for this "
       "GPU's architecture",
-      AlgorithmName(plan.algorithm), world_size.value, cudaGetErrorString(error)));
+      name, world_size.value, cudaGetErrorString(error)));
 }
 
 }  // namespace
@@ -129,28 +149,37 @@ absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size) {
        {ElementType::kFloat32, ElementType::kFloat16, ElementType::kBfloat16}) {
     for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot}) {
       for (const PacketFormat format : {PacketFormat::kEpoch, PacketFormat::kSentinel}) {
+        const Plan plan = {.algorithm = algorithm, .format = format};
         ABSL_RETURN_IF_ERROR(
-            LoadKernel({.algorithm = algorithm, .format = format}, type, world_size));
+            LoadKernel(Find(plan, type, world_size), AlgorithmName(algorithm), world_size));
       }
     }
   }
-  return absl::OkStatus();
+  return LoadKernel(FindCheck(world_size), "check", world_size);
 }
 
 absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
                                cudaStream_t stream) {
-  if (message.count == 0) return absl::OkStatus();
+  if (message.count == 0 && !binding.checked) return absl::OkStatus();
   ABSL_RETURN_IF_ERROR(CheckMessage(binding, message));
+  Call call = CallTemplate(binding);
+  if (binding.checked) {
+    CallFacts mine = FactsOf(message);
+    void* arguments[] = {&call, &mine};
+    ABSL_RETURN_IF_ERROR(Launch(FindCheck(binding.shape.world_size), {.blocks = 1, .threads = 1},
+                                arguments, binding.compute_capability_major, stream));
+  }
+  if (message.count == 0) return absl::OkStatus();
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
   const void* kernel = Find(plan, message.type, binding.shape.world_size);
-  const Call call = CallTemplate(binding);
   // A launch a chunk: the boundary between kernels orders chunks as it orders calls.
   for (size_t offset = 0; offset < bytes; offset += plan.chunk_bytes) {
     const size_t chunk = std::min(plan.chunk_bytes, bytes - offset);
+    Call part = CallForChunk(call, message, plan, offset, chunk, binding.shape);
+    void* arguments[] = {&part};
     ABSL_RETURN_IF_ERROR(Launch(kernel, SelectGrid(plan, ByteCount{chunk}, binding.shape),
-                                CallForChunk(call, message, plan, offset, chunk, binding.shape),
-                                binding.compute_capability_major, stream));
+                                arguments, binding.compute_capability_major, stream));
   }
   return absl::OkStatus();
 }

@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "kernels/all_reduce.h"
+#include "kernels/call_check.h"
 #include "kernels/call_setup.h"
 #include "kernels/device/host.h"
 #include "kernels/device/scrub.h"
@@ -63,6 +64,17 @@ RunFn Find(const Plan& plan, ElementType type, WorldSize world_size) {
   return nullptr;
 }
 
+template <int kRanks>
+bool RunCheck(const Call& call, const CallFacts& mine) {
+  return CallCheck<HostMachine, kRanks>::Run(call, mine);
+}
+
+bool RunCheckForRanks(const Call& call, const CallFacts& mine, WorldSize world_size) {
+  static constexpr bool (*kChecks[])(const Call&, const CallFacts&) = {
+      RunCheck<2>, RunCheck<3>, RunCheck<4>, RunCheck<5>, RunCheck<6>, RunCheck<7>, RunCheck<8>};
+  return kChecks[world_size.value - 2](call, mine);
+}
+
 absl::Status AbortedError(const Call& call) {
   // Two calls of a rank that overlap both come here, and one may be writing the record still.
   return absl::AbortedError(absl::StrFormat("rank %d gave up (state %d) at call %d", call.rank,
@@ -81,12 +93,16 @@ absl::Status RunChunk(const Call& call, RunFn run, int ranks) {
 }  // namespace
 
 absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
-  if (message.count == 0) return absl::OkStatus();
+  if (message.count == 0 && !binding.checked) return absl::OkStatus();
   ABSL_RETURN_IF_ERROR(CheckMessage(binding, message));
+  const Call call = CallTemplate(binding);
+  if (binding.checked && !RunCheckForRanks(call, FactsOf(message), binding.shape.world_size)) {
+    return AbortedError(call);
+  }
+  if (message.count == 0) return absl::OkStatus();
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
   const RunFn run = Find(plan, message.type, binding.shape.world_size);
-  const Call call = CallTemplate(binding);
   for (size_t offset = 0; offset < bytes; offset += plan.chunk_bytes) {
     const size_t chunk = std::min(plan.chunk_bytes, bytes - offset);
     ABSL_RETURN_IF_ERROR(RunChunk(CallForChunk(call, message, plan, offset, chunk, binding.shape),

@@ -31,6 +31,11 @@ Call CallTemplate(const Binding& binding) {
   return call;
 }
 
+CallFacts FactsOf(const Message& message) {
+  return {.bytes = message.count * ElementBytes(message.type),
+          .type = static_cast<uint32_t>(message.type)};
+}
+
 Call CallForChunk(Call call, const Message& message, const Plan& plan, size_t offset, size_t bytes,
                   const GroupShape& shape) {
   const PlaneLayout layout = LayOutPlane(shape.plane_bytes, shape.world_size);
@@ -54,7 +59,7 @@ absl::Status CheckMessage(const Binding& binding, const Message& message) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "no kernel for %d ranks; there are kernels for 2 to %d", ranks, kWorldSizeMax));
   }
-  if (message.in == nullptr || message.out == nullptr) {
+  if (message.count > 0 && (message.in == nullptr || message.out == nullptr)) {
     return absl::InvalidArgumentError("all-reduce of a null pointer");
   }
   return absl::OkStatus();

@@ -14,6 +14,9 @@ namespace nodecomm::kernels {
 // What does not change between calls of a group.
 Call CallTemplate(const Binding& binding);
 
+// What a rank tells the others of the whole message in checked mode.
+CallFacts FactsOf(const Message& message);
+
 // `bytes` bytes of the message from `offset` on, as one launch of `plan`.
 Call CallForChunk(Call call, const Message& message, const Plan& plan, size_t offset, size_t bytes,
                   const GroupShape& shape);

@@ -38,9 +38,16 @@ struct PlaneHeader {
   // One a block: the epoch of the last call that began, and of the last that ended. Between calls
   // all are equal, in both halves. 0 before the first call, never afterwards.
   EpochPair epoch[kBlocksMax];
+  // Of checked mode (call_check.h), otherwise zero: the number of the last call whose check began,
+  // and of the last whose check ended; and, written by the others, what each calls, by the number's
+  // parity.
+  EpochPair check;
+  alignas(128) std::byte check_slots[2][kWorldSizeMax][kPacketBytes];
 };
 static_assert(sizeof(EpochPair) == 8);
 static_assert(offsetof(PlaneHeader, epoch) == 128, "on lines of their own");
+static_assert(offsetof(PlaneHeader, check) == 2176 && offsetof(PlaneHeader, check_slots) == 2304);
+static_assert(offsetof(PlaneHeader, check_slots) % kPacketBytes == 0, "packets are atoms");
 static_assert(sizeof(PlaneHeader) <= kPlaneHeaderBytes);
 
 // One region: two halves (by epoch parity) of world_size slots, one for each sender, from `begin`

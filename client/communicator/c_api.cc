@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -124,43 +125,51 @@ nodecomm_algorithm FromAlgorithm(std::optional<Algorithm> algorithm) {
   return NODECOMM_ALGORITHM_AUTO;
 }
 
-// A caller built with a newer header may pass a longer struct, if what we do not know of it is not
-// used.
-absl::Status CheckStructSize(const nodecomm_options& options) {
+// What nodecomm_options was at first: up to `checked`.
+constexpr size_t kOptionsBytesMin = offsetof(nodecomm_options, checked);
+
+// A caller built with an older header passes a shorter struct: what it does not have is 0. One
+// built with a newer header may pass a longer one, if what we do not know of it is not used.
+absl::StatusOr<nodecomm_options> ReadOptions(const nodecomm_options* options) {
   constexpr size_t kKnown = sizeof(nodecomm_options);
-  if (options.struct_size < kKnown) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("struct_size of nodecomm_options is %d: set it to sizeof(nodecomm_options)",
-                        options.struct_size));
+  // No more of it than its first field can be relied on yet.
+  const size_t size = options->struct_size;
+  if (size < kOptionsBytesMin) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "struct_size of nodecomm_options is %d: set it to sizeof(nodecomm_options)", size));
   }
-  const auto* bytes = reinterpret_cast<const unsigned char*>(&options);
-  if (std::any_of(bytes + kKnown, bytes + options.struct_size, [](unsigned char b) { return b; })) {
+  const auto* bytes = reinterpret_cast<const unsigned char*>(options);
+  if (size > kKnown &&
+      std::any_of(bytes + kKnown, bytes + size, [](unsigned char b) { return b; })) {
     return absl::InvalidArgumentError(
         absl::StrFormat("nodecomm_options uses fields that this libnodecomm (%s) does not have: "
                         "install a newer one",
                         nodecomm::kVersion));
   }
-  return absl::OkStatus();
+  nodecomm_options read = {};
+  std::memcpy(&read, bytes, std::min(size, kKnown));
+  return read;
 }
 
-absl::StatusOr<CommunicatorOptions> ToOptions(const nodecomm_options* options) {
-  if (options == nullptr) return NullError("options");
-  ABSL_RETURN_IF_ERROR(CheckStructSize(*options));
+absl::StatusOr<CommunicatorOptions> ToOptions(const nodecomm_options* passed) {
+  if (passed == nullptr) return NullError("options");
+  ABSL_ASSIGN_OR_RETURN(const nodecomm_options options, ReadOptions(passed));
   CommunicatorOptions result;
-  if (options->name != nullptr) result.name = options->name;
-  if (options->key != nullptr) {
-    result.key.assign(reinterpret_cast<const char*>(options->key), NODECOMM_KEY_BYTES);
+  if (options.name != nullptr) result.name = options.name;
+  if (options.key != nullptr) {
+    result.key.assign(reinterpret_cast<const char*>(options.key), NODECOMM_KEY_BYTES);
   }
-  result.world_size = {options->world_size};
-  result.rank = {options->rank};
-  result.device = {options->device};
-  result.plane_bytes = {options->plane_bytes};
-  ABSL_ASSIGN_OR_RETURN(result.algorithm, ToAlgorithm(options->algorithm));
-  result.rendezvous_timeout = absl::Milliseconds(options->rendezvous_timeout_ms);
-  if (options->call_timeout_ms != 0) {
-    result.call_timeout = absl::Milliseconds(options->call_timeout_ms);
+  result.world_size = {options.world_size};
+  result.rank = {options.rank};
+  result.device = {options.device};
+  result.plane_bytes = {options.plane_bytes};
+  ABSL_ASSIGN_OR_RETURN(result.algorithm, ToAlgorithm(options.algorithm));
+  result.rendezvous_timeout = absl::Milliseconds(options.rendezvous_timeout_ms);
+  if (options.call_timeout_ms != 0) {
+    result.call_timeout = absl::Milliseconds(options.call_timeout_ms);
   }
-  result.runtime_dir = nodecomm::client::RuntimeDir(options->runtime_dir);
+  result.runtime_dir = nodecomm::client::RuntimeDir(options.runtime_dir);
+  result.checked = options.checked != 0 || nodecomm::client::CheckedByEnvironment();
   return result;
 }
 

@@ -164,6 +164,7 @@ void Communicator::FillBinding(const CommunicatorOptions& options) {
   binding_.stop_words = {
       .stop = &page->stop, .left_mask = &page->left_mask, .left_epoch = page->left_epoch};
   binding_.failure = device_->failure().on_device;
+  binding_.checked = options.checked && info_.world_size.value > 1;
   binding_.timeout_ns = absl::ToInt64Nanoseconds(options.call_timeout);
   binding_.compute_capability_major = device_->facts().compute_capability_major;
 }
@@ -183,7 +184,7 @@ absl::Status Communicator::AllReduceAlone(const kernels::Message& message, void*
   ABSL_RETURN_IF_ERROR(CheckSupported());
   ABSL_RETURN_IF_ERROR(CheckMessage(message));
   ABSL_RETURN_IF_ERROR(Status());
-  if (message.count == 0) return absl::OkStatus();
+  if (message.count == 0 && !binding_.checked) return absl::OkStatus();
   if (info_.world_size.value == 1) return device_->Copy(message, stream);
   absl::Status done = device_->AllReduce(binding_, message, stream);
   if (done.ok()) return done;

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 
@@ -17,6 +18,22 @@ absl::Status LeftError(int rank) {
       rank));
 }
 
+std::string TypeName(uint32_t type) {
+  switch (static_cast<kernels::ElementType>(type)) {
+    case kernels::ElementType::kFloat32:
+      return "float32";
+    case kernels::ElementType::kFloat16:
+      return "float16";
+    case kernels::ElementType::kBfloat16:
+      return "bfloat16";
+  }
+  return absl::StrFormat("type %u", type);
+}
+
+std::string FactsText(const kernels::CallFacts& facts) {
+  return absl::StrFormat("%u bytes of %s", facts.bytes, TypeName(facts.type));
+}
+
 }  // namespace
 
 absl::Status GroupHealth::Explain() const {
@@ -29,8 +46,7 @@ absl::Status GroupHealth::Explain() const {
   if (others != 0) return LeftError(std::countr_zero(others));
   if (state == FailureRecord::kNone) return absl::OkStatus();
   return absl::AbortedError(
-      absl::StrFormat("another rank gave the group up at call (epoch) %d; its own status says why",
-                      failure_->epoch));
+      absl::StrFormat("another rank gave the group up at %s; its own status says why", CallName()));
 }
 
 absl::Status GroupHealth::ExplainStop() const {
@@ -42,17 +58,38 @@ absl::Status GroupHealth::ExplainStop() const {
 std::optional<std::string> GroupHealth::OwnFinding() const {
   switch (Load(failure_->state)) {
     case FailureRecord::kTimeout:
-      return absl::StrFormat("rank %d did not come in time at call (epoch) %d",
-                             failure_->missing_rank, failure_->epoch);
+      return absl::StrFormat("rank %d did not come in time at %s", failure_->missing_rank,
+                             CallName());
     case FailureRecord::kOverlap:
       return absl::StrFormat(
-          "two all-reduces of rank %d overlapped at call (epoch) %d: a communicator has one call "
-          "in "
-          "flight at a time; order its streams with events, or give each stream a communicator",
-          own_rank_.value, failure_->epoch);
+          "two all-reduces of rank %d overlapped at %s: a communicator has one call in flight at a "
+          "time; order its streams with events, or give each stream a communicator",
+          own_rank_.value, CallName());
+    case FailureRecord::kMismatch:
+      return ExplainMismatch();
     default:
       return std::nullopt;
   }
+}
+
+std::string GroupHealth::ExplainMismatch() const {
+  int rank = own_rank_.value;
+  int other_rank = failure_->missing_rank;
+  kernels::CallFacts facts = failure_->own;
+  kernels::CallFacts other = failure_->other;
+  // By rank, so that both say the same.
+  if (other_rank < rank) {
+    std::swap(rank, other_rank);
+    std::swap(facts, other);
+  }
+  return absl::StrFormat("rank %d calls %s with %s, but rank %d with %s", rank, CallName(),
+                         FactsText(facts), other_rank, FactsText(other));
+}
+
+std::string GroupHealth::CallName() const {
+  // Epochs count chunks, and are known where calls are not counted.
+  return failure_->sequence != 0 ? absl::StrFormat("all-reduce no. %u", failure_->sequence)
+                                 : absl::StrFormat("call (epoch) %u", failure_->epoch);
 }
 
 }  // namespace nodecomm::client

@@ -31,7 +31,7 @@ class GroupHealth {
   }
 
   // What this rank's kernels found out by themselves and nobody else can know: that a peer did not
-  // come in time, or that this rank had two calls at the same time.
+  // come in time or calls something else, or that this rank had two calls at the same time.
   std::optional<std::string> OwnFinding() const;
 
  private:
@@ -40,6 +40,9 @@ class GroupHealth {
 
   absl::Status Explain() const;
   absl::Status ExplainStop() const;
+  std::string ExplainMismatch() const;
+  // Which call the failure record is about.
+  std::string CallName() const;
 
   Rank own_rank_;
   const ControlPage* page_;

@@ -41,6 +41,7 @@ v1::JoinGroupRequest MakeJoinRequest(const CommunicatorOptions& options, const D
   request.set_multiprocessors(facts.multiprocessors);
   request.set_compute_capability_major(facts.compute_capability_major);
   request.set_compute_capability_minor(facts.compute_capability_minor);
+  request.set_checked(options.checked);
   return request;
 }
 

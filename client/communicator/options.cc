@@ -13,6 +13,11 @@ constexpr char kRuntimeDirDefault[] = "/run/nodecomm";
 
 bool IsSet(const char* value) { return value != nullptr && *value != '\0'; }
 
+bool IsOn(const char* variable) {
+  const char* value = std::getenv(variable);
+  return IsSet(value) && std::string_view(value) != "0";
+}
+
 }  // namespace
 
 absl::Status Validate(const CommunicatorOptions& options) {
@@ -59,9 +64,8 @@ std::string RuntimeDir(const char* chosen) {
   return IsSet(environment) ? environment : kRuntimeDirDefault;
 }
 
-bool DisabledByEnvironment() {
-  const char* value = std::getenv("NODECOMM_DISABLE");
-  return IsSet(value) && std::string_view(value) != "0";
-}
+bool DisabledByEnvironment() { return IsOn("NODECOMM_DISABLE"); }
+
+bool CheckedByEnvironment() { return IsOn("NODECOMM_CHECKED"); }
 
 }  // namespace nodecomm::client

@@ -27,6 +27,7 @@ struct CommunicatorOptions {
   absl::Duration rendezvous_timeout;  // 0: the daemon's default
   absl::Duration call_timeout = kCallTimeoutDefault;
   std::string runtime_dir;
+  bool checked = false;
 };
 
 // InvalidArgument: names the option, its value and what is allowed.
@@ -37,5 +38,8 @@ std::string RuntimeDir(const char* chosen);
 
 // NODECOMM_DISABLE is set, to something other than "0".
 bool DisabledByEnvironment();
+
+// NODECOMM_CHECKED, likewise.
+bool CheckedByEnvironment();
 
 }  // namespace nodecomm::client

@@ -131,6 +131,12 @@ absl::Status CheckAgreement(const v1::JoinGroupRequest& there, const v1::JoinGro
     const std::string value_b = absl::StrFormat("'%s'", b.algorithm_override());
     return Disagreement("the algorithm to use", a, value_a, b, value_b);
   }
+  if (a.checked() != b.checked()) {
+    const auto text = [](const v1::JoinGroupRequest& request) {
+      return request.checked() ? "on" : "off";
+    };
+    return Disagreement("checked mode", a, text(a), b, text(b));
+  }
   if (sharing == GpuSharing::kForbidden && a.gpu_uuid() == b.gpu_uuid()) {
     return absl::FailedPreconditionError(
         absl::StrFormat("ranks %d and %d of %s are both on GPU %s; give each rank a GPU of its own",

@@ -16,23 +16,34 @@ NODECOMM_KERNEL_FN bool IsNewsToPeers(uint32_t state) {
   return state != FailureRecord::kStopped && state != FailureRecord::kLeft;
 }
 
-// Marks the generation as failed, here and, if it is news to them, at every peer, and writes why,
-// once.
+// By the one thread that has claimed the record; what else belongs into it is there already.
 template <class Machine>
-NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint32_t epoch,
-                               int missing_rank) {
-  PlaneHeader* own = HeaderOf(call.planes[call.rank]);
-  if (Machine::ClaimOnce(&own->failure_claimed)) {
-    Machine::StoreRelaxed(&call.failure->epoch, epoch);
-    Machine::StoreRelaxed(reinterpret_cast<uint32_t*>(&call.failure->missing_rank),
-                          static_cast<uint32_t>(missing_rank));
-    Machine::StoreRelease(&call.failure->state, state);
-  }
+NODECOMM_KERNEL_FN void RecordFailure(const Call& call, uint32_t state, uint32_t epoch,
+                                      int missing_rank) {
+  Machine::StoreRelaxed(&call.failure->epoch, epoch);
+  Machine::StoreRelaxed(reinterpret_cast<uint32_t*>(&call.failure->missing_rank),
+                        static_cast<uint32_t>(missing_rank));
+  Machine::StoreRelease(&call.failure->state, state);
+}
+
+// Marks the generation as failed, here and, if it is news to them, at every peer.
+template <class Machine>
+NODECOMM_KERNEL_FN void PoisonPlanes(const Call& call, int ranks, uint32_t state) {
   for (int r = 0; r < ranks; ++r) {
     if (r == call.rank || IsNewsToPeers(state)) {
       Machine::StoreRelaxed(&HeaderOf(call.planes[r])->poison, 1u);
     }
   }
+}
+
+// Fails the generation and writes why, once.
+template <class Machine>
+NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint32_t epoch,
+                               int missing_rank) {
+  if (Machine::ClaimOnce(&HeaderOf(call.planes[call.rank])->failure_claimed)) {
+    RecordFailure<Machine>(call, state, epoch, missing_rank);
+  }
+  PoisonPlanes<Machine>(call, ranks, state);
 }
 
 // One thread's patience with one wait. Kept apart from the wait's own loop so that the loop stays

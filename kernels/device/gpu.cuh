@@ -53,6 +53,9 @@ struct GpuMachine {
   static __device__ __forceinline__ void StoreRelaxed(uint32_t* word, uint32_t value) {
     asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
   }
+  static __device__ __forceinline__ void StoreRelaxed(uint64_t* word, uint64_t value) {
+    asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
+  }
   static __device__ __forceinline__ void StoreRelease(uint32_t* word, uint32_t value) {
     asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
   }

@@ -48,6 +48,9 @@ struct HostMachine {
   static void StoreRelaxed(uint32_t* word, uint32_t value) {
     std::atomic_ref<uint32_t>(*word).store(value, std::memory_order_relaxed);
   }
+  static void StoreRelaxed(uint64_t* word, uint64_t value) {
+    std::atomic_ref<uint64_t>(*word).store(value, std::memory_order_relaxed);
+  }
   static void StoreRelease(uint32_t* word, uint32_t value) {
     std::atomic_ref<uint32_t>(*word).store(value, std::memory_order_release);
   }

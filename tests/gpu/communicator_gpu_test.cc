@@ -464,7 +464,6 @@ TEST_F(CommunicatorGpuTest, CallsOnTwoStreamsWithoutAnOrderAreAnErrorThatSaysSo)
                                           work_[rank]->stream.get()),
                   Succeeds());
       data += Workspace::kBytes / 2;
-      // The first may be over by now only by the second's hand.
       EXPECT_THAT(comms_[rank]->AllReduce(data, data, second, DataType::kFloat32, ReduceOp::kSum,
                                           other_stream->get()),
                   Succeeds());
@@ -474,6 +473,51 @@ TEST_F(CommunicatorGpuTest, CallsOnTwoStreamsWithoutAnOrderAreAnErrorThatSaysSo)
       EXPECT_LT(MillisecondsSince(begin), 1000);
       ExpectEnds(*comms_[rank], text);
     });
+    DestroyGroup(comms_);
+  }
+}
+
+TEST_F(CommunicatorGpuTest, CheckedModeNamesTheFirstDifferenceAlsoInReplays) {
+  const int differing = world_size_ - 1;
+  const std::string text = absl::StrFormat(
+      "all-reduce no. 4 with 4000 bytes of float32, but rank %d with 2000 bytes of bfloat16",
+      differing);
+  for (const bool replayed : {false, true}) {
+    ASSERT_TRUE(FormGroup("checked", comms_, [](Options& options) { options.checked = true; }));
+    const auto call = [this](int rank, DataType type) {
+      void* data = work_[rank]->memory.data();
+      EXPECT_THAT(comms_[rank]->AllReduce(data, data, 1000, type, ReduceOp::kSum,
+                                          work_[rank]->stream.get()),
+                  Succeeds());
+    };
+    std::vector<std::unique_ptr<Graph>> same(comms_.size());
+    std::vector<std::unique_ptr<Graph>> different(comms_.size());
+    OnEachRank([&](int rank) {
+      same[rank] =
+          std::make_unique<Graph>(work_[rank]->stream, [&] { call(rank, DataType::kFloat32); });
+      different[rank] =
+          std::make_unique<Graph>(work_[rank]->stream, [&] { call(rank, DataType::kBfloat16); });
+    });
+    MeetAll();
+    OnEachRank([&](int rank) {
+      same[rank]->Launch();
+      same[rank]->Launch();
+      if (replayed) {
+        (rank == differing ? different : same)[rank]->Launch();
+      } else {
+        call(rank, rank == differing ? DataType::kBfloat16 : DataType::kFloat32);
+      }
+      work_[rank]->stream.Synchronize();
+      ExpectEnds(*comms_[rank], text);
+    });
+    OnEachRank([&](int rank) {
+      const Clock::time_point begin = Clock::now();
+      same[rank]->Launch();
+      work_[rank]->stream.Synchronize();
+      EXPECT_LT(MillisecondsSince(begin), 100);
+    });
+    same.clear();
+    different.clear();
     DestroyGroup(comms_);
   }
 }

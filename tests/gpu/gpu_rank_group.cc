@@ -164,6 +164,13 @@ class GpuRankGroup : public RankGroup {
                             pairs.size() * sizeof(EpochPair), cudaMemcpyHostToDevice));
     }
   }
+  void SetLastCheck(uint32_t sequence) override {
+    const EpochPair check = {sequence, sequence};
+    for (const RankState& state : ranks_) {
+      CHECK_CUDA(cudaMemcpy(state.plane + offsetof(PlaneHeader, check), &check, sizeof(check),
+                            cudaMemcpyHostToDevice));
+    }
+  }
   void PlantPackets(uint32_t epoch) override {
     const PlaneLayout layout = LayOutPlane(options_.plane_bytes, options_.world_size);
     const size_t bytes = layout.one_shot_sentinel.begin - layout.one_shot_epoch.begin;
@@ -218,6 +225,7 @@ class GpuRankGroup : public RankGroup {
                        .stop_words = {&shared_->stop, &shared_->left_mask, shared_->left_epoch},
                        .failure = &shared_->failures[rank.value],
                        .timeout_ns = timeout_ns,
+                       .checked = options_.checked,
                        .compute_capability_major = state.compute_capability_major};
     for (size_t r = 0; r < ranks_.size(); ++r) binding.planes[r] = ranks_[r].plane;
     return binding;
@@ -229,8 +237,9 @@ class GpuRankGroup : public RankGroup {
     CHECK_CUDA(cudaSetDevice(state.device));
     const Binding binding = MakeBinding(rank, run.timeout_ns);
     RankOutcome outcome;
-    for (size_t c = 0; c < run.calls.size(); ++c) {
-      const CallSpec& call = run.calls[c];
+    const std::vector<CallSpec>& calls = CallsOf(run, rank);
+    for (size_t c = 0; c < calls.size(); ++c) {
+      const CallSpec& call = calls[c];
       const size_t size = ElementBytes(call.type);
       const std::vector<uint8_t> input =
           MakeInput(call.type, call.count, rank, call.seed, call.density);

@@ -2,6 +2,7 @@
 // all_reduce_host_test.cc, on GPUs in tests/gpu/all_reduce_gpu_test.cc.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -349,6 +350,151 @@ TEST_P(AllReduceConformance, CallsAfterTheEndDoNotOverwriteWhatAPeerHasYetToRead
     ASSERT_TRUE(outcomes[r].status.ok()) << "rank " << r << ": " << outcomes[r].status;
     EXPECT_EQ(CountDifferent(call.type, outcomes[r].outputs[0].data(), expected), 0u);
   }
+}
+
+// --- checked mode
+
+// A rank's record says that its call no. `sequence` and `other_rank`'s were these.
+inline void ExpectMismatch(const FailureRecord& failure, uint32_t sequence, int other_rank,
+                           const CallFacts& own, const CallFacts& other) {
+  EXPECT_EQ(failure.state, FailureRecord::kMismatch);
+  EXPECT_EQ(failure.sequence, sequence);
+  EXPECT_EQ(failure.missing_rank, other_rank);
+  EXPECT_EQ(failure.own, own);
+  EXPECT_EQ(failure.other, other);
+}
+
+inline CallFacts FactsOfCall(const CallSpec& call) {
+  return {.bytes = call.count * ElementBytes(call.type), .type = static_cast<uint32_t>(call.type)};
+}
+
+TEST_P(AllReduceConformance, CheckedCallsAreRightAtEveryWorldSize) {
+  for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}, .checked = true});
+    RankGroup::Run run;
+    uint64_t seed = 0;
+    for (const ElementType type : kTypes) {
+      for (const size_t count : {0, 1, 13, 1024, 0, 0, 70'001, 700'001}) {
+        run.calls.push_back(Mixed(type, count, ++seed, ranks));
+      }
+    }
+    ExpectRight(*group, run, ranks);
+  }
+}
+
+TEST_P(AllReduceConformance, CheckedModeWaitsForARankThatIsLateByManyCalls) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}, .checked = true});
+  RankGroup::Run run = {.delayed = 1};
+  for (uint64_t i = 0; i < 20; ++i) {
+    run.calls.push_back(Plain(ElementType::kFloat32, i % 3 == 0 ? 0 : 64 * i, i, 3));
+  }
+  ExpectRight(*group, run, 3);
+}
+
+TEST_P(AllReduceConformance, CheckedModeNamesWhoCallsSomethingElse) {
+  const CallSpec call = Plain(ElementType::kBfloat16, 4096, 1, 3);
+  const CallSpec others[] = {
+      Plain(ElementType::kBfloat16, 2048, 1, 3),        // another size
+      Plain(ElementType::kFloat16, 4096, 1, 3),         // another type
+      Plain(ElementType::kFloat32, 2048, 1, 3),         // the same bytes as another type
+      Plain(ElementType::kFloat32, 0, 1, 3),            // nothing
+      Plain(ElementType::kBfloat16, 1'000'000, 1, 3)};  // another algorithm and grid
+  for (const CallSpec& other : others) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}, .checked = true});
+    const std::vector<RankOutcome> outcomes = group->Execute(
+        {.calls = {call, call, call}, .other_calls = {{2, {call, call, other, call}}}});
+    int named = 0;
+    for (int r = 0; r < 3; ++r) {
+      EXPECT_EQ(outcomes[r].status.code(), absl::StatusCode::kAborted) << outcomes[r].status;
+      EXPECT_EQ(outcomes[r].outputs.size(), 2u) << "the calls before were right";
+      const FailureRecord failure = group->Failure(Rank{r});
+      // Who had not yet begun finds itself poisoned.
+      if (failure.state == FailureRecord::kStopped) continue;
+      ++named;
+      if (r == 2) {
+        ExpectMismatch(failure, 3, failure.missing_rank == 0 ? 0 : 1, FactsOfCall(other),
+                       FactsOfCall(call));
+      } else {
+        ExpectMismatch(failure, 3, 2, FactsOfCall(call), FactsOfCall(other));
+      }
+    }
+    EXPECT_GT(named, 0);
+  }
+}
+
+TEST_P(AllReduceConformance, CheckedModeNamesCallsInAnotherOrder) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{2}, .checked = true});
+  const CallSpec a = Plain(ElementType::kFloat32, 100, 1, 2);
+  const CallSpec b = Plain(ElementType::kFloat32, 200, 1, 2);
+  group->Execute({.calls = {a, b}, .other_calls = {{1, {b, a}}}});
+  const int who = group->Failure(Rank{0}).state == FailureRecord::kMismatch ? 0 : 1;
+  ExpectMismatch(group->Failure(Rank{who}), 1, 1 - who, FactsOfCall(who == 0 ? a : b),
+                 FactsOfCall(who == 0 ? b : a));
+}
+
+TEST_P(AllReduceConformance, CheckedModeNamesWhoIsMissingAndTheCall) {
+  for (const size_t count : {0, 16, 200'000}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}, .checked = true});
+    const CallSpec call = Plain(ElementType::kFloat32, count, 1, 3);
+    ExpectRight(*group, {.calls = {call, call}}, 3);
+    const std::vector<RankOutcome> outcomes =
+        group->Execute({.calls = {call}, .absent = {2}, .timeout_ns = 50'000'000});
+    bool named = false;
+    for (const int r : {0, 1}) {
+      EXPECT_EQ(outcomes[r].status.code(), absl::StatusCode::kAborted) << outcomes[r].status;
+      const FailureRecord failure = group->Failure(Rank{r});
+      named |= failure.state == FailureRecord::kTimeout && failure.sequence == 3 &&
+               failure.missing_rank == 2;
+    }
+    EXPECT_TRUE(named) << "no rank's record says that rank 2 is missing at call 3";
+  }
+}
+
+TEST_P(AllReduceConformance, CheckedModeNamesACallThatOneRankMakesTwice) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}, .checked = true});
+  const CallSpec call = Plain(ElementType::kFloat32, 500, 1, 3);
+  const std::vector<RankOutcome> outcomes = group->Execute(
+      {.calls = {call}, .other_calls = {{1, {call, call}}}, .timeout_ns = 200'000'000});
+  for (const int r : {0, 2}) EXPECT_TRUE(outcomes[r].status.ok()) << outcomes[r].status;
+  EXPECT_EQ(outcomes[1].status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(outcomes[1].outputs.size(), 1u);
+  const FailureRecord failure = group->Failure(Rank{1});
+  EXPECT_EQ(failure.state, FailureRecord::kTimeout);
+  EXPECT_EQ(failure.sequence, 2u);
+  EXPECT_NE(failure.missing_rank, 1);
+}
+
+TEST_P(AllReduceConformance, CheckedModeCountsOnOverTheWrap) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}, .checked = true});
+  group->SetLastCheck(0xfffffffcu);
+  const CallSpec call = Plain(ElementType::kFloat32, 500, 1, 3);
+  // Three to the largest number, then 2, 3 and 4.
+  ExpectRight(*group, {.calls = {call, call, call, call, call, call}}, 3);
+  group->Execute({.calls = {call}, .absent = {0, 1}, .timeout_ns = 50'000'000});
+  EXPECT_EQ(group->Failure(Rank{2}).sequence, 5u);
+}
+
+TEST_P(AllReduceConformance, CheckedCallsAfterALeaveFailAndThoseBeforeItDoNot) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{2}, .checked = true});
+  const CallSpec call = Plain(ElementType::kFloat32, 500, 1, 2);
+  ExpectRight(*group, {.calls = {call, call}}, 2);
+  group->SetLeft(Rank{1}, 2);
+  const std::vector<RankOutcome> outcomes = group->Execute({.calls = {call}, .absent = {1}});
+  EXPECT_EQ(outcomes[0].status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(group->Failure(Rank{0}).state, FailureRecord::kLeft);
+  EXPECT_EQ(group->Failure(Rank{0}).missing_rank, 1);
+  EXPECT_EQ(group->Epoch(Rank{0}), 2u);
+}
+
+TEST_P(AllReduceConformance, TwoCheckedCallsOfOneRankAtTheSameTimeAreAnOverlapToo) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}, .checked = true});
+  const CallSpec call = Plain(ElementType::kFloat32, 500, 1, 3);
+  for (const absl::Status& status : group->ExecuteAtOnce(Rank{1}, call, call)) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
+  }
+  EXPECT_EQ(group->Failure(Rank{1}).state, FailureRecord::kOverlap);
+  // The second may have found that the first had begun, or that it took the same number.
+  EXPECT_THAT(group->Failure(Rank{1}).sequence, testing::AnyOf(1u, 2u));
 }
 
 }  // namespace nodecomm::kernels

@@ -82,6 +82,11 @@ class HostRankGroup : public RankGroup {
       std::fill(std::begin(header->epoch), std::end(header->epoch), EpochPair{epoch, epoch});
     }
   }
+  void SetLastCheck(uint32_t sequence) override {
+    for (auto& plane : planes_) {
+      reinterpret_cast<PlaneHeader*>(plane.get())->check = {sequence, sequence};
+    }
+  }
   void PlantPackets(uint32_t epoch) override {
     const PlaneLayout layout = LayOutPlane(options_.plane_bytes, options_.world_size);
     const size_t packets =
@@ -119,10 +124,11 @@ class HostRankGroup : public RankGroup {
                                  .algorithm_override = options_.algorithm_override},
                        .stop_words = {&stop_, &left_mask_, left_epoch_.data()},
                        .failure = &failures_[static_cast<size_t>(rank.value)],
-                       .timeout_ns = run.timeout_ns};
+                       .timeout_ns = run.timeout_ns,
+                       .checked = options_.checked};
     for (size_t r = 0; r < planes_.size(); ++r) binding.planes[r] = planes_[r].get();
     RankOutcome outcome;
-    for (const CallSpec& call : run.calls) {
+    for (const CallSpec& call : CallsOf(run, rank)) {
       const size_t self = static_cast<size_t>(rank.value);
       const size_t size = ElementBytes(call.type);
       const std::vector<uint8_t> input =

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,11 +45,17 @@ class RankGroup {
   // `absent` make none; `delayed` (-1: none) begins after the others have had time to begin.
   struct Run {
     std::vector<CallSpec> calls;
+    // What these ranks call instead.
+    std::map<int, std::vector<CallSpec>> other_calls;
     std::vector<int> absent;
     int delayed = -1;
     uint64_t timeout_ns = 20'000'000'000;
   };
   virtual std::vector<RankOutcome> Execute(const Run& run) = 0;
+  static const std::vector<CallSpec>& CallsOf(const Run& run, Rank rank) {
+    const auto other = run.other_calls.find(rank.value);
+    return other == run.other_calls.end() ? run.calls : other->second;
+  }
 
   // This rank makes both calls at the same time, each on a thread (and stream) of its own; the
   // others make none.
@@ -57,6 +64,8 @@ class RankGroup {
 
   // As if every rank's last call had been this one.
   virtual void SetLastEpoch(uint32_t epoch) = 0;
+  // As if every rank had made so many checked calls.
+  virtual void SetLastCheck(uint32_t sequence) = 0;
   // Fills every packet that carries an epoch, in every plane, with wrong data of this epoch, as a
   // call of 2^32 calls ago would have left it.
   virtual void PlantPackets(uint32_t epoch) = 0;
@@ -72,6 +81,7 @@ struct GroupOptions {
   ByteCount plane_bytes = kPlaneBytesMin;
   int multiprocessors = 132;
   std::optional<Algorithm> algorithm_override;
+  bool checked = false;
 };
 
 // Null, with `why_not` filled in, if this machine cannot run such a group.

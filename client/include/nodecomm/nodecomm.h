@@ -17,9 +17,9 @@
  * Streams: a communicator has one call in flight at a time. Calls on one stream are in order by
  * themselves; who changes the stream must order the new one after the old one (with an event, say).
  * Two calls that run at the same time all the same fail the group for all ranks, and
- * nodecomm_comm_status says so; what they wrote, and what other ranks received of them, is undefined.
- * All ranks must make the same calls (count, type, operation) in the same order, graph replays
- * included.
+ * nodecomm_comm_status says so; what they wrote, and what other ranks received of them, is
+ * undefined. All ranks must make the same calls (count, type, operation) in the same order, graph
+ * replays included; nodecomm_options.checked proves it.
  *
  * Processes: a forked child must not use what its parent created; it may create communicators of
  * its own after exec.
@@ -92,7 +92,8 @@ typedef struct nodecomm_shared nodecomm_shared;
 
 #define NODECOMM_KEY_BYTES 16
 
-/* Set struct_size to sizeof(nodecomm_options), and every field that is not used to 0. */
+/* Set struct_size to sizeof(nodecomm_options), and every field that is not used to 0. Fields that a
+ * program was built without count as 0. */
 typedef struct nodecomm_options {
   size_t struct_size;
   /* Names the group among those of this user. Required; 1 to 128 bytes. */
@@ -116,6 +117,12 @@ typedef struct nodecomm_options {
   int64_t call_timeout_ms;
   /* Directory of the daemon's sockets; NULL: NODECOMM_RUNTIME_DIR, else /run/nodecomm. */
   const char* runtime_dir;
+  /* Not 0: checked mode, the same on every rank. Before each call the ranks compare what they call
+     (how many calls before, bytes, type), graph replays included, and the first difference fails
+     the group with NODECOMM_ABORTED: "rank 0 calls all-reduce no. 17 with 8192 bytes of bfloat16,
+     but rank 2 with 4096 bytes of float32". One small kernel more a call; for finding mistakes, not
+     for production. NODECOMM_CHECKED=1 in the environment does the same. */
+  int checked;
 } nodecomm_options;
 
 typedef struct nodecomm_info {

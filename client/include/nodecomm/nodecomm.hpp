@@ -135,6 +135,10 @@ struct Options {
   std::int64_t call_timeout_ms = 0;
   // Directory of the daemon's sockets; empty: NODECOMM_RUNTIME_DIR, else /run/nodecomm.
   std::string runtime_dir;
+  // Checked mode, the same on every rank: before each call the ranks compare what they call, and
+  // the first difference fails the group with a message that names it. For finding mistakes. Also
+  // NODECOMM_CHECKED=1 in the environment.
+  bool checked = false;
 };
 
 // A buffer a rank, all mapped into this process. Must be freed (destroyed) before its communicator
@@ -177,6 +181,7 @@ class Communicator {
     c.rendezvous_timeout_ms = options.rendezvous_timeout_ms;
     c.call_timeout_ms = options.call_timeout_ms;
     c.runtime_dir = options.runtime_dir.empty() ? nullptr : options.runtime_dir.c_str();
+    c.checked = options.checked ? 1 : 0;
     nodecomm_comm* comm = nullptr;
     const Status status = internal::LastStatus(nodecomm_comm_create(&c, &comm));
     if (!status.ok()) return status;

@@ -2,6 +2,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "kernels/float_conversion.h"
 #include "nodecomm/nodecomm.hpp"
@@ -327,6 +329,145 @@ TEST_F(CommunicatorTest, TwoThreadsInOneCommunicatorAreToldAndTheGroupGoesOn) {
     EXPECT_THAT(SumOne(comm, &again), Succeeds());
     EXPECT_EQ(again, 2);
   });
+}
+
+// --- checked mode
+
+// Asks until the group has failed for this reason; at most 20 seconds.
+void ExpectEnds(Communicator& comm, const std::string& text) {
+  const absl::Time end = absl::Now() + absl::Seconds(20);
+  Status status = comm.GetStatus();
+  while (status.message().find(text) == std::string::npos && absl::Now() < end) {
+    std::this_thread::yield();
+    status = comm.GetStatus();
+  }
+  EXPECT_THAT(status, Fails(NODECOMM_ABORTED, HasSubstr(text)));
+}
+
+// Three calls of nothing, then one in which rank 1 of two differs.
+void DifferAtTheFourthCall(int rank, Communicator& comm) {
+  ExpectSums(comm, rank, 2, DataType::kBfloat16, 0);
+  std::vector<std::byte> data(8192);
+  const bool differs = rank == 1;
+  EXPECT_THAT(Sum(comm, data.data(), data.data(), differs ? 1024 : 4096,
+                  differs ? DataType::kFloat32 : DataType::kBfloat16),
+              Fails(NODECOMM_ABORTED, ::testing::_));
+  ExpectEnds(
+      comm,
+      "rank 0 calls all-reduce no. 4 with 8192 bytes of bfloat16, but rank 1 with 4096 bytes "
+      "of float32");
+}
+
+TEST_F(CommunicatorTest, CheckedCallsSumAsOthersDo) {
+  RunGroup(
+      3,
+      [](int rank, Communicator& comm) {
+        for (const size_t count : {0, 1, 4097, 100003}) {
+          ExpectSums(comm, rank, 3, DataType::kBfloat16, count);
+        }
+        EXPECT_THAT(comm.GetStatus(), Succeeds());
+        float one = 1;  // nobody leaves before all have asked
+        EXPECT_THAT(SumOne(comm, &one), Succeeds());
+      },
+      [](Options& options) { options.checked = true; });
+}
+
+TEST_F(CommunicatorTest, OneRankHasNobodyToCompareWith) {
+  RunGroup(
+      1, [](int rank, Communicator& comm) { ExpectSums(comm, rank, 1, DataType::kFloat32, 0); },
+      [](Options& options) { options.checked = true; });
+}
+
+TEST_F(CommunicatorTest, CheckedModeNamesTheFirstDifferenceToAll) {
+  RunGroup(
+      2, [](int rank, Communicator& comm) { DifferAtTheFourthCall(rank, comm); },
+      [](Options& options) { options.checked = true; });
+}
+
+TEST_F(CommunicatorTest, CheckedModeCanComeFromTheEnvironment) {
+  ASSERT_EQ(setenv("NODECOMM_CHECKED", "1", 1), 0);
+  RunGroup(2, [](int rank, Communicator& comm) { DifferAtTheFourthCall(rank, comm); });
+  ASSERT_EQ(unsetenv("NODECOMM_CHECKED"), 0);
+}
+
+TEST_F(CommunicatorTest, CheckedModeNamesARankThatMakesNoCall) {
+  RunGroup(
+      2,
+      [](int rank, Communicator& comm) {
+        // Of no elements, which without checks nobody would wait for.
+        if (rank == 0) {
+          EXPECT_THAT(Sum(comm, nullptr, nullptr, 0, DataType::kFloat32),
+                      Fails(NODECOMM_ABORTED, ::testing::_));
+        }
+        ExpectEnds(comm, "rank 1 did not come in time at all-reduce no. 1");
+      },
+      [](Options& options) {
+        options.checked = true;
+        options.call_timeout_ms = 200;
+      });
+}
+
+TEST_F(CommunicatorTest, DifferingCheckedModesAreNamed) {
+  const auto statuses = TryAll(2, [](int rank, Options& options) { options.checked = rank == 1; });
+  EXPECT_THAT(statuses, Each(Fails(NODECOMM_FAILED_PRECONDITION,
+                                   AllOf(HasSubstr("checked mode"), HasSubstr("rank 0 says off"),
+                                         HasSubstr("rank 1 says on")))));
+}
+
+// --- programs of other versions
+
+class OtherVersionTest : public CommunicatorTest {
+ protected:
+  // A caller's struct, longer than ours, with `last` in its last byte.
+  nodecomm_result Create(size_t struct_size, int checked, unsigned char last) {
+    struct Longer {
+      nodecomm_options options;
+      unsigned char more[16];
+    } longer;
+    std::memset(&longer, 0, sizeof(longer));
+    longer.options.struct_size = struct_size;
+    longer.options.name = "version";
+    longer.options.world_size = 1;
+    const std::string runtime_dir = daemon_->runtime_dir();
+    longer.options.runtime_dir = runtime_dir.c_str();
+    longer.options.checked = checked;
+    longer.more[15] = last;
+    nodecomm_comm* comm = nullptr;
+    const nodecomm_result result = nodecomm_comm_create(&longer.options, &comm);
+    nodecomm_comm_destroy(comm);
+    return result;
+  }
+};
+
+TEST_F(OtherVersionTest, ShorterOptionsAreThoseOfAnOlderProgram) {
+  EXPECT_EQ(Create(offsetof(nodecomm_options, checked), 0, 0), NODECOMM_OK);
+  EXPECT_EQ(Create(offsetof(nodecomm_options, checked) - 1, 0, 0), NODECOMM_INVALID_ARGUMENT);
+  EXPECT_THAT(nodecomm_last_error(), HasSubstr("struct_size"));
+}
+
+TEST_F(OtherVersionTest, WhatAnOlderProgramDoesNotHaveIsNotRead) {
+  // Rank 0 is such a program, with something behind its options that would turn checked mode on.
+  RunRanks(2, [&](int rank) {
+    nodecomm_options options = {};
+    options.struct_size = rank == 0 ? offsetof(nodecomm_options, checked) : sizeof(options);
+    options.name = "version";
+    options.world_size = 2;
+    options.rank = rank;
+    options.device = rank;
+    options.rendezvous_timeout_ms = 20000;
+    const std::string runtime_dir = daemon_->runtime_dir();
+    options.runtime_dir = runtime_dir.c_str();
+    options.checked = rank == 0 ? 1 : 0;
+    nodecomm_comm* comm = nullptr;
+    EXPECT_EQ(nodecomm_comm_create(&options, &comm), NODECOMM_OK) << nodecomm_last_error();
+    nodecomm_comm_destroy(comm);
+  });
+}
+
+TEST_F(OtherVersionTest, LongerOptionsAreTakenIfTheRestIsNotUsed) {
+  EXPECT_EQ(Create(sizeof(nodecomm_options) + 16, 0, 0), NODECOMM_OK);
+  EXPECT_EQ(Create(sizeof(nodecomm_options) + 16, 0, 1), NODECOMM_INVALID_ARGUMENT);
+  EXPECT_THAT(nodecomm_last_error(), HasSubstr("install a newer one"));
 }
 
 // --- what bad input gets

@@ -56,6 +56,36 @@ TEST_F(GroupHealthTest, OverlapNamesThisRankAndSaysWhatToDo) {
   EXPECT_EQ(health_.OwnFinding(), health_.Check().message());
 }
 
+TEST_F(GroupHealthTest, CheckedModeNamesCallsByTheirNumber) {
+  failure_ = {.state = FailureRecord::kTimeout, .epoch = 20, .missing_rank = 2, .sequence = 17};
+  EXPECT_EQ(health_.OwnFinding(), "rank 2 did not come in time at all-reduce no. 17");
+  failure_.state = FailureRecord::kStopped;
+  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted,
+                                        HasSubstr("gave the group up at all-reduce no. 17")));
+}
+
+TEST_F(GroupHealthTest, MismatchSaysWhatBothRanksCallTheLowerFirst) {
+  const kernels::CallFacts eight_kib = {.bytes = 8192, .type = 2};
+  const kernels::CallFacts four_gib = {.bytes = uint64_t{4} << 30, .type = 0};
+  failure_ = {.state = FailureRecord::kMismatch,
+              .missing_rank = 2,
+              .sequence = 17,
+              .own = eight_kib,
+              .other = four_gib};
+  constexpr char kBelow[] =
+      "rank 1 calls all-reduce no. 17 with 8192 bytes of bfloat16, but rank 2 with 4294967296 "
+      "bytes "
+      "of float32";
+  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted, kBelow));
+  EXPECT_EQ(health_.OwnFinding(), kBelow);
+  failure_.missing_rank = 0;
+  EXPECT_EQ(health_.OwnFinding(),
+            "rank 0 calls all-reduce no. 17 with 4294967296 bytes of float32, but rank 1 with 8192 "
+            "bytes of bfloat16");
+  failure_.other.type = 77;
+  EXPECT_THAT(*health_.OwnFinding(), HasSubstr("bytes of type 77"));
+}
+
 TEST_F(GroupHealthTest, WhatThePeersSeeThemselvesIsNoFindingOfThisRank) {
   for (const uint32_t state : {FailureRecord::kStopped, FailureRecord::kLeft}) {
     failure_ = {.state = state, .epoch = 17, .missing_rank = 2};

@@ -76,14 +76,24 @@ TEST(CommunicatorOptions, RuntimeDirIsTheCallersThenTheEnvironmentsThenTheDefaul
   ASSERT_EQ(unsetenv("NODECOMM_RUNTIME_DIR"), 0);
 }
 
+void ExpectOffUnlessSet(const char* variable, bool (*is_on)()) {
+  ASSERT_EQ(unsetenv(variable), 0);
+  EXPECT_FALSE(is_on());
+  for (const char* off : {"", "0"}) {
+    ASSERT_EQ(setenv(variable, off, 1), 0);
+    EXPECT_FALSE(is_on());
+  }
+  ASSERT_EQ(setenv(variable, "1", 1), 0);
+  EXPECT_TRUE(is_on());
+  ASSERT_EQ(unsetenv(variable), 0);
+}
+
 TEST(CommunicatorOptions, DisableIsOffUnlessSet) {
-  ASSERT_EQ(unsetenv("NODECOMM_DISABLE"), 0);
-  EXPECT_FALSE(DisabledByEnvironment());
-  ASSERT_EQ(setenv("NODECOMM_DISABLE", "0", 1), 0);
-  EXPECT_FALSE(DisabledByEnvironment());
-  ASSERT_EQ(setenv("NODECOMM_DISABLE", "1", 1), 0);
-  EXPECT_TRUE(DisabledByEnvironment());
-  ASSERT_EQ(unsetenv("NODECOMM_DISABLE"), 0);
+  ExpectOffUnlessSet("NODECOMM_DISABLE", &DisabledByEnvironment);
+}
+
+TEST(CommunicatorOptions, CheckedIsOffUnlessSet) {
+  ExpectOffUnlessSet("NODECOMM_CHECKED", &CheckedByEnvironment);
 }
 
 }  // namespace

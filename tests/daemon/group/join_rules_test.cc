@@ -142,7 +142,8 @@ INSTANTIATE_TEST_SUITE_P(
                    "0", "5"},
         Difference{"algorithm to use",
                    [](auto& request) { request.set_algorithm_override("two_shot"); }, "''",
-                   "'two_shot'"}));
+                   "'two_shot'"},
+        Difference{"checked mode", [](auto& request) { request.set_checked(true); }, "off", "on"}));
 
 TEST(CheckAgreement, TwoRanksOnOneGpuOnlyIfSharingIsAllowed) {
   v1::JoinGroupRequest newcomer = GoodRequest(1);
