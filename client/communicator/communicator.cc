@@ -113,6 +113,8 @@ absl::Status Communicator::MakeReady(const CommunicatorOptions& options) {
     FillBinding(options);
     if (info_.world_size.value > 1) {
       ABSL_RETURN_IF_ERROR(device_->LoadKernels(info_.world_size));
+      // Nobody writes a plane before all ranks have confirmed.
+      ABSL_RETURN_IF_ERROR(CheckFresh());
     }
   }
   return membership_->Confirm();
@@ -144,6 +146,15 @@ absl::Status Communicator::MapGroup(std::vector<UniqueFd> fds) {
     planes_.push_back(std::move(plane));
   }
   return absl::OkStatus();
+}
+
+absl::Status Communicator::CheckFresh() {
+  const absl::Status zero = device_->CheckZero(planes_[info_.rank.value]);
+  if (zero.ok()) return zero;
+  // Kernels would take what is there for packets of their peers.
+  return absl::Status(zero.code(),
+                      absl::StrFormat("the plane of rank %d (%s) is not fresh memory: %s",
+                                      info_.rank.value, info_.gpu_uuid, zero.message()));
 }
 
 void Communicator::FillBinding(const CommunicatorOptions& options) {

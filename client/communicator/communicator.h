@@ -73,6 +73,7 @@ class Communicator {
   absl::Status OpenDevice(DaemonLink& link);
   absl::Status MakeReady(const CommunicatorOptions& options);
   absl::Status MapGroup(std::vector<UniqueFd> fds);
+  absl::Status CheckFresh();
   void FillBinding(const CommunicatorOptions& options);
   absl::Status AllReduceAlone(const kernels::Message& message, void* stream);
   absl::Status CheckSupported() const;

@@ -5,13 +5,30 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/base/status_macros.h"
 #include "client/mapping/cuda_driver.h"
 #include "client/mapping/host_memory.h"
 #include "kernels/all_reduce_cuda.h"
+#include "kernels/zero_check_cuda.h"
 
 namespace nodecomm {
 namespace {
+
+// A check takes microseconds, once the GPU has room for it.
+constexpr absl::Duration kZeroCheckTimeout = absl::Seconds(30);
+constexpr absl::Duration kZeroCheckPoll = absl::Microseconds(20);
+// More than a block that has begun takes.
+constexpr absl::Duration kZeroCheckLength = absl::Milliseconds(10);
+
+// What the host shares with this device's kernels, in one piece of pinned memory. It is taken
+// before the group forms: later, taking or freeing such memory could wait for a kernel that waits
+// for this rank.
+struct Pinned {
+  kernels::FailureRecord failure;
+  kernels::ZeroCheck zero_check;
+};
 
 // Makes `context` current for its life, and afterwards again what was before, even if that was
 // none. By the driver: the runtime's way (cudaSetDevice) would make a context of the device that it
@@ -91,25 +108,25 @@ class CudaDevice : public Device {
     const ContextScope scope(driver_, context_);
     const CaptureExempt exempt;
     if (control_page_registered_) cudaHostUnregister(control_page_.data());
-    if (failure_.on_host != nullptr) {
-      cudaFreeHost(const_cast<kernels::FailureRecord*>(failure_.on_host));
-    }
+    if (pinned_ != nullptr) cudaFreeHost(pinned_);
     cudaGetLastError();
   }
 
-  absl::Status AllocateFailureRecord() {
+  absl::Status AllocatePinned() {
     const ContextScope scope(driver_, context_);
     const CaptureExempt exempt;
     void* on_host = nullptr;
-    ABSL_RETURN_IF_ERROR(CudaStatus(cudaHostAlloc(&on_host, sizeof(kernels::FailureRecord),
-                                                  cudaHostAllocMapped | cudaHostAllocPortable),
-                                    Named("allocate pinned memory")));
-    std::memset(on_host, 0, sizeof(kernels::FailureRecord));
-    failure_.on_host = static_cast<kernels::FailureRecord*>(on_host);
+    ABSL_RETURN_IF_ERROR(CudaStatus(
+        cudaHostAlloc(&on_host, sizeof(Pinned), cudaHostAllocMapped | cudaHostAllocPortable),
+        Named("allocate pinned memory")));
+    std::memset(on_host, 0, sizeof(Pinned));
+    pinned_ = static_cast<Pinned*>(on_host);
+    failure_.on_host = &pinned_->failure;
     void* on_device = nullptr;
     ABSL_RETURN_IF_ERROR(CudaStatus(cudaHostGetDevicePointer(&on_device, on_host, 0),
                                     Named("find the GPU's address of pinned memory")));
-    failure_.on_device = static_cast<kernels::FailureRecord*>(on_device);
+    failure_.on_device = &static_cast<Pinned*>(on_device)->failure;
+    zero_check_on_device_ = &static_cast<Pinned*>(on_device)->zero_check;
     return absl::OkStatus();
   }
 
@@ -145,6 +162,18 @@ class CudaDevice : public Device {
     ABSL_RETURN_IF_ERROR(CudaStatus(driver_.memory_set_access(address, size, &access, 1),
                                     Named("get access to a peer's memory")));
     return mapping;
+  }
+
+  absl::Status CheckZero(const Mapping& plane) override {
+    const ContextScope scope(driver_, context_);
+    const CaptureExempt exempt;
+    // Of its own: the default stream would wait for the application's work, and its work for us.
+    cudaStream_t stream;
+    ABSL_RETURN_IF_ERROR(CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                                    Named("make a stream")));
+    const absl::Status checked = CheckZeroOn(plane, stream);
+    cudaStreamDestroy(stream);
+    return checked;
   }
 
   absl::StatusOr<ControlPageView> MapControlPage(UniqueFd fd) override {
@@ -203,6 +232,34 @@ class CudaDevice : public Device {
   }
 
  private:
+  absl::Status CheckZeroOn(const Mapping& plane, cudaStream_t stream) {
+    kernels::ZeroCheck& check = pinned_->zero_check;
+    check = {};
+    ABSL_RETURN_IF_ERROR(
+        kernels::CheckZeroOnStream(plane.data(), plane.bytes(), zero_check_on_device_, stream));
+    const absl::Time deadline = absl::Now() + kZeroCheckTimeout;
+    cudaError_t state = cudaStreamQuery(stream);
+    while (state == cudaErrorNotReady && absl::Now() < deadline) {
+      absl::SleepFor(kZeroCheckPoll);
+      state = cudaStreamQuery(stream);
+    }
+    // What the queries left behind is no error that the application should find.
+    if (cudaPeekAtLastError() == cudaErrorNotReady) cudaGetLastError();
+    if (state == cudaErrorNotReady) {
+      // Blocks that have not begun must not touch what will be unmapped by then.
+      __atomic_store_n(&check.cancelled, 1, __ATOMIC_SEQ_CST);
+      absl::SleepFor(kZeroCheckLength);
+      return absl::DeadlineExceededError(absl::StrFormat("%s: other kernels left it no room for %s",
+                                                         Named("look at fresh memory"),
+                                                         absl::FormatDuration(kZeroCheckTimeout)));
+    }
+    ABSL_RETURN_IF_ERROR(CudaStatus(state, Named("look at fresh memory")));
+    const uint64_t found = __atomic_load_n(&check.offset_plus_one, __ATOMIC_ACQUIRE);
+    if (found == 0) return absl::OkStatus();
+    return absl::InternalError(absl::StrFormat("the 16 bytes at offset %d of %d are not zero",
+                                               found - 1, plane.bytes().value));
+  }
+
   bool IsCurrent() const {
     CUcontext current = nullptr;
     return driver_.context_get_current(&current) == CUDA_SUCCESS && current == context_;
@@ -222,7 +279,9 @@ class CudaDevice : public Device {
   const DeviceFacts facts_;
   Mapping control_page_;
   bool control_page_registered_ = false;
+  Pinned* pinned_ = nullptr;
   FailureView failure_;
+  kernels::ZeroCheck* zero_check_on_device_ = nullptr;
 };
 
 absl::StatusOr<CUdevice> FindDevice(const CudaDriver& driver, DeviceIndex index) {
@@ -284,7 +343,7 @@ absl::StatusOr<std::unique_ptr<Device>> CreateCudaDevice(DeviceIndex index) {
   ABSL_RETURN_IF_ERROR(CudaStatus(driver->primary_context_retain(&context, device),
                                   absl::StrFormat("make the context of GPU %d", device)));
   auto made = std::make_unique<CudaDevice>(*driver, device, context, granularity, std::move(facts));
-  ABSL_RETURN_IF_ERROR(made->AllocateFailureRecord());
+  ABSL_RETURN_IF_ERROR(made->AllocatePinned());
   return made;
 }
 

@@ -55,6 +55,10 @@ class Device {
   // closed; the mapping keeps the memory.
   virtual absl::StatusOr<Mapping> MapPlane(UniqueFd fd, ByteCount bytes) = 0;
 
+  // Internal: some of it is not zero; the message says where. For memory that nobody writes
+  // meanwhile. Bounded.
+  virtual absl::Status CheckZero(const Mapping& plane) = 0;
+
   // Maps it for reading only: the daemon alone writes it. Once a device.
   virtual absl::StatusOr<ControlPageView> MapControlPage(UniqueFd fd) = 0;
 

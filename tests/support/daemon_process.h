@@ -28,6 +28,7 @@ class DaemonProcess {
   ~DaemonProcess();
 
   const std::string& runtime_dir() const { return runtime_dir_; }
+  pid_t pid() const { return pid_; }
 
   // Asks it to end (SIGTERM) and waits. Internal: it did not end with 0.
   absl::Status Stop();

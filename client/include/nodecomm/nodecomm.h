@@ -152,8 +152,9 @@ NODECOMM_API nodecomm_result nodecomm_random_key(uint8_t key[NODECOMM_KEY_BYTES]
 /* Joins the group and waits for all ranks (bounded by rendezvous_timeout_ms). Must not be called
  * while this thread captures a graph. Makes the device's primary context if there is none; the
  * current device is unchanged afterwards. Where the fast path cannot serve the group (see
- * nodecomm_comm_supports), this still succeeds. With NODECOMM_DISABLE=1 in the environment no
- * daemon is asked and nothing is supported. */
+ * nodecomm_comm_supports), this still succeeds. NODECOMM_INTERNAL if memory that the daemon handed
+ * out as fresh is not zero. With NODECOMM_DISABLE=1 in the environment no daemon is asked and
+ * nothing is supported. */
 NODECOMM_API nodecomm_result nodecomm_comm_create(const nodecomm_options* options,
                                                   nodecomm_comm** comm);
 

@@ -1,4 +1,5 @@
 // The library against the real daemon on a simulated host, ranks as threads of this process.
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -6,8 +7,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -535,6 +538,42 @@ TEST_F(CommunicatorTest, UnknownDeviceIsRefused) {
   options.device = 4;
   EXPECT_THAT(Communicator::Create(options).status(),
               Fails(NODECOMM_INVALID_ARGUMENT, HasSubstr("device 4")));
+}
+
+// Writes a byte into every plane that the daemon holds ready; returns how many there are.
+int DirtyPlanes(pid_t daemon, off_t offset) {
+  int planes = 0;
+  const std::string dir = absl::StrCat("/proc/", daemon, "/fd");
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
+    const std::string target = std::filesystem::read_symlink(entry.path(), error).string();
+    if (target.find("nodecomm-plane") == std::string::npos) continue;
+    const int fd = open(entry.path().c_str(), O_RDWR | O_CLOEXEC);
+    if (fd < 0) continue;
+    if (pwrite(fd, "x", 1, offset) == 1) ++planes;
+    close(fd);
+  }
+  return planes;
+}
+
+TEST_F(CommunicatorTest, MemoryThatIsNotFreshFailsTheJoinOfAll) {
+  constexpr int kPlanesReady = 8;  // two on each of four GPUs, by default
+  constexpr off_t kOffset = (5 << 20) + 3;
+  const absl::Time end = absl::Now() + absl::Seconds(20);
+  while (DirtyPlanes(daemon_->pid(), kOffset) < kPlanesReady) ASSERT_LT(absl::Now(), end);
+  const auto statuses = TryAll(2, [](int /*rank*/, Options& options) { options.plane_bytes = 0; });
+  const auto not_fresh = AllOf(HasSubstr("the plane of rank "), HasSubstr("is not fresh memory"),
+                               HasSubstr("offset 5242883 of 37748736"));
+  EXPECT_THAT(statuses, Contains(Fails(NODECOMM_INTERNAL, not_fresh)));
+  // Who had confirmed already learns it from the other.
+  EXPECT_THAT(statuses, Each(::testing::AnyOf(Fails(NODECOMM_INTERNAL, not_fresh),
+                                              Fails(NODECOMM_ABORTED, not_fresh))));
+  // Planes of another size are made for the purpose, and fresh.
+  RunGroup(2, [](int /*rank*/, Communicator& comm) {
+    float value = 1;
+    EXPECT_THAT(SumOne(comm, &value), Succeeds());
+    EXPECT_EQ(value, 2);
+  });
 }
 
 TEST_F(CommunicatorTest, RankThatNeverComesIsNamed) {

@@ -69,6 +69,21 @@ TEST(HostDevice, WhatIsNoMemoryIsAnError) {
   EXPECT_FALSE(MakeDevice()->MapPlane(UniqueFd(), {kBytes}).ok());
 }
 
+TEST(HostDevice, OneByteThatIsNotZeroIsFoundAndNamed) {
+  const std::unique_ptr<Device> device = MakeDevice();
+  const absl::StatusOr<Mapping> plane = device->MapPlane(MakeMemory(kBytes), {kBytes});
+  ASSERT_OK(plane);
+  EXPECT_OK(device->CheckZero(*plane));
+  for (const size_t offset : {size_t{0}, kBytes / 2 + 1, kBytes - 1}) {
+    plane->data()[offset] = std::byte{0x40};
+    EXPECT_THAT(device->CheckZero(*plane),
+                StatusIs(absl::StatusCode::kInternal,
+                         HasSubstr("offset " + std::to_string(offset) + " of 65536")));
+    plane->data()[offset] = std::byte{0};
+  }
+  EXPECT_OK(device->CheckZero(*plane));
+}
+
 TEST(HostDevice, ControlPageFollowsItsFile) {
   const std::unique_ptr<Device> device = MakeDevice();
   const UniqueFd file = MakeMemory(kControlPageBytes);
