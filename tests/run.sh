@@ -44,7 +44,7 @@ build_cuda() {
   cmake --preset cuda
   gpu_tests >build/cuda/gpu_tests.txt
   # One target a test, of the same name.
-  xargs cmake --build --preset cuda -j "$jobs" --target nodecommd nodecommctl nodecomm-perf \
+  xargs cmake --build --preset cuda -j "$jobs" --target nodecommd nodecommctl nodecomm-perf chaos_worker \
     <build/cuda/gpu_tests.txt
 }
 
@@ -58,6 +58,7 @@ run_gpu() {
     build_cuda
     ctest --test-dir build/cuda -L gpu --no-tests=error --output-on-failure
     tests/e2e/gpu_checks.sh build/cuda/bin
+    tests/chaos/gpu_deaths.sh build/cuda/bin build/cuda/tests/chaos_worker
     return
   fi
   [[ $1 == --prebuilt && -n ${2:-} ]] || usage
@@ -71,6 +72,7 @@ run_gpu() {
     (cd "$dir/tests" && timeout 600 "./$test") || failed+=("$test")
   done <"$dir/gpu_tests.txt"
   tests/e2e/gpu_checks.sh "$dir/bin" || failed+=(gpu_checks.sh)
+  tests/chaos/gpu_deaths.sh "$dir/bin" "$dir/tests/chaos_worker" || failed+=(gpu_deaths.sh)
   if ((${#failed[@]} > 0)); then
     echo "FAILED: ${failed[*]}" >&2
     exit 1
@@ -96,6 +98,7 @@ run_pack() {
   mkdir -p "$dir/bin" "$dir/lib" "$dir/tests"
   find build/cuda/bin -maxdepth 1 -type f -perm -u+x -exec cp -t "$dir/bin" {} +
   while read -r test; do cp "build/cuda/tests/$test" "$dir/tests"; done <build/cuda/gpu_tests.txt
+  cp build/cuda/tests/chaos_worker "$dir/tests"
   cp -a build/cuda/lib/lib*.so* "$dir/lib"
   cp build/cuda/gpu_tests.txt "$dir"
   for program in "$dir"/bin/* "$dir"/tests/* "$dir"/lib/lib*.so; do

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# gpu_deaths.sh BIN WORKER: deaths of workers on this host's GPUs, small and large ones, with single calls and with graphs.
+# NODECOMM_DEATHS is the number of each.
+set -euo pipefail
+bin=$1
+worker=$2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+rounds=${NODECOMM_DEATHS:-6}
+gpus=$(nvidia-smi -L | grep -c '^GPU ')
+ranks=$((gpus > 2 ? gpus : 2))
+# Ranks that share a GPU take turns on it, for milliseconds each.
+bound=$((gpus >= ranks ? 50 : 500))
+
+deaths() {
+  python3 "$here/deaths.py" --bin "$bin" --worker "$worker" --gpus "$gpus" --ranks "$ranks" --rounds "$rounds" \
+    --bound-ms "$bound" "$@"
+}
+deaths
+deaths --graph
+deaths --host-mib 10240 --device-mib "${NODECOMM_DEATHS_DEVICE_MIB:-$((gpus >= ranks ? 40960 : 30720))}"
