@@ -6,6 +6,7 @@
 #   tests/run.sh gpu --prebuilt DIR     the same with the programs in DIR, built elsewhere
 #   tests/run.sh pack DIR               build into build/cuda and collect in DIR what --prebuilt takes; needs no GPU
 #   tests/run.sh sanitize               AddressSanitizer with UndefinedBehaviorSanitizer, then ThreadSanitizer
+#   tests/run.sh fuzz [SECONDS]         every fuzz target for SECONDS (60), with fresh seeds; findings are kept in build/fuzz/findings
 #   tests/run.sh lint [COMMIT]          format, shell scripts, clang's warnings, clang-tidy; of files changed since COMMIT, or all
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -119,6 +120,29 @@ run_sanitize() {
   ctest --preset tsan
 }
 
+run_fuzz() {
+  local seconds=${1:-60} seed target name found=() scratch
+  install_packages deploy/packages.txt deploy/packages-checks.txt
+  build_preset fuzz
+  scratch=$(mktemp -d)
+  mkdir -p build/fuzz/findings
+  for target in build/fuzz/tests/fuzz_*; do
+    name=${target##*/fuzz_}
+    seed=$RANDOM$RANDOM
+    echo "== $name, seed $seed"
+    mkdir -p "$scratch/$name"
+    # New inputs go to the first directory; the kept ones are read.
+    "$target" -seed="$seed" -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=4096 -timeout=20 -verbosity=0 \
+      -print_final_stats=1 -artifact_prefix="build/fuzz/findings/$name-" "$scratch/$name" "tests/fuzz/corpus/$name" ||
+      found+=("$name")
+  done
+  rm -rf "$scratch"
+  if ((${#found[@]} > 0)); then
+    echo "FOUND something: ${found[*]}; the inputs are in build/fuzz/findings" >&2
+    exit 1
+  fi
+}
+
 # Files of ours that git knows, with one of the given patterns; only those changed since $since, if set.
 our_files() {
   if [[ -n ${since:-} ]]; then
@@ -151,6 +175,7 @@ case "${1:-dev}" in
   gpu) run_gpu "${@:2}" ;;
   pack) run_pack "${@:2}" ;;
   sanitize) run_sanitize ;;
+  fuzz) run_fuzz "${@:2}" ;;
   lint) run_lint "${@:2}" ;;
   *) usage ;;
 esac

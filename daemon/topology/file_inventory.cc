@@ -111,8 +111,7 @@ class FileInventory : public Inventory {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Inventory>> CreateFileInventory(std::string path) {
-  ABSL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+absl::StatusOr<v1::Host> ParseHost(const std::string& path, const std::string& text) {
   FirstError errors(path, text);
   google::protobuf::TextFormat::ParseInfoTree locations;
   google::protobuf::TextFormat::Parser parser;
@@ -124,6 +123,12 @@ absl::StatusOr<std::unique_ptr<Inventory>> CreateFileInventory(std::string path)
     return absl::InvalidArgumentError(absl::StrFormat("%s: not a nodecomm.v1.Host", path));
   }
   ABSL_RETURN_IF_ERROR(ValidateHost(host, path, locations));
+  return host;
+}
+
+absl::StatusOr<std::unique_ptr<Inventory>> CreateFileInventory(std::string path) {
+  ABSL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
+  ABSL_ASSIGN_OR_RETURN(v1::Host host, ParseHost(path, text));
   return std::make_unique<FileInventory>(std::move(path), std::move(host));
 }
 

@@ -32,4 +32,7 @@ absl::StatusOr<std::unique_ptr<Inventory>> CreateNvmlInventory();
 // UUID twice).
 absl::StatusOr<std::unique_ptr<Inventory>> CreateFileInventory(std::string path);
 
+// The same of a text; `path` is for messages only.
+absl::StatusOr<v1::Host> ParseHost(const std::string& path, const std::string& text);
+
 }  // namespace nodecomm
