@@ -149,7 +149,7 @@ absl::Status Communicator::MapGroup(std::vector<UniqueFd> fds) {
 }
 
 absl::Status Communicator::CheckFresh() {
-  const absl::Status zero = device_->CheckZero(planes_[info_.rank.value]);
+  absl::Status zero = device_->CheckZero(planes_[info_.rank.value]);
   if (zero.ok()) return zero;
   // Kernels would take what is there for packets of their peers.
   return absl::Status(zero.code(),
