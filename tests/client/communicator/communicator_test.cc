@@ -700,13 +700,8 @@ TEST_F(CommunicatorTest, RankThatDoesNotCallIsNamedToAll) {
         float value = 1;
         EXPECT_THAT(SumOne(comm, &value), Succeeds());
         if (rank == 1) {
-          // Bounded by the others' time limit: they fail the group.
-          Status status;
-          while (status.ok()) {
-            status = comm.GetStatus();
-            std::this_thread::yield();
-          }
-          EXPECT_THAT(status, Fails(NODECOMM_ABORTED, HasSubstr("rank 1 did not come in time")));
+          // One of the others may have left before the other's report has come to the daemon.
+          ExpectEnds(comm, "rank 1 did not come in time");
           return;
         }
         EXPECT_THAT(SumOne(comm, &value), Fails(NODECOMM_ABORTED, ::testing::_));
