@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
   GpuMachine::WaitForEarlierKernels();
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
                      .step = gridDim.x * blockDim.x};
-  Turn turn = BeginTurn<GpuMachine>(call);
+  const Turn turn = BeginTurn<GpuMachine>(call);
   if (IsOver<GpuMachine>(call, turn, kRanks)) return;
   if (IsScrubEpoch(turn.epoch)) {
     ClearOtherHalf<GpuMachine>(call, turn.epoch, lane);
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     done = TwoShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
   }
   if (IsScrubEpoch(turn.epoch)) __threadfence_system();
-  EndTurn<GpuMachine>(call, turn, kRanks, done);
+  EndTurn<GpuMachine>(call, turn, done);
 }
 
 // What:     CallCheck, for the call that follows on the stream.
@@ -108,6 +108,13 @@ const void* FindCheck(WorldSize world_size) {
       CheckKernel<2>, CheckKernel<3>, CheckKernel<4>, CheckKernel<5>,
       CheckKernel<6>, CheckKernel<7>, CheckKernel<8>};
   return reinterpret_cast<const void*>(kChecks[world_size.value - 2]);
+}
+
+// Where that is not known (the legacy stream beside a capture elsewhere), it is not.
+bool IsBeingCaptured(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return cudaStreamIsCapturing(stream, &status) == cudaSuccess &&
+         status != cudaStreamCaptureStatusNone;
 }
 
 // `arguments`: a pointer to each.
@@ -170,6 +177,7 @@ absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
                                 arguments, binding.compute_capability_major, stream));
   }
   if (message.count == 0) return absl::OkStatus();
+  call.proves_alone = binding.checked || !IsBeingCaptured(stream);
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
   const void* kernel = Find(plan, message.type, binding.shape.world_size);

@@ -17,15 +17,15 @@ namespace {
 // One host thread plays the whole grid of its rank.
 constexpr Lane kWholeGrid = {.first = 0, .step = 1};
 
-using RunFn = bool (*)(const Call& call, Turn& turn);
+using RunFn = bool (*)(const Call& call, const Turn& turn);
 
 template <class Format, ElementType kType, int kRanks>
-bool RunOneShot(const Call& call, Turn& turn) {
+bool RunOneShot(const Call& call, const Turn& turn) {
   return OneShot<HostMachine, Format, kType, kRanks>(call, turn, kWholeGrid);
 }
 
 template <class Format, ElementType kType, int kRanks>
-bool RunTwoShot(const Call& call, Turn& turn) {
+bool RunTwoShot(const Call& call, const Turn& turn) {
   return TwoShot<HostMachine, Format, kType, kRanks>(call, turn, kWholeGrid);
 }
 
@@ -83,11 +83,12 @@ absl::Status AbortedError(const Call& call) {
 }
 
 absl::Status RunChunk(const Call& call, RunFn run, int ranks) {
-  Turn turn = BeginTurn<HostMachine>(call);
+  const Turn turn = BeginTurn<HostMachine>(call);
   if (IsOver<HostMachine>(call, turn, ranks)) return AbortedError(call);
   if (IsScrubEpoch(turn.epoch)) ClearOtherHalf<HostMachine>(call, turn.epoch, kWholeGrid);
   const bool done = run(call, turn);
-  return EndTurn<HostMachine>(call, turn, ranks, done) ? absl::OkStatus() : AbortedError(call);
+  EndTurn<HostMachine>(call, turn, done);
+  return done ? absl::OkStatus() : AbortedError(call);
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ Call CallTemplate(const Binding& binding) {
   call.stop_words = binding.stop_words;
   call.failure = binding.failure;
   call.timeout_ns = binding.timeout_ns;
+  call.proves_alone = true;
   call.epoch_regions = {{ToRegion(layout.one_shot_epoch, ranks),
                          ToRegion(layout.scatter_epoch, ranks),
                          ToRegion(layout.gather_epoch, ranks)}};

@@ -23,7 +23,7 @@ namespace nodecomm::kernels {
 // Before:   the previous call on this communicator has ended.
 // Failure:  returns false after GiveUp; `out` is undefined, the generation over.
 template <class Machine, class Format, ElementType kType, int kRanks>
-NODECOMM_KERNEL_FN bool OneShot(const Call& call, Turn& turn, Lane lane) {
+NODECOMM_KERNEL_FN bool OneShot(const Call& call, const Turn& turn, Lane lane) {
   const int self = call.rank;
   const uint32_t epoch = turn.epoch;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
@@ -34,7 +34,7 @@ NODECOMM_KERNEL_FN bool OneShot(const Call& call, Turn& turn, Lane lane) {
       Machine::StorePacket(SlotAddress(call, call.region, to, self, epoch, kRanks, i), packet);
     }
   }
-  EndSending<Machine>(call, turn);
+  if (!EndSending<Machine>(call, turn, kRanks)) return false;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
     // As the others find it: the format may change the payload of a NaN.
     const auto mine =

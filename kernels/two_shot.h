@@ -24,7 +24,7 @@ namespace nodecomm::kernels {
 // Before:   the previous call on this communicator has ended.
 // Failure:  returns false after GiveUp; `out` is undefined, the generation over.
 template <class Machine, class Format, ElementType kType, int kRanks>
-NODECOMM_KERNEL_FN bool TwoShot(const Call& call, Turn& turn, Lane lane) {
+NODECOMM_KERNEL_FN bool TwoShot(const Call& call, const Turn& turn, Lane lane) {
   const int self = call.rank;
   const uint32_t epoch = turn.epoch;
   const uint64_t shard = call.packets;
@@ -37,7 +37,7 @@ NODECOMM_KERNEL_FN bool TwoShot(const Call& call, Turn& turn, Lane lane) {
                            Format::Encode(theirs, epoch));
     }
   }
-  EndSending<Machine>(call, turn);
+  if (!EndSending<Machine>(call, turn, kRanks)) return false;
   for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
     const auto mine = LoadPayload<kType, Format::kWords>(call, self * shard + i);
     Packet from[kRanks] = {};

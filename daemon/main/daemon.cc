@@ -135,17 +135,13 @@ absl::Status Daemon::MakeGpuService() {
                                                          .pool = pool_.get(),
                                                          .source = source_.get(),
                                                          .prover = prover_.get()},
-                                       [this](std::vector<std::string> pci_bus_ids) {
-                                         return StartWatcher(std::move(pci_bus_ids));
-                                       });
+                                       [this] { return StartWatcher(); });
   return gpus_->Start();
 }
 
-absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher(
-    std::vector<std::string> pci_bus_ids) {
+absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher() {
   if (platform_ == v1::PLATFORM_SIMULATED) return nullptr;
   GpuWatcher::Options options;
-  options.pci_bus_ids = std::move(pci_bus_ids);
   ABSL_ASSIGN_OR_RETURN(options.program, ProgramBesideThisOne(kWatcherName));
   options.on_xid = [this](const XidEvent& event) { TakeXid(event); };
   options.warn = [](std::string_view warning) { spdlog::warn("{}", Escaped(warning)); };

@@ -76,7 +76,7 @@ class Daemon {
   absl::Status MakeCalls();
   absl::Status MakeGpuService();
 
-  absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher(std::vector<std::string> pci_bus_ids);
+  absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher();
   void TakeXid(const XidEvent& event);
 
   void LogHost() const;

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -57,7 +58,7 @@ GpuService::GpuService(Parts parts, StartWatcher start_watcher)
 
 absl::Status GpuService::Start() {
   absl::MutexLock lock(&mu_);
-  ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_({}));
+  ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_());
   return absl::OkStatus();
 }
 
@@ -101,18 +102,19 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
 }
 
 absl::Status GpuService::HoldOnlyServed() {
-  std::vector<std::string> uuids;
-  std::vector<std::string> pci_bus_ids;
+  watcher_ = nullptr;
+  if (drained_.empty()) {
+    parts_.source->ServeOnly(std::nullopt);
+    ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_());
+    return absl::OkStatus();
+  }
+  spdlog::warn("errors of GPUs (Xid) are not watched while one is drained");
+  std::vector<std::string> served;
   const v1::Host host = parts_.host->host();
   for (const v1::Gpu& gpu : host.gpus()) {
-    if (drained_.contains(gpu.uuid())) continue;
-    uuids.push_back(gpu.uuid());
-    pci_bus_ids.push_back(gpu.pci_bus_id());
+    if (!drained_.contains(gpu.uuid())) served.push_back(gpu.uuid());
   }
-  parts_.source->ServeOnly(uuids);
-  watcher_ = nullptr;
-  if (pci_bus_ids.empty()) return absl::OkStatus();
-  ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_(std::move(pci_bus_ids)));
+  parts_.source->ServeOnly(std::move(served));
   return absl::OkStatus();
 }
 

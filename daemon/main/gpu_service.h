@@ -36,9 +36,8 @@ class GpuService final : public GpuControl {
     PlaneSource* source = nullptr;
     PeerProver* prover = nullptr;
   };
-  // Starts a watcher of the GPUs at these PCI bus ids; none: of all. May return null.
-  using StartWatcher =
-      std::function<absl::StatusOr<std::unique_ptr<GpuWatcher>>(std::vector<std::string>)>;
+  // Starts a watcher of all GPUs. May return null.
+  using StartWatcher = std::function<absl::StatusOr<std::unique_ptr<GpuWatcher>>()>;
 
   GpuService(Parts parts, StartWatcher start_watcher);
 
@@ -51,7 +50,8 @@ class GpuService final : public GpuControl {
   absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) override;
 
  private:
-  // Lets the programs that hold GPUs open hold only those in service.
+  // Lets nobody hold a drained GPU open. NVML attaches to all GPUs of the host or to none, so there
+  // is no watcher while any is drained.
   absl::Status HoldOnlyServed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Parts parts_;

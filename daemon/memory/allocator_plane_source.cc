@@ -46,14 +46,14 @@ absl::StatusOr<Plane> AllocatorPlaneSource::Create(std::string_view gpu_uuid, By
       child_->Ask(gpu_uuid, bytes,
                   child_has_answered_ ? options_.answer_timeout : options_.first_answer_timeout);
   child_has_answered_ = true;
-  if (!answer.usable) child_ = nullptr;
+  if (!answer.usable || served_.has_value()) child_ = nullptr;
   return std::move(answer.plane);
 }
 
-void AllocatorPlaneSource::ServeOnly(const std::vector<std::string>& gpu_uuids) {
+void AllocatorPlaneSource::ServeOnly(std::optional<std::vector<std::string>> gpu_uuids) {
   absl::MutexLock lock(&mu_);
   if (served_ == gpu_uuids) return;
-  served_ = gpu_uuids;
+  served_ = std::move(gpu_uuids);
   child_ = nullptr;
 }
 

@@ -32,8 +32,10 @@ class AllocatorPlaneSource final : public PlaneSource {
   ~AllocatorPlaneSource() override;
 
   absl::StatusOr<Plane> Create(std::string_view gpu_uuid, ByteCount bytes) override;
-  // Ends the child, which the next Create starts again, with these GPUs alone in its sight.
-  void ServeOnly(const std::vector<std::string>& gpu_uuids) override;
+  // Ends the child, which the next Create starts again, with these GPUs alone in its sight. While
+  // some GPUs are not served it lives for one Create only: what the driver's library opens for a
+  // GPU that it is not to see is its own affair.
+  void ServeOnly(std::optional<std::vector<std::string>> gpu_uuids) override;
 
  private:
   explicit AllocatorPlaneSource(Options options);

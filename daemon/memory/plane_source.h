@@ -4,6 +4,7 @@
 // AllocatorPlaneSource (GPU).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,9 +32,9 @@ class PlaneSource {
   // Internal: the driver failed.
   virtual absl::StatusOr<Plane> Create(std::string_view gpu_uuid, ByteCount bytes) = 0;
 
-  // From now on only these GPUs are served, and the device files of others are held open by nobody
-  // once this returns. A source that holds no device open need not do anything.
-  virtual void ServeOnly(const std::vector<std::string>& /*gpu_uuids*/) {}
+  // From now on only these GPUs are served, or all again (not set); once this returns, nobody holds
+  // the others' device files open. A source that holds no device open need not do anything.
+  virtual void ServeOnly(std::optional<std::vector<std::string>> /*gpu_uuids*/) {}
 };
 
 }  // namespace nodecomm

@@ -82,8 +82,6 @@ struct EntryPoints {
   NvmlReturn (*name)(NvmlHandle, char*, unsigned) = nullptr;
   NvmlReturn (*pci_info)(NvmlHandle, PciInfo*) = nullptr;
   NvmlReturn (*compute_capability)(NvmlHandle, int*, int*) = nullptr;
-  NvmlReturn (*init_with_flags)(unsigned) = nullptr;
-  NvmlReturn (*device_by_pci)(const char*, NvmlHandle*) = nullptr;
   NvmlReturn (*memory_info)(NvmlHandle, MemoryInfo*) = nullptr;
   NvmlReturn (*mig_mode)(NvmlHandle, unsigned*, unsigned*) = nullptr;
   NvmlReturn (*ecc_mode)(NvmlHandle, unsigned*, unsigned*) = nullptr;
@@ -107,8 +105,6 @@ EntryPoints FindEntryPoints(void* library) {
         reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, symbol));
   };
   find("nvmlInit_v2", entry.init);
-  find("nvmlInitWithFlags", entry.init_with_flags);
-  find("nvmlDeviceGetHandleByPciBusId_v2", entry.device_by_pci);
   find("nvmlShutdown", entry.shutdown);
   find("nvmlErrorString", entry.error_string);
   find("nvmlSystemGetDriverVersion", entry.driver_version);
@@ -400,16 +396,6 @@ absl::Status Initialise(const EntryPoints& entry) {
       "nvmlInit: %s. Check the NVIDIA driver with nvidia-smi.", entry.error_string(code)));
 }
 
-// The same, but attached to no GPU: each is attached when it is asked for.
-absl::Status InitialiseWithoutGpus(const EntryPoints& entry) {
-  constexpr unsigned kNoAttach = 2;  // NVML_INIT_FLAG_NO_ATTACH
-  if (entry.init_with_flags == nullptr) return Initialise(entry);
-  const NvmlReturn code = entry.init_with_flags(kNoAttach);
-  if (code == kSuccess) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrFormat(
-      "nvmlInitWithFlags: %s. Check the NVIDIA driver with nvidia-smi.", entry.error_string(code)));
-}
-
 class LibraryXidWatch final : public XidWatch {
  public:
   explicit LibraryXidWatch(const EntryPoints& entry) : entry_(entry), nvml_(entry) {}
@@ -417,7 +403,7 @@ class LibraryXidWatch final : public XidWatch {
     if (set_ != nullptr) entry_.event_set_free(set_);
   }
 
-  absl::Status Register(const std::vector<std::string>& pci_bus_ids) {
+  absl::Status Register() {
     if (entry_.event_set_create == nullptr || entry_.event_set_free == nullptr ||
         entry_.register_events == nullptr || entry_.event_set_wait == nullptr) {
       return absl::UnimplementedError("this driver has no events");
@@ -426,11 +412,13 @@ class LibraryXidWatch final : public XidWatch {
       set_ = nullptr;
       return Error("nvmlEventSetCreate", code);
     }
-    ABSL_ASSIGN_OR_RETURN(const std::vector<NvmlHandle> gpus,
-                          pci_bus_ids.empty() ? AllGpus() : GpusAt(pci_bus_ids));
+    ABSL_ASSIGN_OR_RETURN(const int count, nvml_.GpuCount());
     int registered = 0;
-    for (const NvmlHandle gpu : gpus) {
-      if (entry_.register_events(gpu, kEventXid, set_) == kSuccess) ++registered;
+    for (int i = 0; i < count; ++i) {
+      const absl::StatusOr<NvmlGpu> gpu = nvml_.Gpu({i});
+      if (gpu.ok() && entry_.register_events(gpu->handle, kEventXid, set_) == kSuccess) {
+        ++registered;
+      }
     }
     if (registered == 0) return absl::UnimplementedError("no GPU here reports its errors");
     return absl::OkStatus();
@@ -448,30 +436,6 @@ class LibraryXidWatch final : public XidWatch {
   }
 
  private:
-  absl::StatusOr<std::vector<NvmlHandle>> AllGpus() {
-    ABSL_ASSIGN_OR_RETURN(const int count, nvml_.GpuCount());
-    std::vector<NvmlHandle> gpus;
-    for (int i = 0; i < count; ++i) {
-      if (const absl::StatusOr<NvmlGpu> gpu = nvml_.Gpu({i}); gpu.ok()) {
-        gpus.push_back(gpu->handle);
-      }
-    }
-    return gpus;
-  }
-
-  // By PCI bus id, since NVML opens other GPUs while it looks for an index or a UUID.
-  absl::StatusOr<std::vector<NvmlHandle>> GpusAt(const std::vector<std::string>& pci_bus_ids) {
-    if (entry_.device_by_pci == nullptr) {
-      return absl::UnimplementedError("this driver does not find GPUs by their PCI bus id");
-    }
-    std::vector<NvmlHandle> gpus;
-    for (const std::string& pci_bus_id : pci_bus_ids) {
-      NvmlHandle gpu = nullptr;
-      if (entry_.device_by_pci(pci_bus_id.c_str(), &gpu) == kSuccess) gpus.push_back(gpu);
-    }
-    return gpus;
-  }
-
   absl::Status Error(const char* name, NvmlReturn code) const {
     return absl::UnavailableError(absl::StrCat(name, ": ", entry_.error_string(code)));
   }
@@ -516,12 +480,11 @@ absl::StatusOr<std::unique_ptr<NvmlLoader>> LoadNvml(const std::string& library)
   return std::make_unique<LibraryLoader>(entry);
 }
 
-absl::StatusOr<std::unique_ptr<XidWatch>> WatchXids(const std::string& library,
-                                                    const std::vector<std::string>& pci_bus_ids) {
+absl::StatusOr<std::unique_ptr<XidWatch>> WatchXids(const std::string& library) {
   ABSL_ASSIGN_OR_RETURN(const EntryPoints entry, LoadEntryPoints(library));
-  ABSL_RETURN_IF_ERROR(pci_bus_ids.empty() ? Initialise(entry) : InitialiseWithoutGpus(entry));
+  ABSL_RETURN_IF_ERROR(Initialise(entry));
   auto watch = std::make_unique<LibraryXidWatch>(entry);
-  ABSL_RETURN_IF_ERROR(watch->Register(pci_bus_ids));
+  ABSL_RETURN_IF_ERROR(watch->Register());
   return watch;
 }
 

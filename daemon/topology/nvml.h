@@ -114,10 +114,8 @@ class XidWatch {
 };
 
 // Of all GPUs that can report; those that cannot (MIG, virtual GPUs) are left out. NotFound as for
-// LoadNvml; Unimplemented: no GPU of this host can. `pci_bus_ids`: the only GPUs to watch, and to
-// hold open; none: all.
-absl::StatusOr<std::unique_ptr<XidWatch>> WatchXids(
-    const std::string& library, const std::vector<std::string>& pci_bus_ids = {});
+// LoadNvml; Unimplemented: no GPU of this host can.
+absl::StatusOr<std::unique_ptr<XidWatch>> WatchXids(const std::string& library);
 
 // Loads `library` ("libnvidia-ml.so.1"), without initialising it. NotFound: there is no such
 // library, or it is no NVML.

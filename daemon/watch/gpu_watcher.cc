@@ -88,7 +88,7 @@ absl::StatusOr<std::string> GpuWatcher::RunOnce() {
   ABSL_ASSIGN_OR_RETURN(
       const std::unique_ptr<ChildProcess> program,
       ChildProcess::Start({.program = options_.program,
-                           .arguments = options_.pci_bus_ids,
+                           .arguments = {},
                            .fds = {{.number = STDIN_FILENO, .fd = life_reader.get()},
                                    {.number = STDOUT_FILENO, .fd = lines_writer.get()}}}));
   lines_writer.Reset();

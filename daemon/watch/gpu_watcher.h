@@ -8,7 +8,6 @@
 #include <string>
 #include <string_view>
 #include <thread>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -21,8 +20,6 @@ class GpuWatcher {
  public:
   struct Options {
     std::string program;
-    // The PCI bus ids of the only GPUs to watch, and to hold open; none: all.
-    std::vector<std::string> pci_bus_ids = {};
     // Both are called on the watcher's thread.
     std::function<void(const XidEvent&)> on_xid;
     // The program ended, or could not be started; it is started again after a while.

@@ -7,7 +7,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -30,9 +29,8 @@ int Fail(const absl::Status& status) {
   return EXIT_FAILURE;
 }
 
-int Run(const std::vector<std::string>& pci_bus_ids) {
-  const absl::StatusOr<std::unique_ptr<XidWatch>> watch =
-      WatchXids("libnvidia-ml.so.1", pci_bus_ids);
+int Run() {
+  const absl::StatusOr<std::unique_ptr<XidWatch>> watch = WatchXids("libnvidia-ml.so.1");
   if (!watch.ok()) return Fail(watch.status());
   while (DaemonIsThere()) {
     const absl::StatusOr<std::optional<XidReport>> report = (*watch)->Wait(kTurn);
@@ -47,7 +45,4 @@ int Run(const std::vector<std::string>& pci_bus_ids) {
 }  // namespace
 }  // namespace nodecomm
 
-// The arguments: the PCI bus ids of the only GPUs to watch; none: all.
-int main(int argc, char** argv) {
-  return nodecomm::Run(std::vector<std::string>(argv + 1, argv + argc));
-}
+int main() { return nodecomm::Run(); }

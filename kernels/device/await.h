@@ -63,11 +63,6 @@ class Patience {
  private:
   NODECOMM_KERNEL_FN bool Check(const Call& call, int ranks, const Turn& turn, int missing_rank) {
     const uint32_t epoch = turn.epoch;
-    // What is waited for may never come: the other kernel has taken it.
-    if (!HasEpochAlone(turn)) {
-      GiveUp<Machine>(call, ranks, FailureRecord::kOverlap, epoch, -1);
-      return false;
-    }
     if (Machine::LoadRelaxed(&HeaderOf(call.planes[call.rank])->poison) != 0 ||
         Machine::LoadRelaxed(call.stop_words.stop) != 0) {
       GiveUp<Machine>(call, ranks, FailureRecord::kStopped, epoch, missing_rank);

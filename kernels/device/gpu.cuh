@@ -82,9 +82,7 @@ struct GpuMachine {
     asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(pair), "l"(BitsOf(value)) : "memory");
   }
   // Puts `epoch` where the last one that began stands, and returns what stood there. Of the GPU's
-  // scope: nobody but kernels of this GPU touches a pair while one runs. Half a pair, so that
-  // nothing waits for the old value until it is looked at: of a whole one the compiler reuses the
-  // register that nobody needs, and waits.
+  // scope: nobody but kernels of this GPU touches a pair while one runs.
   static __device__ __forceinline__ uint32_t ExchangeBegun(EpochPair* pair, uint32_t epoch) {
     uint32_t old;
     asm volatile("atom.relaxed.gpu.global.exch.b32 %0, [%1], %2;"
@@ -128,9 +126,11 @@ struct GpuMachine {
   }
   // A block looks at its own word and at those of blocks that this grid does not have and whose
   // index is its own modulo the grid; its threads share the latter out.
-  static __device__ __forceinline__ FoundEpochs FindEpochs(const PlaneHeader* header) {
+  static __device__ __forceinline__ FoundEpochs FindEpochs(const PlaneHeader* header,
+                                                           bool with_others) {
     constexpr int kWordsMax = kBlocksMax / kGridThreadsMin;
     FoundEpochs found = {.own = LoadRelaxed(&header->epoch[blockIdx.x]), .others_differ = false};
+    if (!with_others) return found;
     EpochPair other[kWordsMax];
     // All loads in flight together, then all checks: one latency.
 #pragma unroll
@@ -145,13 +145,21 @@ struct GpuMachine {
     }
     return found;
   }
-  static __device__ __forceinline__ uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
+  static __device__ __forceinline__ void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
+    __syncthreads();
+    for (uint32_t word = blockIdx.x + threadIdx.x * gridDim.x; word < kBlocksMax;
+         word += gridDim.x * blockDim.x) {
+      StoreRelaxed(&header->epoch[word], {epoch, epoch});
+    }
+  }
+  // The same, and whether nobody else took this epoch; only a block's first thread knows.
+  static __device__ __forceinline__ bool TakesEpochAlone(PlaneHeader* header, uint32_t epoch) {
     __syncthreads();
     for (uint32_t word = OtherWord(0); word < kBlocksMax; word += gridDim.x * blockDim.x) {
-      StoreRelaxed(&header->epoch[word], {turn.epoch, turn.epoch});
+      StoreRelaxed(&header->epoch[word], {epoch, epoch});
     }
-    if (threadIdx.x != 0) return turn.before;
-    return ExchangeBegun(&header->epoch[blockIdx.x], turn.epoch);
+    if (threadIdx.x != 0) return true;
+    return NextEpoch(ExchangeBegun(&header->epoch[blockIdx.x], epoch)) == epoch;
   }
   // Once all of the block's threads have come here, but for those that have exited.
   static __device__ __forceinline__ void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {

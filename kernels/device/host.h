@@ -81,19 +81,23 @@ struct HostMachine {
   }
 
   // This thread is block 0, and the only one.
-  static FoundEpochs FindEpochs(const PlaneHeader* header) {
+  static FoundEpochs FindEpochs(const PlaneHeader* header, bool with_others) {
     FoundEpochs found = {.own = LoadRelaxed(&header->epoch[0]), .others_differ = false};
+    if (!with_others) return found;
     for (int word = 1; word < kBlocksMax; ++word) {
       const EpochPair other = LoadRelaxed(&header->epoch[word]);
       found.others_differ |= other.begun != found.own.begun || other.ended != found.own.begun;
     }
     return found;
   }
-  static uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
+  static void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
+    for (EpochPair& pair : header->epoch) StoreRelaxed(&pair, {epoch, epoch});
+  }
+  static bool TakesEpochAlone(PlaneHeader* header, uint32_t epoch) {
     for (int word = 1; word < kBlocksMax; ++word) {
-      StoreRelaxed(&header->epoch[word], {turn.epoch, turn.epoch});
+      StoreRelaxed(&header->epoch[word], {epoch, epoch});
     }
-    return ExchangeBegun(&header->epoch[0], turn.epoch);
+    return NextEpoch(ExchangeBegun(&header->epoch[0], epoch)) == epoch;
   }
   static void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
     if (done) StoreRelaxed(&header->epoch[0], {epoch, epoch});

@@ -15,10 +15,9 @@ template <class Machine>
 NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call) {
   PlaneHeader* header = HeaderOf(call.planes[call.rank]);
   const uint32_t poison = Machine::LoadRelaxed(&header->poison);
-  const FoundEpochs found = Machine::FindEpochs(header);
+  const FoundEpochs found = Machine::FindEpochs(header, call.proves_alone);
   const uint32_t last = found.own.begun;
   return {.epoch = NextEpoch(last),
-          .before = last,
           .overlaps = found.own.ended != last || found.others_differ,
           .poison = poison};
 }
@@ -35,24 +34,32 @@ NODECOMM_KERNEL_FN bool IsOver(const Call& call, const Turn& turn, int ranks) {
 }
 
 // Called once by every thread, after its first packets are on their way and before it waits for
-// any: the call takes its epoch, in all words, while the packets travel.
+// any: the call takes its epoch, in all words, while the packets travel. Where it must have it
+// alone, a thread of each block waits for the answer, and gives up if it is no: then the others
+// find their plane poisoned. False: this thread gave up.
 //
 // Every thread of the block has read its epoch by then. Of the words, a block takes its own, and
 // those of blocks that this grid does not have, so that the next call may have another grid. The
 // next call reads them after this kernel's end.
 template <class Machine>
-NODECOMM_KERNEL_FN void EndSending(const Call& call, Turn& turn) {
-  turn.before = Machine::TakeEpoch(HeaderOf(call.planes[call.rank]), turn);
+NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, int ranks) {
+  PlaneHeader* header = HeaderOf(call.planes[call.rank]);
+  if (!call.proves_alone) {
+    Machine::AdvanceEpochs(header, turn.epoch);
+    return true;
+  }
+  if (Machine::TakesEpochAlone(header, turn.epoch)) return true;
+  GiveUp<Machine>(call, ranks, FailureRecord::kOverlap, turn.epoch, -1);
+  return false;
 }
 
 // Called once by every thread that has passed EndSending, as its last act. `done`: it has not given
-// up. Returns false if it gives up now, or has.
+// up.
 template <class Machine>
-NODECOMM_KERNEL_FN bool EndTurn(const Call& call, const Turn& turn, int ranks, bool done) {
-  const bool alone = HasEpochAlone(turn);
-  if (done && !alone) GiveUp<Machine>(call, ranks, FailureRecord::kOverlap, turn.epoch, -1);
-  Machine::EndEpoch(HeaderOf(call.planes[call.rank]), turn.epoch, done && alone);
-  return done && alone;
+NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn, bool done) {
+  if (call.proves_alone) {
+    Machine::EndEpoch(HeaderOf(call.planes[call.rank]), turn.epoch, done);
+  }
 }
 
 }  // namespace nodecomm::kernels

@@ -59,7 +59,7 @@ class Deaths:
             if text.startswith("not-formed"):
                 self.rounds_without_group += 1
                 continue
-            if not re.search(rf"NODECOMM_ABORTED: .*rank {rank} \(process {victim.pid}\): process {victim.pid} has died", text):
+            if not re.search(rf"NODECOMM_ABORTED: .*rank {rank} \(process {victim.pid}\): process {victim.pid} has (died|ended)", text):
                 raise Failure(f"the error of {survivor.name} does not name rank {rank}, process {victim.pid}: {text}")
             self.times_ms.append((moment - killed_at) / 1e6)
         self.workers[rank] = self.start_worker(rank)

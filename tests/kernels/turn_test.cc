@@ -18,6 +18,7 @@ class TurnTest : public testing::Test {
   TurnTest() {
     for (int r = 0; r < kRanks; ++r) call_.planes[r] = reinterpret_cast<std::byte*>(&headers_[r]);
     call_.failure = &failure_;
+    call_.proves_alone = true;
   }
 
   void SetAll(uint32_t epoch) {
@@ -38,15 +39,14 @@ class TurnTest : public testing::Test {
 TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
   for (const uint32_t last : {0u, 1u, 41u, 0xfffffffeu, 0xffffffffu}) {
     SetAll(last);
-    Turn turn = BeginTurn<HostMachine>(call_);
+    const Turn turn = BeginTurn<HostMachine>(call_);
     EXPECT_EQ(turn.epoch, NextEpoch(last));
     EXPECT_FALSE(IsOver<HostMachine>(call_, turn, kRanks));
-    EndSending<HostMachine>(call_, turn);
-    EXPECT_TRUE(HasEpochAlone(turn)) << last;
+    EXPECT_TRUE(EndSending<HostMachine>(call_, turn, kRanks)) << last;
     EXPECT_EQ(own_.epoch[0].begun, turn.epoch);
     EXPECT_EQ(own_.epoch[0].ended, last) << "not before the end";
     EXPECT_EQ(ReadLastEpoch(), last);
-    EXPECT_TRUE(EndTurn<HostMachine>(call_, turn, kRanks, /*done=*/true));
+    EndTurn<HostMachine>(call_, turn, /*done=*/true);
     for (const EpochPair& pair : own_.epoch) {
       EXPECT_EQ(pair.begun, turn.epoch);
       EXPECT_EQ(pair.ended, turn.epoch);
@@ -57,9 +57,9 @@ TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
 
 TEST_F(TurnTest, WhoGaveUpHasNotEnded) {
   SetAll(5);
-  Turn turn = BeginTurn<HostMachine>(call_);
-  EndSending<HostMachine>(call_, turn);
-  EXPECT_FALSE(EndTurn<HostMachine>(call_, turn, kRanks, /*done=*/false));
+  const Turn turn = BeginTurn<HostMachine>(call_);
+  EXPECT_TRUE(EndSending<HostMachine>(call_, turn, kRanks));
+  EndTurn<HostMachine>(call_, turn, /*done=*/false);
   EXPECT_EQ(own_.epoch[0].begun, 6u);
   EXPECT_EQ(own_.epoch[0].ended, 5u);
   EXPECT_EQ(failure_.state, FailureRecord::kNone) << "the cause was written by who gave up";
@@ -83,18 +83,31 @@ TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {
 
 TEST_F(TurnTest, TwoThatTakeTheSameEpochAreSeenByTheSecond) {
   SetAll(5);
-  Turn first = BeginTurn<HostMachine>(call_);
-  Turn second = BeginTurn<HostMachine>(call_);
+  const Turn first = BeginTurn<HostMachine>(call_);
+  const Turn second = BeginTurn<HostMachine>(call_);
   EXPECT_FALSE(IsOver<HostMachine>(call_, second, kRanks));
-  EndSending<HostMachine>(call_, first);
-  EndSending<HostMachine>(call_, second);
-  EXPECT_TRUE(HasEpochAlone(first));
-  EXPECT_FALSE(HasEpochAlone(second));
-  EXPECT_FALSE(EndTurn<HostMachine>(call_, second, kRanks, /*done=*/true));
+  EXPECT_TRUE(EndSending<HostMachine>(call_, first, kRanks));
+  EXPECT_FALSE(EndSending<HostMachine>(call_, second, kRanks));
+  EndTurn<HostMachine>(call_, second, /*done=*/false);
   EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
   EXPECT_EQ(failure_.epoch, 6u);
   EXPECT_NE(headers_[1].header.poison, 0u);
   EXPECT_EQ(own_.epoch[0].ended, 5u);
+}
+
+TEST_F(TurnTest, OneThatProvesNothingLeavesTheWordsAsOthersExpectThem) {
+  call_.proves_alone = false;
+  for (const uint32_t last : {0u, 41u, 0xffffffffu}) {
+    SetAll(last);
+    const Turn turn = BeginTurn<HostMachine>(call_);
+    EXPECT_FALSE(IsOver<HostMachine>(call_, turn, kRanks));
+    EXPECT_TRUE(EndSending<HostMachine>(call_, turn, kRanks));
+    EndTurn<HostMachine>(call_, turn, /*done=*/true);
+    EXPECT_EQ(ReadLastEpoch(), NextEpoch(last));
+    call_.proves_alone = true;
+    EXPECT_FALSE(IsOver<HostMachine>(call_, BeginTurn<HostMachine>(call_), kRanks));
+    call_.proves_alone = false;
+  }
 }
 
 TEST_F(TurnTest, ThePoisonOfAnEarlierFailureComesFirst) {
