@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <set>
 #include <string>
 #include <utility>
@@ -63,7 +64,7 @@ class FakePlaneSource final : public PlaneSource {
     const size_t rounded = (bytes.value + (2_MiB).value - 1) / (2_MiB).value * (2_MiB).value;
     UniqueFd fd(memfd_create("fake-plane", MFD_CLOEXEC));
     if (!fd.valid() || ftruncate(fd.get(), static_cast<off_t>(rounded)) != 0) {
-      return absl::InternalError("memfd of the fake plane source");
+      return absl::ErrnoToStatus(errno, "memfd of the fake plane source");
     }
     return Plane{std::move(fd), ByteCount{rounded}};
   }

@@ -1,0 +1,171 @@
+// A rendezvous in which one thing fails, at every place where something can: memory, descriptors,
+// space for files. Every question is answered with an error that says what ran out, nothing is
+// held afterwards, and the next group forms.
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <fstream>
+
+#include "tests/daemon/group/group_fixture.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+int OpenFds() {
+  int count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    ++count;
+  }
+  return count;
+}
+
+// Lowers the bound on descriptors so that `more` can be opened.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(int more) {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    // The lowest free number counts, not how many there are.
+    const int next = fcntl(0, F_DUPFD_CLOEXEC, 0);
+    close(next);
+    rlimit few = before_;
+    few.rlim_cur = static_cast<rlim_t>(next + more);
+    setrlimit(RLIMIT_NOFILE, &few);
+  }
+  ~FewDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_;
+};
+
+class GroupFault : public GroupTest {
+ protected:
+  // The life of a group, as far as it gets. True: to its end.
+  bool LiveOnce() {
+    std::vector<JoinAnswer*> joins;
+    for (int rank = 0; rank < kRanks; ++rank) joins.push_back(&Join(Request(rank, kRanks)));
+    std::vector<uint64_t> generations;
+    for (JoinAnswer* join : joins) {
+      const auto& answer = join->Wait();
+      if (!answer.ok()) {
+        EXPECT_TRUE(absl::IsResourceExhausted(answer.status())) << answer.status();
+        continue;
+      }
+      generations.push_back(answer->generation());
+      courier_.Take(answer->transfer_id());
+    }
+    if (generations.empty()) return false;
+    EXPECT_EQ(generations.size(), static_cast<size_t>(kRanks)) << "some joined, others did not";
+    const uint64_t generation = generations[0];
+    std::vector<ConfirmAnswer*> confirms;
+    for (int rank = 0; rank < kRanks; ++rank) confirms.push_back(&Confirm(generation, rank));
+    for (ConfirmAnswer* confirm : confirms) EXPECT_OK(confirm->Wait());
+    std::vector<SharedAnswer*> shareds;
+    for (int rank = 0; rank < kRanks; ++rank) {
+      shareds.push_back(&AllocateShared(generation, rank, 2_MiB));
+    }
+    int shared = 0;
+    for (SharedAnswer* answer : shareds) {
+      const auto& buffer = answer->Wait();
+      if (buffer.ok()) {
+        ++shared;
+        courier_.Take(buffer->transfer_id());
+      } else {
+        EXPECT_TRUE(absl::IsResourceExhausted(buffer.status())) << buffer.status();
+      }
+    }
+    EXPECT_TRUE(shared == 0 || shared == kRanks) << "some have the buffer, others do not";
+    for (int rank = 0; rank < kRanks; ++rank) EXPECT_OK(Leave(generation, rank));
+    return shared == kRanks;
+  }
+
+  static constexpr int kRanks = 3;
+};
+
+TEST_F(GroupFault, MemoryThatRunsOutAtAnyRequestHarmsThatGroupAlone) {
+  bool lived = false;
+  int failures = 0;
+  for (int request = 0; !lived; ++request) {
+    ASSERT_LT(request, 100) << "it never gets to its end";
+    source_.FailCalls(request, 1, absl::ResourceExhaustedError("the GPU is full"));
+    lived = LiveOnce();
+    failures += lived ? 0 : 1;
+    source_.FailCalls(0, 0, absl::OkStatus());
+    EXPECT_TRUE(NothingIsHeld()) << "after failure of request " << request;
+    EXPECT_TRUE(LiveOnce()) << "after failure of request " << request;
+  }
+  EXPECT_EQ(failures, 2 * kRanks) << "a plane and a shared buffer for each rank";
+}
+
+TEST_F(GroupFault, DescriptorsThatRunOutAtAnyStepHarmThatGroupAlone) {
+  ASSERT_TRUE(LiveOnce());
+  const int before = OpenFds();
+  bool lived = false;
+  int failures = 0;
+  for (int more = 0; !lived; ++more) {
+    ASSERT_LT(more, 200) << "it never gets to its end";
+    {
+      const FewDescriptors few(more);
+      lived = LiveOnce();
+    }
+    failures += lived ? 0 : 1;
+    EXPECT_TRUE(NothingIsHeld()) << "with " << more << " descriptors";
+    EXPECT_EQ(OpenFds(), before) << "with " << more << " descriptors";
+    EXPECT_TRUE(LiveOnce()) << "after " << more << " descriptors";
+  }
+  EXPECT_GT(failures, 10) << "the bound was never felt";
+}
+
+// In a mount namespace of its own, on a file system with room for a few files only.
+TEST_F(GroupFault, FullDiskFailsTheGroupAndEverythingWorksAgain) {
+  const pid_t child = fork();  // before the registry's threads matter to it: it makes its own
+  if (child == 0) {
+    if (unshare(CLONE_NEWNS) != 0 ||
+        mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=64k") != 0) {
+      _exit(77);
+    }
+    new (&registry_) std::unique_ptr<GroupRegistry>();  // the parent's threads are not here
+    new (&pool_) std::unique_ptr<PlanePool>();
+    Restart();
+    std::ofstream filler(dir_ + "/filler");
+    filler << std::string(size_t{1} << 20, 'x');
+    filler.close();
+    if (LiveOnce()) _exit(1);
+    std::filesystem::remove(dir_ + "/filler");
+    if (!NothingIsHeld()) _exit(2);
+    _exit(LiveOnce() && !HasFailure() ? 0 : 3);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "not allowed to mount";
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(GroupFault, ErrorsOfAFullPoolSayWhatTheCallerHoldsAndTheTotals) {
+  bytes_per_gpu_max_ = 8_MiB;  // two planes
+  Restart();
+  FormReady(2, "first");
+  FormReady(2, "second");
+  for (int rank = 0; rank < 2; ++rank) {
+    v1::JoinGroupRequest request = Request(rank, 2);
+    request.set_name("third");
+    JoinAnswer& answer = Join(request);
+    if (rank == 1) {
+      EXPECT_THAT(answer.Wait(),
+                  StatusIs(absl::StatusCode::kResourceExhausted,
+                           HasSubstr("8388608 are in use and 0 ready or being made, of at most "
+                                     "8388608")));
+      EXPECT_THAT(answer.Wait(), StatusIs(absl::StatusCode::kResourceExhausted,
+                                          HasSubstr("User 1000 holds 8388608, 8388608 bytes")));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nodecomm
