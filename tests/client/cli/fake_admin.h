@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -46,8 +47,9 @@ struct FakeAdminAnswers {
   v1::ListPoolsResponse pools;
   v1::CheckPeersResponse check;
   v1::ExplainFastPathResponse fast_path;
-  grpc::Status error;  // instead of any of these, if not OK
-  bool hang = false;   // answer nothing until the server stops
+  int drained_after = 1;  // calls of DrainGpu
+  grpc::Status error;     // instead of any of these, if not OK
+  bool hang = false;      // answer nothing until the server stops
 };
 
 class FakeAdmin : public v1::Admin::Service {
@@ -91,6 +93,13 @@ class FakeAdmin : public v1::Admin::Service {
     return Answer(answers_.fast_path, response);
   }
 
+  grpc::Status DrainGpu(grpc::ServerContext*, const v1::DrainGpuRequest*,
+                        v1::DrainGpuResponse* response) override {
+    response->set_drained(++drains_ >= answers_.drained_after);
+    return grpc::Status::OK;
+  }
+  int drains() const { return drains_; }
+
   // What was asked last. Not while a call goes on.
   bool forced() const { return forced_; }
   const std::vector<std::string>& asked() const { return asked_; }
@@ -116,6 +125,7 @@ class FakeAdmin : public v1::Admin::Service {
   const FakeAdminAnswers answers_;
   int topology_answers_ = 0;
   bool forced_ = false;
+  std::atomic<int> drains_ = 0;
   std::vector<std::string> asked_;
   absl::Notification stopping_;
   std::unique_ptr<grpc::Server> server_;

@@ -1,0 +1,78 @@
+#include "client/cli/changes.h"
+
+#include "tests/client/cli/fake_admin.h"
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+v1::ListGroupsResponse Groups() {
+  v1::ListGroupsResponse groups;
+  const auto add = [&](const char* name, uint64_t generation) {
+    v1::GroupInfo* group = groups.add_groups();
+    group->set_name(name);
+    group->set_generation(generation);
+  };
+  add("tp", 11);
+  add("twice", 12);
+  add("twice", 13);
+  add("14", 15);
+  return groups;
+}
+
+TEST(FindGroupNamed, TakesGenerationsAndNamesThatAreAlone) {
+  EXPECT_EQ(*FindGroupNamed(Groups(), "tp"), 11u);
+  EXPECT_EQ(*FindGroupNamed(Groups(), "13"), 13u);
+  EXPECT_EQ(*FindGroupNamed(Groups(), "14"), 15u) << "a name that looks like one";
+  EXPECT_THAT(FindGroupNamed(Groups(), "none"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no group is named none")));
+  EXPECT_THAT(FindGroupNamed(Groups(), "twice"), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                          AllOf(HasSubstr("12"), HasSubstr("13"))));
+}
+
+TEST(RenderDrain, SaysWhatIsStillThere) {
+  v1::DrainGpuResponse answer;
+  EXPECT_EQ(RenderDrain("1", answer), "GPU 1 is draining: its memory is being released.\n");
+  answer.add_groups("tp (generation 11)");
+  EXPECT_EQ(RenderDrain("1", answer),
+            "GPU 1 is draining; these groups are still on it (--abort ends them):\n"
+            "  tp (generation 11)\n");
+  answer.clear_groups();
+  answer.set_drained(true);
+  EXPECT_EQ(RenderDrain("1", answer), "GPU 1 is drained: no process of nodecommd holds it.\n");
+}
+
+TEST(DrainGpu, AsksUntilItIsDrained) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers;
+  answers.drained_after = 3;
+  FakeAdmin admin(dir, answers);
+  const auto client = AdminClient::Connect(dir.path());
+  ASSERT_OK(client);
+  v1::DrainGpuRequest request;
+  request.set_gpu_uuid("GPU-a");
+  const auto answer = DrainGpu(**client, request, absl::Seconds(20));
+  ASSERT_OK(answer);
+  EXPECT_TRUE(answer->drained());
+  EXPECT_EQ(admin.drains(), 3);
+}
+
+TEST(DrainGpu, GivesTheLastAnswerWhenTimeIsUp) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers;
+  answers.drained_after = 1000;
+  FakeAdmin admin(dir, answers);
+  const auto client = AdminClient::Connect(dir.path());
+  ASSERT_OK(client);
+  const auto answer = DrainGpu(**client, v1::DrainGpuRequest(), absl::ZeroDuration());
+  ASSERT_OK(answer);
+  EXPECT_FALSE(answer->drained());
+  EXPECT_EQ(admin.drains(), 1);
+}
+
+}  // namespace
+}  // namespace nodecomm
