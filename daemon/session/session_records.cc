@@ -25,8 +25,7 @@ absl::StatusOr<KnownSession> Recognise(const std::string& bytes) {
       record.token().size() != known.token.size()) {
     return absl::InvalidArgumentError("no session record");
   }
-  known.caller = {
-      .session = {record.session_id()}, .uid = record.uid(), .pid = record.pid()};
+  known.caller = {.session = {record.session_id()}, .uid = record.uid(), .pid = record.pid()};
   std::copy(record.token().begin(), record.token().end(), known.token.begin());
   ABSL_ASSIGN_OR_RETURN(known.pidfd, OpenPidfd(record.pid()));
   // Asked after the pidfd was opened: if the id has passed to another process, this tells.

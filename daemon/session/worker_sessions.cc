@@ -69,7 +69,7 @@ WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* ta
 WorkerSessions::~WorkerSessions() = default;
 
 absl::Status WorkerSessions::CheckLimits(uid_t uid) const {
-  if (connections_.size() >= static_cast<size_t>(options_.sessions_max)) {
+  if (counted_ >= options_.sessions_max) {
     return absl::ResourceExhaustedError(absl::StrFormat(
         "the daemon serves %d sessions already, the most allowed: end some processes or raise "
         "limits.sessions_max in its configuration",
@@ -119,8 +119,14 @@ void WorkerSessions::Accept(UniqueFd socket) {
   }
   hello_deadlines_.push_back(
       {.time = absl::Now() + options_.hello_timeout, .connection = connection->id});
-  ++count_by_uid_[peer->uid];
+  Count(*connection);
   connections_.emplace(connection->id, std::move(connection));
+}
+
+void WorkerSessions::Count(Connection& connection) {
+  connection.counted = true;
+  ++counted_;
+  ++count_by_uid_[connection.caller.uid];
 }
 
 WorkerSessions::Connection* WorkerSessions::Find(uint64_t connection) {
@@ -238,7 +244,6 @@ void WorkerSessions::TakeOver() {
       continue;
     }
     table_->Add(connection->id, connection->caller, connection->token);
-    ++count_by_uid_[connection->caller.uid];
     resume_deadlines_.push_back({.time = deadline, .connection = connection->id});
     connections_.emplace(connection->id, std::move(connection));
   }
@@ -264,6 +269,7 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
   poller_->Remove(connection.socket.get());
   away->socket = std::move(connection.socket);
   End(connection.id, "");
+  Count(*away);
   const absl::Status watched = poller_->Add(away->socket.get(), EPOLLIN | EPOLLRDHUP,
                                             {.kind = options_.socket_kind, .id = away->id});
   if (!watched.ok()) {
@@ -287,6 +293,8 @@ bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
 }
 
 bool WorkerSessions::HandleAlive(Connection& connection) {
+  // A worker that was given no page can hold none.
+  if (connection.liveness == nullptr) return true;
   // Once; a second one changes nothing.
   if (!std::exchange(connection.watched_for_death, true)) {
     death_watcher_.Watch(connection.id, connection.liveness);
@@ -394,8 +402,11 @@ void WorkerSessions::End(uint64_t id, std::string_view cause) {
   if (it == connections_.end()) return;
   const std::unique_ptr<Connection> connection = std::move(it->second);
   connections_.erase(it);
-  const auto count = count_by_uid_.find(connection->caller.uid);
-  if (--count->second == 0) count_by_uid_.erase(count);
+  if (connection->counted) {
+    const auto count = count_by_uid_.find(connection->caller.uid);
+    if (--count->second == 0) count_by_uid_.erase(count);
+    --counted_;
+  }
   poller_->Remove(connection->socket.get());
   poller_->Remove(connection->pidfd.get());
   if (connection->watched_for_death) death_watcher_.Forget(id);

@@ -86,6 +86,9 @@ class WorkerSessions {
     Token token;
     Caller caller;  // caller.session is set when it is open
     bool open = false;
+    // Counts against the limits. One that is away does not: it comes back by another connection,
+    // which must not find its own place taken.
+    bool counted = false;
     std::shared_ptr<LivenessPage> liveness;
     bool watched_for_death = false;
     // Sent, and the worker has not said that it took them.
@@ -117,12 +120,14 @@ class WorkerSessions {
   absl::Status Watch(const Connection& connection);
   void End(uint64_t connection, std::string_view cause);
   Connection* Find(uint64_t connection);
+  void Count(Connection& connection);
 
   const Options options_;
   Poller* const poller_;
   SessionTable* const table_;
   uint64_t last_connection_ = 0;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Connection>> connections_;
+  int counted_ = 0;
   absl::flat_hash_map<uid_t, int> count_by_uid_;
   const SessionRecords records_;
   std::deque<HelloDeadline> hello_deadlines_;   // in order; one for each connection at most

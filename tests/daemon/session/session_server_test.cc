@@ -731,6 +731,7 @@ class SessionRestart : public SessionServerTest {
     std::filesystem::create_directory(records_);
     SessionServer::Options options;
     options.records_dir = records_;
+    options.sessions_per_uid_max = sessions_per_uid_max_;
     options.resume_timeout = resume_timeout;
     return options;
   }
@@ -758,6 +759,7 @@ class SessionRestart : public SessionServerTest {
   }
 
   std::string records_;
+  int sessions_per_uid_max_ = 256;
 };
 
 TEST_F(SessionRestart, WorkerGoesOnWithItsSession) {
@@ -787,6 +789,27 @@ TEST_F(SessionRestart, WorkerGoesOnWithItsSession) {
   after.Close();
   EXPECT_NE(WaitForEnd(caller->session), "");
   EXPECT_TRUE(std::filesystem::is_empty(records_));
+}
+
+TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) {
+  sessions_per_uid_max_ = 2;
+  StartServer(WithRecords());
+  std::vector<v1::SessionWelcome> welcomes;
+  {
+    TestWorker a(socket_path());
+    TestWorker b(socket_path());
+    welcomes.push_back(*a.Open());
+    welcomes.push_back(*b.Open());
+    KillAndRestart();
+  }
+  TestWorker a(socket_path());
+  TestWorker b(socket_path());
+  ASSERT_OK(SendResume(a, welcomes[0]));
+  ASSERT_OK(SendResume(b, welcomes[1]));
+  EXPECT_EQ(a.Receive()->type, FrameType::kWelcome);
+  EXPECT_EQ(b.Receive()->type, FrameType::kWelcome);
+  TestWorker third(socket_path());
+  EXPECT_THAT(third.ReceiveRefusal()->reason(), HasSubstr("has 2 sessions already"));
 }
 
 TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
