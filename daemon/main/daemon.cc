@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/base/status_macros.h"
 #include "daemon/main/log.h"
+#include "daemon/main/service_manager.h"
 #include "daemon/memory/allocator_plane_source.h"
 #include "daemon/memory/memfd_plane_source.h"
 #include "daemon/process/child_process.h"
@@ -66,7 +67,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   ABSL_RETURN_IF_ERROR(daemon->ReadHost(options.simulate_path));
   ABSL_RETURN_IF_ERROR(daemon->MakePools());
   ABSL_RETURN_IF_ERROR(daemon->StartProofs());
-  ABSL_RETURN_IF_ERROR(daemon->MakeSessions());
+  ABSL_RETURN_IF_ERROR(daemon->MakeSessions(std::move(options.kept)));
   ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
   ABSL_RETURN_IF_ERROR(daemon->MakeGpuService());
   ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
@@ -212,8 +213,9 @@ absl::Status Daemon::StartProofs() {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::MakeSessions() {
-  ABSL_ASSIGN_OR_RETURN(RuntimeDir::Listeners listeners, runtime_dir_->Listen());
+absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
+  ABSL_ASSIGN_OR_RETURN(RuntimeDir::Listeners listeners, runtime_dir_->Listen(std::move(kept)));
+  KeepListeners(listeners);
   SessionServer::Options options;
   options.session_listener = std::move(listeners.session);
   options.control_listener = std::move(listeners.control);

@@ -30,7 +30,8 @@ class Daemon {
  public:
   struct Options {
     Config config;
-    std::string simulate_path;  // empty: this host's own GPUs
+    std::string simulate_path;   // empty: this host's own GPUs
+    RuntimeDir::Listeners kept;  // of an earlier daemon, as systemd kept them
   };
 
   // When it returns, workers may connect, but wait until they are served.
@@ -71,7 +72,7 @@ class Daemon {
   absl::Status ReadHost(const std::string& simulate_path);
   absl::Status MakePools();
   absl::Status StartProofs();
-  absl::Status MakeSessions();
+  absl::Status MakeSessions(RuntimeDir::Listeners kept);
   absl::Status MakeGroups();
   absl::Status MakeCalls();
   absl::Status MakeGpuService();

@@ -16,6 +16,7 @@
 #include "daemon/main/daemon.h"
 #include "daemon/main/log.h"
 #include "daemon/main/process_setup.h"
+#include "daemon/main/service_manager.h"
 #include "daemon/main/signals.h"
 
 namespace nodecomm {
@@ -64,6 +65,7 @@ std::optional<int> WaitForPools(Daemon& daemon) {
 void SayReady(const Daemon& daemon) {
   spdlog::info("ready: sockets in {}", daemon.runtime_dir());
   // For whoever started the daemon and waits for this line.
+  SayReadyToServiceManager();
   std::puts("ready");
   std::fflush(stdout);
 }
@@ -96,8 +98,10 @@ int Run(const CommandLine& command_line) {
     spdlog::warn("the limit on file descriptors stays as it is: {}", std::string(raised.message()));
   }
   BlockStopSignals();
-  const absl::StatusOr<std::unique_ptr<Daemon>> daemon = Daemon::Start(
-      {.config = *std::move(config), .simulate_path = command_line.simulate_path.value_or("")});
+  const absl::StatusOr<std::unique_ptr<Daemon>> daemon =
+      Daemon::Start({.config = *std::move(config),
+                     .simulate_path = command_line.simulate_path.value_or(""),
+                     .kept = TakeKeptListeners()});
   if (!daemon.ok()) {
     spdlog::error("cannot start: {}", std::string(daemon.status().message()));
     return kExitFailure;
@@ -116,7 +120,9 @@ int Run(const CommandLine& command_line) {
     }
   }
   spdlog::info("stopping: signal {}", *stop);
+  SayStoppingToServiceManager();
   FinishGroups(**daemon);
+  ForgetListeners();
   (*daemon)->Stop();
   spdlog::info("stopped");
   return kExitOk;

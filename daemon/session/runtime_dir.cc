@@ -131,6 +131,33 @@ absl::StatusOr<UniqueFd> ListenOn(const std::string& path, int type, mode_t mode
   return socket_fd;
 }
 
+// Whether whoever connects to `path` gets to this socket: it is bound there, listens, and the file
+// is the one that it made. The kernel does not tell the file's inode of a bound socket, so a
+// connection is made and looked for.
+bool StandsAt(int socket_fd, const std::string& path, int type) {
+  int listens = 0;
+  int its_type = 0;
+  socklen_t length = sizeof(int);
+  sockaddr_un address = {};
+  socklen_t address_length = sizeof(address);
+  if (socket_fd < 0 || getsockopt(socket_fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0 ||
+      listens == 0 || getsockopt(socket_fd, SOL_SOCKET, SO_TYPE, &its_type, &length) != 0 ||
+      its_type != type ||
+      getsockname(socket_fd, reinterpret_cast<sockaddr*>(&address), &address_length) != 0 ||
+      address.sun_family != AF_UNIX || path != address.sun_path) {
+    return false;
+  }
+  // The lock is held, so nobody else listens at the path: a connection that comes about is to this
+  // socket, or to one that another process keeps open though it lost the lock. The latter does not
+  // happen to sockets that only a service manager keeps.
+  const UniqueFd probe(socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+      errno != EAGAIN) {
+    return false;
+  }
+  return fcntl(socket_fd, F_SETFL, O_NONBLOCK) == 0;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& options) {
@@ -154,15 +181,18 @@ RuntimeDir::~RuntimeDir() {
   }
 }
 
-absl::StatusOr<RuntimeDir::Listeners> RuntimeDir::Listen() {
-  Listeners listeners;
-  ABSL_ASSIGN_OR_RETURN(listeners.session,
-                        ListenOn(session_socket_path(), SOCK_SEQPACKET, kSharedSocketMode));
-  ABSL_ASSIGN_OR_RETURN(listeners.control,
-                        ListenOn(control_socket_path(), SOCK_STREAM, kSharedSocketMode));
-  ABSL_ASSIGN_OR_RETURN(listeners.admin,
-                        ListenOn(admin_socket_path(), SOCK_STREAM, kPrivateSocketMode));
-  return listeners;
+absl::StatusOr<RuntimeDir::Listeners> RuntimeDir::Listen(Listeners kept) {
+  const auto listen = [](UniqueFd& socket, const std::string& path, int type, mode_t mode) {
+    if (StandsAt(socket.get(), path, type)) return absl::OkStatus();
+    absl::StatusOr<UniqueFd> fresh = ListenOn(path, type, mode);
+    if (fresh.ok()) socket = *std::move(fresh);
+    return fresh.status();
+  };
+  ABSL_RETURN_IF_ERROR(
+      listen(kept.session, session_socket_path(), SOCK_SEQPACKET, kSharedSocketMode));
+  ABSL_RETURN_IF_ERROR(listen(kept.control, control_socket_path(), SOCK_STREAM, kSharedSocketMode));
+  ABSL_RETURN_IF_ERROR(listen(kept.admin, admin_socket_path(), SOCK_STREAM, kPrivateSocketMode));
+  return kept;
 }
 
 }  // namespace nodecomm

@@ -38,8 +38,10 @@ class RuntimeDir {
   RuntimeDir(const RuntimeDir&) = delete;
   RuntimeDir& operator=(const RuntimeDir&) = delete;
 
-  // Replaces the sockets that a killed daemon left, binds and listens. Once.
-  absl::StatusOr<Listeners> Listen();
+  // Replaces the sockets that a killed daemon left, binds and listens. Once. Of `kept`, sockets of
+  // an earlier daemon that somebody held open meanwhile, those are taken that still stand at their
+  // paths.
+  absl::StatusOr<Listeners> Listen(Listeners kept = {});
 
   const std::string& path() const { return path_; }
   std::string session_socket_path() const { return path_ + "/session.sock"; }
