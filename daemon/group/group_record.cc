@@ -71,17 +71,15 @@ std::vector<v1::GroupRecord> ReadGroupRecords(const std::string& dir) {
   for (const std::string& name : ListSmallFiles(dir, kSuffix, kRecordsMax)) {
     const std::string path = absl::StrFormat("%s/%s%s", dir, name, kSuffix);
     const absl::StatusOr<std::string> bytes = ReadSmallFile(path, kRecordBytesMax);
-    absl::StatusOr<v1::GroupRecord> record =
-        bytes.ok() ? ParseGroupRecord(*bytes) : bytes.status();
+    absl::StatusOr<v1::GroupRecord> record = bytes.ok() ? ParseGroupRecord(*bytes) : bytes.status();
     if (!record.ok() || PathOf(dir, record->generation()) != path) {
       unlink(path.c_str());
       continue;
     }
     records.push_back(*std::move(record));
   }
-  std::sort(records.begin(), records.end(), [](const auto& a, const auto& b) {
-    return a.generation() < b.generation();
-  });
+  std::sort(records.begin(), records.end(),
+            [](const auto& a, const auto& b) { return a.generation() < b.generation(); });
   return records;
 }
 

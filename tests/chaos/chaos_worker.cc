@@ -100,8 +100,8 @@ class Rank {
   }
 
  private:
-  // An engine would use NCCL meanwhile. What stands in the way may pass, so the group is formed anew
-  // after a while.
+  // An engine would use NCCL meanwhile. What stands in the way may pass, so the group is formed
+  // anew after a while.
   void WaitWithoutFastPath(Communicator& comm) {
     const char* reason = "";
     comm.Supports(sizeof(float), DataType::kFloat32, &reason);

@@ -1,6 +1,6 @@
 // Ten thousand connections (at once, as far as descriptors go), a thousand sessions and two hundred
-// groups at once, of one process: the daemon serves them, and is as it was when they have gone. Prints what it took; a test of
-// behaviour all the same, not a benchmark.
+// groups at once, of one process: the daemon serves them, and is as it was when they have gone.
+// Prints what it took; a test of behaviour all the same, not a benchmark.
 
 #include <grpcpp/grpcpp.h>
 #include <sys/resource.h>

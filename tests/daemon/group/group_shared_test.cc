@@ -167,9 +167,7 @@ TEST_F(GroupShared, GroupMustBeReadyAndComplete) {
 
 TEST_F(GroupShared, FailedAllocationFailsAllRanksAndGivesTheOthersBack) {
   const Formed formed = FormReady(2);
-  source_.FailCalls(1, 1,
-                    absl::ResourceExhaustedError(
-                        "the GPU is full"));
+  source_.FailCalls(1, 1, absl::ResourceExhaustedError("the GPU is full"));
   SharedAnswer& first = AllocateShared(formed.generation, 0, 2_MiB);
   const auto full = StatusIs(absl::StatusCode::kResourceExhausted,
                              HasSubstr("the GPU is full. User 1000 holds 4194304, 4194304 bytes"));
