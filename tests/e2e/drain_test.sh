@@ -32,9 +32,10 @@ ctl pools --json >"$work/pools.json"
 expect_json "$work/pools.json" 'int(d["pools"][1].get("planes_ready", 0)) == 0 and int(d["pools"][0]["planes_ready"]) == 2'
 
 # Other GPUs are as before.
-for rank in 0 2; do start_worker b $rank 1; done
-for rank in 0 2; do await b.$rank "ready|not-formed" 1; done
-kill -TERM "${workers[@]}" && stop_workers || true
+start_worker b 0 2
+start_worker b 1 2 --device 2
+for rank in 0 1; do await b.$rank calls 1; done
+stop_workers
 
 ctl undrain --gpu 1 >/dev/null
 for rank in 0 1; do start_worker c $rank 2; done

@@ -3,6 +3,7 @@
 # daemon.sh. What a worker says is in $work/NAME.RANK.log.
 
 : "${NODECOMM_CHAOS_WORKER:?the program tests/chaos/chaos_worker}"
+: "${runtime:?}" "${work:?}" # of daemon.sh
 declare -A workers=() # pids by NAME.RANK
 
 # start_worker NAME RANK WORLD_SIZE OPTION...
