@@ -167,7 +167,7 @@ absl::Status WorkerSession::ResumeSession() {
   socket_.Reset();
   absl::Duration interval = kResumeIntervalMin;
   while (true) {
-    const absl::Status resumed = TryToResume();
+    absl::Status resumed = TryToResume();
     const bool may_come = absl::IsUnavailable(resumed) || absl::IsResourceExhausted(resumed);
     if (!may_come) return resumed;
     {

@@ -31,7 +31,7 @@ absl::Status WriteNewFile(const std::string& path, std::string_view text) {
   const UniqueFd file(
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
   if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("creating ", path));
-  const absl::Status written = WriteAll(file.get(), text);
+  absl::Status written = WriteAll(file.get(), text);
   if (written.ok()) return written;
   unlink(path.c_str());
   return absl::Status(written.code(), absl::StrCat(path, ": ", written.message()));

@@ -50,10 +50,10 @@ absl::StatusOr<Plane> AllocatorPlaneSource::Create(std::string_view gpu_uuid, By
   return std::move(answer.plane);
 }
 
-void AllocatorPlaneSource::ServeOnly(std::optional<std::vector<std::string>> gpu_uuids) {
+void AllocatorPlaneSource::ServeOnly(const std::optional<std::vector<std::string>>& gpu_uuids) {
   absl::MutexLock lock(&mu_);
   if (served_ == gpu_uuids) return;
-  served_ = std::move(gpu_uuids);
+  served_ = gpu_uuids;
   child_ = nullptr;
 }
 

@@ -35,7 +35,7 @@ class AllocatorPlaneSource final : public PlaneSource {
   // Ends the child, which the next Create starts again, with these GPUs alone in its sight. While
   // some GPUs are not served it lives for one Create only: what the driver's library opens for a
   // GPU that it is not to see is its own affair.
-  void ServeOnly(std::optional<std::vector<std::string>> gpu_uuids) override;
+  void ServeOnly(const std::optional<std::vector<std::string>>& gpu_uuids) override;
 
  private:
   explicit AllocatorPlaneSource(Options options);

@@ -34,7 +34,7 @@ class PlaneSource {
 
   // From now on only these GPUs are served, or all again (not set); once this returns, nobody holds
   // the others' device files open. A source that holds no device open need not do anything.
-  virtual void ServeOnly(std::optional<std::vector<std::string>> /*gpu_uuids*/) {}
+  virtual void ServeOnly(const std::optional<std::vector<std::string>>& /*gpu_uuids*/) {}
 };
 
 }  // namespace nodecomm

@@ -679,6 +679,51 @@ TEST_F(SessionServerTest, DeathIsToldBeforeTheEnd) {
   EXPECT_THAT(died_.find({id})->second, HasSubstr(absl::StrCat("process ", child, " has died")));
 }
 
+// A fork has the parent's sockets and mappings, but neither its threads nor its futexes.
+TEST_F(SessionServerTest, ForkOfAWorkerNeitherEndsNorKeepsItsSession) {
+  StartServer();
+  int told[2];
+  int go_on[2];
+  ASSERT_EQ(pipe(told), 0);
+  ASSERT_EQ(pipe(go_on), 0);
+  const pid_t worker = fork();
+  if (worker == 0) {
+    auto session = WorkerSession::Connect(parent_ + "/run");
+    const uint64_t id = session.ok() ? (*session)->welcome().session_id() : 0;
+    absl::SleepFor(absl::Milliseconds(200));  // the word that it lives reaches the daemon
+    const pid_t short_lived = fork();
+    if (short_lived == 0) _exit(0);
+    waitpid(short_lived, nullptr, 0);
+    const pid_t long_lived = fork();
+    if (long_lived == 0) {
+      char byte;
+      close(go_on[1]);
+      [[maybe_unused]] const ssize_t got = read(go_on[0], &byte, 1);  // until the test is over
+      _exit(0);
+    }
+    // So that its end takes a while, and its death is told first.
+    mmap(nullptr, size_t{256} << 20, PROT_READ | PROT_WRITE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (write(told[1], &id, sizeof(id)) != sizeof(id)) _exit(1);
+    while (true) pause();
+  }
+  uint64_t id = 0;
+  ASSERT_EQ(read(told[0], &id, sizeof(id)), static_cast<ssize_t>(sizeof(id)));
+  EXPECT_EQ(server_->session_count(), 1) << "the end of a fork ended it";
+  {
+    absl::MutexLock lock(&mu_);
+    EXPECT_EQ(died_.count({id}), 0u);
+  }
+  kill(worker, SIGKILL);
+  EXPECT_NE(WaitForEnd({id}), "") << "a fork that lives keeps it alive";
+  {
+    absl::MutexLock lock(&mu_);
+    EXPECT_EQ(died_.count({id}), 1u);
+  }
+  for (const int fd : {told[0], told[1], go_on[0], go_on[1]}) close(fd);
+  waitpid(worker, nullptr, 0);
+}
+
 TEST_F(SessionServerTest, DescriptorsThatAUserDoesNotTakeAreBoundedOverAllItsSessions) {
   StartServer();
   const int before = CountOpenFds();
