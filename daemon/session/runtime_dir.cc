@@ -185,8 +185,9 @@ absl::StatusOr<RuntimeDir::Listeners> RuntimeDir::Listen(Listeners kept) {
   const auto listen = [](UniqueFd& socket, const std::string& path, int type, mode_t mode) {
     if (StandsAt(socket.get(), path, type)) return absl::OkStatus();
     absl::StatusOr<UniqueFd> fresh = ListenOn(path, type, mode);
-    if (fresh.ok()) socket = *std::move(fresh);
-    return fresh.status();
+    if (!fresh.ok()) return fresh.status();
+    socket = *std::move(fresh);
+    return absl::OkStatus();
   };
   ABSL_RETURN_IF_ERROR(
       listen(kept.session, session_socket_path(), SOCK_SEQPACKET, kSharedSocketMode));

@@ -184,7 +184,9 @@ class Rank {
   void CheckSums(size_t count) {
     Check(device_.Download(reinterpret_cast<std::byte*>(sums_.data()), out_->data(),
                            {count * sizeof(float)}));
-    const auto expected = static_cast<float>(settings_.world_size * (settings_.world_size + 1) / 2);
+    const int ranks = settings_.world_size;
+    const int sum = ranks * (ranks + 1) / 2;
+    const auto expected = static_cast<float>(sum);
     for (size_t i = 0; i < count; ++i) {
       if (sums_[i] == expected) continue;
       Say("wrong element %zu of %zu: %g, not %g", i, count, sums_[i], expected);
@@ -250,8 +252,9 @@ int Main(int argc, char** argv) {
   ask_to_stop.sa_handler = [](int) { stop = 1; };
   sigaction(SIGTERM, &ask_to_stop, nullptr);
   if (settings.host_mib > 0) {
-    mmap(nullptr, settings.host_mib << 20, PROT_READ | PROT_WRITE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void* const held = mmap(nullptr, settings.host_mib << 20, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (held == MAP_FAILED) return kExitUsage;
   }
   std::unique_ptr<perf::Device> device;
   if (settings.simulated) {

@@ -34,7 +34,7 @@ class FewDescriptors {
     const int next = fcntl(0, F_DUPFD_CLOEXEC, 0);
     close(next);
     rlimit few = before_;
-    few.rlim_cur = static_cast<rlim_t>(next + more);
+    few.rlim_cur = static_cast<rlim_t>(next) + static_cast<rlim_t>(more);
     setrlimit(RLIMIT_NOFILE, &few);
   }
   ~FewDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
