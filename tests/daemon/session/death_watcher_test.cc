@@ -32,8 +32,9 @@ class Holder {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       const auto lock = LivenessLock::Take(UniqueFd(dup(page.fd())));
       if (bytes > 0) {
-        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
-             0);
+        if (mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+                 -1, 0) == MAP_FAILED)
+          _exit(1);
       }
       if (write(ready[1], "", lock.ok() ? 1 : 0) != 1) _exit(1);
       while (true) pause();

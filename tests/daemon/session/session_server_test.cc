@@ -660,8 +660,9 @@ TEST_F(SessionServerTest, DeathIsToldBeforeTheEnd) {
   if (child == 0) {
     auto session = WorkerSession::Connect(parent_ + "/run");
     const uint64_t id = session.ok() ? (*session)->welcome().session_id() : 0;
-    mmap(nullptr, size_t{256} << 20, PROT_READ | PROT_WRITE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (mmap(nullptr, size_t{256} << 20, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0) == MAP_FAILED)
+      _exit(1);
     if (write(ready[1], &id, sizeof(id)) != sizeof(id)) _exit(1);
     while (true) pause();
   }
@@ -702,8 +703,9 @@ TEST_F(SessionServerTest, ForkOfAWorkerNeitherEndsNorKeepsItsSession) {
       _exit(0);
     }
     // So that its end takes a while, and its death is told first.
-    mmap(nullptr, size_t{256} << 20, PROT_READ | PROT_WRITE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (mmap(nullptr, size_t{256} << 20, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0) == MAP_FAILED)
+      _exit(1);
     if (write(told[1], &id, sizeof(id)) != sizeof(id)) _exit(1);
     while (true) pause();
   }
