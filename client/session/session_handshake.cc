@@ -110,8 +110,7 @@ absl::Status RefusalError(const std::string& payload, const std::string& peer) {
 absl::Status ReceiveWelcome(const std::string& peer, absl::Duration timeout, int cancel,
                             OpenedSession& session) {
   const int socket = session.socket.get();
-  if (absl::Status waited = WaitReadable(socket, cancel, absl::Now() + timeout);
-      !waited.ok()) {
+  if (absl::Status waited = WaitReadable(socket, cancel, absl::Now() + timeout); !waited.ok()) {
     if (!absl::IsDeadlineExceeded(waited)) return waited;
     return absl::UnavailableError(
         absl::StrFormat("%s did not answer within %s: it hangs or is overloaded; see its log", peer,
