@@ -1,5 +1,6 @@
 #include "daemon/main/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -29,6 +30,9 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 }  // namespace
 
 void SetUpLog(LogLevel level) {
+  // What a worker sends that is no message is answered with an error; without this the library
+  // would also write a line for each.
+  google::protobuf::SetLogHandler(nullptr);
   auto logger = std::make_shared<spdlog::logger>(
       "nodecommd", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   logger->set_level(ToSpdlog(level));
