@@ -131,12 +131,12 @@ ByteCount Group::plane_bytes() const {
 }
 
 ByteCount Group::BytesOn(std::string_view gpu_uuid) const {
-  if (memory_.planes.empty()) return ByteCount{0};
   size_t members_there = 0;
   for (const auto& member : members_) {
     if (member.has_value() && member->request.gpu_uuid() == gpu_uuid) ++members_there;
   }
-  return ByteCount{members_there * (memory_.planes.front().bytes().value + shared_.bytes().value)};
+  const size_t plane = memory_.planes.empty() ? 0 : memory_.planes.front().bytes().value;
+  return ByteCount{members_there * (plane + shared_.bytes().value)};
 }
 
 v1::JoinGroupResponse Group::JoinResponse() const {
@@ -369,7 +369,7 @@ void Group::AbortOnGpu(std::string_view gpu_uuid, std::string_view reason, After
   if (on_it == members_.end()) return;
   if (state_ == State::kGathering || state_ == State::kAllocating) {
     AbortFromOutside(reason, after);
-  } else if (!memory_.planes.empty()) {
+  } else if (BytesOn(gpu_uuid).value > 0) {
     AbortBy(Rank{(*on_it)->request.rank()}, reason, after);
   }
 }
@@ -464,7 +464,7 @@ v1::GroupInfo Group::Info(absl::Time now) const {
   info.set_plane_bytes(plane_bytes().value);
   info.set_shared_bytes(shared_.bytes().value);
   info.set_abort_reason(abort_reason_);
-  info.set_holds_planes(!memory_.planes.empty());
+  info.set_holds_memory(!memory_.planes.empty() || shared_.bytes().value > 0);
   return info;
 }
 

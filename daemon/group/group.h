@@ -105,7 +105,7 @@ class Group {
 
   void SessionDied(SessionId session, std::string_view cause, AfterUnlock& after);
   void SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after);
-  // If a member is on the GPU. A group that was formed without the fast path is left alone.
+  // If a member is on the GPU. One that holds no memory there is left alone.
   void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason, AfterUnlock& after);
   // By nobody among its members.
   void AbortFromOutside(std::string_view reason, AfterUnlock& after);

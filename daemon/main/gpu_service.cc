@@ -37,7 +37,7 @@ std::vector<std::string> GroupsOn(const std::vector<v1::GroupInfo>& groups,
     const auto on_it = [&](const v1::GroupMember& member) {
       return member.gpu_uuid() == uuid && !member.left();
     };
-    if (!group.holds_planes()) continue;
+    if (!group.holds_memory()) continue;
     if (std::any_of(group.members().begin(), group.members().end(), on_it)) {
       names.push_back(absl::StrFormat("%s (generation %d)", group.name(), group.generation()));
     }

@@ -416,5 +416,23 @@ TEST_F(GroupJoin, BytesOnAGpuAreLimitedByUser) {
   EXPECT_OK(Join(Request(0, 1), other).Wait());
 }
 
+// Such a group has no planes, but may ask for shared buffers all the same.
+TEST_F(GroupJoin, SharedBuffersOfAGroupWithoutFastPathCountToo) {
+  policy_.disabled = true;
+  options_.bytes_per_gpu_per_uid_max = 4_MiB;
+  Restart();
+  const Formed formed = FormReady(2);
+  EXPECT_EQ(BytesInUse(), 0u);
+  SharedAnswer& first = AllocateShared(formed.generation, 0, 4_MiB, 0);
+  EXPECT_OK(AllocateShared(formed.generation, 1, 4_MiB, 0).Wait());
+  EXPECT_OK(first.Wait());
+  EXPECT_TRUE(registry_->List()[0].holds_memory());
+  AllocateShared(formed.generation, 0, 2_MiB, 1);
+  EXPECT_THAT(AllocateShared(formed.generation, 1, 2_MiB, 1).Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("holds 4194304 there")));
+  registry_->AbortOnGpu(Uuid(1), "drained");
+  EXPECT_EQ(registry_->List()[0].state(), v1::GROUP_STATE_ABORTED) << "or a drain waits for ever";
+}
+
 }  // namespace
 }  // namespace nodecomm
