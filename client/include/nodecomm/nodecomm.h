@@ -18,8 +18,9 @@
  * themselves; who changes the stream must order the new one after the old one (with an event, say).
  * Two calls that run at the same time all the same fail the group for all ranks, and
  * nodecomm_comm_status says so (always if they were not captured, graph replays in checked mode);
- * what they wrote, and what other ranks received of them, is undefined. All ranks must make the same calls (count, type, operation) in the same order, graph
- * replays included; nodecomm_options.checked proves it.
+ * what they wrote, and what other ranks received of them, is undefined. All ranks must make the
+ * same calls (count, type, operation) in the same order, graph replays included;
+ * nodecomm_options.checked proves it.
  *
  * Processes: a forked child must not use what its parent created; it may create communicators of
  * its own after exec.
