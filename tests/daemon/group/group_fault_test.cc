@@ -137,8 +137,8 @@ TEST_F(GroupFault, FullDiskFailsTheGroupAndEverythingWorksAgain) {
     filler << std::string(size_t{1} << 20, 'x');
     filler.close();
     EXPECT_FALSE(LiveOnce());
-    EXPECT_TRUE(NothingIsHeld());
     std::filesystem::remove(dir_ + "/filler");
+    EXPECT_TRUE(NothingIsHeld());
     EXPECT_TRUE(LiveOnce());
     EXPECT_TRUE(NothingIsHeld());
   }).join();
