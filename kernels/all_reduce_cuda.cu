@@ -9,7 +9,9 @@
 #include "kernels/device/gpu.cuh"
 #include "kernels/device/scrub.h"
 #include "kernels/one_shot.h"
+#include "kernels/one_shot_stream.h"
 #include "kernels/two_shot.h"
+#include "kernels/two_shot_stream.h"
 
 namespace nodecomm::kernels {
 namespace {
@@ -20,34 +22,33 @@ namespace {
 constexpr int kThreadsMax = 512;
 constexpr int kBlocksPerMultiprocessor = 2;
 
-// What:     one chunk of an all-reduce; see OneShot and TwoShot for shapes and ordering inside.
-// Grid:     SelectGrid; at most kBlocksMax blocks, each with a packet.
-// Ordering: waits for earlier kernels of the stream before it touches anything, and never triggers
-//           its dependents early: a kernel between two of ours that does not wait itself must find
-//           our work done (README.md, "overlapping launches").
+// What:     one launch of an all-reduce; see the protocols for shapes and ordering inside.
+// Grid:     PlanLaunch; at most kBlocksMax blocks, each with a packet.
+// Ordering: computes addresses, waits for earlier kernels of the stream, and only then touches
+//           memory. Lets the next kernel of the stream come and wait beside it once a thread of
+//           each block has all that it needs from the peers: all peers' blocks are running by then,
+//           and nothing that takes room here can keep them from ending this launch.
 // Before:   planes mapped, zero when the group began; one call in flight a communicator, which the
 //           epoch words prove: a second one fails the generation.
 // Failure:  the generation is poisoned; this launch and later ones end soon.
-template <Algorithm kAlgorithm, class Format, ElementType kType, int kRanks>
+template <class Protocol, int kRanks>
 __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     AllReduceKernel(const __grid_constant__ Call call) {
-  GpuMachine::WaitForEarlierKernels();
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
                      .step = gridDim.x * blockDim.x};
+  Protocol protocol(call, lane);
+  GpuMachine::WaitForEarlierKernels();
   const Turn turn = BeginTurn<GpuMachine>(call);
   if (IsOver<GpuMachine>(call, turn, kRanks)) return;
-  if (IsScrubEpoch(turn.epoch)) {
-    ClearOtherHalf<GpuMachine>(call, turn.epoch, lane);
+  if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
+  const bool scrubs = IsScrubTurn(turn);
+  if (scrubs) {
+    Scrub<GpuMachine, Protocol::kIdleHalves>(call, turn.epoch, lane);
     __threadfence_system();
     __syncthreads();
   }
-  bool done = false;
-  if constexpr (kAlgorithm == Algorithm::kOneShot) {
-    done = OneShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
-  } else {
-    done = TwoShot<GpuMachine, Format, kType, kRanks>(call, turn, lane);
-  }
-  if (IsScrubEpoch(turn.epoch)) __threadfence_system();
+  const bool done = protocol.Run(turn);
+  if (scrubs) __threadfence_system();
   EndTurn<GpuMachine>(call, turn, done);
 }
 
@@ -62,43 +63,46 @@ __global__ void CheckKernel(const __grid_constant__ Call call,
   CallCheck<GpuMachine, kRanks>::Run(call, mine);
 }
 
-template <Algorithm kAlgorithm, class Format, ElementType kType, int kRanks>
-const void* Address() {
-  return reinterpret_cast<const void*>(&AllReduceKernel<kAlgorithm, Format, kType, kRanks>);
+template <template <class, ElementType, int, Buffers> class Protocol, ElementType kType, int kRanks>
+const void* Address(Buffers buffers) {
+  return buffers == Buffers::kAligned
+             ? reinterpret_cast<const void*>(
+                   &AllReduceKernel<Protocol<GpuMachine, kType, kRanks, Buffers::kAligned>, kRanks>)
+             : reinterpret_cast<const void*>(
+                   &AllReduceKernel<Protocol<GpuMachine, kType, kRanks, Buffers::kAny>, kRanks>);
 }
 
 template <ElementType kType, int kRanks>
-const void* FindForRanks(const Plan& plan) {
+const void* FindForRanks(const Plan& plan, Buffers buffers) {
   if (plan.format == PacketFormat::kEpoch) {
-    return plan.algorithm == Algorithm::kOneShot
-               ? Address<Algorithm::kOneShot, EpochFormat, kType, kRanks>()
-               : Address<Algorithm::kTwoShot, EpochFormat, kType, kRanks>();
+    return plan.algorithm == Algorithm::kOneShot ? Address<OneShot, kType, kRanks>(buffers)
+                                                 : Address<TwoShot, kType, kRanks>(buffers);
   }
   // Only the algorithm that has a region for it (plane_layout.cc).
   if constexpr (kRanks == 2) {
-    return Address<Algorithm::kOneShot, SentinelFormat, kType, kRanks>();
+    return Address<OneShotStream, kType, kRanks>(buffers);
   } else {
-    return Address<Algorithm::kTwoShot, SentinelFormat, kType, kRanks>();
+    return Address<TwoShotStream, kType, kRanks>(buffers);
   }
 }
 
 template <ElementType kType>
-const void* FindForType(const Plan& plan, WorldSize world_size) {
-  static constexpr const void* (*kFinders[])(const Plan&) = {
+const void* FindForType(const Plan& plan, Buffers buffers, WorldSize world_size) {
+  static constexpr const void* (*kFinders[])(const Plan&, Buffers) = {
       FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
       FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
       FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan);
+  return kFinders[world_size.value - 2](plan, buffers);
 }
 
-const void* Find(const Plan& plan, ElementType type, WorldSize world_size) {
+const void* Find(const Plan& plan, ElementType type, Buffers buffers, WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return FindForType<ElementType::kFloat32>(plan, world_size);
+      return FindForType<ElementType::kFloat32>(plan, buffers, world_size);
     case ElementType::kFloat16:
-      return FindForType<ElementType::kFloat16>(plan, world_size);
+      return FindForType<ElementType::kFloat16>(plan, buffers, world_size);
     case ElementType::kBfloat16:
-      return FindForType<ElementType::kBfloat16>(plan, world_size);
+      return FindForType<ElementType::kBfloat16>(plan, buffers, world_size);
   }
   return nullptr;
 }
@@ -157,8 +161,10 @@ absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size) {
     for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot}) {
       for (const PacketFormat format : {PacketFormat::kEpoch, PacketFormat::kSentinel}) {
         const Plan plan = {.algorithm = algorithm, .format = format};
-        ABSL_RETURN_IF_ERROR(
-            LoadKernel(Find(plan, type, world_size), AlgorithmName(algorithm), world_size));
+        for (const Buffers buffers : {Buffers::kAligned, Buffers::kAny}) {
+          ABSL_RETURN_IF_ERROR(LoadKernel(Find(plan, type, buffers, world_size),
+                                          AlgorithmName(algorithm), world_size));
+        }
       }
     }
   }
@@ -180,14 +186,15 @@ absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
   call.proves_alone = binding.checked || !IsBeingCaptured(stream);
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const void* kernel = Find(plan, message.type, binding.shape.world_size);
-  // A launch a chunk: the boundary between kernels orders chunks as it orders calls.
-  for (size_t offset = 0; offset < bytes; offset += plan.chunk_bytes) {
-    const size_t chunk = std::min(plan.chunk_bytes, bytes - offset);
-    Call part = CallForChunk(call, message, plan, offset, chunk, binding.shape);
+  const void* kernel = Find(plan, message.type, BuffersOf(message, plan), binding.shape.world_size);
+  // The boundary between kernels orders launches as it orders calls.
+  for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
+    const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);
+    const LaunchPlan launch = PlanLaunch(plan, ByteCount{part_bytes}, binding.shape);
+    Call part = CallForLaunch(call, message, plan, launch, offset, part_bytes, binding.shape);
     void* arguments[] = {&part};
-    ABSL_RETURN_IF_ERROR(Launch(kernel, SelectGrid(plan, ByteCount{chunk}, binding.shape),
-                                arguments, binding.compute_capability_major, stream));
+    ABSL_RETURN_IF_ERROR(
+        Launch(kernel, launch.grid, arguments, binding.compute_capability_major, stream));
   }
   return absl::OkStatus();
 }

@@ -9,7 +9,9 @@
 #include "kernels/device/host.h"
 #include "kernels/device/scrub.h"
 #include "kernels/one_shot.h"
+#include "kernels/one_shot_stream.h"
 #include "kernels/two_shot.h"
+#include "kernels/two_shot_stream.h"
 
 namespace nodecomm::kernels {
 namespace {
@@ -19,47 +21,52 @@ constexpr Lane kWholeGrid = {.first = 0, .step = 1};
 
 using RunFn = bool (*)(const Call& call, const Turn& turn);
 
-template <class Format, ElementType kType, int kRanks>
-bool RunOneShot(const Call& call, const Turn& turn) {
-  return OneShot<HostMachine, Format, kType, kRanks>(call, turn, kWholeGrid);
+template <class Protocol>
+bool RunProtocol(const Call& call, const Turn& turn) {
+  if (IsScrubTurn(turn)) {
+    Scrub<HostMachine, Protocol::kIdleHalves>(call, turn.epoch, kWholeGrid);
+  }
+  return Protocol(call, kWholeGrid).Run(turn);
 }
 
-template <class Format, ElementType kType, int kRanks>
-bool RunTwoShot(const Call& call, const Turn& turn) {
-  return TwoShot<HostMachine, Format, kType, kRanks>(call, turn, kWholeGrid);
+template <template <class, ElementType, int, Buffers> class Protocol, ElementType kType, int kRanks>
+RunFn RunOf(Buffers buffers) {
+  return buffers == Buffers::kAligned
+             ? RunProtocol<Protocol<HostMachine, kType, kRanks, Buffers::kAligned>>
+             : RunProtocol<Protocol<HostMachine, kType, kRanks, Buffers::kAny>>;
 }
 
 template <ElementType kType, int kRanks>
-RunFn FindForRanks(const Plan& plan) {
+RunFn FindForRanks(const Plan& plan, Buffers buffers) {
   if (plan.format == PacketFormat::kEpoch) {
-    return plan.algorithm == Algorithm::kOneShot ? RunOneShot<EpochFormat, kType, kRanks>
-                                                 : RunTwoShot<EpochFormat, kType, kRanks>;
+    return plan.algorithm == Algorithm::kOneShot ? RunOf<OneShot, kType, kRanks>(buffers)
+                                                 : RunOf<TwoShot, kType, kRanks>(buffers);
   }
   // Only the algorithm that has a region for it (plane_layout.cc).
   if constexpr (kRanks == 2) {
-    return RunOneShot<SentinelFormat, kType, kRanks>;
+    return RunOf<OneShotStream, kType, kRanks>(buffers);
   } else {
-    return RunTwoShot<SentinelFormat, kType, kRanks>;
+    return RunOf<TwoShotStream, kType, kRanks>(buffers);
   }
 }
 
 template <ElementType kType>
-RunFn FindForType(const Plan& plan, WorldSize world_size) {
-  static constexpr RunFn (*kFinders[])(const Plan&) = {
+RunFn FindForType(const Plan& plan, Buffers buffers, WorldSize world_size) {
+  static constexpr RunFn (*kFinders[])(const Plan&, Buffers) = {
       FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
       FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
       FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan);
+  return kFinders[world_size.value - 2](plan, buffers);
 }
 
-RunFn Find(const Plan& plan, ElementType type, WorldSize world_size) {
+RunFn Find(const Plan& plan, ElementType type, Buffers buffers, WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return FindForType<ElementType::kFloat32>(plan, world_size);
+      return FindForType<ElementType::kFloat32>(plan, buffers, world_size);
     case ElementType::kFloat16:
-      return FindForType<ElementType::kFloat16>(plan, world_size);
+      return FindForType<ElementType::kFloat16>(plan, buffers, world_size);
     case ElementType::kBfloat16:
-      return FindForType<ElementType::kBfloat16>(plan, world_size);
+      return FindForType<ElementType::kBfloat16>(plan, buffers, world_size);
   }
   return nullptr;
 }
@@ -82,10 +89,9 @@ absl::Status AbortedError(const Call& call) {
                                             HostMachine::LoadRelaxed(&call.failure->epoch)));
 }
 
-absl::Status RunChunk(const Call& call, RunFn run, int ranks) {
+absl::Status RunLaunch(const Call& call, RunFn run, int ranks) {
   const Turn turn = BeginTurn<HostMachine>(call);
   if (IsOver<HostMachine>(call, turn, ranks)) return AbortedError(call);
-  if (IsScrubEpoch(turn.epoch)) ClearOtherHalf<HostMachine>(call, turn.epoch, kWholeGrid);
   const bool done = run(call, turn);
   EndTurn<HostMachine>(call, turn, done);
   return done ? absl::OkStatus() : AbortedError(call);
@@ -103,11 +109,13 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
   if (message.count == 0) return absl::OkStatus();
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const RunFn run = Find(plan, message.type, binding.shape.world_size);
-  for (size_t offset = 0; offset < bytes; offset += plan.chunk_bytes) {
-    const size_t chunk = std::min(plan.chunk_bytes, bytes - offset);
-    ABSL_RETURN_IF_ERROR(RunChunk(CallForChunk(call, message, plan, offset, chunk, binding.shape),
-                                  run, binding.shape.world_size.value));
+  const RunFn run = Find(plan, message.type, BuffersOf(message, plan), binding.shape.world_size);
+  for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
+    const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);
+    const LaunchPlan launch = PlanLaunch(plan, ByteCount{part_bytes}, binding.shape);
+    ABSL_RETURN_IF_ERROR(
+        RunLaunch(CallForLaunch(call, message, plan, launch, offset, part_bytes, binding.shape),
+                  run, binding.shape.world_size.value));
   }
   return absl::OkStatus();
 }

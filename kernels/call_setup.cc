@@ -10,8 +10,10 @@ namespace nodecomm::kernels {
 namespace {
 
 Region ToRegion(const SlotRegion& region, WorldSize world_size) {
+  const uint64_t slot_bytes = region.slot_packets * kPacketBytes;
   return {.begin = region.begin,
-          .half_bytes = region.slot_packets * kPacketBytes * static_cast<size_t>(world_size.value)};
+          .half_bytes = slot_bytes * static_cast<size_t>(world_size.value - 1),
+          .slot_bytes = slot_bytes};
 }
 
 }  // namespace
@@ -37,21 +39,31 @@ CallFacts FactsOf(const Message& message) {
           .type = static_cast<uint32_t>(message.type)};
 }
 
-Call CallForChunk(Call call, const Message& message, const Plan& plan, size_t offset, size_t bytes,
-                  const GroupShape& shape) {
+Call CallForLaunch(Call call, const Message& message, const Plan& plan, const LaunchPlan& launch,
+                   size_t offset, size_t bytes, const GroupShape& shape) {
   const PlaneLayout layout = LayOutPlane(shape.plane_bytes, shape.world_size);
   const bool epoch = plan.format == PacketFormat::kEpoch;
   const SlotRegion& first = plan.algorithm == Algorithm::kOneShot
                                 ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel)
                                 : (epoch ? layout.scatter_epoch : layout.scatter_sentinel);
+  const SlotRegion& second = epoch ? layout.gather_epoch : layout.gather_sentinel;
   call.in = static_cast<const std::byte*>(message.in) + offset;
   call.out = static_cast<std::byte*>(message.out) + offset;
   call.bytes = bytes;
-  call.packets = static_cast<uint32_t>(GridPackets(plan, ByteCount{bytes}, shape.world_size));
-  call.region = first.begin;
-  call.gather_region = (epoch ? layout.gather_epoch : layout.gather_sentinel).begin;
-  call.slot_bytes = first.slot_packets * kPacketBytes;
+  call.packets = static_cast<uint32_t>(launch.packets);
+  call.chunk_packets = static_cast<uint32_t>(launch.chunk_packets);
+  call.chunks = static_cast<uint32_t>(launch.chunks);
+  call.region = ToRegion(first, shape.world_size);
+  call.gather_region = ToRegion(second, shape.world_size);
   return call;
+}
+
+Buffers BuffersOf(const Message& message, const Plan& plan) {
+  const uintptr_t alignment = plan.format == PacketFormat::kSentinel ? kPacketBytes : 4;
+  const uintptr_t addresses =
+      reinterpret_cast<uintptr_t>(message.in) | reinterpret_cast<uintptr_t>(message.out);
+  const size_t bytes = message.count * ElementBytes(message.type);
+  return addresses % alignment == 0 && bytes % 4 == 0 ? Buffers::kAligned : Buffers::kAny;
 }
 
 absl::Status CheckMessage(const Binding& binding, const Message& message) {

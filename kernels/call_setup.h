@@ -1,4 +1,4 @@
-// Fills in the arguments of one launch from a binding, a message and a chunk of it.
+// Fills in the arguments of one launch from a binding, a message and a part of it.
 // Host code, shared by the host and the GPU implementation, so that both run the same plan.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "kernels/all_reduce.h"
 #include "kernels/device/call.h"
+#include "kernels/device/payload.h"
 #include "kernels/selection.h"
 
 namespace nodecomm::kernels {
@@ -17,9 +18,13 @@ Call CallTemplate(const Binding& binding);
 // What a rank tells the others of the whole message in checked mode.
 CallFacts FactsOf(const Message& message);
 
-// `bytes` bytes of the message from `offset` on, as one launch of `plan`.
-Call CallForChunk(Call call, const Message& message, const Plan& plan, size_t offset, size_t bytes,
-                  const GroupShape& shape);
+// `bytes` bytes of the message from `offset` on, as one launch of `plan`; `launch` is what
+// PlanLaunch says of them.
+Call CallForLaunch(Call call, const Message& message, const Plan& plan, const LaunchPlan& launch,
+                   size_t offset, size_t bytes, const GroupShape& shape);
+
+// How this rank's buffers lie for the launches of `plan`: the same for all launches of a message.
+Buffers BuffersOf(const Message& message, const Plan& plan);
 
 // InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null
 // pointers.

@@ -6,12 +6,12 @@ namespace {
 // Slots start on their own 128-byte line.
 constexpr size_t kSlotPacketsMultiple = 8;
 
-// Hands out the plane from its header on, in parts of its usable bytes.
+// Hands out the plane behind header and credits, in parts of its usable bytes.
 class Cutter {
  public:
   Cutter(ByteCount plane, WorldSize world_size)
-      : usable_(plane.value - kPlaneHeaderBytes),
-        slots_(2 * static_cast<size_t>(world_size.value)) {}
+      : usable_(plane.value - kPlaneRegionsBegin),
+        slots_(2 * static_cast<size_t>(world_size.value - 1)) {}
 
   SlotRegion Cut(size_t parts_of_64) {
     const size_t packets = usable_ / 64 * parts_of_64 / kPacketBytes / slots_;
@@ -24,7 +24,7 @@ class Cutter {
  private:
   size_t usable_;
   size_t slots_;
-  size_t next_ = kPlaneHeaderBytes;
+  size_t next_ = kPlaneRegionsBegin;
 };
 
 }  // namespace
@@ -34,12 +34,12 @@ PlaneLayout LayOutPlane(ByteCount plane, WorldSize world_size) {
   // bytes than two-shot and has a hop less; with more, two-shot.
   const bool pair = world_size.value == 2;
   Cutter cutter(plane, world_size);
-  return {.one_shot_epoch = cutter.Cut(4),
-          .scatter_epoch = cutter.Cut(3),
-          .gather_epoch = cutter.Cut(3),
-          .one_shot_sentinel = cutter.Cut(pair ? 54 : 0),
-          .scatter_sentinel = cutter.Cut(pair ? 0 : 27),
-          .gather_sentinel = cutter.Cut(pair ? 0 : 27)};
+  return {.one_shot_epoch = cutter.Cut(3),
+          .scatter_epoch = cutter.Cut(2),
+          .gather_epoch = cutter.Cut(2),
+          .one_shot_sentinel = cutter.Cut(pair ? 57 : 0),
+          .scatter_sentinel = cutter.Cut(pair ? 0 : 28),
+          .gather_sentinel = cutter.Cut(pair ? 0 : 28)};
 }
 
 }  // namespace nodecomm::kernels

@@ -1,6 +1,6 @@
-// Where things lie in a plane: header, epoch words, then a region for each protocol,
-// double-buffered. Not shared with the daemon, for which a plane is zeroed bytes. Changing anything
-// here means a new kPlaneAbi. Design note: kernels/README.md, "plane".
+// Where things lie in a plane: header, credits, then a region for each protocol, double-buffered.
+// Not shared with the daemon, for which a plane is zeroed bytes. Changing anything here means a new
+// kPlaneAbi. Design note: kernels/README.md, "plane".
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace nodecomm::kernels {
 
-inline constexpr uint32_t kPlaneAbi = 3;
+inline constexpr uint32_t kPlaneAbi = 4;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 
@@ -50,8 +50,17 @@ static_assert(offsetof(PlaneHeader, check) == 2176 && offsetof(PlaneHeader, chec
 static_assert(offsetof(PlaneHeader, check_slots) % kPacketBytes == 0, "packets are atoms");
 static_assert(sizeof(PlaneHeader) <= kPlaneHeaderBytes);
 
-// One region: two halves (by epoch parity) of world_size slots, one for each sender, from `begin`
-// bytes after the plane's start.
+// Behind the header. Written by the peers' kernels: of a call in several chunks, the last chunk
+// that a peer's block has finished with, by epoch (device/credit.h). One line of 32 bytes a block.
+struct PlaneCredits {
+  uint32_t finished[kBlocksMax][kWorldSizeMax];
+};
+inline constexpr size_t kPlaneCreditsBegin = kPlaneHeaderBytes;
+inline constexpr size_t kPlaneRegionsBegin = kPlaneCreditsBegin + sizeof(PlaneCredits);
+static_assert(kPlaneRegionsBegin % 128 == 0);
+
+// One region: two halves (by epoch parity), each with a slot for every rank but the plane's own, in
+// rank order, from `begin` bytes after the plane's start.
 struct SlotRegion {
   size_t begin = 0;
   size_t slot_packets = 0;

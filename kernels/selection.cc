@@ -4,67 +4,85 @@
 #include <array>
 #include <cstdint>
 
+#include "kernels/device/stream.h"
 #include "kernels/plane_layout.h"
+#include "kernels/tuning.h"
 
 namespace nodecomm::kernels {
 namespace {
 
-// Every chunk but the last is a multiple of this, so that it starts as aligned (16 bytes) and at a
+// Every launch but the last is a multiple of this, so that it starts as aligned (16 bytes) and at a
 // packet's boundary (12 and 16) as the message.
-constexpr size_t kChunkMultiple = 48;
+constexpr size_t kLaunchMultiple = 48;
 
-constexpr int kThreadsMax = 512;
-constexpr int kWarp = 32;
-
-using BytesByWorldSize = std::array<size_t, kWorldSizeMax + 1>;
-
-// Origin of both tables: 2, 3 and 4 ranks: where the measured curves cross on 4 x H200 (driver 580,
-// bf16, graph replay), 2026-11-22; 5 to 8: derived from 4 by the bytes that a rank sends, not
-// measured.
-
-// The largest message that one-shot serves. With two ranks both algorithms move the same bytes and
-// one-shot has a hop less, so it serves every size.
-constexpr BytesByWorldSize kOneShotBytesMax = {0,         0,        SIZE_MAX, 320 << 10, 160 << 10,
-                                               120 << 10, 96 << 10, 80 << 10, 68 << 10};
-
-// The largest message that goes in packets with epochs; larger ones are worth the re-arming that
-// sentinels need.
-constexpr BytesByWorldSize kEpochBytesMax = {0,         0,         192 << 10, 384 << 10, 384 << 10,
-                                             384 << 10, 384 << 10, 384 << 10, 384 << 10};
+constexpr size_t kThreadsMax = 512;
+constexpr size_t kWarp = 32;
+// Blocks that a small message is spread over before they get more than kGridThreadsMin threads.
+constexpr size_t kSmallSpread = 32;
+// Packets that a thread takes in one chunk of a message of several, at most: the halves of 8.7 MB
+// stay in a cache of 50 MB. 64 MiB at two ranks in us: 4: 204.6, 8: 198.5, 14: 200.5 (2 x H100).
+constexpr size_t kChunkRowsMax = 8;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
 
 size_t PacketDataBytes(PacketFormat format) { return format == PacketFormat::kEpoch ? 12 : 16; }
 
-size_t ChunkBytesMax(Algorithm algorithm, PacketFormat format, const GroupShape& shape) {
+size_t BlocksMax(const GroupShape& shape) {
+  return static_cast<size_t>(std::clamp(shape.multiprocessors, 1, kBlocksMax));
+}
+
+// Shards that a launch is cut into.
+size_t Shards(Algorithm algorithm, const GroupShape& shape) {
+  return algorithm == Algorithm::kTwoShot ? static_cast<size_t>(shape.world_size.value) : 1;
+}
+
+size_t SlotPackets(Algorithm algorithm, PacketFormat format, const GroupShape& shape) {
   const PlaneLayout layout = LayOutPlane(shape.plane_bytes, shape.world_size);
   const bool epoch = format == PacketFormat::kEpoch;
+  return algorithm == Algorithm::kOneShot
+             ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel).slot_packets
+             : (epoch ? layout.scatter_epoch : layout.scatter_sentinel).slot_packets;
+}
+
+// With epochs a launch has a packet a thread at most (one_shot.h, two_shot.h).
+size_t EpochLaunchBytesMax(Algorithm algorithm, const GroupShape& shape) {
   const size_t packets =
-      algorithm == Algorithm::kOneShot
-          ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel).slot_packets
-          : (epoch ? layout.scatter_epoch : layout.scatter_sentinel).slot_packets *
-                static_cast<size_t>(shape.world_size.value);
-  return packets * PacketDataBytes(format) / kChunkMultiple * kChunkMultiple;
+      std::min(SlotPackets(algorithm, PacketFormat::kEpoch, shape), BlocksMax(shape) * kThreadsMax);
+  return packets * PacketDataBytes(PacketFormat::kEpoch) * Shards(algorithm, shape) /
+         kLaunchMultiple * kLaunchMultiple;
 }
 
 Algorithm SelectAlgorithm(ByteCount message, const GroupShape& shape) {
   if (shape.world_size.value == 1) return Algorithm::kCopy;
   if (shape.algorithm_override.has_value()) return *shape.algorithm_override;
-  size_t one_shot_max = kOneShotBytesMax[static_cast<size_t>(shape.world_size.value)];
+  size_t one_shot_max =
+      TuningFor(shape.architecture).one_shot_bytes_max[static_cast<size_t>(shape.world_size.value)];
   if (shape.world_size.value > 2) {
     // In a small plane, two-shot in one launch beats one-shot in several.
-    one_shot_max =
-        std::min(one_shot_max, ChunkBytesMax(Algorithm::kOneShot, PacketFormat::kEpoch, shape));
+    one_shot_max = std::min(one_shot_max, EpochLaunchBytesMax(Algorithm::kOneShot, shape));
   }
   return message.value <= one_shot_max ? Algorithm::kOneShot : Algorithm::kTwoShot;
 }
 
 PacketFormat SelectFormat(ByteCount message, Algorithm algorithm, const GroupShape& shape) {
   // No room for it in this group's planes.
-  if (ChunkBytesMax(algorithm, PacketFormat::kSentinel, shape) == 0) return PacketFormat::kEpoch;
-  const size_t epoch_max = std::min(kEpochBytesMax[static_cast<size_t>(shape.world_size.value)],
-                                    ChunkBytesMax(algorithm, PacketFormat::kEpoch, shape));
+  if (SlotPackets(algorithm, PacketFormat::kSentinel, shape) == 0) return PacketFormat::kEpoch;
+  const size_t epoch_max = std::min(
+      TuningFor(shape.architecture).epoch_bytes_max[static_cast<size_t>(shape.world_size.value)],
+      EpochLaunchBytesMax(algorithm, shape));
   return message.value <= epoch_max ? PacketFormat::kEpoch : PacketFormat::kSentinel;
+}
+
+// As many threads as packets, so far as multiprocessors go.
+Grid SpreadOver(size_t packets, size_t blocks_wanted, size_t blocks_max) {
+  const size_t threads = std::clamp<size_t>(
+      DivideUp(DivideUp(packets, blocks_wanted), kWarp) * kWarp, kGridThreadsMin, kThreadsMax);
+  const size_t blocks = std::clamp<size_t>(DivideUp(packets, threads), 1, blocks_max);
+  return {.blocks = static_cast<int>(blocks), .threads = static_cast<int>(threads)};
+}
+
+size_t Threads(Grid grid) {
+  return static_cast<size_t>(grid.blocks) * static_cast<size_t>(grid.threads);
 }
 
 }  // namespace
@@ -82,36 +100,54 @@ std::string_view AlgorithmName(Algorithm algorithm) {
 }
 
 Plan SelectPlan(ByteCount message, ElementType /*type*/, const GroupShape& shape) {
-  Plan plan = {.algorithm = SelectAlgorithm(message, shape)};
-  if (plan.algorithm == Algorithm::kCopy) {
-    plan.chunk_bytes = message.value;
-    return plan;
-  }
+  Plan plan = {.algorithm = SelectAlgorithm(message, shape), .launch_bytes = message.value};
+  if (plan.algorithm == Algorithm::kCopy) return plan;
   plan.format = SelectFormat(message, plan.algorithm, shape);
-  // Chunks of equal size: a short last one would pay a whole latency for few bytes.
-  const size_t chunks = std::max<size_t>(
-      1, DivideUp(message.value, ChunkBytesMax(plan.algorithm, plan.format, shape)));
-  plan.chunk_bytes = DivideUp(DivideUp(message.value, chunks), kChunkMultiple) * kChunkMultiple;
+  if (plan.format == PacketFormat::kEpoch) {
+    // Launches of equal size: a short last one would pay a whole latency for few bytes.
+    const size_t launches =
+        std::max<size_t>(1, DivideUp(message.value, EpochLaunchBytesMax(plan.algorithm, shape)));
+    plan.launch_bytes = DivideUp(message.value, launches);
+  }
+  plan.launch_bytes = DivideUp(plan.launch_bytes, kLaunchMultiple) * kLaunchMultiple;
   return plan;
 }
 
-size_t GridPackets(const Plan& plan, ByteCount chunk, WorldSize world_size) {
-  const size_t packets = DivideUp(chunk.value, PacketDataBytes(plan.format));
-  return plan.algorithm == Algorithm::kOneShot
-             ? packets
-             : DivideUp(packets, static_cast<size_t>(world_size.value));
-}
-
-Grid SelectGrid(const Plan& plan, ByteCount chunk, const GroupShape& shape) {
-  const size_t packets = GridPackets(plan, chunk, shape.world_size);
-  const size_t blocks_max = static_cast<size_t>(std::min(shape.multiprocessors, kBlocksMax));
-  // Small messages want few, full blocks; large ones all multiprocessors.
-  const bool small = plan.algorithm == Algorithm::kOneShot && plan.format == PacketFormat::kEpoch;
-  const size_t spread = small ? std::min<size_t>(32, blocks_max) : blocks_max;
-  const size_t threads = std::clamp<size_t>(DivideUp(DivideUp(packets, spread), kWarp) * kWarp,
-                                            kGridThreadsMin, kThreadsMax);
-  const size_t blocks = std::clamp<size_t>(DivideUp(packets, threads), 1, blocks_max);
-  return {.blocks = static_cast<int>(blocks), .threads = static_cast<int>(threads)};
+LaunchPlan PlanLaunch(const Plan& plan, ByteCount launch, const GroupShape& shape) {
+  LaunchPlan result;
+  result.packets =
+      DivideUp(DivideUp(launch.value, PacketDataBytes(plan.format)), Shards(plan.algorithm, shape));
+  result.chunk_packets = result.packets;
+  const size_t blocks_max = BlocksMax(shape);
+  if (plan.format == PacketFormat::kEpoch) {
+    // One-shot wants few, full blocks; two-shot all multiprocessors.
+    const size_t spread =
+        plan.algorithm == Algorithm::kOneShot ? std::min(kSmallSpread, blocks_max) : blocks_max;
+    result.grid = SpreadOver(result.packets, spread, blocks_max);
+    return result;
+  }
+  result.grid = SpreadOver(result.packets, blocks_max, blocks_max);
+  const size_t slot = SlotPackets(plan.algorithm, plan.format, shape);
+  const size_t rows_max = slot / Threads(result.grid);
+  if (result.packets <= slot && result.packets <= kChunkRowsMax * Threads(result.grid)) {
+    return result;
+  }
+  if (rows_max < kChunkRowsMin) {
+    // A small plane: fewer threads, so that a chunk has a few packets for each.
+    result.grid.threads = static_cast<int>(std::clamp<size_t>(
+        slot / kChunkRowsMin / blocks_max / kWarp * kWarp, kGridThreadsMin, kThreadsMax));
+    result.grid.blocks = static_cast<int>(std::clamp<size_t>(
+        slot / kChunkRowsMin / static_cast<size_t>(result.grid.threads), 1, blocks_max));
+  }
+  const size_t threads = Threads(result.grid);
+  const size_t rows = std::min(kChunkRowsMax, slot / threads);
+  // Chunks of equal size, but that the last one gives room.
+  const size_t rows_in_all = DivideUp(result.packets, threads);
+  result.chunks = DivideUp(rows_in_all, rows);
+  result.chunk_packets =
+      std::max<size_t>(kChunkRowsMin, DivideUp(rows_in_all, result.chunks)) * threads;
+  result.chunks = DivideUp(result.packets, result.chunk_packets);
+  return result;
 }
 
 }  // namespace nodecomm::kernels

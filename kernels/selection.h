@@ -1,4 +1,4 @@
-// Chooses algorithm, grid and chunk for a message: one pure function.
+// Chooses algorithm, packets, launches and chunks for a message: one pure function.
 // Its inputs are the same on every rank, and so is its result; pointers and alignment are no
 // inputs, on purpose. Design note: kernels/README.md, "selection".
 #pragma once
@@ -13,8 +13,9 @@
 
 namespace nodecomm::kernels {
 
-// Version of the tables in selection.cc: ranks whose tables differ must not form a group.
-inline constexpr uint32_t kAlgorithmTableVersion = 2;
+// Version of the tables in tuning.cc and of what is made of them: ranks that differ in it must not
+// form a group.
+inline constexpr uint32_t kAlgorithmTableVersion = 3;
 
 enum class Algorithm { kCopy, kOneShot, kTwoShot };
 
@@ -27,6 +28,8 @@ struct GroupShape {
   ByteCount plane_bytes;
   // The least of all members.
   int multiprocessors = 1;
+  // The least of all members, as 10 * major + minor; 0 on a simulated host.
+  int architecture = 0;
   // One algorithm for every size, if set.
   std::optional<Algorithm> algorithm_override;
 };
@@ -37,9 +40,9 @@ enum class PacketFormat { kEpoch, kSentinel };
 struct Plan {
   Algorithm algorithm = Algorithm::kCopy;
   PacketFormat format = PacketFormat::kEpoch;
-  // Bytes of one launch; a message takes ceil(bytes / chunk_bytes) launches. A multiple of 48, so
-  // that every chunk starts as aligned as the message.
-  size_t chunk_bytes = 0;
+  // Bytes of one launch; a message takes ceil(bytes / launch_bytes) launches. A multiple of 48, so
+  // that every launch starts as aligned as the message.
+  size_t launch_bytes = 0;
 };
 
 struct Grid {
@@ -47,17 +50,22 @@ struct Grid {
   int threads = 32;
 };
 
-// No grid that SelectGrid gives has fewer threads.
+// No grid has fewer threads.
 inline constexpr int kGridThreadsMin = 64;
+
+// One launch: its grid, and how its packets are cut into chunks. One-shot: packets of the launch;
+// two-shot: of a shard of it. Shards at the end may lie partly or wholly beyond the message, and
+// are sent all the same, so that every rank hears from every other in every call.
+struct LaunchPlan {
+  Grid grid;
+  size_t packets = 0;
+  size_t chunk_packets = 0;
+  size_t chunks = 1;
+};
 
 Plan SelectPlan(ByteCount message, ElementType type, const GroupShape& shape);
 
-// Packets that a rank's grid shares out for one chunk: those of the chunk (one-shot) or of a shard
-// of it (two-shot). A chunk has one shard a rank; shards at the end may lie partly or wholly beyond
-// the chunk, and are sent all the same, so that every rank hears from every other in every call.
-size_t GridPackets(const Plan& plan, ByteCount chunk, WorldSize world_size);
-
-// The grid for one chunk; never has a block without a packet.
-Grid SelectGrid(const Plan& plan, ByteCount chunk, const GroupShape& shape);
+// `launch`: at most plan.launch_bytes. Every block has a packet.
+LaunchPlan PlanLaunch(const Plan& plan, ByteCount launch, const GroupShape& shape);
 
 }  // namespace nodecomm::kernels

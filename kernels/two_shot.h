@@ -1,11 +1,14 @@
-// Two-shot push: reduce-scatter, then all-gather, both pushed. Two trips; 2 (N-1)/N S bytes out.
-// For everything that is not small. Not for the calls' set-up (all_reduce_host.cc,
-// all_reduce_cuda.cu). Design note: kernels/README.md, "ordering".
+// Two-shot push in packets with epochs: reduce-scatter, then all-gather, both pushed. Two trips;
+// 2 (N-1)/N S bytes out, a third more on the wire. For messages of medium size. Not for large ones
+// (two_shot_stream.h), nor for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design
+// note: kernels/README.md, "why it is right".
 #pragma once
 
 #include "kernels/device/await.h"
 #include "kernels/device/format.h"
+#include "kernels/device/lanes.h"
 #include "kernels/device/payload.h"
+#include "kernels/device/scrub.h"
 #include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
@@ -14,62 +17,88 @@ namespace nodecomm::kernels {
 //           to everybody.
 // Shapes:   call.bytes bytes of kType elements at in and out. The last shards may lie beyond the
 //           end: their packets are sent all the same, empty, so that every rank hears from every
-//           other in both phases of every call, which double buffering rests on.
-// Grid:     any, the same on every rank; every block has a packet. A thread takes the same index of
-//           every shard in all three loops, which is what makes in-place calls safe.
-// Ordering: as one-shot, for each of the two regions. Nothing orders the loops of different
-//           threads, nor needs to: each waits for the packets it reads. A thread sends all its
-//           scatter packets before it waits for any, so blocks that are not yet running cannot hold
-//           up those that are, as long as GPUs start blocks in order.
-// Before:   the previous call on this communicator has ended.
+//           other in both trips of every call, which double buffering rests on.
+// Grid:     the same on every rank; every block has a packet, and on a GPU no thread more than one
+//           of each shard. A thread takes the same index of every shard in both trips, which is
+//           what makes in-place calls safe.
+// Ordering: as one-shot, for each of the two regions. Nothing orders the trips of different
+//           threads, nor needs to: each waits for the packets it reads. A thread sends its scatter
+//           packets before it waits for any, so blocks that are not yet running cannot hold up
+//           those that are, as long as GPUs start blocks in order.
+// Before:   addresses need nothing. Run: the previous call on this communicator has ended.
 // Failure:  returns false after GiveUp; `out` is undefined, the generation over.
-template <class Machine, class Format, ElementType kType, int kRanks>
-NODECOMM_KERNEL_FN bool TwoShot(const Call& call, const Turn& turn, Lane lane) {
-  const int self = call.rank;
-  const uint32_t epoch = turn.epoch;
-  const uint64_t shard = call.packets;
-  for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-    NODECOMM_UNROLL
-    for (int step = 1; step < kRanks; ++step) {
-      const int to = self + step < kRanks ? self + step : self + step - kRanks;
-      const auto theirs = LoadPayload<kType, Format::kWords>(call, to * shard + i);
-      Machine::StorePacket(SlotAddress(call, call.region, to, self, epoch, kRanks, i),
-                           Format::Encode(theirs, epoch));
-    }
+template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
+class TwoShot {
+ public:
+  using Format = EpochFormat;
+  static constexpr bool kMayTakeSeveralChunks = false;
+  // Of the regions of packets with epochs.
+  static constexpr ScrubHalves kIdleHalves = ScrubHalves::kOther;
+
+  NODECOMM_KERNEL_FN TwoShot(const Call& call, Lane lane) : call_(call), lane_(lane) {}
+
+  NODECOMM_KERNEL_FN bool Run(const Turn& turn) {
+    const int self = call_.rank;
+    ForEachPacket<Machine>(lane_, call_.packets, [&](uint32_t i) {
+      NODECOMM_UNROLL
+      for (int step = 1; step < kRanks; ++step) {
+        const int to = RankAfter(self, step, kRanks);
+        Machine::StorePacket(Slot(call_.region, to, self, turn.epoch, i),
+                             Format::Encode(Load(to, i), turn.epoch));
+      }
+      return true;
+    });
+    if (!EndSending<Machine>(call_, turn, kRanks)) return false;
+    const bool gathered = ForEachPacket<Machine>(lane_, call_.packets, [&](uint32_t i) {
+      const auto mine = Load(self, i);
+      Packet from[kRanks] = {};
+      const auto address = [&](int sender) {
+        return Slot(call_.region, self, sender, turn.epoch, i);
+      };
+      if (!AwaitPackets<Machine, Format, kRanks>(call_, turn.epoch, address, from)) return false;
+      const auto sum = SumInRankOrder<Machine, Format, kType, kRanks>(mine, self, from);
+      const Packet packet = Format::Encode(sum, turn.epoch);
+      NODECOMM_UNROLL
+      for (int step = 1; step < kRanks; ++step) {
+        const int to = RankAfter(self, step, kRanks);
+        Machine::StorePacket(Slot(call_.gather_region, to, self, turn.epoch, i), packet);
+      }
+      Store(self, i, sum);
+      return true;
+    });
+    if (!gathered) return false;
+    return ForEachPacket<Machine>(lane_, call_.packets, [&](uint32_t i) {
+      Packet from[kRanks] = {};
+      const auto address = [&](int sender) {
+        return Slot(call_.gather_region, self, sender, turn.epoch, i);
+      };
+      if (!AwaitPackets<Machine, Format, kRanks>(call_, turn.epoch, address, from)) return false;
+      Machine::AllowNextKernel();
+      NODECOMM_UNROLL
+      for (int r = 0; r < kRanks; ++r) {
+        if (r != self) Store(r, i, Format::Decode(from[r]));
+      }
+      return true;
+    });
   }
-  if (!EndSending<Machine>(call, turn, kRanks)) return false;
-  for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-    const auto mine = LoadPayload<kType, Format::kWords>(call, self * shard + i);
-    Packet from[kRanks] = {};
-    const auto slot = [&](int sender) {
-      return SlotAddress(call, call.region, self, sender, epoch, kRanks, i);
-    };
-    if (!AwaitPackets<Machine, Format, kRanks>(call, turn, slot, from)) return false;
-    const auto sum = SumInRankOrder<Machine, Format, kType, kRanks>(mine, self, from);
-    const Packet packet = Format::Encode(sum, epoch);
-    NODECOMM_UNROLL
-    for (int step = 1; step < kRanks; ++step) {
-      const int to = self + step < kRanks ? self + step : self + step - kRanks;
-      Machine::StorePacket(SlotAddress(call, call.gather_region, to, self, epoch, kRanks, i),
-                           packet);
-    }
-    // As the others will find it: the format may change the payload of a NaN.
-    StorePayload<kType>(call, self * shard + i, Format::Decode(packet));
-    RearmSlots<Machine, Format, kRanks>(self, slot);
+
+ private:
+  NODECOMM_KERNEL_FN std::byte* Slot(const Region& region, int to, int from, uint32_t epoch,
+                                     uint32_t i) const {
+    return SlotOf(call_, region, to, from) + PacketOffset(i) + HalfOffset(region, epoch);
   }
-  for (uint32_t i = lane.first; i < call.packets; i += lane.step) {
-    Packet from[kRanks] = {};
-    const auto slot = [&](int sender) {
-      return SlotAddress(call, call.gather_region, self, sender, epoch, kRanks, i);
-    };
-    if (!AwaitPackets<Machine, Format, kRanks>(call, turn, slot, from)) return false;
-    NODECOMM_UNROLL
-    for (int r = 0; r < kRanks; ++r) {
-      if (r != self) StorePayload<kType>(call, r * shard + i, Format::Decode(from[r]));
-    }
-    RearmSlots<Machine, Format, kRanks>(self, slot);
+  NODECOMM_KERNEL_FN uint64_t InShard(int shard, uint32_t i) const {
+    return static_cast<uint64_t>(shard) * call_.packets + i;
   }
-  return true;
-}
+  NODECOMM_KERNEL_FN Payload<Format::kWords> Load(int shard, uint32_t i) const {
+    return LoadPayload<kType, Format::kWords, kBuffers>(call_, InShard(shard, i));
+  }
+  NODECOMM_KERNEL_FN void Store(int shard, uint32_t i, const Payload<Format::kWords>& sum) const {
+    StorePayload<kType, kBuffers>(call_, InShard(shard, i), sum);
+  }
+
+  const Call& call_;
+  const Lane lane_;
+};
 
 }  // namespace nodecomm::kernels

@@ -160,13 +160,17 @@ absl::Status Communicator::CheckFresh() {
 void Communicator::FillBinding(const CommunicatorOptions& options) {
   const v1::JoinGroupResponse& group = membership_->group();
   int multiprocessors = std::numeric_limits<int>::max();
+  int architecture = std::numeric_limits<int>::max();
   for (const v1::Member& member : group.members()) {
     multiprocessors = std::min(multiprocessors, member.multiprocessors());
+    architecture = std::min(
+        architecture, 10 * member.compute_capability_major() + member.compute_capability_minor());
   }
   binding_.rank = info_.rank;
   binding_.shape = {.world_size = info_.world_size,
                     .plane_bytes = info_.plane_bytes,
                     .multiprocessors = multiprocessors,
+                    .architecture = architecture,
                     .algorithm_override = options.algorithm};
   for (size_t rank = 0; rank < planes_.size(); ++rank) {
     binding_.planes[rank] = planes_[rank].data();

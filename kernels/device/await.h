@@ -52,17 +52,16 @@ template <class Machine>
 class Patience {
  public:
   // Called after a turn without success; false: stop, it has been reported.
-  NODECOMM_KERNEL_FN bool MayWait(const Call& call, int ranks, const Turn& turn, int missing_rank) {
+  NODECOMM_KERNEL_FN bool MayWait(const Call& call, int ranks, uint32_t epoch, int missing_rank) {
     if ((++turns_ & (Machine::kTurnsPerCheck - 1)) != 0) {
       Machine::Pause();
       return true;
     }
-    return Check(call, ranks, turn, missing_rank);
+    return Check(call, ranks, epoch, missing_rank);
   }
 
  private:
-  NODECOMM_KERNEL_FN bool Check(const Call& call, int ranks, const Turn& turn, int missing_rank) {
-    const uint32_t epoch = turn.epoch;
+  NODECOMM_KERNEL_FN bool Check(const Call& call, int ranks, uint32_t epoch, int missing_rank) {
     if (Machine::LoadRelaxed(&HeaderOf(call.planes[call.rank])->poison) != 0 ||
         Machine::LoadRelaxed(call.stop_words.stop) != 0) {
       GiveUp<Machine>(call, ranks, FailureRecord::kStopped, epoch, missing_rank);
@@ -90,11 +89,11 @@ class Patience {
   uint64_t start_ns_ = 0;
 };
 
-// Waits until the packet at address_of(r) has come, for every rank r but our own, and loads them
-// into `from`. False: gave up.
+// Waits until the packet of `epoch` at address_of(r) has come, for every rank r but our own, and
+// loads them into `from`. False: gave up.
 template <class Machine, class Format, int kRanks, class AddressOf>
-NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, const Turn& turn,
-                                     const AddressOf& address_of, Packet (&from)[kRanks]) {
+NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, uint32_t epoch, const AddressOf& address_of,
+                                     Packet (&from)[kRanks]) {
   Patience<Machine> patience;
   while (true) {
     // All loads in flight together, then all checks.
@@ -105,10 +104,10 @@ NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, const Turn& turn,
     int missing = -1;
     NODECOMM_UNROLL
     for (int r = 0; r < kRanks; ++r) {
-      if (r != call.rank && !Format::Ready(from[r], turn.epoch)) missing = r;
+      if (r != call.rank && !Format::Ready(from[r], epoch)) missing = r;
     }
     if (missing < 0) return true;
-    if (!patience.MayWait(call, kRanks, turn, missing)) return false;
+    if (!patience.MayWait(call, kRanks, epoch, missing)) return false;
   }
 }
 

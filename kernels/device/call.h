@@ -1,5 +1,5 @@
 // The arguments of one launch, and what its threads derive from them: one source for GPU threads
-// and host threads. Not the protocols (one_shot.h, two_shot.h), nor the machine instructions
+// and host threads. Not the protocols (one_shot.h and its neighbours), nor the machine instructions
 // (gpu.cuh, host.h). Design note: kernels/README.md, "one source".
 #pragma once
 
@@ -20,12 +20,14 @@
 
 namespace nodecomm::kernels {
 
-// Two halves of half_bytes each, from begin.
+// Slots of one protocol, or of one of its two trips.
 struct Region {
-  uint64_t begin;
-  uint64_t half_bytes;
+  uint64_t begin;       // from the plane's start
+  uint64_t half_bytes;  // two halves, by epoch parity
+  uint64_t slot_bytes;  // in each a slot for every rank but the plane's own
 };
 
+// Regions whose packets carry epochs: what a scrub clears.
 struct EpochRegions {
   Region region[3];
 };
@@ -37,20 +39,21 @@ struct Call {
   std::byte* out;
   uint64_t bytes;
   int32_t rank;
-  // One-shot: packets of the chunk. Two-shot: packets of a shard.
+  // Of the launch. One-shot: its packets. Two-shot: the packets of a shard.
   uint32_t packets;
-  // Where slots of the protocol's region begin (one-shot, or two-shot scatter), and two-shot's
-  // second region.
-  uint64_t region;
-  uint64_t gather_region;
-  uint64_t slot_bytes;
+  // The same of one chunk: so many packets share a half. More chunks than one: a multiple of the
+  // grid's threads, and at least kChunkRowsMin times their number (stream.h).
+  uint32_t chunk_packets;
+  uint32_t chunks;
+  // The protocol's slots (one-shot, or two-shot's scatter), and those of two-shot's gather.
+  Region region;
+  Region gather_region;
   StopWords stop_words;
   FailureRecord* failure;
   uint64_t timeout_ns;
   // Whether this launch finds out that another of the same rank runs beside it; costs 0.2 us. The
-  // same on all chunks of a call, otherwise anything.
+  // same on all launches of a call, otherwise anything.
   bool proves_alone;
-  // What ClearOtherHalf clears: the regions of packets with epochs.
   EpochRegions epoch_regions;
 };
 
@@ -72,9 +75,18 @@ NODECOMM_KERNEL_FN uint32_t NextEpoch(uint32_t epoch) {
   return epoch == 0xffffffffu ? 2u : epoch + 1u;
 }
 
-// A call's place among the calls of its communicator, as one thread has it.
+// `count` epochs further; `count` is far less than 2^32.
+NODECOMM_KERNEL_FN uint32_t EpochAfter(uint32_t epoch, uint32_t count) {
+  const uint32_t sum = epoch + count;
+  return sum < epoch ? sum + 2u : sum;
+}
+
+// A launch's place among the chunks of its communicator, as one thread has it.
 struct Turn {
+  // The last chunk's before this launch, then this launch's first and last chunk's.
+  uint32_t found;
   uint32_t epoch;
+  uint32_t last_epoch;
   // An earlier call of this rank has not ended.
   bool overlaps;
   // Non-zero: the generation is over.
@@ -88,23 +100,32 @@ struct FoundEpochs {
   bool others_differ;
 };
 
-// A slot that one large message filled and nobody since keeps its epoch, which comes round after
-// 2^32 calls. So twice in that time two calls in a row each clear the half that they do not use; it
-// also happens at the second and third call of a group, so that it is no rare path.
-NODECOMM_KERNEL_FN bool IsScrubEpoch(uint32_t epoch) {
-  const uint32_t low = epoch & 0x7fffffffu;
-  return low == 2 || low == 3;
+// The rank `step` behind `self` in the order in which a rank sends: each begins with its neighbour,
+// so that no plane is everybody's first.
+NODECOMM_KERNEL_FN int RankAfter(int self, int step, int ranks) {
+  const int rank = self + step;
+  return rank < ranks ? rank : rank - ranks;
 }
 
-// Where `from`'s packet `index` for this call lies in the plane of `to`.
-NODECOMM_KERNEL_FN std::byte* SlotAddress(const Call& call, uint64_t region, int to, int from,
-                                          uint32_t epoch, int ranks, uint32_t index) {
-  const uint64_t slot = (epoch & 1u) * static_cast<uint32_t>(ranks) + static_cast<uint32_t>(from);
-  return call.planes[to] + region + slot * call.slot_bytes + uint64_t{index} * kPacketBytes;
+// Where, in the plane of `to`, the slot of `from` begins in the even epochs' half.
+NODECOMM_KERNEL_FN std::byte* SlotOf(const Call& call, const Region& region, int to, int from) {
+  const uint32_t index = static_cast<uint32_t>(from < to ? from : from - 1);
+  return call.planes[to] + region.begin + index * region.slot_bytes;
 }
+
+// How far behind the even half an epoch's half lies.
+NODECOMM_KERNEL_FN uint64_t HalfOffset(const Region& region, uint32_t epoch) {
+  return (epoch & 1u) * region.half_bytes;
+}
+
+NODECOMM_KERNEL_FN uint64_t PacketOffset(uint32_t index) { return uint64_t{index} * kPacketBytes; }
 
 NODECOMM_KERNEL_FN PlaneHeader* HeaderOf(std::byte* plane) {
   return reinterpret_cast<PlaneHeader*>(plane);
+}
+
+NODECOMM_KERNEL_FN PlaneCredits* CreditsOf(std::byte* plane) {
+  return reinterpret_cast<PlaneCredits*>(plane + kPlaneCreditsBegin);
 }
 
 }  // namespace nodecomm::kernels

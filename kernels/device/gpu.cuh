@@ -117,6 +117,9 @@ struct GpuMachine {
     return *reinterpret_cast<const uint32_t*>(&pair);
   }
 
+  // A thread takes one packet of a launch in packets with epochs.
+  static constexpr bool kOnePacketALane = true;
+
   // Everything that earlier kernels on the stream did is visible after this, also where this kernel
   // was started before they ended.
   static __device__ __forceinline__ void WaitForEarlierKernels() {
@@ -124,6 +127,42 @@ struct GpuMachine {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
   }
+  // The next kernel of the stream may be put beside this one, to wait there for its end. It happens
+  // once every block has said so, by any of its threads, or has ended.
+  static __device__ __forceinline__ void AllowNextKernel() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+  }
+
+  static __device__ __forceinline__ uint32_t BlockIndex() { return blockIdx.x; }
+  // True for one thread of the block, the last that calls this for a chunk of this epoch: what the
+  // others did before is visible to it, and to whom it tells by a release. Holds nobody up, so a
+  // thread that has exited is missed by nobody.
+  static __device__ __forceinline__ bool IsLastOfBlock(uint32_t epoch) {
+    uint32_t* count = &FinishedThreads()[epoch & 1u];
+    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(count));
+    uint32_t before;
+    asm volatile("atom.acq_rel.cta.shared::cta.add.u32 %0, [%1], 1;"
+                 : "=r"(before)
+                 : "r"(address)
+                 : "memory");
+    if (before + 1 != blockDim.x) return false;
+    *static_cast<volatile uint32_t*>(count) = 0;
+    return true;
+  }
+  // Before the block's first barrier.
+  static __device__ __forceinline__ void ClearFinishedThreads() {
+    if (threadIdx.x < 2) FinishedThreads()[threadIdx.x] = 0;
+  }
+  // Those of this block, and of blocks that this grid does not have.
+  static __device__ __forceinline__ void ClearCredits(PlaneCredits* credits) {
+    for (uint32_t block = blockIdx.x + gridDim.x * (threadIdx.x / kWorldSizeMax);
+         block < kBlocksMax; block += gridDim.x * (blockDim.x / kWorldSizeMax)) {
+      StoreRelaxed(&credits->finished[block][threadIdx.x % kWorldSizeMax], 0);
+    }
+  }
+
   // A block looks at its own word and at those of blocks that this grid does not have and whose
   // index is its own modulo the grid; its threads share the latter out.
   static __device__ __forceinline__ FoundEpochs FindEpochs(const PlaneHeader* header,
@@ -152,14 +191,15 @@ struct GpuMachine {
       StoreRelaxed(&header->epoch[word], {epoch, epoch});
     }
   }
-  // The same, and whether nobody else took this epoch; only a block's first thread knows.
-  static __device__ __forceinline__ bool TakesEpochAlone(PlaneHeader* header, uint32_t epoch) {
+  // The same, but that the block's own has only begun. Returns the epoch that stood there; only a
+  // block's first thread asks, the others return what they found before.
+  static __device__ __forceinline__ uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
     __syncthreads();
     for (uint32_t word = OtherWord(0); word < kBlocksMax; word += gridDim.x * blockDim.x) {
-      StoreRelaxed(&header->epoch[word], {epoch, epoch});
+      StoreRelaxed(&header->epoch[word], {turn.last_epoch, turn.last_epoch});
     }
-    if (threadIdx.x != 0) return true;
-    return NextEpoch(ExchangeBegun(&header->epoch[blockIdx.x], epoch)) == epoch;
+    if (threadIdx.x != 0) return turn.found;
+    return ExchangeBegun(&header->epoch[blockIdx.x], turn.last_epoch);
   }
   // Once all of the block's threads have come here, but for those that have exited.
   static __device__ __forceinline__ void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
@@ -169,6 +209,11 @@ struct GpuMachine {
   }
 
  private:
+  // Of the chunks of each parity: how many threads of this block have finished with it.
+  static __device__ __forceinline__ uint32_t* FinishedThreads() {
+    __shared__ uint32_t finished[2];
+    return finished;
+  }
   static __device__ __forceinline__ uint64_t BitsOf(EpochPair pair) {
     return pair.begun | static_cast<uint64_t>(pair.ended) << 32;
   }

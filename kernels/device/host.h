@@ -80,6 +80,17 @@ struct HostMachine {
                                      .count());
   }
 
+  // One thread plays the whole grid.
+  static constexpr bool kOnePacketALane = false;
+  static void AllowNextKernel() {}
+  static uint32_t BlockIndex() { return 0; }
+  static bool IsLastOfBlock(uint32_t /*epoch*/) { return true; }
+  static void ClearCredits(PlaneCredits* credits) {
+    for (auto& block : credits->finished) {
+      for (uint32_t& epoch : block) StoreRelaxed(&epoch, 0);
+    }
+  }
+
   // This thread is block 0, and the only one.
   static FoundEpochs FindEpochs(const PlaneHeader* header, bool with_others) {
     FoundEpochs found = {.own = LoadRelaxed(&header->epoch[0]), .others_differ = false};
@@ -93,11 +104,11 @@ struct HostMachine {
   static void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
     for (EpochPair& pair : header->epoch) StoreRelaxed(&pair, {epoch, epoch});
   }
-  static bool TakesEpochAlone(PlaneHeader* header, uint32_t epoch) {
+  static uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
     for (int word = 1; word < kBlocksMax; ++word) {
-      StoreRelaxed(&header->epoch[word], {epoch, epoch});
+      StoreRelaxed(&header->epoch[word], {turn.last_epoch, turn.last_epoch});
     }
-    return NextEpoch(ExchangeBegun(&header->epoch[0], epoch)) == epoch;
+    return ExchangeBegun(&header->epoch[0], turn.last_epoch);
   }
   static void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
     if (done) StoreRelaxed(&header->epoch[0], {epoch, epoch});

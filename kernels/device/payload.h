@@ -16,28 +16,44 @@ struct Payload {
 };
 
 struct alignas(16) FourWords {
-  uint32_t word[4];
+  uint32_t word[kPacketBytes / 4];
 };
 
+// How the caller's buffers lie; each rank sees for itself (BuffersOf in call_setup.h).
+enum class Buffers {
+  // Whole words, and for packets of four words 16-byte alignment. What nearly all callers pass.
+  kAligned,
+  // Any number of elements at any element's address.
+  kAny,
+};
+
+// What of a packet's data lies inside the message, word by word.
+template <class Access>
+NODECOMM_KERNEL_FN void ForWordsInside(uint64_t offset, uint64_t bytes, int words,
+                                       const Access& access) {
+  NODECOMM_UNROLL
+  for (int i = 0; i < words; ++i) {
+    if (offset + 4 * i < bytes) access(i);
+  }
+}
+
 // Packet `index` of the caller's input; zeros beyond its end.
-template <ElementType kType, int kWords>
+template <ElementType kType, int kWords, Buffers kBuffers>
 NODECOMM_KERNEL_FN Payload<kWords> LoadPayload(const Call& call, uint64_t index) {
   constexpr uint64_t kBytes = 4 * kWords;
+  constexpr bool kWordsOnly = kBuffers == Buffers::kAligned || kType == ElementType::kFloat32;
   const uint64_t offset = index * kBytes;
-  const uint32_t misaligned = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(call.in));
   const std::byte* at = call.in + offset;
+  const auto* words = reinterpret_cast<const uint32_t*>(at);
+  const bool is_whole = offset + kBytes <= call.bytes;
   Payload<kWords> payload = {};
-  if (offset + kBytes <= call.bytes && kWords == 4 && (misaligned & 15u) == 0) {
-    const FourWords words = *reinterpret_cast<const FourWords*>(at);
-    for (int i = 0; i < kWords; ++i) payload.word[i] = words.word[i];
-  } else if (offset + kBytes <= call.bytes && (misaligned & 3u) == 0) {
-    for (int i = 0; i < kWords; ++i) payload.word[i] = reinterpret_cast<const uint32_t*>(at)[i];
-  } else if constexpr (kType == ElementType::kFloat32) {
-    for (int i = 0; i < kWords; ++i) {
-      if (offset + 4 * i < call.bytes) {
-        payload.word[i] = reinterpret_cast<const uint32_t*>(at)[i];
-      }
-    }
+  if (kBuffers == Buffers::kAligned && kWords == 4 && is_whole) {
+    const FourWords four = *reinterpret_cast<const FourWords*>(at);
+    for (int i = 0; i < kWords; ++i) payload.word[i] = four.word[i];
+  } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) {
+    for (int i = 0; i < kWords; ++i) payload.word[i] = words[i];
+  } else if constexpr (kWordsOnly) {
+    ForWordsInside(offset, call.bytes, kWords, [&](int i) { payload.word[i] = words[i]; });
   } else {
     for (int i = 0; i < 2 * kWords; ++i) {
       if (offset + 2 * i < call.bytes) {
@@ -50,23 +66,23 @@ NODECOMM_KERNEL_FN Payload<kWords> LoadPayload(const Call& call, uint64_t index)
 }
 
 // The same for the output; what lies beyond the end is dropped.
-template <ElementType kType, int kWords>
+template <ElementType kType, Buffers kBuffers, int kWords>
 NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint64_t index,
                                      const Payload<kWords>& payload) {
   constexpr uint64_t kBytes = 4 * kWords;
+  constexpr bool kWordsOnly = kBuffers == Buffers::kAligned || kType == ElementType::kFloat32;
   const uint64_t offset = index * kBytes;
-  const uint32_t misaligned = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(call.out));
   std::byte* at = call.out + offset;
-  if (offset + kBytes <= call.bytes && kWords == 4 && (misaligned & 15u) == 0) {
-    FourWords words;
-    for (int i = 0; i < kWords; ++i) words.word[i] = payload.word[i];
-    *reinterpret_cast<FourWords*>(at) = words;
-  } else if (offset + kBytes <= call.bytes && (misaligned & 3u) == 0) {
-    for (int i = 0; i < kWords; ++i) reinterpret_cast<uint32_t*>(at)[i] = payload.word[i];
-  } else if constexpr (kType == ElementType::kFloat32) {
-    for (int i = 0; i < kWords; ++i) {
-      if (offset + 4 * i < call.bytes) reinterpret_cast<uint32_t*>(at)[i] = payload.word[i];
-    }
+  auto* words = reinterpret_cast<uint32_t*>(at);
+  const bool is_whole = offset + kBytes <= call.bytes;
+  if (kBuffers == Buffers::kAligned && kWords == 4 && is_whole) {
+    FourWords four;
+    for (int i = 0; i < kWords; ++i) four.word[i] = payload.word[i];
+    *reinterpret_cast<FourWords*>(at) = four;
+  } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) {
+    for (int i = 0; i < kWords; ++i) words[i] = payload.word[i];
+  } else if constexpr (kWordsOnly) {
+    ForWordsInside(offset, call.bytes, kWords, [&](int i) { words[i] = payload.word[i]; });
   } else {
     for (int i = 0; i < 2 * kWords; ++i) {
       if (offset + 2 * i < call.bytes) {

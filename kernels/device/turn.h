@@ -17,7 +17,9 @@ NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call) {
   const uint32_t poison = Machine::LoadRelaxed(&header->poison);
   const FoundEpochs found = Machine::FindEpochs(header, call.proves_alone);
   const uint32_t last = found.own.begun;
-  return {.epoch = NextEpoch(last),
+  return {.found = last,
+          .epoch = NextEpoch(last),
+          .last_epoch = EpochAfter(last, call.chunks),
           .overlaps = found.own.ended != last || found.others_differ,
           .poison = poison};
 }
@@ -34,7 +36,7 @@ NODECOMM_KERNEL_FN bool IsOver(const Call& call, const Turn& turn, int ranks) {
 }
 
 // Called once by every thread, after its first packets are on their way and before it waits for
-// any: the call takes its epoch, in all words, while the packets travel. Where it must have it
+// any: the launch takes its epochs, in all words, while the packets travel. Where it must have it
 // alone, a thread of each block waits for the answer, and gives up if it is no: then the others
 // find their plane poisoned. False: this thread gave up.
 //
@@ -45,10 +47,10 @@ template <class Machine>
 NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, int ranks) {
   PlaneHeader* header = HeaderOf(call.planes[call.rank]);
   if (!call.proves_alone) {
-    Machine::AdvanceEpochs(header, turn.epoch);
+    Machine::AdvanceEpochs(header, turn.last_epoch);
     return true;
   }
-  if (Machine::TakesEpochAlone(header, turn.epoch)) return true;
+  if (NextEpoch(Machine::TakeEpoch(header, turn)) == turn.epoch) return true;
   GiveUp<Machine>(call, ranks, FailureRecord::kOverlap, turn.epoch, -1);
   return false;
 }
@@ -58,7 +60,7 @@ NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, int ranks
 template <class Machine>
 NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn, bool done) {
   if (call.proves_alone) {
-    Machine::EndEpoch(HeaderOf(call.planes[call.rank]), turn.epoch, done);
+    Machine::EndEpoch(HeaderOf(call.planes[call.rank]), turn.last_epoch, done);
   }
 }
 

@@ -116,16 +116,22 @@ TEST_P(AllReduceConformance, IsRightOnBothSidesOfEverySwitchOver) {
       const size_t size = ElementBytes(type);
       Plan before = SelectPlan(ByteCount{size}, type, shape);
       int switch_overs = 0;
-      // The first three: the change of algorithm, and two changes of the number of chunks.
-      for (size_t bytes = 2 * size; bytes <= (3u << 20) && switch_overs < 3; bytes += size) {
+      LaunchPlan launch_before = {};
+      // The first four: the changes of algorithm and format, and of the number of launches or
+      // chunks.
+      for (size_t bytes = 2 * size; bytes <= (3u << 20) && switch_overs < 4; bytes += size) {
         const Plan plan = SelectPlan(ByteCount{bytes}, type, shape);
-        const bool chunks_change = (bytes + plan.chunk_bytes - 1) / plan.chunk_bytes !=
-                                   (bytes - size + before.chunk_bytes - 1) / before.chunk_bytes;
-        if (plan.algorithm != before.algorithm || chunks_change) {
+        const LaunchPlan launch =
+            PlanLaunch(plan, ByteCount{std::min(bytes, plan.launch_bytes)}, shape);
+        const bool launches_change = (bytes + plan.launch_bytes - 1) / plan.launch_bytes !=
+                                     (bytes - size + before.launch_bytes - 1) / before.launch_bytes;
+        if (plan.algorithm != before.algorithm || plan.format != before.format || launches_change ||
+            launch.chunks != std::max<size_t>(1, launch_before.chunks)) {
           ++switch_overs;
           run.calls.push_back(Mixed(type, bytes / size - 1, ++seed, ranks));
           run.calls.push_back(Mixed(type, bytes / size, ++seed, ranks));
         }
+        launch_before = launch;
         before = plan;
       }
     }
@@ -135,11 +141,63 @@ TEST_P(AllReduceConformance, IsRightOnBothSidesOfEverySwitchOver) {
 }
 
 TEST_P(AllReduceConformance, MessagesLargerThanThePlaneGoThroughInChunks) {
-  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
-  ExpectRight(*group,
-              {.calls = {Mixed(ElementType::kBfloat16, (5 << 20) + 3, 7, 4),
-                         Mixed(ElementType::kFloat32, (2 << 20) + 1, 8, 4)}},
-              4);
+  for (const int ranks : {2, 4}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
+    // Of an odd and an even number of chunks, with small ones between: whichever half a call begins
+    // with, the one before may have used it last.
+    ExpectRight(*group,
+                {.calls = {Mixed(ElementType::kBfloat16, (3 << 20) + 3, 7, ranks),
+                           Mixed(ElementType::kFloat32, 100, 9, ranks),
+                           Mixed(ElementType::kFloat32, 1'000'001, 10, ranks),
+                           Mixed(ElementType::kFloat32, 400'000, 11, ranks),
+                           Mixed(ElementType::kFloat16, 1 << 20, 12, ranks)}},
+                ranks);
+  }
+}
+
+TEST_P(AllReduceConformance, ChunksOfARankThatIsLateAreWaitedFor) {
+  for (const int ranks : {2, 3}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
+    RankGroup::Run run = {.delayed = 1};
+    for (uint64_t i = 0; i < 4; ++i) {
+      run.calls.push_back(Plain(ElementType::kFloat32, (1 << 20) + 77 * i, i, ranks));
+    }
+    ExpectRight(*group, run, ranks);
+  }
+}
+
+// A launch of several chunks takes as many epochs, here over the largest, and over those that clear
+// what carries epochs.
+TEST_P(AllReduceConformance, EpochsOfSeveralChunksWrapToo) {
+  for (const int ranks : {2, 4}) {
+    for (const uint32_t last : {0xfffffffdu, 0x7ffffffeu, 0u}) {
+      NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
+      group->SetLastEpoch(last);
+      RankGroup::Run run;
+      for (uint64_t i = 0; i < 4; ++i) {
+        run.calls.push_back(
+            Mixed(ElementType::kFloat32, i % 2 == 0 ? (1 << 20) + 9 : 500, i, ranks));
+      }
+      ExpectRight(*group, run, ranks);
+    }
+  }
+}
+
+TEST_P(AllReduceConformance, AMissingRankEndsACallOfManyChunksAtTheDeadline) {
+  for (const int ranks : {2, 3}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
+    const CallSpec call = Plain(ElementType::kFloat32, 1 << 20, 1, ranks);
+    ExpectRight(*group, {.calls = {call}}, ranks);
+    const std::vector<RankOutcome> outcomes =
+        group->Execute({.calls = {call}, .absent = {1}, .timeout_ns = 50'000'000});
+    EXPECT_EQ(outcomes[0].status.code(), absl::StatusCode::kAborted) << outcomes[0].status;
+    bool named = false;
+    for (const int r : {0, ranks - 1}) {
+      const FailureRecord failure = group->Failure(Rank{r});
+      named |= failure.state == FailureRecord::kTimeout && failure.missing_rank == 1;
+    }
+    EXPECT_TRUE(named) << "no rank's record says that rank 1 timed out";
+  }
 }
 
 TEST_P(AllReduceConformance, ZerosOfBothSignsArriveAsTheyWere) {

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <optional>
 
+#include "kernels/device/stream.h"
 #include "kernels/plane_layout.h"
+#include "kernels/tuning.h"
 
 namespace nodecomm::kernels {
 namespace {
@@ -44,47 +46,112 @@ TEST(Selection, TheOverrideHoldsAtEverySize) {
   }
 }
 
-TEST(Selection, ChunksFitTheirSlotsAndKeepAlignment) {
+size_t SlotPackets(const Plan& plan, const GroupShape& shape) {
+  const PlaneLayout layout = LayOutPlane(shape.plane_bytes, shape.world_size);
+  const bool epoch = plan.format == PacketFormat::kEpoch;
+  return plan.algorithm == Algorithm::kOneShot
+             ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel).slot_packets
+             : (epoch ? layout.scatter_epoch : layout.scatter_sentinel).slot_packets;
+}
+
+// Every shape, override and size that a launch may be planned for.
+template <class Look>
+void ForEachLaunch(const Look& look) {
   for (const ByteCount plane : {kPlaneBytesMin, 4_MiB, kPlaneBytesDefault}) {
-    for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
-      const PlaneLayout layout = LayOutPlane(plane, WorldSize{ranks});
-      for (const auto algorithm : {std::optional<Algorithm>(), std::optional(Algorithm::kOneShot),
-                                   std::optional(Algorithm::kTwoShot)}) {
-        GroupShape shape = Shape(ranks, plane);
-        shape.algorithm_override = algorithm;
-        for (const size_t bytes : kSizes) {
-          const Plan plan = SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, shape);
-          ASSERT_GT(plan.chunk_bytes, 0u);
-          EXPECT_EQ(plan.chunk_bytes % 48, 0u);
-          const bool epoch = plan.format == PacketFormat::kEpoch;
-          const SlotRegion& region =
-              plan.algorithm == Algorithm::kOneShot
-                  ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel)
-                  : (epoch ? layout.scatter_epoch : layout.scatter_sentinel);
-          EXPECT_LE(GridPackets(plan, ByteCount{plan.chunk_bytes}, WorldSize{ranks}),
-                    region.slot_packets);
+    for (const int multiprocessors : {1, 46, 108, 132, 300}) {
+      for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
+        for (const auto algorithm : {std::optional<Algorithm>(), std::optional(Algorithm::kOneShot),
+                                     std::optional(Algorithm::kTwoShot)}) {
+          GroupShape shape = Shape(ranks, plane);
+          shape.multiprocessors = multiprocessors;
+          shape.algorithm_override = algorithm;
+          for (const size_t bytes : kSizes) {
+            const Plan plan = SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, shape);
+            ASSERT_GT(plan.launch_bytes, 0u);
+            const size_t first = std::min(bytes, plan.launch_bytes);
+            look(plan, PlanLaunch(plan, ByteCount{first}, shape), shape, first);
+            const size_t last = bytes % plan.launch_bytes;
+            if (last != 0) look(plan, PlanLaunch(plan, ByteCount{last}, shape), shape, last);
+          }
         }
       }
     }
   }
 }
 
-TEST(Selection, NoBlockIsWithoutAPacketAndNoneIsMissing) {
-  for (const int multiprocessors : {1, 46, 108, 132, 300}) {
+TEST(Selection, LaunchesKeepAlignmentAndHoldTheirMessage) {
+  ForEachLaunch([](const Plan& plan, const LaunchPlan& launch, const GroupShape& shape,
+                   size_t bytes) {
+    EXPECT_EQ(plan.launch_bytes % 48, 0u);
+    const size_t shards =
+        plan.algorithm == Algorithm::kTwoShot ? static_cast<size_t>(shape.world_size.value) : 1;
+    const size_t data = plan.format == PacketFormat::kEpoch ? 12 : 16;
+    EXPECT_GE(launch.packets * shards * data, bytes);
+    EXPECT_EQ(launch.chunks, (launch.packets + launch.chunk_packets - 1) / launch.chunk_packets);
+  });
+}
+
+TEST(Selection, ChunksFitTheirSlots) {
+  ForEachLaunch([](const Plan& plan, const LaunchPlan& launch, const GroupShape& shape, size_t) {
+    EXPECT_LE(launch.chunk_packets, SlotPackets(plan, shape));
+  });
+}
+
+TEST(Selection, SeveralChunksInALaunchGiveEveryThreadAFewPacketsOfEach) {
+  int with_several = 0;
+  ForEachLaunch([&](const Plan& plan, const LaunchPlan& launch, const GroupShape&, size_t) {
+    if (launch.chunks == 1) return;
+    ++with_several;
+    EXPECT_EQ(plan.format, PacketFormat::kSentinel) << "packets with epochs take a launch each";
+    const size_t threads = static_cast<size_t>(launch.grid.blocks) * launch.grid.threads;
+    EXPECT_EQ(launch.chunk_packets % threads, 0u);
+    EXPECT_GE(launch.chunk_packets / threads, kChunkRowsMin);
+  });
+  EXPECT_GT(with_several, 0);
+}
+
+TEST(Selection, NoBlockIsWithoutAPacketAndNoGridTooLarge) {
+  ForEachLaunch([](const Plan& plan, const LaunchPlan& launch, const GroupShape& shape, size_t) {
+    const Grid grid = launch.grid;
+    EXPECT_GE(grid.threads, kGridThreadsMin);
+    EXPECT_LE(grid.threads, 512);
+    EXPECT_LE(grid.blocks, std::min(shape.multiprocessors, kBlocksMax));
+    EXPECT_LT(static_cast<size_t>(grid.blocks - 1) * grid.threads, launch.packets)
+        << "the last block of " << grid.blocks << " has no packet";
+    if (plan.format == PacketFormat::kEpoch) {
+      EXPECT_GE(static_cast<size_t>(grid.blocks) * grid.threads, launch.packets)
+          << "a thread with packets of epochs has one at most";
+    }
+  });
+}
+
+TEST(Selection, EveryArchitectureHasATable) {
+  for (const int architecture : {0, 80, 86, 89, 90, 100, 103, 120}) {
+    const Tuning& tuning = TuningFor(architecture);
+    for (int ranks = 3; ranks <= kWorldSizeMax; ++ranks) {
+      EXPECT_GE(tuning.one_shot_bytes_max[ranks], 8192u) << architecture;
+      EXPECT_LE(tuning.one_shot_bytes_max[ranks], tuning.one_shot_bytes_max[ranks - 1]);
+    }
+  }
+  EXPECT_NE(&TuningFor(90), &TuningFor(100));
+}
+
+TEST(Selection, TheSwitchOversAreThoseOfTheTable) {
+  for (const int architecture : {80, 90, 100}) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       GroupShape shape = Shape(ranks);
-      shape.multiprocessors = multiprocessors;
-      for (const size_t bytes : kSizes) {
-        const Plan plan = SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, shape);
-        const size_t chunk = std::min(bytes, plan.chunk_bytes);
-        const Grid grid = SelectGrid(plan, ByteCount{chunk}, shape);
-        const size_t items = GridPackets(plan, ByteCount{chunk}, shape.world_size);
-        EXPECT_GE(grid.threads, kGridThreadsMin);
-        EXPECT_LE(grid.threads, 512);
-        EXPECT_LE(grid.blocks, std::min(multiprocessors, kBlocksMax));
-        EXPECT_LT(static_cast<size_t>(grid.blocks - 1) * grid.threads, items)
-            << "the last block of " << grid.blocks << " has no packet";
-      }
+      shape.architecture = architecture;
+      const Tuning& tuning = TuningFor(architecture);
+      const auto plan_of = [&](size_t bytes) {
+        return SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, shape);
+      };
+      const size_t epoch = tuning.epoch_bytes_max[ranks];
+      EXPECT_EQ(plan_of(epoch).format, PacketFormat::kEpoch);
+      EXPECT_EQ(plan_of(epoch + 2).format, PacketFormat::kSentinel);
+      const size_t one_shot = tuning.one_shot_bytes_max[ranks];
+      if (ranks == 2) continue;
+      EXPECT_EQ(plan_of(one_shot).algorithm, Algorithm::kOneShot);
+      EXPECT_EQ(plan_of(one_shot + 2).algorithm, Algorithm::kTwoShot);
     }
   }
 }
@@ -93,13 +160,14 @@ TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
   for (const ByteCount plane : {kPlaneBytesMin, 6_MiB, kPlaneBytesDefault, 1024_MiB}) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const PlaneLayout layout = LayOutPlane(plane, WorldSize{ranks});
-      size_t end = sizeof(PlaneHeader);
+      size_t end = kPlaneRegionsBegin;
       for (const SlotRegion& region :
            {layout.one_shot_epoch, layout.scatter_epoch, layout.gather_epoch,
             layout.one_shot_sentinel, layout.scatter_sentinel, layout.gather_sentinel}) {
         EXPECT_GE(region.begin, end);
         EXPECT_EQ(region.begin % 128, 0u);
-        end = region.begin + 2 * static_cast<size_t>(ranks) * kPacketBytes * region.slot_packets;
+        end =
+            region.begin + 2 * static_cast<size_t>(ranks - 1) * kPacketBytes * region.slot_packets;
       }
       EXPECT_LE(end, plane.value);
       EXPECT_GT(layout.one_shot_epoch.slot_packets, 0u);

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "kernels/device/host.h"
+#include "kernels/device/scrub.h"
 
 namespace nodecomm::kernels {
 namespace {
@@ -19,6 +21,7 @@ class TurnTest : public testing::Test {
     for (int r = 0; r < kRanks; ++r) call_.planes[r] = reinterpret_cast<std::byte*>(&headers_[r]);
     call_.failure = &failure_;
     call_.proves_alone = true;
+    call_.chunks = 1;
   }
 
   void SetAll(uint32_t epoch) {
@@ -52,6 +55,36 @@ TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
       EXPECT_EQ(pair.ended, turn.epoch);
     }
     EXPECT_EQ(failure_.state, FailureRecord::kNone);
+  }
+}
+
+TEST_F(TurnTest, ALaunchOfSeveralChunksTakesAsManyEpochs) {
+  call_.chunks = 5;
+  for (const auto& [last, end] : {std::pair{0u, 5u}, {41u, 46u}, {0xfffffffdu, 4u}}) {
+    for (const bool proves_alone : {false, true}) {
+      call_.proves_alone = proves_alone;
+      SetAll(last);
+      const Turn turn = BeginTurn<HostMachine>(call_);
+      EXPECT_EQ(turn.epoch, NextEpoch(last));
+      EXPECT_EQ(turn.last_epoch, end);
+      EXPECT_TRUE(EndSending<HostMachine>(call_, turn, kRanks));
+      EndTurn<HostMachine>(call_, turn, /*done=*/true);
+      EXPECT_EQ(ReadLastEpoch(), end);
+    }
+  }
+}
+
+TEST(Scrub, IsDueInEveryLaunchThatHasOneOfItsEpochs) {
+  const auto is_due = [](uint32_t first, uint32_t last) {
+    return IsScrubTurn({.epoch = first, .last_epoch = last});
+  };
+  for (const uint32_t top : {0u, 0x80000000u}) {
+    EXPECT_TRUE(is_due(top + 2, top + 2));
+    EXPECT_TRUE(is_due(top + 3, top + 3));
+    EXPECT_FALSE(is_due(top + 1, top + 1));
+    EXPECT_FALSE(is_due(top + 4, top + 9));
+    EXPECT_TRUE(is_due(top + 1, top + 5));
+    EXPECT_TRUE(is_due(top - 2, top + 4)) << "over the top";
   }
 }
 

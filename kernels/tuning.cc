@@ -1,0 +1,36 @@
+#include "kernels/tuning.h"
+
+#include <cstdint>
+
+namespace nodecomm::kernels {
+namespace {
+
+// With two ranks both algorithms move the same bytes and one-shot has a hop less, so it serves
+// every size.
+//
+// Hopper (sm_90). 3 and 4 ranks: where the measured curves cross on 4 x H200 (driver 580, bf16,
+// graph replay), 2026-11-22. 2 ranks: on 2 x H100, 2026-11-25. 5 to 8: derived from 4 by the bytes
+// that a rank sends, not measured.
+constexpr Tuning kHopper = {.one_shot_bytes_max = {0, 0, SIZE_MAX, 320 << 10, 160 << 10, 120 << 10,
+                                                   96 << 10, 80 << 10, 68 << 10},
+                            .epoch_bytes_max = {0, 0, 96 << 10, 384 << 10, 384 << 10, 384 << 10,
+                                                384 << 10, 384 << 10, 384 << 10}};
+
+// Ampere and Ada (sm_80, sm_86, sm_89): Hopper's, not measured. Launches do not overlap there, so a
+// trip costs more beside the bytes and one-shot should pay for longer; NVLink has two thirds of the
+// bandwidth, which should take about as much away.
+constexpr Tuning kAmpere = kHopper;
+
+// Blackwell (sm_100, sm_103, sm_120): Hopper's, not measured. Twice the bandwidth should move all
+// crossings up, to where packets with epochs no longer fit a default plane's regions.
+constexpr Tuning kBlackwell = kHopper;
+
+}  // namespace
+
+const Tuning& TuningFor(int architecture) {
+  if (architecture >= 100) return kBlackwell;
+  if (architecture >= 90 || architecture == 0) return kHopper;
+  return kAmpere;
+}
+
+}  // namespace nodecomm::kernels

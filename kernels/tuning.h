@@ -1,0 +1,25 @@
+// Where one way of doing an all-reduce begins to beat another, by architecture and number of ranks:
+// measured figures with their origin. Not the choice itself (selection.h).
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "client/base/quantities.h"
+
+namespace nodecomm::kernels {
+
+using BytesByWorldSize = std::array<size_t, kWorldSizeMax + 1>;
+
+struct Tuning {
+  // The largest message that one-shot serves.
+  BytesByWorldSize one_shot_bytes_max;
+  // The largest message that goes in packets with epochs; larger ones are worth the re-arming that
+  // sentinels need.
+  BytesByWorldSize epoch_bytes_max;
+};
+
+// `architecture`: 10 * major + minor of the compute capability.
+const Tuning& TuningFor(int architecture);
+
+}  // namespace nodecomm::kernels
