@@ -38,17 +38,23 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
                      .step = gridDim.x * blockDim.x};
   Protocol protocol(call, lane);
   GpuMachine::WaitForEarlierKernels();
+  protocol.Prepare();
   const Turn turn = BeginTurn<GpuMachine>(call);
-  if (IsOver<GpuMachine>(call, turn, kRanks)) return;
+  if (IsOver(turn)) [[unlikely]] {
+    GiveUp<GpuMachine>(call, kRanks, WhyOver(turn));
+    return;
+  }
   if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
-  const bool scrubs = IsScrubTurn(turn);
-  if (scrubs) {
+  const bool scrubs =
+      Protocol::kMayTakeSeveralChunks ? IsScrubTurn(turn) : IsScrubEpoch(turn.epoch);
+  if (scrubs) [[unlikely]] {
     Scrub<GpuMachine, Protocol::kIdleHalves>(call, turn.epoch, lane);
     __threadfence_system();
     __syncthreads();
   }
-  const bool done = protocol.Run(turn);
-  if (scrubs) __threadfence_system();
+  const bool done = RunTurn<GpuMachine, kRanks>(call, turn, protocol);
+  if (scrubs) [[unlikely]]
+    __threadfence_system();
   EndTurn<GpuMachine>(call, turn, done);
 }
 

@@ -21,19 +21,21 @@ constexpr Lane kWholeGrid = {.first = 0, .step = 1};
 
 using RunFn = bool (*)(const Call& call, const Turn& turn);
 
-template <class Protocol>
+template <class Protocol, int kRanks>
 bool RunProtocol(const Call& call, const Turn& turn) {
   if (IsScrubTurn(turn)) {
     Scrub<HostMachine, Protocol::kIdleHalves>(call, turn.epoch, kWholeGrid);
   }
-  return Protocol(call, kWholeGrid).Run(turn);
+  Protocol protocol(call, kWholeGrid);
+  protocol.Prepare();
+  return RunTurn<HostMachine, kRanks>(call, turn, protocol);
 }
 
 template <template <class, ElementType, int, Buffers> class Protocol, ElementType kType, int kRanks>
 RunFn RunOf(Buffers buffers) {
   return buffers == Buffers::kAligned
-             ? RunProtocol<Protocol<HostMachine, kType, kRanks, Buffers::kAligned>>
-             : RunProtocol<Protocol<HostMachine, kType, kRanks, Buffers::kAny>>;
+             ? RunProtocol<Protocol<HostMachine, kType, kRanks, Buffers::kAligned>, kRanks>
+             : RunProtocol<Protocol<HostMachine, kType, kRanks, Buffers::kAny>, kRanks>;
 }
 
 template <ElementType kType, int kRanks>
@@ -91,7 +93,10 @@ absl::Status AbortedError(const Call& call) {
 
 absl::Status RunLaunch(const Call& call, RunFn run, int ranks) {
   const Turn turn = BeginTurn<HostMachine>(call);
-  if (IsOver<HostMachine>(call, turn, ranks)) return AbortedError(call);
+  if (IsOver(turn)) {
+    GiveUp<HostMachine>(call, ranks, WhyOver(turn));
+    return AbortedError(call);
+  }
   const bool done = run(call, turn);
   EndTurn<HostMachine>(call, turn, done);
   return done ? absl::OkStatus() : AbortedError(call);

@@ -53,6 +53,7 @@ Call CallForLaunch(Call call, const Message& message, const Plan& plan, const La
   call.packets = static_cast<uint32_t>(launch.packets);
   call.chunk_packets = static_cast<uint32_t>(launch.chunk_packets);
   call.chunks = static_cast<uint32_t>(launch.chunks);
+  call.whole_packets = static_cast<uint32_t>(bytes / PacketDataBytes(plan.format));
   call.region = ToRegion(first, shape.world_size);
   call.gather_region = ToRegion(second, shape.world_size);
   return call;

@@ -21,8 +21,9 @@ namespace nodecomm::kernels {
 //           has come arrive together and no fence is needed. A slot of this parity is written again
 //           two calls later, which its writer begins only after it heard from us in the call
 //           between: we had finished reading it then, since one kernel ends before the next begins.
-// Before:   addresses need nothing. Run: the previous call on this communicator has ended.
-// Failure:  returns false after GiveUp; `out` is undefined, the generation over.
+// Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
+//           ended.
+// Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
 template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
 class OneShot {
  public:
@@ -33,51 +34,71 @@ class OneShot {
 
   NODECOMM_KERNEL_FN OneShot(const Call& call, Lane lane) : call_(call), lane_(lane) {
     NODECOMM_UNROLL
-    for (int r = 0; r < kRanks; ++r) {
-      if (r == call.rank) continue;
-      to_[r] = SlotOf(call, call.region, r, call.rank) + PacketOffset(lane.first);
-      from_[r] = SlotOf(call, call.region, call.rank, r) + PacketOffset(lane.first);
+    for (int i = 0; i < kPeers; ++i) {
+      const int to = RankAfter(call.rank, i + 1, kRanks);
+      to_[i] = SlotAt(call, call.region, to) + PacketOffset(lane.first);
+      from_[i] = SlotFrom(call, call.region, i) + PacketOffset(lane.first);
+      Machine::KeepReady(to_[i]);
+      Machine::KeepReady(from_[i]);
     }
   }
 
-  NODECOMM_KERNEL_FN bool Run(const Turn& turn) {
-    const uint64_t half = HalfOffset(call_.region, turn.epoch);
-    Kept<Machine, Payload<Format::kWords>> kept;
-    ForEachPacket<Machine>(lane_, call_.packets, [&](uint32_t i) {
-      const auto mine = Load(i);
-      const Packet packet = Format::Encode(mine, turn.epoch);
+  // Once the call before has ended: starts to load this rank's own data, for which nobody has to
+  // know the epoch.
+  NODECOMM_KERNEL_FN void Prepare() { mine_.Prepare(lane_, call_.packets, Load()); }
+
+  // Sends what needs no waiting.
+  NODECOMM_KERNEL_FN void Start(const Turn& turn) {
+    epoch_ = turn.epoch;
+    half_ = HalfOffset(call_.region, turn.epoch);
+    Way(lane_).Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
+      const Packet packet = Format::Encode(mine_.Get(i, Load()), epoch_);
       NODECOMM_UNROLL
-      for (int step = 1; step < kRanks; ++step) {
-        const int to = RankAfter(call_.rank, step, kRanks);
-        Machine::StorePacket(to_[to] + half + Behind(i), packet);
+      for (int to = 0; to < kPeers; ++to) {
+        Machine::StorePacket(to_[to] + half_ + Behind(i), packet);
       }
-      kept.Put(mine);
-      return true;
-    });
-    if (!EndSending<Machine>(call_, turn, kRanks)) return false;
-    return ForEachPacket<Machine>(lane_, call_.packets, [&](uint32_t i) {
-      Packet from[kRanks] = {};
-      const auto address = [&](int sender) { return from_[sender] + half + Behind(i); };
-      if (!AwaitPackets<Machine, Format, kRanks>(call_, turn.epoch, address, from)) return false;
-      Machine::AllowNextKernel();
-      const auto mine = kept.Get([&] { return Load(i); });
-      StorePayload<kType, kBuffers>(
-          call_, i, SumInRankOrder<Machine, Format, kType, kRanks>(mine, call_.rank, from));
       return true;
     });
   }
 
+  // Goes on until all is done, or, with false, until something has not come for a while.
+  NODECOMM_KERNEL_FN bool Advance() {
+    return receiving_.template Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
+      Packet from[kPeers];
+      const auto address = [&](int peer) { return from_[peer] + half_ + Behind(i); };
+      if (!SpinForPackets<Machine, Format, kPeers>(call_, epoch_, address, from, &awaited_)) {
+        return false;
+      }
+      Machine::AllowNextKernel();
+      StorePayload<kType, kBuffers>(
+          call_, i,
+          SumInRankOrder<Machine, Format, kType, kPeers>(mine_.Get(i, Load()), call_.rank, from));
+      return true;
+    });
+  }
+
+  // For what, after Advance has returned false.
+  NODECOMM_KERNEL_FN const Awaited& awaited() const { return awaited_; }
+
  private:
-  NODECOMM_KERNEL_FN Payload<Format::kWords> Load(uint32_t i) const {
-    return LoadPayload<kType, Format::kWords, kBuffers>(call_, i);
+  static constexpr int kPeers = kRanks - 1;
+  using Data = Payload<Format::kWords>;
+
+  NODECOMM_KERNEL_FN auto Load() const {
+    return [this](uint32_t i) { return LoadPayload<kType, Format::kWords, kBuffers>(call_, i); };
   }
   NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const { return PacketOffset(i - lane_.first); }
 
   const Call& call_;
   const Lane lane_;
-  // Of this thread's first packet, in the even half.
-  std::byte* to_[kRanks];
-  std::byte* from_[kRanks];
+  uint32_t epoch_ = 0;
+  uint64_t half_ = 0;
+  Way receiving_{lane_};
+  Awaited awaited_;
+  // Of this thread's first packet, in the even half: in the order of sending, and by peer.
+  std::byte* to_[kPeers];
+  std::byte* from_[kPeers];
+  Kept<Machine, Data> mine_;
 };
 
 }  // namespace nodecomm::kernels

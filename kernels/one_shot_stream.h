@@ -22,8 +22,9 @@ namespace nodecomm::kernels {
 // Ordering: within a chunk as one-shot; a slot is re-armed by who has read it. Between chunks of
 //           the same half by credits (credit.h), before the launch's end too: the next launch may
 //           use the half of the last chunk but one.
-// Before:   addresses need nothing. Run: the previous call on this communicator has ended.
-// Failure:  returns false after GiveUp; `out` is undefined, the generation over.
+// Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
+//           ended.
+// Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
 template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
 class OneShotStream {
  public:
@@ -34,67 +35,104 @@ class OneShotStream {
 
   NODECOMM_KERNEL_FN OneShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {
     NODECOMM_UNROLL
-    for (int r = 0; r < kRanks; ++r) {
-      if (r == call.rank) continue;
-      to_[r] = SlotOf(call, call.region, r, call.rank);
-      from_[r] = SlotOf(call, call.region, call.rank, r);
+    for (int i = 0; i < kPeers; ++i) {
+      to_[i] = SlotAt(call, call.region, RankAfter(call.rank, i + 1, kRanks));
+      from_[i] = SlotFrom(call, call.region, i);
+      Machine::KeepReady(to_[i]);
+      Machine::KeepReady(from_[i]);
     }
   }
 
-  NODECOMM_KERNEL_FN bool Run(const Turn& turn) {
-    Cursor sending(lane_, turn.epoch);
-    Cursor receiving(lane_, turn.epoch);
-    Payload<Format::kWords> sent[kOneShotAhead + 1] = {};
+  // Once the call before has ended: starts to load this rank's own data, for which nobody has to
+  // know the epoch.
+  NODECOMM_KERNEL_FN void Prepare() {
+    Cursor at(lane_, 0);
     NODECOMM_UNROLL
     for (int i = 0; i < kOneShotAhead; ++i) {
-      if (!Send(turn, &sending, &sent[i])) return false;
+      // Zeros behind the end.
+      under_way_.Exchange(AsPacket(Load(at)));
+      at.Advance(call_, lane_);
     }
-    if (!EndSending<Machine>(call_, turn, kRanks)) return false;
-    while (!receiving.AtEnd(call_)) {
-      if (!Send(turn, &sending, &sent[kOneShotAhead])) return false;
-      if (!Receive(receiving, sent[0])) return false;
-      NODECOMM_UNROLL
-      for (int i = 0; i < kOneShotAhead; ++i) sent[i] = sent[i + 1];
-      const uint32_t epoch = receiving.epoch();
-      if (receiving.Advance(call_, lane_) && epoch != turn.last_epoch) {
+  }
+
+  // Sends what needs no waiting.
+  NODECOMM_KERNEL_FN void Start(const Turn& turn) {
+    turn_ = turn;
+    sending_ = receiving_ = Cursor(lane_, turn.epoch);
+    NODECOMM_UNROLL
+    for (int i = 0; i < kOneShotAhead; ++i) {
+      // Chunk 0, which needs no credit.
+      const Packet packet = Format::Encode(AsData(under_way_.Oldest()), turn.epoch);
+      if (!sending_.AtEnd(call_)) Send(packet);
+      under_way_.Exchange(packet);
+      sending_.Advance(call_, lane_);
+    }
+  }
+
+  // Goes on until all is done, or, with false, until something has not come for a while.
+  NODECOMM_KERNEL_FN bool Advance() {
+    while (!receiving_.AtEnd(call_)) {
+      if (!has_sent_) {
+        if (!sending_.AtEnd(call_)) {
+          if (sending_.chunk() >= 2 && sending_.BeginsChunk(lane_) &&
+              !SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, sending_.chunk() - 2),
+                                              &awaited_)) {
+            return false;
+          }
+          newest_ = Format::Encode(Load(sending_), sending_.epoch());
+          Send(newest_);
+        }
+        sending_.Advance(call_, lane_);
+        has_sent_ = true;
+      }
+      Packet from[kPeers];
+      const uint64_t offset = Offset(receiving_);
+      const auto address = [&](int peer) { return from_[peer] + offset; };
+      if (!SpinForPackets<Machine, Format, kPeers>(call_, receiving_.epoch(), address, from,
+                                                   &awaited_)) {
+        return false;
+      }
+      has_sent_ = false;
+      RearmSlots<Machine, Format, kPeers>(address);
+      // Our own as the others find it: the format may change the payload of a NaN.
+      const Data mine = Format::Decode(under_way_.Exchange(newest_));
+      StorePayload<kType, kBuffers>(
+          call_, receiving_.index(),
+          SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from));
+      const uint32_t epoch = receiving_.epoch();
+      if (receiving_.Advance(call_, lane_) && epoch != turn_.last_epoch) {
         GiveCredit<Machine, kRanks>(call_, epoch);
       }
     }
     if (lane_.first < call_.packets) Machine::AllowNextKernel();
-    return call_.chunks == 1 ||
-           AwaitCredit<Machine, kRanks>(call_, EpochAfter(turn.epoch, call_.chunks - 2));
+    return call_.chunks == 1 || SpinForCredit<Machine, kRanks>(
+                                    call_, EpochAfter(turn_.epoch, call_.chunks - 2), &awaited_);
   }
+
+  // For what, after Advance has returned false.
+  NODECOMM_KERNEL_FN const Awaited& awaited() const { return awaited_; }
 
  private:
-  // Nothing, if all has been sent.
-  NODECOMM_KERNEL_FN bool Send(const Turn& turn, Cursor* at, Payload<Format::kWords>* sent) {
-    if (at->AtEnd(call_)) return true;
-    if (at->chunk() >= 2 && at->BeginsChunk(lane_) &&
-        !AwaitCredit<Machine, kRanks>(call_, EpochAfter(turn.epoch, at->chunk() - 2))) {
-      return false;
-    }
-    *sent = LoadPayload<kType, Format::kWords, kBuffers>(call_, at->index());
-    const Packet packet = Format::Encode(*sent, at->epoch());
-    const uint64_t offset = Offset(*at);
-    NODECOMM_UNROLL
-    for (int step = 1; step < kRanks; ++step) {
-      Machine::StorePacket(to_[RankAfter(call_.rank, step, kRanks)] + offset, packet);
-    }
-    at->Advance(call_, lane_);
-    return true;
+  static constexpr int kPeers = kRanks - 1;
+  using Data = Payload<Format::kWords>;
+  static_assert(sizeof(Data) == sizeof(Packet));
+
+  NODECOMM_KERNEL_FN Data Load(const Cursor& at) const {
+    return LoadPayload<kType, Format::kWords, kBuffers>(call_, at.index());
   }
 
-  NODECOMM_KERNEL_FN bool Receive(const Cursor& at, const Payload<Format::kWords>& sent) {
-    const uint64_t offset = Offset(at);
-    const auto address = [&](int sender) { return from_[sender] + offset; };
-    Packet from[kRanks] = {};
-    if (!AwaitPackets<Machine, Format, kRanks>(call_, at.epoch(), address, from)) return false;
-    RearmSlots<Machine, Format, kRanks>(call_.rank, address);
-    // As the others find it: the format may change the payload of a NaN.
-    const auto mine = Format::Decode(Format::Encode(sent, at.epoch()));
-    StorePayload<kType, kBuffers>(
-        call_, at.index(), SumInRankOrder<Machine, Format, kType, kRanks>(mine, call_.rank, from));
-    return true;
+  NODECOMM_KERNEL_FN void Send(const Packet& packet) const {
+    const uint64_t offset = Offset(sending_);
+    NODECOMM_UNROLL
+    for (int to = 0; to < kPeers; ++to) Machine::StorePacket(to_[to] + offset, packet);
+  }
+
+  // Until the epoch is known a packet is data that are not yet encoded.
+  NODECOMM_KERNEL_FN static Packet AsPacket(const Data& data) {
+    return {{data.word[0], data.word[1], data.word[2], data.word[3]}};
+  }
+  NODECOMM_KERNEL_FN static Data AsData(const Packet& packet) {
+    return {{packet.word[0], packet.word[1], packet.word[2], packet.word[3]}};
   }
 
   NODECOMM_KERNEL_FN uint64_t Offset(const Cursor& at) const {
@@ -103,9 +141,18 @@ class OneShotStream {
 
   const Call& call_;
   const Lane lane_;
-  // The slots in the even half.
-  std::byte* to_[kRanks];
-  std::byte* from_[kRanks];
+  Turn turn_ = {};
+  Cursor sending_{lane_, 0};
+  Cursor receiving_{lane_, 0};
+  // For the packet that is being received, the one ahead has been sent: newest_.
+  bool has_sent_ = false;
+  Packet newest_ = {};
+  Awaited awaited_;
+  // The slots in the even half: in the order of sending, and by peer.
+  std::byte* to_[kPeers];
+  std::byte* from_[kPeers];
+  // What has been sent and not yet summed.
+  Queue<Packet, kOneShotAhead> under_way_;
 };
 
 }  // namespace nodecomm::kernels

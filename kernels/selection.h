@@ -37,6 +37,10 @@ struct GroupShape {
 // How packets say that they have come (device/format.h).
 enum class PacketFormat { kEpoch, kSentinel };
 
+constexpr size_t PacketDataBytes(PacketFormat format) {
+  return format == PacketFormat::kEpoch ? 12 : 16;
+}
+
 struct Plan {
   Algorithm algorithm = Algorithm::kCopy;
   PacketFormat format = PacketFormat::kEpoch;

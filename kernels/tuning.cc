@@ -13,7 +13,7 @@ namespace {
 // that a rank sends, not measured.
 constexpr Tuning kHopper = {.one_shot_bytes_max = {0, 0, SIZE_MAX, 320 << 10, 160 << 10, 120 << 10,
                                                    96 << 10, 80 << 10, 68 << 10},
-                            .epoch_bytes_max = {0, 0, 96 << 10, 384 << 10, 384 << 10, 384 << 10,
+                            .epoch_bytes_max = {0, 0, 224 << 10, 384 << 10, 384 << 10, 384 << 10,
                                                 384 << 10, 384 << 10, 384 << 10}};
 
 // Ampere and Ada (sm_80, sm_86, sm_89): Hopper's, not measured. Launches do not overlap there, so a

@@ -25,8 +25,8 @@ namespace nodecomm::kernels {
 //           threads, nor needs to: each waits for the packets it reads. A thread sends its scatter
 //           packets before it waits for any, so blocks that are not yet running cannot hold up
 //           those that are, as long as GPUs start blocks in order.
-// Before:   addresses need nothing. Run: the previous call on this communicator has ended.
-// Failure:  returns false after GiveUp; `out` is undefined, the generation over.
+// Before:   the previous call on this communicator has ended.
+// Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
 template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
 class TwoShot {
  public:
@@ -37,68 +37,108 @@ class TwoShot {
 
   NODECOMM_KERNEL_FN TwoShot(const Call& call, Lane lane) : call_(call), lane_(lane) {}
 
-  NODECOMM_KERNEL_FN bool Run(const Turn& turn) {
-    const int self = call_.rank;
-    ForEachPacket<Machine>(lane_, call_.packets, [&](uint32_t i) {
+  // Once the call before has ended: starts to load this rank's own data, for which nobody has to
+  // know the epoch.
+  NODECOMM_KERNEL_FN void Prepare() { theirs_.Prepare(lane_, call_.packets, LoadTheirs()); }
+
+  // Sends what needs no waiting.
+  NODECOMM_KERNEL_FN void Start(const Turn& turn) {
+    epoch_ = turn.epoch;
+    Way(lane_).Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
+      const Theirs theirs = theirs_.Get(i, LoadTheirs());
       NODECOMM_UNROLL
-      for (int step = 1; step < kRanks; ++step) {
-        const int to = RankAfter(self, step, kRanks);
-        Machine::StorePacket(Slot(call_.region, to, self, turn.epoch, i),
-                             Format::Encode(Load(to, i), turn.epoch));
-      }
-      return true;
-    });
-    if (!EndSending<Machine>(call_, turn, kRanks)) return false;
-    const bool gathered = ForEachPacket<Machine>(lane_, call_.packets, [&](uint32_t i) {
-      const auto mine = Load(self, i);
-      Packet from[kRanks] = {};
-      const auto address = [&](int sender) {
-        return Slot(call_.region, self, sender, turn.epoch, i);
-      };
-      if (!AwaitPackets<Machine, Format, kRanks>(call_, turn.epoch, address, from)) return false;
-      const auto sum = SumInRankOrder<Machine, Format, kType, kRanks>(mine, self, from);
-      const Packet packet = Format::Encode(sum, turn.epoch);
-      NODECOMM_UNROLL
-      for (int step = 1; step < kRanks; ++step) {
-        const int to = RankAfter(self, step, kRanks);
-        Machine::StorePacket(Slot(call_.gather_region, to, self, turn.epoch, i), packet);
-      }
-      Store(self, i, sum);
-      return true;
-    });
-    if (!gathered) return false;
-    return ForEachPacket<Machine>(lane_, call_.packets, [&](uint32_t i) {
-      Packet from[kRanks] = {};
-      const auto address = [&](int sender) {
-        return Slot(call_.gather_region, self, sender, turn.epoch, i);
-      };
-      if (!AwaitPackets<Machine, Format, kRanks>(call_, turn.epoch, address, from)) return false;
-      Machine::AllowNextKernel();
-      NODECOMM_UNROLL
-      for (int r = 0; r < kRanks; ++r) {
-        if (r != self) Store(r, i, Format::Decode(from[r]));
+      for (int to = 0; to < kPeers; ++to) {
+        Machine::StorePacket(SlotTo(call_.region, to, i),
+                             Format::Encode(theirs.in_order[to], epoch_));
       }
       return true;
     });
   }
 
+  // Goes on until all is done, or, with false, until something has not come for a while.
+  NODECOMM_KERNEL_FN bool Advance() {
+    if (!has_summed_) {
+      if (!summing_.template Go<Machine>(lane_, call_.packets,
+                                         [&](uint32_t i) { return Sum(i); })) {
+        return false;
+      }
+      has_summed_ = true;
+    }
+    return gathering_.template Go<Machine>(lane_, call_.packets,
+                                           [&](uint32_t i) { return Gather(i); });
+  }
+
+  // For what, after Advance has returned false.
+  NODECOMM_KERNEL_FN const Awaited& awaited() const { return awaited_; }
+
  private:
-  NODECOMM_KERNEL_FN std::byte* Slot(const Region& region, int to, int from, uint32_t epoch,
-                                     uint32_t i) const {
-    return SlotOf(call_, region, to, from) + PacketOffset(i) + HalfOffset(region, epoch);
+  static constexpr int kPeers = kRanks - 1;
+  using Data = Payload<Format::kWords>;
+  // A packet's data of every peer's shard, in the order of sending.
+  struct Theirs {
+    Data in_order[kPeers];
+  };
+
+  NODECOMM_KERNEL_FN bool Sum(uint32_t i) {
+    const Data mine = Load(call_.rank, i);
+    Packet from[kPeers];
+    if (!Spin(call_.region, i, from)) return false;
+    const Data sum = SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from);
+    const Packet packet = Format::Encode(sum, epoch_);
+    NODECOMM_UNROLL
+    for (int to = 0; to < kPeers; ++to) {
+      Machine::StorePacket(SlotTo(call_.gather_region, to, i), packet);
+    }
+    Store(call_.rank, i, sum);
+    return true;
   }
-  NODECOMM_KERNEL_FN uint64_t InShard(int shard, uint32_t i) const {
-    return static_cast<uint64_t>(shard) * call_.packets + i;
+  NODECOMM_KERNEL_FN bool Gather(uint32_t i) {
+    Packet from[kPeers];
+    if (!Spin(call_.gather_region, i, from)) return false;
+    Machine::AllowNextKernel();
+    NODECOMM_UNROLL
+    for (int peer = 0; peer < kPeers; ++peer) {
+      Store(RankOfPeer(call_.rank, peer), i, Format::Decode(from[peer]));
+    }
+    return true;
   }
-  NODECOMM_KERNEL_FN Payload<Format::kWords> Load(int shard, uint32_t i) const {
+
+  NODECOMM_KERNEL_FN int To(int i) const { return RankAfter(call_.rank, i + 1, kRanks); }
+  NODECOMM_KERNEL_FN std::byte* SlotTo(const Region& region, int to, uint32_t i) const {
+    return SlotAt(call_, region, To(to)) + HalfOffset(region, epoch_) + PacketOffset(i);
+  }
+  NODECOMM_KERNEL_FN bool Spin(const Region& region, uint32_t i, Packet (&from)[kPeers]) {
+    const uint64_t offset = HalfOffset(region, epoch_) + PacketOffset(i);
+    const auto address = [&](int peer) { return SlotFrom(call_, region, peer) + offset; };
+    return SpinForPackets<Machine, Format, kPeers>(call_, epoch_, address, from, &awaited_);
+  }
+
+  NODECOMM_KERNEL_FN auto LoadTheirs() const {
+    return [this](uint32_t i) {
+      Theirs theirs;
+      NODECOMM_UNROLL
+      for (int to = 0; to < kPeers; ++to) theirs.in_order[to] = Load(To(to), i);
+      return theirs;
+    };
+  }
+  NODECOMM_KERNEL_FN uint32_t InShard(int shard, uint32_t i) const {
+    return static_cast<uint32_t>(shard) * call_.packets + i;
+  }
+  NODECOMM_KERNEL_FN Data Load(int shard, uint32_t i) const {
     return LoadPayload<kType, Format::kWords, kBuffers>(call_, InShard(shard, i));
   }
-  NODECOMM_KERNEL_FN void Store(int shard, uint32_t i, const Payload<Format::kWords>& sum) const {
+  NODECOMM_KERNEL_FN void Store(int shard, uint32_t i, const Data& sum) const {
     StorePayload<kType, kBuffers>(call_, InShard(shard, i), sum);
   }
 
   const Call& call_;
   const Lane lane_;
+  uint32_t epoch_ = 0;
+  Way summing_{lane_};
+  Way gathering_{lane_};
+  bool has_summed_ = false;
+  Awaited awaited_;
+  Kept<Machine, Theirs> theirs_;
 };
 
 }  // namespace nodecomm::kernels

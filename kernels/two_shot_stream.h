@@ -25,7 +25,7 @@ namespace nodecomm::kernels {
 //           the same half by credits (credit.h), before the launch's end too: the next launch may
 //           use the half of the last chunk but one.
 // Before:   the previous call on this communicator has ended.
-// Failure:  returns false after GiveUp; `out` is undefined, the generation over.
+// Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
 template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
 class TwoShotStream {
  public:
@@ -36,103 +36,139 @@ class TwoShotStream {
 
   NODECOMM_KERNEL_FN TwoShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {}
 
-  NODECOMM_KERNEL_FN bool Run(const Turn& turn) {
-    Cursor scattering(lane_, turn.epoch);
-    Cursor summing(lane_, turn.epoch);
-    Cursor gathering(lane_, turn.epoch);
+  // Once the call before has ended: starts to load this rank's own data, for which nobody has to
+  // know the epoch.
+  NODECOMM_KERNEL_FN void Prepare() {
+    const Cursor first(lane_, 0);
+    if (!kPrepares || first.AtEnd(call_)) return;
     NODECOMM_UNROLL
-    for (int i = 0; i < kTwoShotAhead; ++i) {
-      if (!Scatter(turn, &scattering)) return false;
-    }
-    if (!EndSending<Machine>(call_, turn, kRanks)) return false;
-    // The second trip of a packet comes one packet later than its first.
-    while (!gathering.AtEnd(call_)) {
-      if (!Scatter(turn, &scattering)) return false;
-      if (!summing.AtEnd(call_)) {
-        if (!Sum(summing)) return false;
-        const bool is_first = summing.index() == lane_.first;
-        summing.Advance(call_, lane_);
-        if (is_first && !summing.AtEnd(call_)) continue;
+    for (int to = 0; to < kPeers; ++to) first_[to] = Load(To(to), first);
+  }
+
+  // Sends what needs no waiting.
+  NODECOMM_KERNEL_FN void Start(const Turn& turn) {
+    turn_ = turn;
+    scattering_ = summing_ = gathering_ = Cursor(lane_, turn.epoch);
+    // Chunk 0, which needs no credit.
+    static_assert(kTwoShotAhead == 1, "Prepare loads one packet of each shard");
+    if (scattering_.AtEnd(call_)) return;
+    Scatter([&](int to) { return kPrepares ? first_[to] : Load(To(to), scattering_); });
+  }
+
+  // Goes on until all is done, or, with false, until something has not come for a while. The second
+  // trip of a packet comes one packet later than its first.
+  NODECOMM_KERNEL_FN bool Advance() {
+    while (!gathering_.AtEnd(call_)) {
+      const bool is_time_to_gather =
+          summing_.AtEnd(call_) || summing_.index() - gathering_.index() >= 2 * lane_.step;
+      if (is_time_to_gather) {
+        if (!Gather()) return false;
+        continue;
       }
-      if (!Gather(gathering)) return false;
-      const uint32_t epoch = gathering.epoch();
-      if (gathering.Advance(call_, lane_) && epoch != turn.last_epoch) {
-        GiveCredit<Machine, kRanks>(call_, epoch);
+      const bool is_time_to_scatter =
+          !scattering_.AtEnd(call_) && scattering_.index() - summing_.index() < 2 * lane_.step;
+      if (is_time_to_scatter) {
+        if (!MayScatter()) return false;
+        Scatter([&](int to) { return Load(To(to), scattering_); });
       }
+      if (!Sum()) return false;
     }
     if (lane_.first < call_.packets) Machine::AllowNextKernel();
-    return call_.chunks == 1 ||
-           AwaitCredit<Machine, kRanks>(call_, EpochAfter(turn.epoch, call_.chunks - 2));
+    return call_.chunks == 1 || SpinForCredit<Machine, kRanks>(
+                                    call_, EpochAfter(turn_.epoch, call_.chunks - 2), &awaited_);
   }
+
+  // For what, after Advance has returned false.
+  NODECOMM_KERNEL_FN const Awaited& awaited() const { return awaited_; }
 
  private:
-  // Nothing, if all has been sent.
-  NODECOMM_KERNEL_FN bool Scatter(const Turn& turn, Cursor* at) {
-    if (at->AtEnd(call_)) return true;
-    if (at->chunk() >= 2 && at->BeginsChunk(lane_) &&
-        !AwaitCredit<Machine, kRanks>(call_, EpochAfter(turn.epoch, at->chunk() - 2))) {
-      return false;
-    }
-    NODECOMM_UNROLL
-    for (int step = 1; step < kRanks; ++step) {
-      const int to = RankAfter(call_.rank, step, kRanks);
-      Machine::StorePacket(Slot(call_.region, to, call_.rank, *at),
-                           Format::Encode(Load(to, *at), at->epoch()));
-    }
-    at->Advance(call_, lane_);
-    return true;
+  static constexpr int kPeers = kRanks - 1;
+  // With more peers there are no registers for it.
+  static constexpr bool kPrepares = kRanks <= 5;
+  using Data = Payload<Format::kWords>;
+
+  NODECOMM_KERNEL_FN bool MayScatter() {
+    return scattering_.chunk() < 2 || !scattering_.BeginsChunk(lane_) ||
+           SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, scattering_.chunk() - 2),
+                                          &awaited_);
   }
 
-  NODECOMM_KERNEL_FN bool Sum(const Cursor& at) {
-    const int self = call_.rank;
-    const auto mine = Load(self, at);
-    const auto address = [&](int sender) { return Slot(call_.region, self, sender, at); };
-    Packet from[kRanks] = {};
-    if (!AwaitPackets<Machine, Format, kRanks>(call_, at.epoch(), address, from)) return false;
-    RearmSlots<Machine, Format, kRanks>(self, address);
-    const Packet packet = Format::Encode(
-        SumInRankOrder<Machine, Format, kType, kRanks>(mine, self, from), at.epoch());
+  // `data_of(to)`: of each peer's shard, in the order of sending.
+  template <class DataOf>
+  NODECOMM_KERNEL_FN void Scatter(const DataOf& data_of) {
+    const uint64_t offset = Offset(call_.region, scattering_);
     NODECOMM_UNROLL
-    for (int step = 1; step < kRanks; ++step) {
-      const int to = RankAfter(self, step, kRanks);
-      Machine::StorePacket(Slot(call_.gather_region, to, self, at), packet);
+    for (int to = 0; to < kPeers; ++to) {
+      Machine::StorePacket(SlotAt(call_, call_.region, To(to)) + offset,
+                           Format::Encode(data_of(to), scattering_.epoch()));
+    }
+    scattering_.Advance(call_, lane_);
+  }
+
+  NODECOMM_KERNEL_FN bool Sum() {
+    const Data mine = Load(call_.rank, summing_);
+    Packet from[kPeers];
+    if (!Take(call_.region, summing_, from)) return false;
+    const Packet packet = Format::Encode(
+        SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from), summing_.epoch());
+    const uint64_t offset = Offset(call_.gather_region, summing_);
+    NODECOMM_UNROLL
+    for (int to = 0; to < kPeers; ++to) {
+      Machine::StorePacket(SlotAt(call_, call_.gather_region, To(to)) + offset, packet);
     }
     // As the others will find it: the format may change the payload of a NaN.
-    Store(self, at, Format::Decode(packet));
+    Store(call_.rank, summing_, Format::Decode(packet));
+    summing_.Advance(call_, lane_);
     return true;
   }
 
-  NODECOMM_KERNEL_FN bool Gather(const Cursor& at) {
-    const int self = call_.rank;
-    const auto address = [&](int sender) { return Slot(call_.gather_region, self, sender, at); };
-    Packet from[kRanks] = {};
-    if (!AwaitPackets<Machine, Format, kRanks>(call_, at.epoch(), address, from)) return false;
-    RearmSlots<Machine, Format, kRanks>(self, address);
+  NODECOMM_KERNEL_FN bool Gather() {
+    Packet from[kPeers];
+    if (!Take(call_.gather_region, gathering_, from)) return false;
     NODECOMM_UNROLL
-    for (int r = 0; r < kRanks; ++r) {
-      if (r != self) Store(r, at, Format::Decode(from[r]));
+    for (int peer = 0; peer < kPeers; ++peer) {
+      Store(RankOfPeer(call_.rank, peer), gathering_, Format::Decode(from[peer]));
+    }
+    const uint32_t epoch = gathering_.epoch();
+    if (gathering_.Advance(call_, lane_) && epoch != turn_.last_epoch) {
+      GiveCredit<Machine, kRanks>(call_, epoch);
     }
     return true;
   }
 
-  NODECOMM_KERNEL_FN std::byte* Slot(const Region& region, int to, int from,
-                                     const Cursor& at) const {
-    return SlotOf(call_, region, to, from) + HalfOffset(region, at.epoch()) +
-           PacketOffset(at.slot_index());
+  // Waits a while for the peers' packets and re-arms their slots.
+  NODECOMM_KERNEL_FN bool Take(const Region& region, const Cursor& at, Packet (&from)[kPeers]) {
+    const uint64_t offset = Offset(region, at);
+    const auto address = [&](int peer) { return SlotFrom(call_, region, peer) + offset; };
+    if (!SpinForPackets<Machine, Format, kPeers>(call_, at.epoch(), address, from, &awaited_)) {
+      return false;
+    }
+    RearmSlots<Machine, Format, kPeers>(address);
+    return true;
   }
-  NODECOMM_KERNEL_FN uint64_t InShard(int shard, const Cursor& at) const {
-    return static_cast<uint64_t>(shard) * call_.packets + at.index();
+
+  NODECOMM_KERNEL_FN int To(int i) const { return RankAfter(call_.rank, i + 1, kRanks); }
+  NODECOMM_KERNEL_FN uint64_t Offset(const Region& region, const Cursor& at) const {
+    return HalfOffset(region, at.epoch()) + PacketOffset(at.slot_index());
   }
-  NODECOMM_KERNEL_FN Payload<Format::kWords> Load(int shard, const Cursor& at) const {
+  NODECOMM_KERNEL_FN uint32_t InShard(int shard, const Cursor& at) const {
+    return static_cast<uint32_t>(shard) * call_.packets + at.index();
+  }
+  NODECOMM_KERNEL_FN Data Load(int shard, const Cursor& at) const {
     return LoadPayload<kType, Format::kWords, kBuffers>(call_, InShard(shard, at));
   }
-  NODECOMM_KERNEL_FN void Store(int shard, const Cursor& at,
-                                const Payload<Format::kWords>& sum) const {
+  NODECOMM_KERNEL_FN void Store(int shard, const Cursor& at, const Data& sum) const {
     StorePayload<kType, kBuffers>(call_, InShard(shard, at), sum);
   }
 
   const Call& call_;
   const Lane lane_;
+  Turn turn_ = {};
+  Cursor scattering_{lane_, 0};
+  Cursor summing_{lane_, 0};
+  Cursor gathering_{lane_, 0};
+  Awaited awaited_;
+  Data first_[kPeers] = {};
 };
 
 }  // namespace nodecomm::kernels

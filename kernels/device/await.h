@@ -29,6 +29,7 @@ NODECOMM_KERNEL_FN void RecordFailure(const Call& call, uint32_t state, uint32_t
 // Marks the generation as failed, here and, if it is news to them, at every peer.
 template <class Machine>
 NODECOMM_KERNEL_FN void PoisonPlanes(const Call& call, int ranks, uint32_t state) {
+  NODECOMM_KEEP_ROLLED
   for (int r = 0; r < ranks; ++r) {
     if (r == call.rank || IsNewsToPeers(state)) {
       Machine::StoreRelaxed(&HeaderOf(call.planes[r])->poison, 1u);
@@ -36,79 +37,94 @@ NODECOMM_KERNEL_FN void PoisonPlanes(const Call& call, int ranks, uint32_t state
   }
 }
 
+// Why a thread gives up: what goes into the failure record. Found where it waits, acted upon in one
+// place at the launch's end, so that the loops stay short.
+struct Failure {
+  uint32_t state = FailureRecord::kNone;
+  uint32_t epoch = 0;
+  int rank = -1;
+};
+
 // Fails the generation and writes why, once.
 template <class Machine>
-NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, uint32_t state, uint32_t epoch,
-                               int missing_rank) {
+NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, const Failure& failure) {
   if (Machine::ClaimOnce(&HeaderOf(call.planes[call.rank])->failure_claimed)) {
-    RecordFailure<Machine>(call, state, epoch, missing_rank);
+    RecordFailure<Machine>(call, failure.state, failure.epoch, failure.rank);
   }
-  PoisonPlanes<Machine>(call, ranks, state);
+  PoisonPlanes<Machine>(call, ranks, failure.state);
 }
 
-// One thread's patience with one wait. Kept apart from the wait's own loop so that the loop stays
-// in registers.
+// What a thread waits for.
+struct Awaited {
+  uint32_t epoch = 0;
+  int rank = -1;
+};
+
+// One thread's patience with one launch: whether to go on after having waited for a while in vain.
+// Kept apart from the loops that wait, so that those are short: code that is fetched again and
+// again costs more than what it computes.
 template <class Machine>
 class Patience {
  public:
-  // Called after a turn without success; false: stop, it has been reported.
-  NODECOMM_KERNEL_FN bool MayWait(const Call& call, int ranks, uint32_t epoch, int missing_rank) {
-    if ((++turns_ & (Machine::kTurnsPerCheck - 1)) != 0) {
-      Machine::Pause();
-      return true;
-    }
-    return Check(call, ranks, epoch, missing_rank);
-  }
-
- private:
-  NODECOMM_KERNEL_FN bool Check(const Call& call, int ranks, uint32_t epoch, int missing_rank) {
+  // False: give up, for the reason put into `failure`.
+  NODECOMM_KERNEL_FN bool MayWait(const Call& call, int ranks, const Awaited& awaited,
+                                  Failure* failure) {
     if (Machine::LoadRelaxed(&HeaderOf(call.planes[call.rank])->poison) != 0 ||
         Machine::LoadRelaxed(call.stop_words.stop) != 0) {
-      GiveUp<Machine>(call, ranks, FailureRecord::kStopped, epoch, missing_rank);
+      *failure = {FailureRecord::kStopped, awaited.epoch, awaited.rank};
       return false;
     }
     // A rank that left completed some epoch; calls after that one can complete on no rank.
     const uint32_t left = Machine::LoadAcquire(call.stop_words.left_mask);
+    NODECOMM_KEEP_ROLLED
     for (int r = 0; left != 0 && r < ranks; ++r) {
       if ((left >> r & 1u) == 0) continue;
       const uint32_t last = Machine::LoadRelaxed(call.stop_words.left_epoch + r);
-      if (static_cast<int32_t>(epoch - last) <= 0) continue;
-      GiveUp<Machine>(call, ranks, FailureRecord::kLeft, epoch, r);
+      if (static_cast<int32_t>(awaited.epoch - last) <= 0) continue;
+      *failure = {FailureRecord::kLeft, awaited.epoch, r};
       return false;
     }
     const uint64_t now = Machine::NowNs();
     if (start_ns_ == 0) start_ns_ = now;
     if (now - start_ns_ > call.timeout_ns) {
-      GiveUp<Machine>(call, ranks, FailureRecord::kTimeout, epoch, missing_rank);
+      *failure = {FailureRecord::kTimeout, awaited.epoch, awaited.rank};
       return false;
     }
     return true;
   }
 
-  uint32_t turns_ = 0;
+ private:
   uint64_t start_ns_ = 0;
 };
 
-// Waits until the packet of `epoch` at address_of(r) has come, for every rank r but our own, and
-// loads them into `from`. False: gave up.
-template <class Machine, class Format, int kRanks, class AddressOf>
-NODECOMM_KERNEL_FN bool AwaitPackets(const Call& call, uint32_t epoch, const AddressOf& address_of,
-                                     Packet (&from)[kRanks]) {
-  Patience<Machine> patience;
-  while (true) {
-    // All loads in flight together, then all checks.
+// Loads the packet at address_of(peer) for every peer, as it is by now. All loads are in flight
+// together.
+template <class Machine, int kPeers, class AddressOf>
+NODECOMM_KERNEL_FN void LoadPackets(const AddressOf& address_of, Packet (&from)[kPeers]) {
+  NODECOMM_UNROLL
+  for (int peer = 0; peer < kPeers; ++peer) from[peer] = Machine::LoadPacket(address_of(peer));
+}
+
+// Loads the packets at address_of(peer) into `from` until all of `epoch` have come. False: not for
+// a while; `awaited` says what is missing.
+template <class Machine, class Format, int kPeers, class AddressOf>
+NODECOMM_KERNEL_FN bool SpinForPackets(const Call& call, uint32_t epoch,
+                                       const AddressOf& address_of, Packet (&from)[kPeers],
+                                       Awaited* awaited) {
+  int missing = -1;
+  NODECOMM_KEEP_ROLLED
+  for (uint32_t turn = 0; turn < Machine::kTurnsPerCheck; ++turn) {
+    LoadPackets<Machine, kPeers>(address_of, from);
+    missing = -1;
     NODECOMM_UNROLL
-    for (int r = 0; r < kRanks; ++r) {
-      if (r != call.rank) from[r] = Machine::LoadPacket(address_of(r));
-    }
-    int missing = -1;
-    NODECOMM_UNROLL
-    for (int r = 0; r < kRanks; ++r) {
-      if (r != call.rank && !Format::Ready(from[r], epoch)) missing = r;
+    for (int peer = 0; peer < kPeers; ++peer) {
+      if (!Format::Ready(from[peer], epoch)) missing = peer;
     }
     if (missing < 0) return true;
-    if (!patience.MayWait(call, kRanks, epoch, missing)) return false;
+    Machine::Pause();
   }
+  *awaited = {epoch, RankOfPeer(call.rank, missing)};
+  return false;
 }
 
 }  // namespace nodecomm::kernels

@@ -13,9 +13,12 @@
 #ifdef __CUDACC__
 #define NODECOMM_KERNEL_FN __device__ __forceinline__
 #define NODECOMM_UNROLL _Pragma("unroll")
+// For loops that wait or are rarely run: their code lies on the way of what is often run.
+#define NODECOMM_KEEP_ROLLED _Pragma("unroll 1")
 #else
 #define NODECOMM_KERNEL_FN inline
 #define NODECOMM_UNROLL
+#define NODECOMM_KEEP_ROLLED
 #endif
 
 namespace nodecomm::kernels {
@@ -45,6 +48,8 @@ struct Call {
   // grid's threads, and at least kChunkRowsMin times their number (stream.h).
   uint32_t chunk_packets;
   uint32_t chunks;
+  // Of the message's packets, those that lie wholly inside it.
+  uint32_t whole_packets;
   // The protocol's slots (one-shot, or two-shot's scatter), and those of two-shot's gather.
   Region region;
   Region gather_region;
@@ -107,15 +112,23 @@ NODECOMM_KERNEL_FN int RankAfter(int self, int step, int ranks) {
   return rank < ranks ? rank : rank - ranks;
 }
 
-// Where, in the plane of `to`, the slot of `from` begins in the even epochs' half.
-NODECOMM_KERNEL_FN std::byte* SlotOf(const Call& call, const Region& region, int to, int from) {
-  const uint32_t index = static_cast<uint32_t>(from < to ? from : from - 1);
+// A rank's peers are numbered from 0 in rank order; so are the slots of its plane.
+NODECOMM_KERNEL_FN int RankOfPeer(int self, int peer) { return peer < self ? peer : peer + 1; }
+
+// Where, in the even epochs' half, the slot begins that peer `peer` of this rank fills here.
+NODECOMM_KERNEL_FN std::byte* SlotFrom(const Call& call, const Region& region, int peer) {
+  return call.planes[call.rank] + region.begin + static_cast<uint32_t>(peer) * region.slot_bytes;
+}
+
+// And the one that this rank fills in the plane of rank `to`.
+NODECOMM_KERNEL_FN std::byte* SlotAt(const Call& call, const Region& region, int to) {
+  const uint32_t index = static_cast<uint32_t>(call.rank < to ? call.rank : call.rank - 1);
   return call.planes[to] + region.begin + index * region.slot_bytes;
 }
 
 // How far behind the even half an epoch's half lies.
 NODECOMM_KERNEL_FN uint64_t HalfOffset(const Region& region, uint32_t epoch) {
-  return (epoch & 1u) * region.half_bytes;
+  return (epoch & 1u) != 0 ? region.half_bytes : 0;
 }
 
 NODECOMM_KERNEL_FN uint64_t PacketOffset(uint32_t index) { return uint64_t{index} * kPacketBytes; }

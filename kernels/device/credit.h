@@ -28,26 +28,29 @@ NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
   }
 }
 
-// Waits until every peer's block of this index has finished with the chunk of `epoch`. False: gave
-// up.
+// Whether every peer's block of this index has finished with the chunk of `epoch`; waits for a
+// while. False: not yet; `awaited` says what is missing.
 //
 // A peer may have finished with one chunk more by then, but not with two: for that it needs packets
 // that the calling thread has yet to send.
 template <class Machine, int kRanks>
-NODECOMM_KERNEL_FN bool AwaitCredit(const Call& call, uint32_t epoch) {
+NODECOMM_KERNEL_FN bool SpinForCredit(const Call& call, uint32_t epoch, Awaited* awaited) {
   const uint32_t* finished = CreditsOf(call.planes[call.rank])->finished[Machine::BlockIndex()];
-  Patience<Machine> patience;
-  while (true) {
-    int missing = -1;
+  int missing = -1;
+  NODECOMM_KEEP_ROLLED
+  for (uint32_t turn = 0; turn < Machine::kTurnsPerCheck; ++turn) {
+    missing = -1;
     NODECOMM_UNROLL
-    for (int r = 0; r < kRanks; ++r) {
-      if (r == call.rank) continue;
-      const uint32_t last = Machine::LoadAcquire(&finished[r]);
-      if (last != epoch && last != NextEpoch(epoch)) missing = r;
+    for (int peer = 0; peer < kRanks - 1; ++peer) {
+      const int rank = RankOfPeer(call.rank, peer);
+      const uint32_t last = Machine::LoadAcquire(&finished[rank]);
+      if (last != epoch && last != NextEpoch(epoch)) missing = rank;
     }
     if (missing < 0) return true;
-    if (!patience.MayWait(call, kRanks, epoch, missing)) return false;
+    Machine::Pause();
   }
+  *awaited = {epoch, missing};
+  return false;
 }
 
 }  // namespace nodecomm::kernels

@@ -72,13 +72,11 @@ struct SentinelFormat {
   }
 };
 
-// Puts the slots that were read back to "not yet", for every sender but ourselves.
-template <class Machine, class Format, int kRanks, class AddressOf>
-NODECOMM_KERNEL_FN void RearmSlots(int self, const AddressOf& address_of) {
+// Puts the slots that were read back to "not yet", for every peer.
+template <class Machine, class Format, int kPeers, class AddressOf>
+NODECOMM_KERNEL_FN void RearmSlots(const AddressOf& address_of) {
   NODECOMM_UNROLL
-  for (int r = 0; r < kRanks; ++r) {
-    if (r != self) Format::template Rearm<Machine>(address_of(r));
-  }
+  for (int peer = 0; peer < kPeers; ++peer) Format::template Rearm<Machine>(address_of(peer));
 }
 
 }  // namespace nodecomm::kernels

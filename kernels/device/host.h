@@ -83,6 +83,7 @@ struct HostMachine {
   // One thread plays the whole grid.
   static constexpr bool kOnePacketALane = false;
   static void AllowNextKernel() {}
+  static void KeepReady(std::byte*&) {}
   static uint32_t BlockIndex() { return 0; }
   static bool IsLastOfBlock(uint32_t /*epoch*/) { return true; }
   static void ClearCredits(PlaneCredits* credits) {

@@ -10,31 +10,44 @@
 
 namespace nodecomm::kernels {
 
-// Calls body(i) for this thread's packets of `packets`, until one returns false. False: one has.
-template <class Machine, class Body>
-NODECOMM_KERNEL_FN bool ForEachPacket(Lane lane, uint32_t packets, const Body& body) {
-  if constexpr (Machine::kOnePacketALane) {
-    return lane.first >= packets || body(lane.first);
-  } else {
-    for (uint32_t i = lane.first; i < packets; i += lane.step) {
-      if (!body(i)) return false;
-    }
-    return true;
-  }
-}
+// A thread's way through its packets, which may be interrupted.
+class Way {
+ public:
+  NODECOMM_KERNEL_FN explicit Way(Lane lane) : next_(lane.first) {}
 
-// A value from one ForEachPacket to the next.
+  // Calls body(i) for this thread's packets of `packets`, from where it stopped. False: stopped at
+  // one for which `body` returned false.
+  template <class Machine, class Body>
+  NODECOMM_KERNEL_FN bool Go(Lane lane, uint32_t packets, const Body& body) {
+    if constexpr (Machine::kOnePacketALane) {
+      return lane.first >= packets || body(lane.first);
+    } else {
+      for (; next_ < packets; next_ += lane.step) {
+        if (!body(next_)) return false;
+      }
+      return true;
+    }
+  }
+
+ private:
+  uint32_t next_;
+};
+
+// What a thread's only packet needs, made before and kept.
 template <class Machine, class T>
 class Kept {
  public:
-  NODECOMM_KERNEL_FN void Put(const T& value) {
-    if constexpr (Machine::kOnePacketALane) value_ = value;
+  template <class Make>
+  NODECOMM_KERNEL_FN void Prepare(Lane lane, uint32_t packets, const Make& make) {
+    if constexpr (Machine::kOnePacketALane) {
+      if (lane.first < packets) value_ = make(lane.first);
+    }
   }
-  // `again` makes the same value.
-  template <class Again>
-  NODECOMM_KERNEL_FN T Get(const Again& again) const {
+  // The same value.
+  template <class Make>
+  NODECOMM_KERNEL_FN T Get(uint32_t i, const Make& make) const {
     if constexpr (Machine::kOnePacketALane) return value_;
-    return again();
+    return make(i);
   }
 
  private:

@@ -39,18 +39,18 @@ NODECOMM_KERNEL_FN void ForWordsInside(uint64_t offset, uint64_t bytes, int word
 
 // Packet `index` of the caller's input; zeros beyond its end.
 template <ElementType kType, int kWords, Buffers kBuffers>
-NODECOMM_KERNEL_FN Payload<kWords> LoadPayload(const Call& call, uint64_t index) {
+NODECOMM_KERNEL_FN Payload<kWords> LoadPayload(const Call& call, uint32_t index) {
   constexpr uint64_t kBytes = 4 * kWords;
   constexpr bool kWordsOnly = kBuffers == Buffers::kAligned || kType == ElementType::kFloat32;
   const uint64_t offset = index * kBytes;
   const std::byte* at = call.in + offset;
   const auto* words = reinterpret_cast<const uint32_t*>(at);
-  const bool is_whole = offset + kBytes <= call.bytes;
+  const bool is_whole = index < call.whole_packets;
   Payload<kWords> payload = {};
-  if (kBuffers == Buffers::kAligned && kWords == 4 && is_whole) {
+  if (kBuffers == Buffers::kAligned && kWords == 4 && is_whole) [[likely]] {
     const FourWords four = *reinterpret_cast<const FourWords*>(at);
     for (int i = 0; i < kWords; ++i) payload.word[i] = four.word[i];
-  } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) {
+  } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) [[likely]] {
     for (int i = 0; i < kWords; ++i) payload.word[i] = words[i];
   } else if constexpr (kWordsOnly) {
     ForWordsInside(offset, call.bytes, kWords, [&](int i) { payload.word[i] = words[i]; });
@@ -67,19 +67,19 @@ NODECOMM_KERNEL_FN Payload<kWords> LoadPayload(const Call& call, uint64_t index)
 
 // The same for the output; what lies beyond the end is dropped.
 template <ElementType kType, Buffers kBuffers, int kWords>
-NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint64_t index,
+NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint32_t index,
                                      const Payload<kWords>& payload) {
   constexpr uint64_t kBytes = 4 * kWords;
   constexpr bool kWordsOnly = kBuffers == Buffers::kAligned || kType == ElementType::kFloat32;
   const uint64_t offset = index * kBytes;
   std::byte* at = call.out + offset;
   auto* words = reinterpret_cast<uint32_t*>(at);
-  const bool is_whole = offset + kBytes <= call.bytes;
-  if (kBuffers == Buffers::kAligned && kWords == 4 && is_whole) {
+  const bool is_whole = index < call.whole_packets;
+  if (kBuffers == Buffers::kAligned && kWords == 4 && is_whole) [[likely]] {
     FourWords four;
     for (int i = 0; i < kWords; ++i) four.word[i] = payload.word[i];
     *reinterpret_cast<FourWords*>(at) = four;
-  } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) {
+  } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) [[likely]] {
     for (int i = 0; i < kWords; ++i) words[i] = payload.word[i];
   } else if constexpr (kWordsOnly) {
     ForWordsInside(offset, call.bytes, kWords, [&](int i) { words[i] = payload.word[i]; });
@@ -133,14 +133,27 @@ class PayloadSum {
   float sum_[kElements];
 };
 
-// The sum of our own payload and the peers' packets, by rank. from[self] is not read.
-template <class Machine, class Format, ElementType kType, int kRanks>
+// `a` or `b`, word by word: chosen as a whole, both would have addresses, and lie in memory.
+template <class Words>
+NODECOMM_KERNEL_FN Words Choose(bool first, const Words& a, const Words& b) {
+  Words chosen;
+  NODECOMM_UNROLL
+  for (size_t i = 0; i < sizeof(chosen.word) / sizeof(chosen.word[0]); ++i) {
+    chosen.word[i] = first ? a.word[i] : b.word[i];
+  }
+  return chosen;
+}
+
+// The sum of our own payload and the peers' packets, by rank.
+template <class Machine, class Format, ElementType kType, int kPeers>
 NODECOMM_KERNEL_FN Payload<Format::kWords> SumInRankOrder(const Payload<Format::kWords>& mine,
-                                                          int self, const Packet (&from)[kRanks]) {
+                                                          int self, const Packet (&from)[kPeers]) {
   PayloadSum<Machine, kType, Format::kWords> sum;
   NODECOMM_UNROLL
-  for (int r = 0; r < kRanks; ++r) {
-    const Payload<Format::kWords> payload = r == self ? mine : Format::Decode(from[r]);
+  for (int r = 0; r <= kPeers; ++r) {
+    // Peers above us are one further down than their ranks.
+    const Packet theirs = Choose(r < self, from[r < kPeers ? r : r - 1], from[r > 0 ? r - 1 : 0]);
+    const Payload<Format::kWords> payload = Choose(r == self, mine, Format::Decode(theirs));
     if (r == 0) {
       sum.Set(payload);
     } else {

@@ -32,6 +32,7 @@ enum class ScrubHalves { kOther, kBoth };
 template <class Machine, ScrubHalves kHalves>
 NODECOMM_KERNEL_FN void Scrub(const Call& call, uint32_t epoch, Lane lane) {
   std::byte* plane = call.planes[call.rank];
+  NODECOMM_KEEP_ROLLED
   for (const Region& region : call.epoch_regions.region) {
     std::byte* begin = plane + region.begin;
     uint64_t bytes = 2 * region.half_bytes;
@@ -39,6 +40,7 @@ NODECOMM_KERNEL_FN void Scrub(const Call& call, uint32_t epoch, Lane lane) {
       begin += HalfOffset(region, epoch + 1u);
       bytes = region.half_bytes;
     }
+    NODECOMM_KEEP_ROLLED
     for (uint64_t i = lane.first; i < bytes / kPacketBytes; i += lane.step) {
       Machine::StorePacket(begin + i * kPacketBytes, Packet{{0, 0, 0, 0}});
     }

@@ -20,6 +20,28 @@ inline constexpr int kTwoShotAhead = 1;
 inline constexpr uint32_t kChunkRowsMin = 3;
 static_assert(kChunkRowsMin >= kOneShotAhead + 1 && kChunkRowsMin >= kTwoShotAhead + 2);
 
+// A queue that is always full. Its parts are registers, so no index of it is computed.
+template <class T, int kLength>
+class Queue {
+ public:
+  NODECOMM_KERNEL_FN T Oldest() const { return oldest_; }
+  // Puts in the newest and takes out the oldest.
+  NODECOMM_KERNEL_FN T Exchange(const T& newest) {
+    const T oldest = oldest_;
+    oldest_ = rest_.Exchange(newest);
+    return oldest;
+  }
+
+ private:
+  T oldest_ = {};
+  Queue<T, kLength - 1> rest_;
+};
+template <class T>
+class Queue<T, 0> {
+ public:
+  NODECOMM_KERNEL_FN T Exchange(const T& newest) { return newest; }
+};
+
 class Cursor {
  public:
   NODECOMM_KERNEL_FN Cursor(Lane lane, uint32_t epoch)

@@ -27,31 +27,29 @@ NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call) {
 // True: the generation is over here, and the call ends before it sends anything. After a leave a
 // peer may still be in an earlier call, whose packets a call that nobody waited for would
 // overwrite. Poison comes first: who gave up has not ended its call.
-template <class Machine>
-NODECOMM_KERNEL_FN bool IsOver(const Call& call, const Turn& turn, int ranks) {
-  if (turn.poison == 0 && !turn.overlaps) return false;
-  GiveUp<Machine>(call, ranks, turn.poison != 0 ? FailureRecord::kStopped : FailureRecord::kOverlap,
-                  turn.epoch, -1);
-  return true;
+NODECOMM_KERNEL_FN bool IsOver(const Turn& turn) { return turn.poison != 0 || turn.overlaps; }
+
+NODECOMM_KERNEL_FN Failure WhyOver(const Turn& turn) {
+  return {turn.poison != 0 ? FailureRecord::kStopped : FailureRecord::kOverlap, turn.epoch, -1};
 }
 
 // Called once by every thread, after its first packets are on their way and before it waits for
 // any: the launch takes its epochs, in all words, while the packets travel. Where it must have it
 // alone, a thread of each block waits for the answer, and gives up if it is no: then the others
-// find their plane poisoned. False: this thread gave up.
+// find their plane poisoned. False: this thread has to give up.
 //
 // Every thread of the block has read its epoch by then. Of the words, a block takes its own, and
 // those of blocks that this grid does not have, so that the next call may have another grid. The
 // next call reads them after this kernel's end.
 template <class Machine>
-NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, int ranks) {
+NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, Failure* failure) {
   PlaneHeader* header = HeaderOf(call.planes[call.rank]);
-  if (!call.proves_alone) {
+  if (!call.proves_alone) [[likely]] {
     Machine::AdvanceEpochs(header, turn.last_epoch);
     return true;
   }
   if (NextEpoch(Machine::TakeEpoch(header, turn)) == turn.epoch) return true;
-  GiveUp<Machine>(call, ranks, FailureRecord::kOverlap, turn.epoch, -1);
+  *failure = {FailureRecord::kOverlap, turn.epoch, -1};
   return false;
 }
 
@@ -62,6 +60,21 @@ NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn, bool done) {
   if (call.proves_alone) {
     Machine::EndEpoch(HeaderOf(call.planes[call.rank]), turn.last_epoch, done);
   }
+}
+
+// From the first packet to the last, on this thread. False: it has given up.
+template <class Machine, int kRanks, class Protocol>
+NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& protocol) {
+  Failure failure;
+  protocol.Start(turn);
+  bool goes_on = EndSending<Machine>(call, turn, &failure);
+  Patience<Machine> patience;
+  while (goes_on && !protocol.Advance()) {
+    goes_on = patience.MayWait(call, kRanks, protocol.awaited(), &failure);
+  }
+  if (!goes_on) [[unlikely]]
+    GiveUp<Machine>(call, kRanks, failure);
+  return goes_on;
 }
 
 }  // namespace nodecomm::kernels

@@ -36,6 +36,7 @@ class TurnTest : public testing::Test {
   Page headers_[kRanks] = {};
   PlaneHeader& own_ = headers_[0].header;
   FailureRecord failure_ = {};
+  Failure why_;
   Call call_ = {};
 };
 
@@ -44,8 +45,8 @@ TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
     SetAll(last);
     const Turn turn = BeginTurn<HostMachine>(call_);
     EXPECT_EQ(turn.epoch, NextEpoch(last));
-    EXPECT_FALSE(IsOver<HostMachine>(call_, turn, kRanks));
-    EXPECT_TRUE(EndSending<HostMachine>(call_, turn, kRanks)) << last;
+    EXPECT_FALSE(IsOver(turn));
+    EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_)) << last;
     EXPECT_EQ(own_.epoch[0].begun, turn.epoch);
     EXPECT_EQ(own_.epoch[0].ended, last) << "not before the end";
     EXPECT_EQ(ReadLastEpoch(), last);
@@ -67,7 +68,7 @@ TEST_F(TurnTest, ALaunchOfSeveralChunksTakesAsManyEpochs) {
       const Turn turn = BeginTurn<HostMachine>(call_);
       EXPECT_EQ(turn.epoch, NextEpoch(last));
       EXPECT_EQ(turn.last_epoch, end);
-      EXPECT_TRUE(EndSending<HostMachine>(call_, turn, kRanks));
+      EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
       EndTurn<HostMachine>(call_, turn, /*done=*/true);
       EXPECT_EQ(ReadLastEpoch(), end);
     }
@@ -91,7 +92,7 @@ TEST(Scrub, IsDueInEveryLaunchThatHasOneOfItsEpochs) {
 TEST_F(TurnTest, WhoGaveUpHasNotEnded) {
   SetAll(5);
   const Turn turn = BeginTurn<HostMachine>(call_);
-  EXPECT_TRUE(EndSending<HostMachine>(call_, turn, kRanks));
+  EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
   EndTurn<HostMachine>(call_, turn, /*done=*/false);
   EXPECT_EQ(own_.epoch[0].begun, 6u);
   EXPECT_EQ(own_.epoch[0].ended, 5u);
@@ -106,7 +107,8 @@ TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {
       own_.epoch[block] = late;
       own_.failure_claimed = own_.poison = headers_[1].header.poison = 0;
       const Turn turn = BeginTurn<HostMachine>(call_);
-      EXPECT_TRUE(IsOver<HostMachine>(call_, turn, kRanks)) << "block " << block;
+      EXPECT_TRUE(IsOver(turn)) << "block " << block;
+      GiveUp<HostMachine>(call_, kRanks, WhyOver(turn));
       EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
       EXPECT_NE(own_.poison, 0u);
       EXPECT_NE(headers_[1].header.poison, 0u) << "news to the peer";
@@ -118,9 +120,10 @@ TEST_F(TurnTest, TwoThatTakeTheSameEpochAreSeenByTheSecond) {
   SetAll(5);
   const Turn first = BeginTurn<HostMachine>(call_);
   const Turn second = BeginTurn<HostMachine>(call_);
-  EXPECT_FALSE(IsOver<HostMachine>(call_, second, kRanks));
-  EXPECT_TRUE(EndSending<HostMachine>(call_, first, kRanks));
-  EXPECT_FALSE(EndSending<HostMachine>(call_, second, kRanks));
+  EXPECT_FALSE(IsOver(second));
+  EXPECT_TRUE(EndSending<HostMachine>(call_, first, &why_));
+  EXPECT_FALSE(EndSending<HostMachine>(call_, second, &why_));
+  GiveUp<HostMachine>(call_, kRanks, why_);
   EndTurn<HostMachine>(call_, second, /*done=*/false);
   EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
   EXPECT_EQ(failure_.epoch, 6u);
@@ -133,12 +136,12 @@ TEST_F(TurnTest, OneThatProvesNothingLeavesTheWordsAsOthersExpectThem) {
   for (const uint32_t last : {0u, 41u, 0xffffffffu}) {
     SetAll(last);
     const Turn turn = BeginTurn<HostMachine>(call_);
-    EXPECT_FALSE(IsOver<HostMachine>(call_, turn, kRanks));
-    EXPECT_TRUE(EndSending<HostMachine>(call_, turn, kRanks));
+    EXPECT_FALSE(IsOver(turn));
+    EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
     EndTurn<HostMachine>(call_, turn, /*done=*/true);
     EXPECT_EQ(ReadLastEpoch(), NextEpoch(last));
     call_.proves_alone = true;
-    EXPECT_FALSE(IsOver<HostMachine>(call_, BeginTurn<HostMachine>(call_), kRanks));
+    EXPECT_FALSE(IsOver(BeginTurn<HostMachine>(call_)));
     call_.proves_alone = false;
   }
 }
@@ -148,7 +151,8 @@ TEST_F(TurnTest, ThePoisonOfAnEarlierFailureComesFirst) {
   own_.epoch[0] = {6, 5};
   own_.poison = 1;
   const Turn turn = BeginTurn<HostMachine>(call_);
-  EXPECT_TRUE(IsOver<HostMachine>(call_, turn, kRanks));
+  EXPECT_TRUE(IsOver(turn));
+  GiveUp<HostMachine>(call_, kRanks, WhyOver(turn));
   EXPECT_EQ(failure_.state, FailureRecord::kStopped);
   EXPECT_EQ(headers_[1].header.poison, 0u) << "nothing new";
 }
