@@ -46,6 +46,7 @@ class OneShotStream {
   // Once the call before has ended: starts to load this rank's own data, for which nobody has to
   // know the epoch.
   NODECOMM_KERNEL_FN void Prepare() {
+    if constexpr (!kKeeps) return;
     Cursor at(lane_, 0);
     NODECOMM_UNROLL
     for (int i = 0; i < kOneShotAhead; ++i) {
@@ -59,10 +60,12 @@ class OneShotStream {
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
     turn_ = turn;
     sending_ = receiving_ = Cursor(lane_, turn.epoch);
+    const uint32_t ahead = Ahead<Machine>(call_, kOneShotAhead);
     NODECOMM_UNROLL
-    for (int i = 0; i < kOneShotAhead; ++i) {
+    for (uint32_t i = 0; i < ahead; ++i) {
       // Chunk 0, which needs no credit.
-      const Packet packet = Format::Encode(AsData(under_way_.Oldest()), turn.epoch);
+      const Packet packet =
+          kKeeps ? Format::Encode(AsData(under_way_.Oldest()), turn.epoch) : Encoded(sending_);
       if (!sending_.AtEnd(call_)) Send(packet);
       under_way_.Exchange(packet);
       sending_.Advance(call_, lane_);
@@ -79,7 +82,7 @@ class OneShotStream {
                                               &awaited_)) {
             return false;
           }
-          newest_ = Format::Encode(Load(sending_), sending_.epoch());
+          newest_ = Encoded(sending_);
           Send(newest_);
         }
         sending_.Advance(call_, lane_);
@@ -95,7 +98,8 @@ class OneShotStream {
       has_sent_ = false;
       RearmSlots<Machine, Format, kPeers>(address);
       // Our own as the others find it: the format may change the payload of a NaN.
-      const Data mine = Format::Decode(under_way_.Exchange(newest_));
+      const Packet oldest = under_way_.Exchange(newest_);
+      const Data mine = Format::Decode(kKeeps ? oldest : Encoded(receiving_));
       StorePayload<kType, kBuffers>(
           call_, receiving_.index(),
           SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from));
@@ -116,9 +120,15 @@ class OneShotStream {
   static constexpr int kPeers = kRanks - 1;
   using Data = Payload<Format::kWords>;
   static_assert(sizeof(Data) == sizeof(Packet));
+  // Whether what is under way is kept, in registers; else it is loaded again.
+  static constexpr bool kKeeps = Machine::kOnePacketALane;
 
   NODECOMM_KERNEL_FN Data Load(const Cursor& at) const {
     return LoadPayload<kType, Format::kWords, kBuffers>(call_, at.index());
+  }
+
+  NODECOMM_KERNEL_FN Packet Encoded(const Cursor& at) const {
+    return Format::Encode(Load(at), at.epoch());
   }
 
   NODECOMM_KERNEL_FN void Send(const Packet& packet) const {

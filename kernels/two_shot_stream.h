@@ -49,24 +49,29 @@ class TwoShotStream {
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
     turn_ = turn;
     scattering_ = summing_ = gathering_ = Cursor(lane_, turn.epoch);
-    // Chunk 0, which needs no credit.
     static_assert(kTwoShotAhead == 1, "Prepare loads one packet of each shard");
-    if (scattering_.AtEnd(call_)) return;
-    Scatter([&](int to) { return kPrepares ? first_[to] : Load(To(to), scattering_); });
+    // Chunk 0, which needs no credit.
+    ahead_ = Ahead<Machine>(call_, kTwoShotAhead);
+    NODECOMM_UNROLL
+    for (uint32_t i = 0; i < ahead_; ++i) {
+      if (scattering_.AtEnd(call_)) return;
+      Scatter([&](int to) { return kPrepares ? first_[to] : Load(To(to), scattering_); });
+    }
   }
 
   // Goes on until all is done, or, with false, until something has not come for a while. The second
-  // trip of a packet comes one packet later than its first.
+  // trip of a packet comes kGatherBehind packets later than its first.
   NODECOMM_KERNEL_FN bool Advance() {
     while (!gathering_.AtEnd(call_)) {
       const bool is_time_to_gather =
-          summing_.AtEnd(call_) || summing_.index() - gathering_.index() >= 2 * lane_.step;
+          summing_.AtEnd(call_) ||
+          summing_.index() - gathering_.index() > Ahead<Machine>(call_, kGatherBehind) * lane_.step;
       if (is_time_to_gather) {
         if (!Gather()) return false;
         continue;
       }
-      const bool is_time_to_scatter =
-          !scattering_.AtEnd(call_) && scattering_.index() - summing_.index() < 2 * lane_.step;
+      const bool is_time_to_scatter = !scattering_.AtEnd(call_) &&
+                                      scattering_.index() - summing_.index() <= ahead_ * lane_.step;
       if (is_time_to_scatter) {
         if (!MayScatter()) return false;
         Scatter([&](int to) { return Load(To(to), scattering_); });
@@ -84,7 +89,7 @@ class TwoShotStream {
  private:
   static constexpr int kPeers = kRanks - 1;
   // With more peers there are no registers for it.
-  static constexpr bool kPrepares = kRanks <= 5;
+  static constexpr bool kPrepares = Machine::kOnePacketALane && kRanks <= 5;
   using Data = Payload<Format::kWords>;
 
   NODECOMM_KERNEL_FN bool MayScatter() {
@@ -167,6 +172,7 @@ class TwoShotStream {
   Cursor scattering_{lane_, 0};
   Cursor summing_{lane_, 0};
   Cursor gathering_{lane_, 0};
+  uint32_t ahead_ = 0;
   Awaited awaited_;
   Data first_[kPeers] = {};
 };

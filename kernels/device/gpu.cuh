@@ -144,10 +144,11 @@ struct GpuMachine {
   static __device__ __forceinline__ uint32_t BlockIndex() { return blockIdx.x; }
   // True for one thread of the block, of the last that call this for a chunk of this epoch: what
   // all did before is visible to it, and to whom it tells by a release. Holds nobody up, so a
-  // thread that has exited is missed by nobody. Threads that come together count together: one by
-  // one, 512 additions to one word of shared memory take microseconds.
+  // thread that has exited is missed by nobody. Threads of a warp that come together count
+  // together: one by one, 512 additions to one word of shared memory take microseconds. They may
+  // come for different chunks, since who has waited for long is out of step with the others.
   static __device__ __forceinline__ bool IsLastOfBlock(uint32_t epoch) {
-    const uint32_t together = __activemask();
+    const uint32_t together = __match_any_sync(__activemask(), epoch);
     __syncwarp(together);
     const uint32_t lane = threadIdx.x % 32;
     if (lane != static_cast<uint32_t>(__ffs(static_cast<int>(together)) - 1)) return false;

@@ -12,13 +12,26 @@ namespace nodecomm::kernels {
 // Packets that a thread sends before it waits for the first. More keep more bytes on the wire.
 inline constexpr int kOneShotAhead = 2;
 inline constexpr int kTwoShotAhead = 1;
+// And packets that two-shot sums before it waits for the first of the second trip.
+inline constexpr int kGatherBehind = 1;
 // A chunk of a message of several gives every thread at least so many packets. A thread sends its
 // first packet of chunk c+2 only with the peers' credit for chunk c, which they give when they have
-// gone one packet (two-shot's second trip) past it; so with fewer all ranks could wait for each
-// other. And its first packet of chunk 1 it sends after it has received one of chunk 0, so that the
-// peers' calls before have ended, and with them their reading of that half.
+// gone kGatherBehind packets past it; so with fewer all ranks could wait for each other. And its
+// first packet of chunk 1 it sends after it has received one of chunk 0, so that the peers' calls
+// before have ended, and with them their reading of that half.
 inline constexpr uint32_t kChunkRowsMin = 3;
-static_assert(kChunkRowsMin >= kOneShotAhead + 1 && kChunkRowsMin >= kTwoShotAhead + 2);
+static_assert(kChunkRowsMin >= kOneShotAhead + 1 &&
+              kChunkRowsMin >= kTwoShotAhead + kGatherBehind + 1);
+
+// On a host, where one thread plays the whole grid and each wait is a change of threads, as far as
+// a chunk allows (twice, and one more).
+template <class Machine>
+NODECOMM_KERNEL_FN uint32_t Ahead(const Call& call, int on_gpu) {
+  if constexpr (Machine::kOnePacketALane) return static_cast<uint32_t>(on_gpu);
+  constexpr uint32_t kAheadMax = 1024;
+  const uint32_t room = (call.chunk_packets - 1) / 2;
+  return room < 1 ? 1 : room > kAheadMax ? kAheadMax : room;
+}
 
 // A queue that is always full. Its parts are registers, so no index of it is computed.
 template <class T, int kLength>
