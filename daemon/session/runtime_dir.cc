@@ -131,6 +131,19 @@ absl::StatusOr<UniqueFd> ListenOn(const std::string& path, int type, mode_t mode
   return socket_fd;
 }
 
+// Gives the socket at `path` a second name in `directory`. Both are one file, so that the socket
+// answers at either.
+absl::Status LinkInto(const std::string& directory, const std::string& path) {
+  const std::string second = directory + path.substr(path.rfind('/'));
+  if (unlink(second.c_str()) != 0 && errno != ENOENT) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot remove stale socket %s", second));
+  }
+  if (link(path.c_str(), second.c_str()) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot link socket %s", second));
+  }
+  return absl::OkStatus();
+}
+
 // Whether whoever connects to `path` gets to this socket: it is bound there, listens, and the file
 // is the one that it made. The kernel does not tell the file's inode of a bound socket, so a
 // connection is made and looked for.
@@ -166,6 +179,7 @@ absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& op
   ABSL_ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(options.path + "/nodecommd.lock"));
   ABSL_RETURN_IF_ERROR(
       MakeDirectory(options.path + "/admin", options.admin_mode, Existing::kSetMode));
+  ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/workers", options.mode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/groups", kPrivateMode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/sessions", kPrivateMode, Existing::kSetMode));
   return std::unique_ptr<RuntimeDir>(new RuntimeDir(options.path, std::move(lock)));
@@ -176,7 +190,8 @@ RuntimeDir::RuntimeDir(std::string path, UniqueFd lock)
 
 RuntimeDir::~RuntimeDir() {
   for (const std::string& path :
-       {session_socket_path(), control_socket_path(), admin_socket_path()}) {
+       {workers_path() + "/session.sock", workers_path() + "/control.sock", session_socket_path(),
+        control_socket_path(), admin_socket_path()}) {
     unlink(path.c_str());
   }
 }
@@ -192,6 +207,8 @@ absl::StatusOr<RuntimeDir::Listeners> RuntimeDir::Listen(Listeners kept) {
   ABSL_RETURN_IF_ERROR(
       listen(kept.session, session_socket_path(), SOCK_SEQPACKET, kSharedSocketMode));
   ABSL_RETURN_IF_ERROR(listen(kept.control, control_socket_path(), SOCK_STREAM, kSharedSocketMode));
+  ABSL_RETURN_IF_ERROR(LinkInto(workers_path(), session_socket_path()));
+  ABSL_RETURN_IF_ERROR(LinkInto(workers_path(), control_socket_path()));
   ABSL_RETURN_IF_ERROR(listen(kept.admin, admin_socket_path(), SOCK_STREAM, kPrivateSocketMode));
   return kept;
 }

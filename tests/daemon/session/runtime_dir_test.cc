@@ -11,6 +11,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <string>
+#include <vector>
 
 #include "tests/support/status_matchers.h"
 
@@ -22,6 +24,7 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 constexpr uid_t kNobody = 65534;
 
@@ -173,6 +176,31 @@ TEST_F(RuntimeDirTest, OtherUsersReachTheWorkersSocketsOnly) {
   EXPECT_EQ(ConnectAs(kNobody, (*dir)->session_socket_path(), SOCK_SEQPACKET), 0);
   EXPECT_EQ(ConnectAs(kNobody, (*dir)->control_socket_path(), SOCK_STREAM), 0);
   EXPECT_EQ(ConnectAs(kNobody, (*dir)->admin_socket_path(), SOCK_STREAM), EACCES);
+}
+
+TEST_F(RuntimeDirTest, WhatContainersMountHoldsTheWorkersSocketsAndNothingElse) {
+  const std::string mounted = path_ + "/workers";
+  {
+    auto dir = RuntimeDir::Create({.path = path_, .mode = 0750});
+    ASSERT_OK(dir);
+    EXPECT_EQ((*dir)->workers_path(), mounted);
+    EXPECT_EQ(ModeOf(mounted), 0750u);
+    const auto listeners = (*dir)->Listen();
+    ASSERT_OK(listeners);
+    EXPECT_EQ(Connect(mounted + "/session.sock", SOCK_SEQPACKET), 0);
+    EXPECT_EQ(Connect(mounted + "/control.sock", SOCK_STREAM), 0);
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(mounted)) {
+      names.push_back(entry.path().filename());
+    }
+    EXPECT_THAT(names, UnorderedElementsAre("session.sock", "control.sock"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(mounted)) << "kept, since it may be mounted somewhere";
+  auto next = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(next);
+  const auto listeners = (*next)->Listen();
+  ASSERT_OK(listeners);
+  EXPECT_EQ(Connect(mounted + "/session.sock", SOCK_SEQPACKET), 0);
 }
 
 TEST_F(RuntimeDirTest, TooLongPathIsSaidSoAndNothingIsMade) {
