@@ -31,6 +31,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
  public:
   RendezvousGroupRegistry(Options options, Parts parts)
       : options_(std::move(options)),
+        limits_(options_.limits),
         sharing_(parts.admission->allows_gpu_sharing() ? GpuSharing::kAllowed
                                                        : GpuSharing::kForbidden),
         admission_(parts.admission),
@@ -61,6 +62,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) override;
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
+  void SetLimits(const Limits& limits) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:
@@ -120,7 +122,13 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void MakeSharedBuffer(const Job& job, Plan plan);
   void Stop();
 
+  Limits CurrentLimits() const ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    return limits_;
+  }
+
   const Options options_;
+  Limits limits_ ABSL_GUARDED_BY(mu_);  // at first those of options_
   const GpuSharing sharing_;
   // All three outlive the registry.
   const Admission* const admission_;
@@ -210,7 +218,7 @@ void RendezvousGroupRegistry::Join(const Caller& caller, const v1::JoinGroupRequ
     join.request.set_plane_bytes(options_.plane_bytes_default.value);
   }
   const absl::StatusOr<absl::Duration> timeout =
-      RendezvousTimeout(request.timeout_ms(), options_.rendezvous_timeout_default);
+      RendezvousTimeout(request.timeout_ms(), CurrentLimits().rendezvous_timeout_default);
   const v1::Host host = admission_->host();
   join.request.set_gpu_uuid(ResolveGpu(request, host));
   absl::Status status = CheckJoin(join.request, host, sharing_);
@@ -259,20 +267,20 @@ absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group
   GroupKey key{.uid = join.caller.uid, .name = join.request.name(), .key = join.request.key()};
   const auto found = gathering_.find(key);
   if (found != gathering_.end()) return found->second;
-  if (static_cast<int>(groups_.size()) >= options_.groups_max) {
+  if (static_cast<int>(groups_.size()) >= limits_.groups_max) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("this daemon has %d groups already, the most there may be; end some, or "
                         "raise limits.groups_max",
-                        options_.groups_max));
+                        limits_.groups_max));
   }
   const auto of_user = std::count_if(groups_.begin(), groups_.end(), [&](const auto& group) {
     return group.second->key().uid == key.uid;
   });
-  if (of_user >= options_.groups_per_uid_max) {
+  if (of_user >= limits_.groups_per_uid_max) {
     return absl::ResourceExhaustedError(absl::StrFormat(
         "user %d has %d groups already, the most that one may have; end some, or raise "
         "limits.groups_per_uid_max (this daemon has %d groups in all, of at most %d)",
-        key.uid, of_user, groups_.size(), options_.groups_max));
+        key.uid, of_user, groups_.size(), limits_.groups_max));
   }
   const uint64_t generation = next_generation_++;
   auto group = std::make_unique<Group>(generation, key, WorldSize{join.request.world_size()});
@@ -342,7 +350,7 @@ ByteCount RendezvousGroupRegistry::HeldBy(uid_t uid, std::string_view gpu_uuid) 
 }
 
 absl::Status RendezvousGroupRegistry::CheckQuota(const Plan& plan) const {
-  const size_t limit = options_.bytes_per_gpu_per_uid_max.value;
+  const size_t limit = CurrentLimits().bytes_per_gpu_per_uid_max.value;
   for (size_t i = 0; i < plan.gpu_uuids.size(); ++i) {
     // Ranks may share a GPU.
     const auto here = std::count(plan.gpu_uuids.begin(), plan.gpu_uuids.end(), plan.gpu_uuids[i]);
@@ -489,7 +497,7 @@ void RendezvousGroupRegistry::AllocateShared(const Caller& caller,
   absl::MutexLock lock(&mu_);
   const Rank rank{request.rank()};
   const absl::StatusOr<absl::Duration> timeout =
-      RendezvousTimeout(request.timeout_ms(), options_.rendezvous_timeout_default);
+      RendezvousTimeout(request.timeout_ms(), limits_.rendezvous_timeout_default);
   absl::StatusOr<Group*> group = FindHeld(caller, request.generation(), rank);
   absl::Status status = group.status();
   if (status.ok()) status = timeout.status();
@@ -570,6 +578,11 @@ void RendezvousGroupRegistry::AbortOnGpu(std::string_view gpu_uuid, std::string_
 
 void RendezvousGroupRegistry::AbortAll(std::string_view reason) {
   ForEach([&](Group& group, AfterUnlock& after) { group.AbortFromOutside(reason, after); });
+}
+
+void RendezvousGroupRegistry::SetLimits(const Limits& limits) {
+  absl::MutexLock lock(&mu_);
+  limits_ = limits;
 }
 
 void RendezvousGroupRegistry::StopForming(std::string_view reason) {

@@ -33,6 +33,13 @@ struct Caller {
 // block.
 class GroupRegistry {
  public:
+  // What may be changed while the daemon runs.
+  struct Limits {
+    absl::Duration rendezvous_timeout_default;
+    int groups_max = 256;
+    int groups_per_uid_max = 64;
+    ByteCount bytes_per_gpu_per_uid_max = 2048_MiB;
+  };
   struct Options {
     // Exists; control pages and records of groups are kept in it, 0600. Groups that an earlier
     // daemon left there are taken over.
@@ -41,10 +48,7 @@ class GroupRegistry {
     // ended.
     std::vector<SessionId> sessions;
     ByteCount plane_bytes_default;
-    absl::Duration rendezvous_timeout_default;
-    int groups_max = 256;
-    int groups_per_uid_max = 64;
-    ByteCount bytes_per_gpu_per_uid_max = 2048_MiB;
+    Limits limits;
     // How long a group may take from the answers to its joins until all ranks have confirmed.
     absl::Duration mapping_timeout = absl::Seconds(30);
   };
@@ -90,6 +94,9 @@ class GroupRegistry {
   // From now on no group comes to be: those that wait for ranks fail, those that are ready go on.
   virtual void StopForming(std::string_view reason) = 0;
   virtual void AbortAll(std::string_view reason) = 0;
+
+  // For joins and requests from now on; groups that exceed the new limits stay.
+  virtual void SetLimits(const Limits& limits) = 0;
 
   virtual std::vector<v1::GroupInfo> List() const = 0;
 };

@@ -96,6 +96,8 @@ void LoggedGroups::AbortAll(std::string_view reason) {
   groups_->AbortAll(reason);
 }
 
+void LoggedGroups::SetLimits(const Limits& limits) { groups_->SetLimits(limits); }
+
 std::vector<v1::GroupInfo> LoggedGroups::List() const { return groups_->List(); }
 
 }  // namespace nodecomm

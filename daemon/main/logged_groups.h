@@ -30,6 +30,7 @@ class LoggedGroups final : public GroupRegistry {
   absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) override;
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
+  void SetLimits(const Limits& limits) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:

@@ -56,6 +56,7 @@ class FakeGroupRegistry final : public GroupRegistry {
   }
   void StopForming(std::string_view) override {}
   void AbortAll(std::string_view) override {}
+  void SetLimits(const Limits&) override {}
   void SessionEnded(SessionId, std::string_view) override {}
   void GpuLost(std::string_view, std::string_view) override {}
 
