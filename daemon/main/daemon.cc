@@ -2,12 +2,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/base/status_macros.h"
 #include "daemon/main/log.h"
+#include "daemon/main/readiness.h"
 #include "daemon/main/service_manager.h"
 #include "daemon/memory/allocator_plane_source.h"
 #include "daemon/memory/memfd_plane_source.h"
@@ -17,6 +19,8 @@
 namespace nodecomm {
 namespace {
 
+// Far more than a turn of a loaded host takes.
+constexpr absl::Duration kTurnTimeout = absl::Seconds(1);
 constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
 
 constexpr std::string_view kProbeName = "nodecomm-probe";
@@ -31,6 +35,17 @@ FastPathPolicy PolicyOf(const Config& config) {
           .trust_driver = config.peer_access.trust_driver,
           .allow_unproven = config.peer_access.allow_unproven,
           .disabled = config.group.disable_fast_path};
+}
+
+GroupRegistry::Limits GroupLimitsOf(const Config& config) {
+  return {.rendezvous_timeout_default = config.group.rendezvous_timeout,
+          .groups_max = config.limits.groups_max,
+          .groups_per_uid_max = config.limits.groups_per_uid_max,
+          .bytes_per_gpu_per_uid_max = config.pool.bytes_per_gpu_per_uid_max};
+}
+
+bool FabricIsReady(const v1::Host& host) {
+  return std::none_of(host.gpus().begin(), host.gpus().end(), WaitsForFabric);
 }
 
 void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
@@ -118,6 +133,35 @@ absl::Status Daemon::ReadHost(const std::string& simulate_path) {
   return absl::OkStatus();
 }
 
+std::string Daemon::WaitsFor() const {
+  return nodecomm::WaitsFor(host_->host(), prover_->Progress(), pool_->List());
+}
+
+int Daemon::Gpus() const { return host_->host().gpus_size(); }
+
+int Daemon::GpusInService() const {
+  const v1::Host host = host_->host();
+  return static_cast<int>(std::count_if(
+      host.gpus().begin(), host.gpus().end(),
+      [](const v1::Gpu& gpu) { return gpu.condition() == v1::GPU_CONDITION_UNSPECIFIED; }));
+}
+
+bool Daemon::IsAlive() const {
+  // A registry that hangs holds its lock, and then this thread hangs too and says nothing.
+  logged_groups_->List();
+  return sessions_->TakesTurns(kTurnTimeout);
+}
+
+ConfigChanges Daemon::Reload(const Config& fresh) {
+  ConfigChanges changes = CompareConfigs(config(), fresh);
+  SetLogLevel(changes.config.log_level);
+  admission_->SetRules(PolicyOf(changes.config), changes.config.gpu_users);
+  logged_groups_->SetLimits(GroupLimitsOf(changes.config));
+  absl::MutexLock lock(&in_force_mu_);
+  in_force_ = changes.config;
+  return changes;
+}
+
 absl::Status Daemon::RefreshHost() {
   // Whoever asks for the progress of the proofs asks often, and a reading keeps the driver busy.
   if (prover_->Progress().running()) return absl::OkStatus();
@@ -127,6 +171,10 @@ absl::Status Daemon::RefreshHost() {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
   }
   LogLinkErrors(before, host_->host());
+  if (!FabricIsReady(before) && FabricIsReady(host_->host()) && !config_.peer_access.trust_driver) {
+    spdlog::info("the NVLink fabric is ready: peer access is proven now");
+    prover_->Start(PeerProver::Which::kMissing);
+  }
   return absl::OkStatus();
 }
 
@@ -235,10 +283,7 @@ absl::Status Daemon::MakeGroups() {
   options.groups_dir = runtime_dir_->groups_path();
   options.sessions = sessions_->Sessions();
   options.plane_bytes_default = config_.pool.plane_bytes;
-  options.rendezvous_timeout_default = config_.group.rendezvous_timeout;
-  options.groups_max = config_.limits.groups_max;
-  options.groups_per_uid_max = config_.limits.groups_per_uid_max;
-  options.bytes_per_gpu_per_uid_max = config_.pool.bytes_per_gpu_per_uid_max;
+  options.limits = GroupLimitsOf(config_);
   ABSL_ASSIGN_OR_RETURN(groups_,
                         GroupRegistry::Create(std::move(options), {.admission = admission_.get(),
                                                                    .pool = pool_.get(),

@@ -5,9 +5,12 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "daemon/config/config.h"
+#include "daemon/config/reload.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/main/gpu_service.h"
 #include "daemon/main/logged_groups.h"
@@ -47,6 +50,19 @@ class Daemon {
   // True once the pools are full or have failed to fill, which is then in the log.
   bool WaitUntilPoolsFilled(absl::Duration timeout);
 
+  // What a daemon that serves still waits for, as systemctl status shows it; empty: it is ready.
+  std::string WaitsFor() const;
+
+  int Gpus() const;
+  // Neither lost nor drained.
+  int GpusInService() const;
+
+  // Whether its threads still do their work: looks, and waits 1 s at most for one.
+  bool IsAlive() const;
+
+  // Takes what of `fresh` a running daemon can take; says what was taken and what was not.
+  ConfigChanges Reload(const Config& fresh);
+
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
 
@@ -61,11 +77,15 @@ class Daemon {
   // destruction.
   void Stop();
 
-  const Config& config() const { return config_; }
+  // What is in force. Thread-safe.
+  Config config() const {
+    absl::MutexLock lock(&in_force_mu_);
+    return in_force_;
+  }
   const std::string& runtime_dir() const { return config_.runtime_dir; }
 
  private:
-  explicit Daemon(Config config) : config_(std::move(config)) {}
+  explicit Daemon(Config config) : config_(std::move(config)), in_force_(config_) {}
 
   // The steps of Start, in order.
   absl::Status TakeRuntimeDir();
@@ -84,7 +104,9 @@ class Daemon {
   void LogPools() const;
 
   // In the order of creation, so that each is destroyed before what it was given.
-  const Config config_;
+  const Config config_;  // as it was at the start
+  mutable absl::Mutex in_force_mu_;
+  Config in_force_ ABSL_GUARDED_BY(in_force_mu_);
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;

@@ -40,6 +40,8 @@ void SetUpLog(LogLevel level) {
   spdlog::set_default_logger(std::move(logger));
 }
 
+void SetLogLevel(LogLevel level) { spdlog::set_level(ToSpdlog(level)); }
+
 std::string Escaped(std::string_view text) {
   return absl::Utf8SafeCEscape(absl::string_view(text.data(), text.size()));
 }

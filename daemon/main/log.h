@@ -13,6 +13,8 @@ namespace nodecomm {
 
 // Makes spdlog's default logger write to standard error, from `level` up.
 void SetUpLog(LogLevel level);
+// From now on, from `level` up.
+void SetLogLevel(LogLevel level);
 
 // For words that a worker chose: no control characters, so that nobody writes lines of the log.
 std::string Escaped(std::string_view text);

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "absl/base/call_once.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
 #include "daemon/session/adopted_connections.h"
 #include "daemon/session/peer.h"
@@ -113,6 +115,14 @@ class EpollSessionServer final : public SessionServer {
 
   int session_count() const override { return table_.size(); }
 
+  bool TakesTurns(absl::Duration timeout) override {
+    absl::MutexLock lock(&turns_mu_);
+    const uint64_t wanted = turns_ + 1;
+    poller_.Wake();
+    const auto taken = [&]() ABSL_SHARED_LOCKS_REQUIRED(turns_mu_) { return turns_ >= wanted; };
+    return turns_mu_.AwaitWithTimeout(absl::Condition(&taken), timeout);
+  }
+
   uint64_t Send(SessionId session, std::vector<UniqueFd> fds) override {
     const uint64_t id = table_.Queue(session, std::move(fds));
     poller_.Wake();
@@ -128,6 +138,8 @@ class EpollSessionServer final : public SessionServer {
       sessions_.SendQueued();
       sessions_.RunTimers(absl::Now());
       if (absl::Now() >= accept_again_) ResumeAccepting();
+      absl::MutexLock lock(&turns_mu_);
+      ++turns_;
     }
     options_.session_listener.Reset();
     options_.control_listener.Reset();
@@ -224,6 +236,8 @@ class EpollSessionServer final : public SessionServer {
   absl::Time accept_again_ = absl::InfiniteFuture();
   std::atomic<bool> stopping_ = false;
   absl::once_flag stop_once_;
+  absl::Mutex turns_mu_;
+  uint64_t turns_ ABSL_GUARDED_BY(turns_mu_) = 0;
   std::thread thread_;
 };
 

@@ -70,6 +70,10 @@ class SessionServer : public FdCourier {
   virtual std::vector<SessionId> Sessions() const = 0;
 
   virtual int session_count() const = 0;
+
+  // Whether the thread comes round within `timeout`, now that it is woken. False before Start and
+  // after Stop.
+  virtual bool TakesTurns(absl::Duration timeout) = 0;
 };
 
 }  // namespace nodecomm

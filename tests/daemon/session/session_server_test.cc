@@ -771,6 +771,21 @@ TEST_F(SessionServerTest, ConnectionsAreLimitedInTime) {
   EXPECT_FALSE(refusal->session_unknown());
 }
 
+TEST_F(SessionServerTest, StuckThreadTakesNoTurns) {
+  StartServer();
+  EXPECT_TRUE(server_->TakesTurns(kTestTimeout));
+  {
+    // Who handles its events hangs: here, for want of a lock.
+    absl::MutexLock lock(&mu_);
+    const UniqueFd connection = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+    ASSERT_TRUE(connection.valid());
+    EXPECT_TRUE(Eventually([&] { return !server_->TakesTurns(absl::Milliseconds(50)); }));
+  }
+  EXPECT_TRUE(server_->TakesTurns(kTestTimeout));
+  server_->Stop();
+  EXPECT_FALSE(server_->TakesTurns(absl::Milliseconds(50)));
+}
+
 class SessionRestart : public SessionServerTest {
  protected:
   SessionServer::Options WithRecords(absl::Duration resume_timeout = absl::Seconds(20)) {
