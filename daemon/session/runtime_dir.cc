@@ -24,6 +24,7 @@ constexpr int kListenBacklog = 256;
 constexpr mode_t kSharedSocketMode = 0666;
 constexpr mode_t kPrivateMode = 0700;
 constexpr mode_t kPrivateSocketMode = 0600;
+constexpr mode_t kPrivateFileMode = 0600;
 
 enum class Existing { kKeepMode, kSetMode };
 
@@ -68,10 +69,11 @@ std::string ReadOwner(int lock) {
   return pid.empty() ? "unknown" : pid;
 }
 
-// Takes the lock or says who has it. Never waits.
+// Takes the lock or says who has it. Never waits. Nobody else can open the file, since whoever has
+// it open, even for reading, could hold the lock; an earlier version's file let others do so.
 absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
-  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!lock.valid()) {
+  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kPrivateFileMode));
+  if (!lock.valid() || fchmod(lock.get(), kPrivateFileMode) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open lock file %s", path));
   }
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {

@@ -329,14 +329,14 @@ TEST_F(Isolation, DaemonsFilesAreItsOwn) {
   ASSERT_FALSE(std::filesystem::is_empty(dir() + "/groups"));
   ASSERT_FALSE(std::filesystem::is_empty(dir() + "/sessions"));
   std::vector<std::string> files = {dir() + "/groups", dir() + "/sessions", dir() + "/admin",
-                                    dir() + "/peer-access.textproto"};
+                                    dir() + "/peer-access.textproto", dir() + "/nodecommd.lock"};
   for (const auto& entry : std::filesystem::recursive_directory_iterator(dir())) {
     const std::string name = entry.path().filename();
     if (name.ends_with(".control") || name.ends_with(".record") || name.ends_with(".session")) {
       files.push_back(entry.path());
     }
   }
-  EXPECT_GE(files.size(), 4u + 3u);
+  EXPECT_GE(files.size(), 5u + 3u);
   for (const std::string& file : files) {
     const int code = RunAs(kAttacker, [&] {
       return open(file.c_str(), O_RDONLY) < 0 && open(file.c_str(), O_RDWR) < 0 ? 0 : 1;
