@@ -122,12 +122,17 @@ class EpollSessionServer final : public SessionServer {
  private:
   void Run() {
     while (!stopping_) {
-      const absl::Time deadline = std::min(sessions_.NextDeadline(), accept_again_);
+      const absl::Time deadline =
+          std::min({sessions_.NextDeadline(), control_connections_.NextDeadline(),
+                    admin_connections_.NextDeadline(), accept_again_});
       for (const Poller::Event& event : poller_.Wait(deadline)) Handle(event.watch);
       sessions_.TellDeaths();
       sessions_.SendQueued();
-      sessions_.RunTimers(absl::Now());
-      if (absl::Now() >= accept_again_) ResumeAccepting();
+      const absl::Time now = absl::Now();
+      sessions_.RunTimers(now);
+      control_connections_.RunTimers(now);
+      admin_connections_.RunTimers(now);
+      if (now >= accept_again_) ResumeAccepting();
     }
     options_.session_listener.Reset();
     options_.control_listener.Reset();

@@ -584,24 +584,45 @@ TEST_F(SessionServerTest, ControlConnectionsAreLimitedByUserAndCountedDown) {
   EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
   EXPECT_EQ(ControlCount(), 2u);
 
-  // The worker hangs up: there is room for one more, although the daemon's end is still open.
-  a.Reset();
-  std::vector<UniqueFd> tries;
-  EXPECT_TRUE(Eventually([&] {
-    tries.push_back(ConnectTo(path, SOCK_STREAM));
-    return ControlCount() == 3;
-  }));
-
-  // And so it is when the daemon's end is shut down by its owner.
+  // Its owner shuts it down and closes it: there is room for one more.
   {
     absl::MutexLock lock(&mu_);
     shutdown(control_[1].get(), SHUT_RDWR);
     control_[1].Reset();
   }
+  std::vector<UniqueFd> tries;
   EXPECT_TRUE(Eventually([&] {
     tries.push_back(ConnectTo(path, SOCK_STREAM));
-    return ControlCount() == 4;
+    return ControlCount() == 3;
   }));
+}
+
+// gRPC keeps a connection as long as calls of it wait, whatever the worker does with its end.
+TEST_F(SessionServerTest, ControlConnectionCountsUntilItsOwnerHasClosedIt) {
+  StartServer({.control_connections_per_uid_max = 2});
+  const std::string path = dir_->control_socket_path();
+  const UniqueFd half = ConnectTo(path, SOCK_STREAM);
+  UniqueFd whole = ConnectTo(path, SOCK_STREAM);
+  ASSERT_TRUE(Eventually([&] { return ControlCount() == 2; }));
+  ASSERT_EQ(shutdown(half.get(), SHUT_WR), 0);
+  whole.Reset();
+  for (int i = 0; i < 3; ++i) {
+    const UniqueFd over = ConnectTo(path, SOCK_STREAM);
+    char byte;
+    EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
+  }
+  EXPECT_EQ(ControlCount(), 2u);
+  for (const size_t closed : {0u, 1u}) {
+    {
+      absl::MutexLock lock(&mu_);
+      control_[closed].Reset();
+    }
+    std::vector<UniqueFd> tries;
+    EXPECT_TRUE(Eventually([&] {
+      tries.push_back(ConnectTo(path, SOCK_STREAM));
+      return ControlCount() == 3 + closed;
+    }));
+  }
 }
 
 TEST_F(SessionServerTest, AdminConnectionsAreHandedOver) {
