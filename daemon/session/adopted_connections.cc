@@ -61,6 +61,7 @@ bool AdoptedConnections::ForgetIfClosed(uint64_t id) {
   if (NamesTheSame(it->second.owners_fd, it->second.duplicate.get())) return false;
   const auto count = count_by_uid_.find(it->second.uid);
   if (--count->second == 0) count_by_uid_.erase(count);
+  foreign_->Close(std::move(it->second.duplicate), it->second.uid);
   watched_.erase(it);
   return true;
 }

@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "client/base/unique_fd.h"
+#include "daemon/session/foreign_sockets.h"
 #include "daemon/session/poller.h"
 
 namespace nodecomm {
@@ -18,9 +19,9 @@ namespace nodecomm {
 // One thread.
 class AdoptedConnections {
  public:
-  // `poller` outlives it; its events of `kind` belong to OnHangUp.
-  AdoptedConnections(Poller* poller, uint8_t kind, int per_uid_max)
-      : poller_(poller), kind_(kind), per_uid_max_(per_uid_max) {}
+  // Both outlive it; the poller's events of `kind` belong to OnHangUp.
+  AdoptedConnections(Poller* poller, ForeignSockets* foreign, uint8_t kind, int per_uid_max)
+      : poller_(poller), foreign_(foreign), kind_(kind), per_uid_max_(per_uid_max) {}
 
   // Counts the connection until its owner, who gets this very descriptor, has closed it.
   // ResourceExhausted: the user has as many as allowed.
@@ -45,6 +46,7 @@ class AdoptedConnections {
   bool ForgetIfClosed(uint64_t id);
 
   Poller* const poller_;
+  ForeignSockets* const foreign_;
   const uint8_t kind_;
   const int per_uid_max_;
   uint64_t last_id_ = 0;

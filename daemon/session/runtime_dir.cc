@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/session/foreign_sockets.h"
 
 namespace nodecomm {
 namespace {
@@ -110,6 +111,8 @@ absl::StatusOr<UniqueFd> ListenOn(const std::string& path, int type, mode_t mode
   if (!socket_fd.valid()) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot create socket for %s", path));
   }
+  // Before anybody can connect: who did keeps what held then.
+  RefuseDescriptors(socket_fd.get());
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
@@ -157,6 +160,7 @@ bool StandsAt(int socket_fd, const std::string& path, int type) {
       errno != EAGAIN) {
     return false;
   }
+  RefuseDescriptors(socket_fd);  // a daemon of an earlier version may have made it
   return fcntl(socket_fd, F_SETFL, O_NONBLOCK) == 0;
 }
 

@@ -15,6 +15,7 @@
 #include "absl/base/call_once.h"
 #include "client/base/status_macros.h"
 #include "daemon/session/adopted_connections.h"
+#include "daemon/session/foreign_sockets.h"
 #include "daemon/session/peer.h"
 #include "daemon/session/poller.h"
 #include "daemon/session/rate_limit.h"
@@ -49,12 +50,13 @@ constexpr int kConnectionsBurst = 10;
 
 class EpollSessionServer final : public SessionServer {
  public:
-  EpollSessionServer(Options options, Poller poller)
+  EpollSessionServer(Options options, Poller poller, std::unique_ptr<ForeignSockets> foreign)
       : options_(std::move(options)),
         poller_(std::move(poller)),
-        control_connections_(&poller_, kControlConnection,
+        foreign_(std::move(foreign)),
+        control_connections_(&poller_, foreign_.get(), kControlConnection,
                              options_.control_connections_per_uid_max),
-        admin_connections_(&poller_, kAdminConnection, kAdminConnectionsPerUidMax),
+        admin_connections_(&poller_, foreign_.get(), kAdminConnection, kAdminConnectionsPerUidMax),
         rate_(options_.connections_per_uid_per_second,
               kConnectionsBurst * options_.connections_per_uid_per_second),
         sessions_({.platform = options_.platform,
@@ -78,7 +80,7 @@ class EpollSessionServer final : public SessionServer {
                        [this](SessionId session, std::string_view cause) {
                          if (events_.session_ended) events_.session_ended(session, cause);
                        }},
-                  &poller_, &table_) {}
+                  &poller_, &table_, foreign_.get()) {}
 
   ~EpollSessionServer() override { Stop(); }
 
@@ -134,9 +136,10 @@ class EpollSessionServer final : public SessionServer {
       admin_connections_.RunTimers(now);
       if (now >= accept_again_) ResumeAccepting();
     }
-    options_.session_listener.Reset();
-    options_.control_listener.Reset();
-    options_.admin_listener.Reset();
+    // Connections that nobody has accepted yet are closed with them.
+    foreign_->Close(std::move(options_.session_listener), geteuid());
+    foreign_->Close(std::move(options_.control_listener), geteuid());
+    foreign_->Close(std::move(options_.admin_listener), geteuid());
     sessions_.EndAll("the daemon is stopping");
   }
 
@@ -202,8 +205,10 @@ class EpollSessionServer final : public SessionServer {
   // A connection over a limit is closed; the worker's gRPC reports that it could not connect.
   void AdoptControl(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
-    if (!peer.ok() || !rate_.Take(peer->uid, absl::Now())) return;
-    if (!control_connections_.Add(socket, peer->uid).ok()) return;
+    if (!peer.ok()) return;  // it is gone already
+    if (!rate_.Take(peer->uid, absl::Now()) || !control_connections_.Add(socket, peer->uid).ok()) {
+      return foreign_->Close(std::move(socket), peer->uid);
+    }
     if (events_.control_connected) events_.control_connected(std::move(socket), *peer);
   }
 
@@ -221,6 +226,7 @@ class EpollSessionServer final : public SessionServer {
   Options options_;
   Events events_;
   Poller poller_;
+  const std::unique_ptr<ForeignSockets> foreign_;
   SessionTable table_;
   AdoptedConnections control_connections_;
   AdoptedConnections admin_connections_;
@@ -236,7 +242,9 @@ class EpollSessionServer final : public SessionServer {
 
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Create(Options options) {
   ABSL_ASSIGN_OR_RETURN(Poller poller, Poller::Create());
-  auto server = std::make_unique<EpollSessionServer>(std::move(options), std::move(poller));
+  ABSL_ASSIGN_OR_RETURN(std::unique_ptr<ForeignSockets> foreign, ForeignSockets::Create());
+  auto server = std::make_unique<EpollSessionServer>(std::move(options), std::move(poller),
+                                                     std::move(foreign));
   ABSL_RETURN_IF_ERROR(server->Prepare());
   return server;
 }

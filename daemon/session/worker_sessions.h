@@ -22,6 +22,7 @@
 #include "client/base/unique_fd.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/session/death_watcher.h"
+#include "daemon/session/foreign_sockets.h"
 #include "daemon/session/liveness_page.h"
 #include "daemon/session/poller.h"
 #include "daemon/session/rate_limit.h"
@@ -51,8 +52,8 @@ class WorkerSessions {
     std::function<void(SessionId, std::string_view cause)> ended;
   };
 
-  // `poller` and `table` outlive it.
-  WorkerSessions(Options options, Poller* poller, SessionTable* table);
+  // The others outlive it.
+  WorkerSessions(Options options, Poller* poller, SessionTable* table, ForeignSockets* foreign);
   ~WorkerSessions();
 
   // Goes on with the sessions that an earlier daemon left: their processes are watched from now on,
@@ -111,6 +112,8 @@ class WorkerSessions {
   void Resume(Connection& connection, const v1::SessionResume& resume);
   Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
   bool Welcome(Connection& connection);
+  // Says why to the worker, best effort, and closes.
+  void Refuse(UniqueFd socket, uid_t uid, const std::string& reason);
   void RefuseAndEnd(Connection& connection, const std::string& payload);
   bool HandleAck(Connection& connection, const Frame& frame);
   bool HandleAlive(Connection& connection);
@@ -125,6 +128,7 @@ class WorkerSessions {
   const Options options_;
   Poller* const poller_;
   SessionTable* const table_;
+  ForeignSockets* const foreign_;
   uint64_t last_connection_ = 0;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Connection>> connections_;
   int counted_ = 0;

@@ -24,6 +24,7 @@
 #include "client/base/version.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 #include "proto/control_page.h"
+#include "tests/daemon/session/hostile_fds.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/daemon_process.h"
 #include "tests/support/status_matchers.h"
@@ -65,6 +66,8 @@ class Client {
                         const Request& request, Response* response = nullptr) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    // Under a flood the listener's queue is full at times.
+    context.set_wait_for_ready(true);
     context.AddMetadata("nodecomm-session-token", absl::BytesToHexString(token_));
     Response unused;
     return (stub_.get()->*method)(&context, request, response != nullptr ? response : &unused)
@@ -424,6 +427,39 @@ TEST_F(Isolation, FloodOfOneUserDoesNotStopAnother) {
                  static_cast<int>(absl::ToInt64Milliseconds(absl::Now() - start)));
   kill(flood, SIGKILL);
   waitpid(flood, nullptr, 0);
+}
+
+// A descriptor that takes long to close is not the daemon's to close.
+TEST_F(Isolation, SessionIsOpenedBesideLingeringSocketsOfAnother) {
+  std::array<int, 2> sent;
+  ASSERT_EQ(pipe(sent.data()), 0);
+  const pid_t attacker = fork();
+  if (attacker == 0) {
+    Become(kAttacker);
+    std::vector<LingeringSocket> lingering(6);
+    std::vector<UniqueFd> kept;
+    for (size_t i = 0; i < lingering.size(); ++i) {
+      kept.push_back(ConnectTo(dir() + (i % 2 == 0 ? "/session.sock" : "/control.sock"),
+                               i % 2 == 0 ? SOCK_SEQPACKET : SOCK_STREAM));
+      lingering[i].PassTo(kept.back().get());
+      send(kept.back().get(), "garbage", 7, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    kept.clear();
+    if (write(sent[1], "x", 1) != 1) _exit(1);
+    pause();
+  }
+  char byte;
+  ASSERT_EQ(read(sent[0], &byte, 1), 1);
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(RunAs(60003,
+                  [&] {
+                    TestWorker worker(dir() + "/session.sock");
+                    return worker.Open().ok() ? 0 : 1;
+                  }),
+            0);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(1));
+  kill(attacker, SIGKILL);
+  waitpid(attacker, nullptr, 0);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <map>
 
@@ -16,8 +18,10 @@
 #include "absl/synchronization/mutex.h"
 #include "client/base/version.h"
 #include "client/session/worker_session.h"
+#include "daemon/session/foreign_sockets.h"
 #include "daemon/session/runtime_dir.h"
 #include "daemon/session/session_table.h"
+#include "tests/daemon/session/hostile_fds.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/status_matchers.h"
 
@@ -49,6 +53,20 @@ std::vector<UniqueFd> OneFile(const std::string& content) {
   return fds;
 }
 
+constexpr int kSoPassRights = 83;  // SO_PASSRIGHTS
+
+bool KernelRefusesFds() {
+  const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return RefuseDescriptors(probe.get());
+}
+
+void MakePipe(UniqueFd& reader, UniqueFd& writer) {
+  std::array<int, 2> ends;
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  reader.Reset(ends[0]);
+  writer.Reset(ends[1]);
+}
+
 class SessionServerTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -69,6 +87,11 @@ class SessionServerTest : public testing::Test {
     dir_ = *std::move(dir);
     auto listeners = dir_->Listen();
     ASSERT_OK(listeners);
+    for (const UniqueFd* listener : {&listeners->session, &listeners->control}) {
+      const int passes = 1;
+      if (!listeners_pass_fds_) break;
+      setsockopt(listener->get(), SOL_SOCKET, kSoPassRights, &passes, sizeof(passes));
+    }
     options.session_listener = std::move(listeners->session);
     options.control_listener = std::move(listeners->control);
     options.admin_listener = std::move(listeners->admin);
@@ -128,6 +151,7 @@ class SessionServerTest : public testing::Test {
     return control_.size();
   }
 
+  bool listeners_pass_fds_ = false;  // as on a kernel that cannot refuse them
   std::string parent_;
   std::unique_ptr<RuntimeDir> dir_;
   absl::Mutex mu_;
@@ -387,17 +411,54 @@ TEST_F(SessionServerTest, UnexpectedFramesEndTheSession) {
   EXPECT_EQ(EndedCount(), 3u);
 }
 
+TEST_F(SessionServerTest, WorkersCannotSendFds) {
+  if (!KernelRefusesFds()) GTEST_SKIP() << "needs SO_PASSRIGHTS (Linux 6.16)";
+  StartServer();
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.Open());
+  const UniqueFd control = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  for (const int socket : {worker.fd(), control.get()}) {
+    EXPECT_FALSE(SendFd(socket, worker.fd()));
+    EXPECT_EQ(errno, EPERM);
+  }
+}
+
 TEST_F(SessionServerTest, FdsFromAWorkerAreAnErrorAndClosed) {
+  listeners_pass_fds_ = true;
   StartServer();
   TestWorker worker(socket_path());
   const auto welcome = worker.Open();
   ASSERT_OK(welcome);
-  const int before = CountOpenFds();
-  const std::array<int, 2> fds = {worker.fd(), worker.fd()};
-  ASSERT_OK(SendFrame(
-      worker.fd(), {.type = FrameType::kTransferAck, .transfer_id = 0, .payload = "", .fds = fds}));
-  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("2 fds"));
-  EXPECT_TRUE(Eventually([&] { return CountOpenFds() <= before; }));
+  UniqueFd reader;
+  UniqueFd writer;
+  MakePipe(reader, writer);
+  ASSERT_TRUE(SendFd(worker.fd(), writer.get()));
+  writer.Reset();
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("carries fds"));
+  char byte;
+  EXPECT_EQ(read(reader.get(), &byte, 1), 0) << "its last descriptor is closed";
+}
+
+// A socket that lingers holds up for a minute whoever closes its last descriptor.
+TEST_F(SessionServerTest, LingeringSocketsOfAWorkerHoldUpNobody) {
+  listeners_pass_fds_ = true;
+  StartServer({.control_connections_per_uid_max = 1});
+  std::vector<LingeringSocket> lingering(3);
+  TestWorker open(socket_path());
+  ASSERT_OK(open.Open());
+  ASSERT_TRUE(lingering[0].PassTo(open.fd()));
+  TestWorker silent(socket_path());
+  ASSERT_TRUE(lingering[1].PassTo(silent.fd()));
+  // One over the limit, which is refused.
+  const UniqueFd first = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  const UniqueFd over = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  lingering[2].PassTo(over.get());  // it may be closed already
+  EXPECT_TRUE(open.IsClosed());
+  EXPECT_TRUE(silent.IsClosed());
+  const absl::Time start = absl::Now();
+  TestWorker other(socket_path());
+  EXPECT_OK(other.Open());
+  EXPECT_LT(absl::Now() - start, absl::Seconds(1));
 }
 
 TEST_F(SessionServerTest, HalfClosedSocketEndsTheSession) {
