@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "daemon/session/steady_clock.h"
 
 namespace nodecomm {
 namespace {
@@ -53,7 +53,7 @@ void AdoptedConnections::OnHangUp(uint64_t id) {
   poller_->Remove(it->second.duplicate.get());
   if (ForgetIfClosed(id)) return;
   hung_up_.push_back(id);
-  look_again_ = absl::Now() + kLookInterval;
+  look_again_ = SteadyNow() + kLookInterval;
 }
 
 bool AdoptedConnections::ForgetIfClosed(uint64_t id) {

@@ -29,7 +29,7 @@ class AdoptedConnections {
 
   void OnHangUp(uint64_t id);
 
-  // When RunTimers() has something to do next; InfiniteFuture if never.
+  // When RunTimers() has something to do next (steady_clock.h); InfiniteFuture if never.
   absl::Time NextDeadline() const;
   void RunTimers(absl::Time now);
 

@@ -20,6 +20,7 @@
 #include "daemon/session/poller.h"
 #include "daemon/session/rate_limit.h"
 #include "daemon/session/session_table.h"
+#include "daemon/session/steady_clock.h"
 #include "daemon/session/worker_sessions.h"
 
 namespace nodecomm {
@@ -130,7 +131,7 @@ class EpollSessionServer final : public SessionServer {
       for (const Poller::Event& event : poller_.Wait(deadline)) Handle(event.watch);
       sessions_.TellDeaths();
       sessions_.SendQueued();
-      const absl::Time now = absl::Now();
+      const absl::Time now = SteadyNow();
       sessions_.RunTimers(now);
       control_connections_.RunTimers(now);
       admin_connections_.RunTimers(now);
@@ -181,7 +182,7 @@ class EpollSessionServer final : public SessionServer {
   }
 
   void PauseAccepting() {
-    accept_again_ = absl::Now() + kAcceptPause;
+    accept_again_ = SteadyNow() + kAcceptPause;
     ListenFor(0);
   }
 
@@ -206,7 +207,7 @@ class EpollSessionServer final : public SessionServer {
   void AdoptControl(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
     if (!peer.ok()) return;  // it is gone already
-    if (!rate_.Take(peer->uid, absl::Now()) || !control_connections_.Add(socket, peer->uid).ok()) {
+    if (!rate_.Take(peer->uid, SteadyNow()) || !control_connections_.Add(socket, peer->uid).ok()) {
       return foreign_->Close(std::move(socket), peer->uid);
     }
     if (events_.control_connected) events_.control_connected(std::move(socket), *peer);

@@ -12,6 +12,7 @@
 #include "client/base/status_macros.h"
 #include "daemon/session/handshake.h"
 #include "daemon/session/peer.h"
+#include "daemon/session/steady_clock.h"
 
 namespace nodecomm {
 namespace {
@@ -96,7 +97,7 @@ absl::Status WorkerSessions::Watch(const Connection& connection) {
 void WorkerSessions::Accept(UniqueFd socket) {
   const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
   if (!peer.ok()) return;  // it is gone already
-  if (!options_.rate->Take(peer->uid, absl::Now())) {
+  if (!options_.rate->Take(peer->uid, SteadyNow())) {
     return Refuse(std::move(socket), peer->uid,
                   absl::StrFormat("user %d connects too often; slow down, or raise "
                                   "limits.connections_per_uid_per_second",
@@ -121,7 +122,7 @@ void WorkerSessions::Accept(UniqueFd socket) {
     return Refuse(std::move(connection->socket), peer->uid, std::string(watched.message()));
   }
   hello_deadlines_.push_back(
-      {.time = absl::Now() + options_.hello_timeout, .connection = connection->id});
+      {.time = SteadyNow() + options_.hello_timeout, .connection = connection->id});
   Count(*connection);
   connections_.emplace(connection->id, std::move(connection));
 }
@@ -234,7 +235,7 @@ bool WorkerSessions::Welcome(Connection& connection) {
 // --- after a restart
 
 void WorkerSessions::TakeOver() {
-  const absl::Time deadline = absl::Now() + options_.resume_timeout;
+  const absl::Time deadline = SteadyNow() + options_.resume_timeout;
   for (KnownSession& known : records_.TakeOver()) {
     auto connection = std::make_unique<Connection>();
     connection->id = ++last_connection_;
@@ -331,7 +332,7 @@ bool WorkerSessions::SendNext(Connection& connection) {
   if (!connection.unsent.has_value()) {
     connection.unsent = table_->Next(connection.caller.session);
     if (!connection.unsent.has_value()) return true;
-    connection.unsent_deadline = absl::Now() + kSendTimeout;
+    connection.unsent_deadline = SteadyNow() + kSendTimeout;
   }
   std::vector<int> fds;
   for (const UniqueFd& fd : connection.unsent->fds) fds.push_back(fd.get());
@@ -342,13 +343,13 @@ bool WorkerSessions::SendNext(Connection& connection) {
                                           .fds = fds});
   if (sent.ok()) {
     connection.unacknowledged = connection.unsent->id;
-    connection.unacknowledged_since = absl::Now();
+    connection.unacknowledged_since = SteadyNow();
     ack_deadlines_.push_back(
         {.time = connection.unacknowledged_since + kAckTimeout, .connection = connection.id});
     connection.unsent.reset();
     return true;
   }
-  if (absl::IsResourceExhausted(sent) && absl::Now() < connection.unsent_deadline) {
+  if (absl::IsResourceExhausted(sent) && SteadyNow() < connection.unsent_deadline) {
     with_unsent_.push_back(connection.id);
     return true;
   }
@@ -370,7 +371,7 @@ absl::Time WorkerSessions::NextDeadline() const {
   if (!hello_deadlines_.empty()) next = hello_deadlines_.front().time;
   if (!resume_deadlines_.empty()) next = std::min(next, resume_deadlines_.front().time);
   if (!ack_deadlines_.empty()) next = std::min(next, ack_deadlines_.front().time);
-  if (!with_unsent_.empty()) next = std::min(next, absl::Now() + kSendRetryInterval);
+  if (!with_unsent_.empty()) next = std::min(next, SteadyNow() + kSendRetryInterval);
   return next;
 }
 

@@ -73,7 +73,7 @@ class WorkerSessions {
   // Sends what was queued in the table meanwhile.
   void SendQueued();
 
-  // When RunTimers() has something to do next; InfiniteFuture if never.
+  // When RunTimers() has something to do next (steady_clock.h); InfiniteFuture if never.
   absl::Time NextDeadline() const;
   void RunTimers(absl::Time now);
 
