@@ -284,7 +284,8 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
                                          away->caller.pid, watched.message()));
   }
   if (options_.opened) options_.opened(away->caller);
-  Welcome(*away);
+  // What was queued for it while it was away.
+  if (Welcome(*away)) SendNext(*away);
 }
 
 bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {

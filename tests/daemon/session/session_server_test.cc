@@ -920,6 +920,28 @@ TEST_F(SessionRestart, WorkerGoesOnWithItsSession) {
   EXPECT_TRUE(std::filesystem::is_empty(records_));
 }
 
+TEST_F(SessionRestart, WorkerThatComesBackGetsWhatWasSentToItMeanwhile) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart();
+  const uint64_t id = server_->Send({welcome->session_id()}, OneFile("meanwhile"));
+  // Another worker's answer says that the server has looked at what is queued.
+  TestWorker other(socket_path());
+  ASSERT_OK(other.Open());
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome));
+  const auto answer = after.Receive();
+  ASSERT_OK(answer);
+  ASSERT_EQ(answer->type, FrameType::kWelcome);
+  const auto transfer = after.Receive();
+  ASSERT_OK(transfer);
+  EXPECT_EQ(transfer->transfer_id, id);
+  ASSERT_THAT(transfer->fds, SizeIs(1));
+  EXPECT_EQ(ContentOf(transfer->fds[0]), "meanwhile");
+}
+
 TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) {
   sessions_per_uid_max_ = 2;
   StartServer(WithRecords());
