@@ -388,27 +388,31 @@ void Group::StopForming(const absl::Status& status, AfterUnlock& after) {
 
 absl::Time Group::NextDeadline() const {
   switch (state_) {
-    case State::kGathering: {
-      absl::Time next = absl::InfiniteFuture();
-      for (const auto& member : members_) {
-        if (member.has_value()) next = std::min(next, member->deadline);
-      }
-      return next;
-    }
+    case State::kGathering:
+      return FirstJoinDeadline();
+    case State::kAllocating:  // once it does, the pool is bounded in time by itself
+      return allocates_ ? absl::InfiniteFuture() : FirstJoinDeadline();
     case State::kMapping:
       return mapping_deadline_;
     case State::kReady:
       return shared_.NextDeadline();
-    case State::kAllocating:  // the pool is bounded in time by itself
     case State::kAborted:
       break;
   }
   return absl::InfiniteFuture();
 }
 
+absl::Time Group::FirstJoinDeadline() const {
+  absl::Time first = absl::InfiniteFuture();
+  for (const auto& member : members_) {
+    if (member.has_value()) first = std::min(first, member->deadline);
+  }
+  return first;
+}
+
 void Group::Expire(absl::Time now, AfterUnlock& after) {
   if (NextDeadline() > now) return;
-  if (state_ == State::kGathering) ExpireJoins(now, after);
+  if (state_ == State::kGathering || state_ == State::kAllocating) ExpireJoins(now, after);
   if (state_ == State::kMapping) ExpireMapping(after);
   if (state_ == State::kReady) shared_.Expire(now, after);
 }
@@ -417,9 +421,17 @@ void Group::ExpireJoins(absl::Time now, AfterUnlock& after) {
   const auto late = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
     return member.has_value() && member->deadline <= now;
   });
-  FailJoins(absl::DeadlineExceededError(
-                absl::StrFormat("%s of %d did not join %s within %s", RankList(MissingRanks()),
-                                members_.size(), label_, absl::FormatDuration((*late)->timeout))),
+  const std::string timeout = absl::FormatDuration((*late)->timeout);
+  if (state_ == State::kAllocating) {
+    return FailJoins(absl::DeadlineExceededError(absl::StrFormat(
+                         "all ranks of %s have joined, but the daemon still proves peer access or "
+                         "makes memory for others after %s: try again",
+                         label_, timeout)),
+                     after);
+  }
+  FailJoins(absl::DeadlineExceededError(absl::StrFormat("%s of %d did not join %s within %s",
+                                                        RankList(MissingRanks()), members_.size(),
+                                                        label_, timeout)),
             after);
 }
 

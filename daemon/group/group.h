@@ -32,7 +32,7 @@ class Group {
  public:
   enum class State {
     kGathering,   // ranks are missing
-    kAllocating,  // all have joined; memory is being made, without the lock
+    kAllocating,  // all have joined; memory is being made, without the lock, or will be
     kMapping,     // the members have their memory, not all have confirmed
     kReady,
     kAborted,  // over; members hold memory until they leave or end
@@ -65,6 +65,8 @@ class Group {
 
   // --- allocating
 
+  // The memory is being made from now on, and the joins' deadlines hold no longer.
+  void BeginAllocating() { allocates_ = true; }
   std::vector<std::string> GpuUuids() const;  // in rank order
   std::vector<SessionId> Sessions() const;    // in rank order
   ByteCount plane_bytes() const;
@@ -138,6 +140,7 @@ class Group {
   void Abort(const Culprit& culprit, std::string_view reason, AfterUnlock& after);
   void Release(Rank rank, AfterUnlock& after);
   void AnswerConfirms(const absl::Status& status, AfterUnlock& after);
+  absl::Time FirstJoinDeadline() const;
   void ExpireJoins(absl::Time now, AfterUnlock& after);
   void ExpireMapping(AfterUnlock& after);
   void SessionEndedWhileJoining(SessionId session, std::string_view cause, AfterUnlock& after);
@@ -147,6 +150,7 @@ class Group {
   const std::string label_;
   State state_ = State::kGathering;
   absl::Time state_since_;
+  bool allocates_ = false;
   std::vector<std::optional<Member>> members_;  // by rank
   GroupMemory memory_;
   absl::Duration mapping_timeout_;

@@ -36,6 +36,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
         admission_(parts.admission),
         pool_(parts.pool),
         courier_(parts.courier),
+        forms_(options_.forming == Options::Forming::kAtOnce),
         // Greater than any of an earlier run of the daemon.
         next_generation_(static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()))) {}
   ~RendezvousGroupRegistry() override { Stop(); }
@@ -59,6 +60,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
   void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) override;
   absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) override;
+  void StartForming() override;
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
   std::vector<v1::GroupInfo> List() const override;
@@ -105,6 +107,8 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void ForEach(const std::function<void(Group&, AfterUnlock&)>& act);
   void StopGathering(const Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Queue(Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The first that may be done now.
+  std::optional<Job> TakeJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   void TakeOver();
   absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record, AfterUnlock& after);
@@ -131,6 +135,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::CondVar deadlines_changed_;
   absl::CondVar jobs_changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool forms_ ABSL_GUARDED_BY(mu_);
   std::string forms_none_ ABSL_GUARDED_BY(mu_);  // not empty: why no group comes to be any more
   uint64_t next_generation_ ABSL_GUARDED_BY(mu_);
   Groups groups_ ABSL_GUARDED_BY(mu_);  // by generation
@@ -292,6 +297,22 @@ void RendezvousGroupRegistry::Queue(Job job) {
   jobs_changed_.Signal();
 }
 
+std::optional<RendezvousGroupRegistry::Job> RendezvousGroupRegistry::TakeJob() {
+  const auto next = std::find_if(jobs_.begin(), jobs_.end(), [&](const Job& job) {
+    return forms_ || job.shared_sequence.has_value();
+  });
+  if (next == jobs_.end()) return std::nullopt;
+  Job job = *next;
+  jobs_.erase(next);
+  return job;
+}
+
+void RendezvousGroupRegistry::StartForming() {
+  absl::MutexLock lock(&mu_);
+  forms_ = true;
+  jobs_changed_.Signal();
+}
+
 // --- memory
 
 void RendezvousGroupRegistry::RunAllocator() {
@@ -299,10 +320,10 @@ void RendezvousGroupRegistry::RunAllocator() {
     Job job;
     {
       absl::MutexLock lock(&mu_);
-      while (jobs_.empty() && !stopping_) jobs_changed_.Wait(&mu_);
+      std::optional<Job> next;
+      while (!stopping_ && !(next = TakeJob()).has_value()) jobs_changed_.Wait(&mu_);
       if (stopping_) return;
-      job = jobs_.front();
-      jobs_.pop_front();
+      job = *next;
     }
     std::optional<Plan> plan = PlanOf(job);
     if (!plan.has_value()) continue;
@@ -322,6 +343,7 @@ std::optional<RendezvousGroupRegistry::Plan> RendezvousGroupRegistry::PlanOf(con
                               ? group->shared().BytesToAllocate(*job.shared_sequence)
                               : group->plane_bytes();
   if (bytes.value == 0) return std::nullopt;
+  if (!job.shared_sequence.has_value()) group->BeginAllocating();
   Plan plan{.gpu_uuids = group->GpuUuids(),
             .sessions = group->Sessions(),
             .bytes = bytes,

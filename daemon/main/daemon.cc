@@ -71,6 +71,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
   ABSL_RETURN_IF_ERROR(daemon->MakeGpuService());
   ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
+  daemon->Serve();
   return daemon;
 }
 
@@ -233,6 +234,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
 absl::Status Daemon::MakeGroups() {
   GroupRegistry::Options options;
   options.groups_dir = runtime_dir_->groups_path();
+  options.forming = GroupRegistry::Options::Forming::kLater;
   options.sessions = sessions_->Sessions();
   options.plane_bytes_default = config_.pool.plane_bytes;
   options.rendezvous_timeout_default = config_.group.rendezvous_timeout;
@@ -282,8 +284,26 @@ void Daemon::Serve() {
   events.control_connected = [this](UniqueFd fd, const PeerCredentials& peer) {
     calls_->AdoptControl(std::move(fd), peer);
   };
-  events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
+  events.admin_connected = [this](UniqueFd fd) { TakeAdmin(std::move(fd)); };
   sessions_->Start(std::move(events));
+}
+
+// Their number is bounded where they are accepted.
+void Daemon::TakeAdmin(UniqueFd connection) {
+  absl::MutexLock lock(&admins_mu_);
+  if (takes_admins_) {
+    calls_->AdoptAdmin(std::move(connection));
+  } else {
+    admins_.push_back(std::move(connection));
+  }
+}
+
+void Daemon::StartForming() {
+  logged_groups_->StartForming();
+  absl::MutexLock lock(&admins_mu_);
+  takes_admins_ = true;
+  for (UniqueFd& connection : admins_) calls_->AdoptAdmin(std::move(connection));
+  admins_.clear();
 }
 
 bool Daemon::WaitUntilProven(absl::Duration timeout) {

@@ -4,8 +4,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "daemon/config/config.h"
 #include "daemon/group/group_registry.h"
@@ -34,15 +37,17 @@ class Daemon {
     RuntimeDir::Listeners kept;  // of an earlier daemon, as systemd kept them
   };
 
-  // When it returns, workers may connect, but wait until they are served.
+  // When it returns, workers are served: those of an earlier daemon may go on, and deaths are
+  // noticed. Groups form later.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Options options);
   ~Daemon();
 
   // True once peer access is proven or has failed to be, which is then in the log.
   bool WaitUntilProven(absl::Duration timeout);
 
-  // Serves workers from now on, though the pools may still be filling. Once.
-  void Serve();
+  // From now on groups come to be, though the pools may still be filling, and administrators are
+  // answered. Once.
+  void StartForming();
 
   // True once the pools are full or have failed to fill, which is then in the log.
   bool WaitUntilPoolsFilled(absl::Duration timeout);
@@ -76,6 +81,8 @@ class Daemon {
   absl::Status MakeGroups();
   absl::Status MakeCalls();
   absl::Status MakeGpuService();
+  void Serve();
+  void TakeAdmin(UniqueFd connection);
 
   absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher();
   void TakeXid(const XidEvent& event);
@@ -99,6 +106,12 @@ class Daemon {
   std::unique_ptr<LoggedGroups> logged_groups_;
   std::unique_ptr<GpuService> gpus_;
   std::unique_ptr<RpcServer> calls_;
+
+  // What an administrator asks is answered by a daemon that knows its host: connections that come
+  // before the proofs are done wait here.
+  absl::Mutex admins_mu_;
+  bool takes_admins_ ABSL_GUARDED_BY(admins_mu_) = false;
+  std::vector<UniqueFd> admins_ ABSL_GUARDED_BY(admins_mu_);
 };
 
 }  // namespace nodecomm

@@ -28,6 +28,7 @@ class LoggedGroups final : public GroupRegistry {
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
   void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) override;
   absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) override;
+  void StartForming() override { groups_->StartForming(); }
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
   std::vector<v1::GroupInfo> List() const override;

@@ -22,8 +22,8 @@
 namespace nodecomm {
 namespace {
 
-// Filling takes a second on a cold machine. Workers are served meanwhile and beyond: planes are
-// made when they are asked for.
+// Filling takes a second on a cold machine. Groups form meanwhile and beyond: planes are made when
+// they are asked for.
 constexpr absl::Duration kFillTimeout = absl::Seconds(10);
 constexpr absl::Duration kFillPollInterval = absl::Milliseconds(50);
 // Errors that end work come by themselves (nodecomm-watcher); this finds counters that grow and
@@ -55,7 +55,7 @@ std::optional<int> WaitForPools(Daemon& daemon) {
   while (!daemon.WaitUntilPoolsFilled(kFillPollInterval)) {
     if (const std::optional<int> stop = WaitForStopSignal(absl::ZeroDuration())) return stop;
     if (absl::Now() > deadline) {
-      spdlog::warn("the pools are not full yet; workers are served all the same");
+      spdlog::warn("the pools are not full yet; groups form all the same");
       break;
     }
   }
@@ -108,7 +108,7 @@ int Run(const CommandLine& command_line) {
   }
   std::optional<int> stop = WaitForProofs(**daemon);
   if (!stop.has_value()) {
-    (*daemon)->Serve();
+    (*daemon)->StartForming();
     stop = WaitForPools(**daemon);
   }
   if (!stop.has_value()) SayReady(**daemon);

@@ -96,6 +96,7 @@ class EpollSessionServer final : public SessionServer {
 
   void Start(Events events) override {
     events_ = std::move(events);
+    sessions_.StartResumeDeadlines();
     thread_ = std::thread([this] { Run(); });
   }
 
@@ -128,8 +129,10 @@ class EpollSessionServer final : public SessionServer {
       const absl::Time deadline =
           std::min({sessions_.NextDeadline(), control_connections_.NextDeadline(),
                     admin_connections_.NextDeadline(), accept_again_});
-      for (const Poller::Event& event : poller_.Wait(deadline)) Handle(event.watch);
+      const std::vector<Poller::Event> events = poller_.Wait(deadline);
+      // First: a process that is dead may have hung up meanwhile, and then its death says more.
       sessions_.TellDeaths();
+      for (const Poller::Event& event : events) Handle(event.watch);
       sessions_.SendQueued();
       const absl::Time now = SteadyNow();
       sessions_.RunTimers(now);

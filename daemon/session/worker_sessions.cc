@@ -235,7 +235,6 @@ bool WorkerSessions::Welcome(Connection& connection) {
 // --- after a restart
 
 void WorkerSessions::TakeOver() {
-  const absl::Time deadline = SteadyNow() + options_.resume_timeout;
   for (KnownSession& known : records_.TakeOver()) {
     auto connection = std::make_unique<Connection>();
     connection->id = ++last_connection_;
@@ -251,8 +250,16 @@ void WorkerSessions::TakeOver() {
       continue;
     }
     table_->Add(connection->id, connection->caller, connection->token);
-    resume_deadlines_.push_back({.time = deadline, .connection = connection->id});
     connections_.emplace(connection->id, std::move(connection));
+  }
+}
+
+void WorkerSessions::StartResumeDeadlines() {
+  const absl::Time deadline = SteadyNow() + options_.resume_timeout;
+  for (const auto& [id, connection] : connections_) {
+    if (!connection->socket.valid()) {
+      resume_deadlines_.push_back({.time = deadline, .connection = id});
+    }
   }
 }
 

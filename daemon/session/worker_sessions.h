@@ -56,9 +56,10 @@ class WorkerSessions {
   WorkerSessions(Options options, Poller* poller, SessionTable* table, ForeignSockets* foreign);
   ~WorkerSessions();
 
-  // Goes on with the sessions that an earlier daemon left: their processes are watched from now on,
-  // and have resume_timeout to connect again.
+  // Goes on with the sessions that an earlier daemon left: their processes are watched from now on.
   void TakeOver();
+  // They have resume_timeout to connect again, from now, when somebody is there to take them.
+  void StartResumeDeadlines();
 
   // Takes a connection, or refuses it and says why to the worker.
   void Accept(UniqueFd socket);

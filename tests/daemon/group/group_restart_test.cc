@@ -127,6 +127,43 @@ TEST_F(GroupRestart, NewGroupsFormBesideTheOld) {
   EXPECT_GT(next.generation, before.generation);
 }
 
+// What a daemon that has yet to prove its GPUs does: everything but forming groups.
+TEST_F(GroupRestart, GroupsAreServedBeforeNewOnesForm) {
+  const Formed before = FormReady(2);
+  options_.forming = GroupRegistry::Options::Forming::kLater;
+  KillAndRestart(SessionsOf(2));
+  JoinAnswer& a = Join(Request(0, 2));
+  JoinAnswer& b = Join(Request(1, 2));
+  SharedAnswer& shared_a = AllocateShared(before.generation, 0, 4_MiB);
+  SharedAnswer& shared_b = AllocateShared(before.generation, 1, 4_MiB);
+  EXPECT_OK(shared_a.Wait());
+  EXPECT_OK(shared_b.Wait());
+  EXPECT_FALSE(a.come()) << "its job was queued before that of the buffers";
+  EXPECT_OK(Leave(before.generation, 1, 5));
+  registry_->SessionDied(CallerOf(2).session, "a stranger");
+  registry_->StartForming();
+  EXPECT_OK(a.Wait());
+  EXPECT_OK(b.Wait());
+}
+
+TEST_F(GroupRestart, JoinsKeepTheirDeadlineWhileNoGroupForms) {
+  options_.forming = GroupRegistry::Options::Forming::kLater;
+  Restart();
+  v1::JoinGroupRequest hasty = Request(0, 2);
+  hasty.set_timeout_ms(50);
+  JoinAnswer& a = Join(hasty);
+  JoinAnswer& b = Join(Request(1, 2));
+  for (JoinAnswer* answer : {&a, &b}) {
+    EXPECT_THAT(answer->Wait(), StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                         HasSubstr("still proves peer access")));
+  }
+  EXPECT_TRUE(NothingIsHeld());
+  // The place is free again.
+  JoinAnswer& c = Join(Request(0, 1));
+  registry_->StartForming();
+  EXPECT_OK(c.Wait());
+}
+
 TEST_F(GroupRestart, DamagedFilesAreRemovedAndHarmNobody) {
   const Formed formed = FormReady(2);
   const auto write = [&](const std::string& name, const std::string& text) {

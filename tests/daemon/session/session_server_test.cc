@@ -99,6 +99,7 @@ class SessionServerTest : public testing::Test {
     auto server = SessionServer::Create(std::move(options));
     ASSERT_OK(server);
     server_ = *std::move(server);
+    absl::SleepFor(delay_before_start_);
     server_->Start({.session_died =
                         [this](SessionId session, std::string_view cause) {
                           absl::MutexLock lock(&mu_);
@@ -151,6 +152,7 @@ class SessionServerTest : public testing::Test {
     return control_.size();
   }
 
+  absl::Duration delay_before_start_;
   bool listeners_pass_fds_ = false;  // as on a kernel that cannot refuse them
   std::string parent_;
   std::unique_ptr<RuntimeDir> dir_;
@@ -961,6 +963,20 @@ TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) {
   EXPECT_EQ(b.Receive()->type, FrameType::kWelcome);
   TestWorker third(socket_path());
   EXPECT_THAT(third.ReceiveRefusal()->reason(), HasSubstr("has 2 sessions already"));
+}
+
+TEST_F(SessionRestart, TimeToComeBackBeginsWhenTheServerTakesWorkers) {
+  delay_before_start_ = absl::Milliseconds(400);
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart(absl::Milliseconds(300));
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome));
+  const auto answer = after.Receive();
+  ASSERT_OK(answer);
+  EXPECT_EQ(answer->type, FrameType::kWelcome);
 }
 
 TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
