@@ -185,6 +185,8 @@ v1::GroupRecord Group::Record() const {
 absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& record,
                                                       GroupMemory memory, AfterUnlock& after) {
   ABSL_ASSIGN_OR_RETURN(const ControlPage page, memory.page->Read());
+  // The record says so unless there was no space for it.
+  const bool ready = record.ready() || page.ready != 0;
   auto group = std::make_unique<Group>(
       record.generation(),
       GroupKey{.uid = record.uid(), .name = record.name(), .key = record.key()},
@@ -195,15 +197,17 @@ absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& rec
     member.caller = {
         .session = {recorded.session_id()}, .uid = record.uid(), .pid = recorded.pid()};
     member.request = recorded.request();
-    member.confirmed = record.ready();
+    member.confirmed = ready;
     member.gone = (page.left_mask >> rank & 1u) != 0;
   }
   group->memory_ = std::move(memory);
-  group->EnterState(record.ready() ? State::kReady : State::kMapping);
+  group->memory_.record->Own();
+  group->memory_.page->Own();
+  group->EnterState(ready ? State::kReady : State::kMapping);
   if (page.stop != 0) {
     group->abort_reason_ = std::string(page.reason, strnlen(page.reason, sizeof(page.reason)));
     group->EnterState(State::kAborted);
-  } else if (!record.ready()) {
+  } else if (!ready) {
     group->Abort(Culprit{}, "the daemon was restarted before all ranks were ready", after);
   }
   return group;
@@ -211,6 +215,11 @@ absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& rec
 
 void Group::SaveRecord() const {
   if (memory_.record != nullptr) memory_.record->Write(Record()).IgnoreError();
+}
+
+void Group::KeepFiles() const {
+  if (memory_.record != nullptr) memory_.record->Keep();
+  if (memory_.page != nullptr) memory_.page->Keep();
 }
 
 // --- once the members have their memory
@@ -240,6 +249,8 @@ void Group::Confirm(Rank rank, GroupRegistry::ConfirmDone done, AfterUnlock& aft
   confirming.confirm_done = std::move(done);
   if (!UnconfirmedRanks().empty()) return;
   EnterState(State::kReady);
+  // In the page as well, which has room for it whatever the disk has.
+  memory_.page->WriteReady().IgnoreError();
   SaveRecord();
   AnswerConfirms(absl::OkStatus(), after);
 }
@@ -253,12 +264,11 @@ std::vector<Rank> Group::UnconfirmedRanks() const {
 }
 
 absl::Status Group::Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after) {
-  absl::Status written;
   if (state_ == State::kMapping) {
     AbortBy(rank, "left before all ranks had mapped the group's memory", after);
-  } else if (state_ == State::kReady) {
-    written = memory_.page->WriteLeft(rank, last_epoch);
   }
+  // Of a group that is over it is for a daemon that comes back: who has left holds nothing there.
+  absl::Status written = memory_.page->WriteLeft(rank, last_epoch);
   shared_.FailWaiting(
       absl::FailedPreconditionError(absl::StrFormat("rank %d has left %s", rank.value, label_)),
       after);

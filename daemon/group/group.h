@@ -84,13 +84,16 @@ class Group {
 
   // What must be known of the group then, besides its control page.
   v1::GroupRecord Record() const;
-  // The group of `record`, whose memory is `memory`, as the page says that it stands. One that was
+  // The group of `record`, whose memory is `memory`, as the page says that it stands; the files are
+  // the group's from then on. One that was
   // not ready is aborted: its members' calls died with the daemon.
   static absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record,
                                                         GroupMemory memory, AfterUnlock& after);
   // Keeps the record up to date. Best effort: without space on the disk, a daemon that comes back
   // knows the group as it was.
   void SaveRecord() const;
+  // What is on the disk stays when this object goes.
+  void KeepFiles() const;
 
   // --- once the members have their memory
 

@@ -86,7 +86,7 @@ class EpollSessionServer final : public SessionServer {
   ~EpollSessionServer() override { Stop(); }
 
   absl::Status Prepare() {
-    sessions_.TakeOver();
+    ABSL_RETURN_IF_ERROR(sessions_.TakeOver());
     ABSL_RETURN_IF_ERROR(
         poller_.Add(options_.session_listener.get(), EPOLLIN, {.kind = kSessionListener, .id = 0}));
     ABSL_RETURN_IF_ERROR(

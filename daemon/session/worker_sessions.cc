@@ -234,8 +234,9 @@ bool WorkerSessions::Welcome(Connection& connection) {
 
 // --- after a restart
 
-void WorkerSessions::TakeOver() {
-  for (KnownSession& known : records_.TakeOver()) {
+absl::Status WorkerSessions::TakeOver() {
+  ABSL_ASSIGN_OR_RETURN(std::vector<KnownSession> sessions, records_.TakeOver());
+  for (KnownSession& known : sessions) {
     auto connection = std::make_unique<Connection>();
     connection->id = ++last_connection_;
     connection->pidfd = std::move(known.pidfd);
@@ -246,12 +247,12 @@ void WorkerSessions::TakeOver() {
              ->Add(connection->pidfd.get(), EPOLLIN,
                    {.kind = options_.pidfd_kind, .id = connection->id})
              .ok()) {
-      records_.Remove(known.caller.session);
-      continue;
+      continue;  // a later daemon may have more luck
     }
     table_->Add(connection->id, connection->caller, connection->token);
     connections_.emplace(connection->id, std::move(connection));
   }
+  return absl::OkStatus();
 }
 
 void WorkerSessions::StartResumeDeadlines() {

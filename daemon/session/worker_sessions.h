@@ -57,7 +57,7 @@ class WorkerSessions {
   ~WorkerSessions();
 
   // Goes on with the sessions that an earlier daemon left: their processes are watched from now on.
-  void TakeOver();
+  absl::Status TakeOver();
   // They have resume_timeout to connect again, from now, when somebody is there to take them.
   void StartResumeDeadlines();
 

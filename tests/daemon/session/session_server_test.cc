@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "client/session/worker_session.h"
 #include "daemon/session/foreign_sockets.h"
 #include "daemon/session/runtime_dir.h"
+#include "daemon/session/session_records.h"
 #include "daemon/session/session_table.h"
 #include "tests/daemon/session/hostile_fds.h"
 #include "tests/daemon/session/test_worker.h"
@@ -1022,6 +1024,27 @@ TEST_F(SessionRestart, NobodyElseGetsTheSession) {
   ASSERT_OK(SendResume(owner, *welcome));
   ASSERT_OK(owner.Receive());
   EXPECT_TRUE(refused(*welcome));
+}
+
+TEST_F(SessionRestart, RecordsAreKeptWhereTheyCannotBeReadForWantOfDescriptors) {
+  WithRecords();  // makes the directory
+  const SessionRecords records(records_);
+  ASSERT_OK(records.Add({.session = {7}, .uid = geteuid(), .pid = getpid()}, Token{}));
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(0);
+  close(next);
+  int failed = 0;
+  for (int more = 0; more < 8; ++more) {
+    const rlimit few = {.rlim_cur = static_cast<rlim_t>(next + more), .rlim_max = before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    const auto known = records.TakeOver();
+    failed += known.ok() && known->size() == 1 ? 0 : 1;
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_FALSE(std::filesystem::is_empty(records_)) << "with " << more << " descriptors";
+  }
+  EXPECT_GE(failed, 2);
+  EXPECT_EQ(records.TakeOver()->size(), 1u);
 }
 
 TEST_F(SessionRestart, ProcessThatEndedMeanwhileIsForgotten) {
