@@ -59,10 +59,15 @@ absl::StatusOr<std::unique_ptr<DaemonProcess>> DaemonProcess::Start(const Option
     std::ofstream(file) << options.config;
     arguments.insert(arguments.end(), {"--config", file});
   }
-  daemon->pid_ = Spawn(std::move(arguments));
-  if (daemon->pid_ < 0) return absl::InternalError("fork failed");
-  ABSL_RETURN_IF_ERROR(daemon->WaitUntilReady());
+  daemon->arguments_ = std::move(arguments);
+  ABSL_RETURN_IF_ERROR(daemon->Restart());
   return daemon;
+}
+
+absl::Status DaemonProcess::Restart() {
+  pid_ = Spawn(arguments_);
+  if (pid_ < 0) return absl::InternalError("fork failed");
+  return WaitUntilReady();
 }
 
 absl::Status DaemonProcess::WaitUntilReady() const {

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -34,6 +35,8 @@ class DaemonProcess {
   absl::Status Stop();
   // Ends it without a chance to clean up, and waits.
   void Kill();
+  // Starts it again as it was started, after it was killed.
+  absl::Status Restart();
 
  private:
   DaemonProcess() = default;
@@ -43,6 +46,7 @@ class DaemonProcess {
 
   TemporaryDirectory directory_;
   std::string runtime_dir_;
+  std::vector<std::string> arguments_;
   pid_t pid_ = -1;
 };
 
