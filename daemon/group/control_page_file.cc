@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/files/read_only.h"
 #include "daemon/files/small_file.h"
 #include "daemon/group/text.h"
 
@@ -59,10 +60,10 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
 }
 
 absl::Status ControlPageFile::OpenForMembers() {
-  member_fd_.Reset(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (member_fd_.valid()) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno,
-                             absl::StrFormat("opening the control page %s read-only", path_));
+  const size_t slash = path_.rfind('/');
+  ABSL_ASSIGN_OR_RETURN(member_fd_,
+                        OpenForStrangers(path_.substr(0, slash), path_.substr(slash + 1)));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const std::string& dir,

@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <grpcpp/grpcpp.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -354,29 +356,48 @@ TEST_F(Isolation, DaemonsFilesAreItsOwn) {
             0);
 }
 
-// The member that has the page cannot write it either, nor by way of /proc.
+// What a container's root has, and root who has given everything away but its name.
+enum class Powers { kAsTheyAre, kNone };
+
+bool TakePowers(Powers powers) {
+  if (powers == Powers::kAsTheyAre) return true;
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> none = {};
+  return syscall(SYS_capset, &header, none.data()) == 0;
+}
+
+// What is wrong if a member that has the page can write it, also by way of /proc.
+int TryToWriteThePage(const std::string& dir, Powers powers) {
+  Client client(dir);
+  if (!client.Open()) return 1;
+  v1::JoinGroupResponse group;
+  if (client.Join(0, 1, &group) != grpc::OK) return 2;
+  auto transfer = client.worker().Receive();
+  if (!transfer.ok() || transfer->fds.empty()) return 3;
+  if (!TakePowers(powers)) return 8;
+  const int page = transfer->fds.back().get();
+  const uint32_t one = 1;
+  if (pwrite(page, &one, sizeof(one), 64) >= 0) return 4;
+  if (mmap(nullptr, kControlPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, page, 0) != MAP_FAILED) {
+    return 5;
+  }
+  const std::string proc = absl::StrCat("/proc/self/fd/", page);
+  if (open(proc.c_str(), O_RDWR) >= 0) return 6;
+  if (truncate(proc.c_str(), 0) == 0 || ftruncate(page, 0) == 0 || fchmod(page, 0666) == 0) {
+    return 7;
+  }
+  return open(proc.c_str(), O_RDONLY) < 0 && geteuid() == 0 ? 9 : 0;
+}
+
 TEST_F(Isolation, ControlPageCannotBeWrittenByItsMembers) {
-  EXPECT_EQ(RunAs(kAttacker,
-                  [&] {
-                    Client client(dir());
-                    if (!client.Open()) return 1;
-                    v1::JoinGroupResponse group;
-                    if (client.Join(0, 1, &group) != grpc::OK) return 2;
-                    auto transfer = client.worker().Receive();
-                    if (!transfer.ok() || transfer->fds.empty()) return 3;
-                    const int page = transfer->fds.back().get();
-                    const uint32_t one = 1;
-                    if (pwrite(page, &one, sizeof(one), 64) >= 0) return 4;
-                    if (mmap(nullptr, kControlPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, page,
-                             0) != MAP_FAILED) {
-                      return 5;
-                    }
-                    const std::string proc = absl::StrCat("/proc/self/fd/", page);
-                    if (open(proc.c_str(), O_RDWR) >= 0) return 6;
-                    if (ftruncate(page, 0) == 0 || fchmod(page, 0666) == 0) return 7;
-                    return 0;
-                  }),
-            0);
+  EXPECT_EQ(RunAs(kAttacker, [&] { return TryToWriteThePage(dir(), Powers::kAsTheyAre); }), 0);
+}
+
+// The file is root's own, and 0600.
+TEST_F(Isolation, ControlPageCannotBeWrittenByMembersWhoAreRoot) {
+  for (const Powers powers : {Powers::kNone, Powers::kAsTheyAre}) {
+    EXPECT_EQ(RunAs(kRoot, [&] { return TryToWriteThePage(dir(), powers); }), 0);
+  }
 }
 
 // Root in a user namespace of its own is, to the daemon, the user who made the namespace.
