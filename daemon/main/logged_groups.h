@@ -1,5 +1,6 @@
 // Writes the life of groups to the log: ready, left, aborted, failed joins.
-// Not a registry: every call goes to the one behind it, and every answer comes from there.
+// Not a registry: every call goes to the one behind it, and every answer comes from there. What a
+// line is about has happened before it is written.
 #pragma once
 
 #include <string_view>

@@ -135,5 +135,8 @@ int main(int argc, char** argv) {
   nodecomm::OpenMissingStandardStreams();
   nodecomm::BoundHeapArenas();
   const nodecomm::ParsedCommandLine parsed = nodecomm::ParseCommandLine(argc, argv);
-  return parsed.exit_code.has_value() ? *parsed.exit_code : nodecomm::Run(parsed.command_line);
+  if (parsed.exit_code.has_value()) return *parsed.exit_code;
+  const int exit_code = nodecomm::Run(parsed.command_line);
+  nodecomm::FlushLog();
+  return exit_code;
 }
