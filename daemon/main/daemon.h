@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -75,6 +76,7 @@ class Daemon {
   // The steps of Start, in order.
   absl::Status TakeRuntimeDir();
   absl::Status ReadHost(const std::string& simulate_path);
+  absl::Status ReadDrained();
   absl::Status MakePools();
   absl::Status StartProofs();
   absl::Status MakeSessions(RuntimeDir::Listeners kept);
@@ -96,6 +98,7 @@ class Daemon {
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<HostState> host_;
+  std::set<std::string> drained_at_start_;  // GPUs
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<PlaneSource> source_;
   std::unique_ptr<PlanePool> pool_;
