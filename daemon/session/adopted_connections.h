@@ -27,6 +27,8 @@ class AdoptedConnections {
   // ResourceExhausted: the user has as many as allowed.
   absl::Status Add(const UniqueFd& connection, uid_t uid);
 
+  size_t count() const { return watched_.size(); }
+
   void OnHangUp(uint64_t id);
 
   // When RunTimers() has something to do next (steady_clock.h); InfiniteFuture if never.

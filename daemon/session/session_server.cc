@@ -46,6 +46,10 @@ constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 constexpr int kAdminConnectionsPerUidMax = 64;
 
+// Socket, pidfd and liveness page; gRPC's and ours.
+constexpr size_t kDescriptorsOfASession = 3;
+constexpr size_t kDescriptorsOfACall = 2;
+
 // Connections that a user may make at once after a pause, in seconds' worth.
 constexpr int kConnectionsBurst = 10;
 
@@ -55,6 +59,7 @@ class EpollSessionServer final : public SessionServer {
       : options_(std::move(options)),
         poller_(std::move(poller)),
         foreign_(std::move(foreign)),
+        table_(options_.descriptors_max == 0 ? SIZE_MAX : options_.descriptors_max / 8),
         control_connections_(&poller_, foreign_.get(), kControlConnection,
                              options_.control_connections_per_uid_max),
         admin_connections_(&poller_, foreign_.get(), kAdminConnection, kAdminConnectionsPerUidMax),
@@ -64,6 +69,7 @@ class EpollSessionServer final : public SessionServer {
                    .rate = &rate_,
                    .sessions_max = options_.sessions_max,
                    .sessions_per_uid_max = options_.sessions_per_uid_max,
+                   .has_room = [this] { return HasRoomFor(kDescriptorsOfASession); },
                    .hello_timeout = options_.hello_timeout,
                    .resume_timeout = options_.resume_timeout,
                    .records_dir = options_.records_dir,
@@ -206,11 +212,21 @@ class EpollSessionServer final : public SessionServer {
         .IgnoreError();
   }
 
+  // Of all users together.
+  bool HasRoomFor(size_t descriptors) const {
+    if (options_.descriptors_max == 0) return true;
+    const size_t taken = kDescriptorsOfASession * static_cast<size_t>(sessions_.counted()) +
+                         kDescriptorsOfACall * control_connections_.count() +
+                         static_cast<size_t>(foreign_->count());
+    return taken + descriptors <= options_.descriptors_max / 4 * 3;
+  }
+
   // A connection over a limit is closed; the worker's gRPC reports that it could not connect.
   void AdoptControl(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
     if (!peer.ok()) return;  // it is gone already
-    if (!rate_.Take(peer->uid, SteadyNow()) || !control_connections_.Add(socket, peer->uid).ok()) {
+    if (!rate_.Take(peer->uid, SteadyNow()) || !HasRoomFor(kDescriptorsOfACall) ||
+        !control_connections_.Add(socket, peer->uid).ok()) {
       return foreign_->Close(std::move(socket), peer->uid);
     }
     if (events_.control_connected) events_.control_connected(std::move(socket), *peer);

@@ -41,6 +41,7 @@ class WorkerSessions {
     RateLimit* rate = nullptr;  // outlives this
     int sessions_max = 0;
     int sessions_per_uid_max = 0;
+    std::function<bool()> has_room;  // whether the daemon has descriptors to spare for another
     absl::Duration hello_timeout;
     absl::Duration resume_timeout;
     std::string records_dir;
@@ -67,6 +68,9 @@ class WorkerSessions {
   // The poller's events.
   void OnSocket(uint64_t connection);
   void OnPidfd(uint64_t connection);
+
+  // Those that count against the limits.
+  int counted() const { return counted_; }
 
   // What the threads of the death watcher found meanwhile.
   void TellDeaths();

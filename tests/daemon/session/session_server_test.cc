@@ -843,6 +843,51 @@ TEST_F(SessionServerTest, DescriptorsThatAUserDoesNotTakeAreBoundedOverAllItsSes
   ASSERT_OK(later.Open());
 }
 
+TEST_F(SessionServerTest, ConnectionsOfAllLeaveDescriptorsToTheDaemon) {
+  // Eighteen for connections: two sessions, and six of gRPC's.
+  StartServer({.descriptors_max = 24});
+  std::vector<TestWorker> workers;
+  for (int i = 0; i < 2; ++i) ASSERT_OK(workers.emplace_back(socket_path()).Open());
+  std::vector<UniqueFd> calls;
+  for (size_t i = 1; i <= 6; ++i) {
+    calls.push_back(ConnectTo(dir_->control_socket_path(), SOCK_STREAM));
+    ASSERT_TRUE(Eventually([&] { return ControlCount() == i; }));
+  }
+  const UniqueFd over = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  char byte;
+  EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
+  TestWorker refused(socket_path());
+  ASSERT_OK(refused.SendHello(kVersionMajor, kVersionMinor));
+  const auto refusal = refused.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_THAT(refusal->reason(), HasSubstr("no file descriptors to spare"));
+  // Administrators find some, and so does who comes later.
+  const UniqueFd admin = ConnectTo(dir_->admin_socket_path(), SOCK_STREAM);
+  EXPECT_TRUE(Eventually([&] {
+    absl::MutexLock lock(&mu_);
+    return admin_.size() == 1;
+  }));
+  workers.pop_back();
+  EXPECT_TRUE(Eventually([&] { return TestWorker(socket_path()).Open().ok(); }));
+}
+
+TEST_F(SessionServerTest, DescriptorsThatWaitForAllWorkersAreBounded) {
+  StartServer({.descriptors_max = 80});
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  const SessionId session{welcome->session_id()};
+  // One in flight, which is not taken; of those that wait there may be ten.
+  server_->Send(session, OneFile("x"));
+  ASSERT_OK(worker.Receive());
+  for (int i = 0; i < 10; ++i) server_->Send(session, OneFile("x"));
+  TestWorker other(socket_path());
+  ASSERT_OK(other.Open());
+  EXPECT_EQ(EndedCount(), 0u);
+  server_->Send(session, OneFile("x"));
+  EXPECT_THAT(WaitForEnd(session), HasSubstr("10 for all processes"));
+}
+
 TEST_F(SessionServerTest, ConnectionsAreLimitedInTime) {
   StartServer({.connections_per_uid_per_second = 1});  // ten at once
   for (int i = 0; i < 10; ++i) {
