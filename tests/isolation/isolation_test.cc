@@ -21,6 +21,7 @@
 #include <functional>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/base/version.h"
@@ -235,7 +236,10 @@ class Isolation : public testing::TestWithParam<uid_t> {
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "needs root, to become other users";
     auto daemon = DaemonProcess::Start(
-        {.program = NODECOMM_DAEMON, .topology = NODECOMM_TOPOLOGY, .config = ""});
+        {.program = NODECOMM_DAEMON,
+         .topology = NODECOMM_TOPOLOGY,
+         .config = "log_level: 'trace' limits { calls_per_uid_per_second: 50 }",
+         .keep_log = true});
     ASSERT_OK(daemon);
     daemon_ = *std::move(daemon);
     // The test's own directory keeps others out; the daemon's does not.
@@ -249,6 +253,25 @@ class Isolation : public testing::TestWithParam<uid_t> {
   void TearDown() override {
     if (victim_ != nullptr) {
       EXPECT_TRUE(victim_->IsWell()) << "the victim's group was harmed";
+      EXPECT_OK(daemon_->Stop());  // so that the log is whole
+      ExpectNoTokenInTheLog();
+    }
+  }
+
+  // Whatever the test did, and however its token would have been written.
+  void ExpectNoTokenInTheLog() const {
+    const std::string log = daemon_->ReadLog();
+    const std::string token = secrets().token_bytes();
+    EXPECT_THAT(log,
+                testing::HasSubstr(absl::StrCat(absl::Hex(secrets().session, absl::kZeroPad16))))
+        << "the victim's session, by its id";
+    const std::string hex = absl::BytesToHexString(token);
+    for (const std::string& written :
+         {token, hex, absl::AsciiStrToUpper(hex), absl::CEscape(token), absl::CHexEscape(token),
+          absl::Utf8SafeCEscape(token), absl::Base64Escape(token)}) {
+      EXPECT_THAT(log, testing::Not(testing::HasSubstr(written)));
+      // Nor a good part of it.
+      EXPECT_THAT(log, testing::Not(testing::HasSubstr(written.substr(0, written.size() / 2))));
     }
   }
 
@@ -448,6 +471,56 @@ TEST_F(Isolation, FloodOfOneUserDoesNotStopAnother) {
                  static_cast<int>(absl::ToInt64Milliseconds(absl::Now() - start)));
   kill(flood, SIGKILL);
   waitpid(flood, nullptr, 0);
+}
+
+// Of one who calls too often, calls fail; others' do not, nor do its own later.
+TEST_F(Isolation, CallsAreLimitedInTimeByUser) {
+  std::array<int, 2> flooded;
+  ASSERT_EQ(pipe(flooded.data()), 0);
+  const pid_t caller = fork();
+  if (caller == 0) {
+    Become(kAttacker);
+    Client client(dir());
+    const auto call = [&] {
+      return client.Call(&v1::Control::Stub::GetHost, v1::GetHostRequest());
+    };
+    int refused = 0;
+    // Five seconds' worth may come at once.
+    for (int i = 0; i < 1000 && refused == 0; ++i) {
+      const grpc::StatusCode code = call();
+      if (code == grpc::RESOURCE_EXHAUSTED) {
+        ++refused;
+      } else if (code != grpc::OK) {
+        _exit(1);
+      }
+    }
+    if (refused == 0) _exit(2);
+    if (write(flooded[1], "x", 1) != 1) _exit(3);
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (call() != grpc::OK) {
+      if (absl::Now() > deadline) _exit(4);
+    }
+    _exit(0);
+  }
+  close(flooded[1]);
+  char byte;
+  EXPECT_EQ(read(flooded[0], &byte, 1), 1);
+  close(flooded[0]);
+  EXPECT_EQ(
+      RunAs(60003,
+            [&] {
+              Client client(dir());
+              for (int i = 0; i < 20; ++i) {
+                if (client.Call(&v1::Control::Stub::GetHost, v1::GetHostRequest()) != grpc::OK) {
+                  return 1;
+                }
+              }
+              return 0;
+            }),
+      0);
+  int status = 0;
+  ASSERT_EQ(waitpid(caller, &status, 0), caller);
+  EXPECT_EQ(status, 0);
 }
 
 // A descriptor that takes long to close is not the daemon's to close.
