@@ -49,6 +49,9 @@ class GroupRegistry {
     std::vector<SessionId> sessions;
     ByteCount plane_bytes_default;
     Limits limits;
+    // Whether groups may form from the start, or ranks that have joined wait until StartForming.
+    enum class Forming { kAtOnce, kLater };
+    Forming forming = Forming::kAtOnce;
     // How long a group may take from the answers to its joins until all ranks have confirmed.
     absl::Duration mapping_timeout = absl::Seconds(30);
   };
@@ -91,6 +94,9 @@ class GroupRegistry {
   // By the administrator. NotFound: no such group.
   virtual absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) = 0;
 
+  // Groups whose ranks have all joined get their memory from now on. Their joins' deadlines hold
+  // meanwhile, and groups that are there already are served.
+  virtual void StartForming() = 0;
   // From now on no group comes to be: those that wait for ranks fail, those that are ready go on.
   virtual void StopForming(std::string_view reason) = 0;
   virtual void AbortAll(std::string_view reason) = 0;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -37,15 +39,17 @@ class Daemon {
     RuntimeDir::Listeners kept;  // of an earlier daemon, as systemd kept them
   };
 
-  // When it returns, workers may connect, but wait until they are served.
+  // When it returns, workers are served: those of an earlier daemon may go on, and deaths are
+  // noticed. Groups form later.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Options options);
   ~Daemon();
 
   // True once peer access is proven or has failed to be, which is then in the log.
   bool WaitUntilProven(absl::Duration timeout);
 
-  // Serves workers from now on, though the pools may still be filling. Once.
-  void Serve();
+  // From now on groups come to be, though the pools may still be filling, and administrators are
+  // answered. Once.
+  void StartForming();
 
   // True once the pools are full or have failed to fill, which is then in the log.
   bool WaitUntilPoolsFilled(absl::Duration timeout);
@@ -90,12 +94,15 @@ class Daemon {
   // The steps of Start, in order.
   absl::Status TakeRuntimeDir();
   absl::Status ReadHost(const std::string& simulate_path);
+  absl::Status ReadDrained();
   absl::Status MakePools();
   absl::Status StartProofs();
   absl::Status MakeSessions(RuntimeDir::Listeners kept);
   absl::Status MakeGroups();
   absl::Status MakeCalls();
   absl::Status MakeGpuService();
+  void Serve();
+  void TakeAdmin(UniqueFd connection);
 
   absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher();
   void TakeXid(const XidEvent& event);
@@ -111,6 +118,7 @@ class Daemon {
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<HostState> host_;
+  std::set<std::string> drained_at_start_;  // GPUs
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<PlaneSource> source_;
   std::unique_ptr<PlanePool> pool_;
@@ -121,6 +129,12 @@ class Daemon {
   std::unique_ptr<LoggedGroups> logged_groups_;
   std::unique_ptr<GpuService> gpus_;
   std::unique_ptr<RpcServer> calls_;
+
+  // What an administrator asks is answered by a daemon that knows its host: connections that come
+  // before the proofs are done wait here.
+  absl::Mutex admins_mu_;
+  bool takes_admins_ ABSL_GUARDED_BY(admins_mu_) = false;
+  std::vector<UniqueFd> admins_ ABSL_GUARDED_BY(admins_mu_);
 };
 
 }  // namespace nodecomm

@@ -24,8 +24,8 @@
 namespace nodecomm {
 namespace {
 
-// Filling takes a second on a cold machine. Workers are served meanwhile and beyond: planes are
-// made when they are asked for.
+// Filling takes a second on a cold machine. Groups form meanwhile and beyond: planes are made when
+// they are asked for.
 constexpr absl::Duration kFillTimeout = absl::Seconds(10);
 constexpr absl::Duration kFillPollInterval = absl::Milliseconds(50);
 constexpr absl::Duration kDrainPollInterval = absl::Milliseconds(20);
@@ -57,7 +57,7 @@ std::optional<int> WaitForPools(Daemon& daemon) {
   while (!daemon.WaitUntilPoolsFilled(kFillPollInterval)) {
     if (const std::optional<int> stop = WaitForStopSignal(absl::ZeroDuration())) return stop;
     if (absl::Now() > deadline) {
-      spdlog::warn("the pools are not full yet; workers are served all the same");
+      spdlog::warn("the pools are not full yet; groups form all the same");
       break;
     }
   }
@@ -111,7 +111,7 @@ int Run(const CommandLine& command_line) {
   }
   std::optional<int> stop = WaitForProofs(**daemon);
   if (!stop.has_value()) {
-    (*daemon)->Serve();
+    (*daemon)->StartForming();
     stop = WaitForPools(**daemon);
   }
   if (!stop.has_value()) {
@@ -135,5 +135,8 @@ int main(int argc, char** argv) {
   nodecomm::OpenMissingStandardStreams();
   nodecomm::BoundHeapArenas();
   const nodecomm::ParsedCommandLine parsed = nodecomm::ParseCommandLine(argc, argv);
-  return parsed.exit_code.has_value() ? *parsed.exit_code : nodecomm::Run(parsed.command_line);
+  if (parsed.exit_code.has_value()) return *parsed.exit_code;
+  const int exit_code = nodecomm::Run(parsed.command_line);
+  nodecomm::FlushLog();
+  return exit_code;
 }

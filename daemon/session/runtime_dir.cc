@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/session/foreign_sockets.h"
 
 namespace nodecomm {
 namespace {
@@ -24,6 +25,7 @@ constexpr int kListenBacklog = 256;
 constexpr mode_t kSharedSocketMode = 0666;
 constexpr mode_t kPrivateMode = 0700;
 constexpr mode_t kPrivateSocketMode = 0600;
+constexpr mode_t kPrivateFileMode = 0600;
 
 enum class Existing { kKeepMode, kSetMode };
 
@@ -68,10 +70,11 @@ std::string ReadOwner(int lock) {
   return pid.empty() ? "unknown" : pid;
 }
 
-// Takes the lock or says who has it. Never waits.
+// Takes the lock or says who has it. Never waits. Nobody else can open the file, since whoever has
+// it open, even for reading, could hold the lock; an earlier version's file let others do so.
 absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
-  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!lock.valid()) {
+  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kPrivateFileMode));
+  if (!lock.valid() || fchmod(lock.get(), kPrivateFileMode) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open lock file %s", path));
   }
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -108,6 +111,8 @@ absl::StatusOr<UniqueFd> ListenOn(const std::string& path, int type, mode_t mode
   if (!socket_fd.valid()) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot create socket for %s", path));
   }
+  // Before anybody can connect: who did keeps what held then.
+  RefuseDescriptors(socket_fd.get());
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
@@ -168,6 +173,7 @@ bool StandsAt(int socket_fd, const std::string& path, int type) {
       errno != EAGAIN) {
     return false;
   }
+  RefuseDescriptors(socket_fd);  // a daemon of an earlier version may have made it
   return fcntl(socket_fd, F_SETFL, O_NONBLOCK) == 0;
 }
 

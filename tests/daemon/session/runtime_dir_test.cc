@@ -122,6 +122,25 @@ TEST_F(RuntimeDirTest, SecondDaemonIsToldWhoIsThere) {
   EXPECT_THAT(RuntimeDir::Create({.path = path_}), IsOk());
 }
 
+TEST_F(RuntimeDirTest, NobodyElseCanTakeTheLock) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  // As an earlier version left it.
+  ASSERT_EQ(mkdir(path_.c_str(), 0755), 0);
+  std::ofstream(path_ + "/nodecommd.lock") << "1\n";
+  ASSERT_EQ(chmod((path_ + "/nodecommd.lock").c_str(), 0644), 0);
+  const auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  EXPECT_EQ(ModeOf(path_ + "/nodecommd.lock"), 0600u);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (setuid(kNobody) != 0) _exit(2);
+    _exit(open((path_ + "/nodecommd.lock").c_str(), O_RDONLY) < 0 && errno == EACCES ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 TEST_F(RuntimeDirTest, SocketsAreGoneAtTheEnd) {
   auto dir = RuntimeDir::Create({.path = path_});
   ASSERT_OK(dir);
