@@ -32,6 +32,9 @@ struct ControlPage {
   int32_t culprit_pid;
   // Zero-terminated, for people.
   char reason[kControlPageReasonBytes];
+  // All members have confirmed. For a daemon that comes back: the page has its room, also where the
+  // disk is full.
+  uint32_t ready;
 };
 static_assert(sizeof(ControlPage) <= kControlPageBytes);
 static_assert(offsetof(ControlPage, stop) == 64);

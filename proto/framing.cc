@@ -62,6 +62,21 @@ std::vector<UniqueFd> TakeFds(msghdr& message) {
   return fds;
 }
 
+// Whether the next message brings fds. Looking does not take them: there is no room given for any,
+// which the kernel flags.
+bool NextHasFds(int socket) {
+  char byte;
+  iovec part = {&byte, sizeof(byte)};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  ssize_t looked;
+  do {
+    looked = recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT);
+  } while (looked < 0 && errno == EINTR);
+  return looked >= 0 && (message.msg_flags & MSG_CTRUNC) != 0;
+}
+
 bool IsKnownType(uint16_t type) {
   return type >= static_cast<uint16_t>(FrameType::kHello) &&
          type <= static_cast<uint16_t>(FrameType::kAlive);
@@ -151,6 +166,11 @@ absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket) {
   frame.transfer_id = header.transfer_id;
   frame.payload.resize(header.payload_bytes);
   return frame;
+}
+
+absl::StatusOr<std::optional<Frame>> ReceiveFrameWithoutFds(int socket) {
+  if (!NextHasFds(socket)) return ReceiveFrame(socket);
+  return absl::InvalidArgumentError("frame carries fds, of which none was expected");
 }
 
 }  // namespace nodecomm

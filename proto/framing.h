@@ -57,4 +57,9 @@ absl::Status SendFrame(int socket, const FrameView& frame);
 // should be closed.
 absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket);
 
+// Likewise from a peer that has none to send. InvalidArgument also if it sends some: they are
+// neither taken nor closed, either of which could block for as long as the peer likes, but stay in
+// the socket's queue.
+absl::StatusOr<std::optional<Frame>> ReceiveFrameWithoutFds(int socket);
+
 }  // namespace nodecomm

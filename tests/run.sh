@@ -7,6 +7,7 @@
 #   tests/run.sh pack DIR               build into build/cuda and collect in DIR what --prebuilt takes; needs no GPU
 #   tests/run.sh sanitize               AddressSanitizer with UndefinedBehaviorSanitizer, then ThreadSanitizer
 #   tests/run.sh fuzz [SECONDS]         every fuzz target for SECONDS (60), with fresh seeds; findings are kept in build/fuzz/findings
+#   tests/run.sh package                build the Debian packages into build/package/packages and try them in a clean root; needs root
 #   tests/run.sh lint [COMMIT]          format, shell scripts, clang's warnings, clang-tidy; of files changed since COMMIT, or all
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -120,6 +121,13 @@ run_sanitize() {
   ctest --preset tsan
 }
 
+run_package() {
+  install_packages deploy/packages.txt deploy/packages-checks.txt deploy/packages-root.txt
+  build_preset package
+  (cd build/package && rm -rf packages && cpack)
+  timeout --kill-after=30 1200 tests/deploy/clean_root.sh build/package/packages
+}
+
 run_fuzz() {
   local seconds=${1:-60} seed target name found=() scratch
   install_packages deploy/packages.txt deploy/packages-checks.txt
@@ -158,7 +166,7 @@ run_lint() {
   echo "== clang-format"
   our_files '*.h' '*.hpp' '*.cc' '*.c' '*.cu' '*.cuh' | xargs -r clang-format --dry-run -Werror
   echo "== shellcheck"
-  our_files '*.sh' .ci/run | xargs -r shellcheck -x
+  our_files '*.sh' .ci/run deploy/debian/postinst deploy/debian/postrm deploy/debian/prerm | xargs -r shellcheck -x
   # clang-tidy also reports clang's own warnings, thread-safety analysis among them: nothing need be compiled besides. It needs the
   # generated headers, though.
   echo "== clang and clang-tidy"
@@ -175,6 +183,7 @@ case "${1:-dev}" in
   gpu) run_gpu "${@:2}" ;;
   pack) run_pack "${@:2}" ;;
   sanitize) run_sanitize ;;
+  package) run_package ;;
   fuzz) run_fuzz "${@:2}" ;;
   lint) run_lint "${@:2}" ;;
   *) usage ;;

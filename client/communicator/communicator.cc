@@ -263,8 +263,8 @@ absl::Status Communicator::Status() {
   if (status.ok() && !aborted_.load(std::memory_order_relaxed)) return status;
   const std::optional<std::string> finding = health_->OwnFinding();
   if (finding.has_value() && !finding_reported_.exchange(true)) {
-    // Once; the daemon stops the others with it. If it is gone they know at least that this rank
-    // gave the group up.
+    // Once: a daemon that is away is told when it is back. It stops the others with it; until then
+    // they know at least that this rank gave the group up.
     membership_->Abort(*finding).IgnoreError();
   }
   return status.ok() ? absl::AbortedError("this rank aborted the group") : status;

@@ -84,7 +84,11 @@ absl::Status Membership::Abort(const std::string& reason) {
   request.set_generation(group_.generation());
   request.set_rank(rank_.value);
   request.set_reason(reason);
-  return link_->control().AbortGroup(request, kCallTimeout);
+  return link_->notices().Tell(
+      [link = link_.get(), request](absl::Duration timeout) {
+        return link->control().AbortGroup(request, timeout);
+      },
+      kCallTimeout);
 }
 
 absl::Status Membership::Leave(uint32_t last_epoch) {
@@ -92,7 +96,11 @@ absl::Status Membership::Leave(uint32_t last_epoch) {
   request.set_generation(group_.generation());
   request.set_rank(rank_.value);
   request.set_last_epoch(last_epoch);
-  const absl::Status left = link_->control().LeaveGroup(request, kCallTimeout);
+  const absl::Status left = link_->notices().Tell(
+      [link = link_.get(), request](absl::Duration timeout) {
+        return link->control().LeaveGroup(request, timeout);
+      },
+      kCallTimeout);
   const bool gone = absl::IsUnavailable(left) || absl::IsAborted(left) || absl::IsNotFound(left);
   return gone ? absl::OkStatus() : left;
 }
@@ -123,7 +131,11 @@ absl::Status Membership::FreeShared(uint64_t sequence) {
   request.set_generation(group_.generation());
   request.set_rank(rank_.value);
   request.set_sequence(sequence);
-  return link_->control().FreeShared(request, kCallTimeout);
+  return link_->notices().Tell(
+      [link = link_.get(), request](absl::Duration timeout) {
+        return link->control().FreeShared(request, timeout);
+      },
+      kCallTimeout);
 }
 
 }  // namespace nodecomm::client

@@ -42,9 +42,11 @@ class Membership {
   // This rank has mapped everything; waits until all have.
   absl::Status Confirm();
 
+  // Abort, Leave and FreeShared reach a daemon that is away when it is back.
   absl::Status Abort(const std::string& reason);
 
-  // OK also where the group or the daemon is gone already: there is nothing left to leave.
+  // OK also where the group is gone already, since there is nothing left to leave, or the daemon is
+  // away.
   absl::Status Leave(uint32_t last_epoch);
 
   // Waits until all ranks have asked.

@@ -35,7 +35,7 @@ void SharedBuffer::Disposer::operator()(SharedBuffer* buffer) const {
 
 SharedBuffer::~SharedBuffer() {
   mappings_.clear();
-  // The group may be over and the daemon gone; then there is no account to correct.
+  // The group may be over; then there is no account to correct.
   membership_->FreeShared(sequence_).IgnoreError();
 }
 

@@ -13,6 +13,9 @@ namespace {
 // How long a link whose daemon was restarted may take to stand again.
 constexpr absl::Duration kReconnectTimeout = absl::Seconds(5);
 
+// For each of what the daemon is told when it is back, before anybody else may use the link.
+constexpr absl::Duration kTellAtResumeTimeout = absl::Seconds(2);
+
 using LinkOr = absl::StatusOr<std::shared_ptr<DaemonLink>>;
 
 // A thread's attempt to open a link; others that want the same wait for it, so that a process has
@@ -103,7 +106,10 @@ absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Make(const std::string& 
 
 DaemonLink::DaemonLink(WorkerSession::Owner session, std::unique_ptr<ControlClient> control)
     : control_(std::move(control)), session_(std::move(session)) {
-  session_->OnResume([control = control_.get()] { control->Reconnect(); });
+  session_->OnResume([this] {
+    control_->Reconnect();
+    notices_.TellKept(kTellAtResumeTimeout);
+  });
 }
 
 void DaemonLink::Dispose(DaemonLink* link) {

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/session/control_client.h"
+#include "client/session/notices.h"
 #include "client/session/worker_session.h"
 
 namespace nodecomm {
@@ -23,6 +24,8 @@ class DaemonLink {
 
   WorkerSession& session() { return *session_; }
   ControlClient& control() { return *control_; }
+  // What is kept there is told whenever the daemon is back.
+  Notices& notices() { return notices_; }
 
  private:
   DaemonLink(WorkerSession::Owner session, std::unique_ptr<ControlClient> control);
@@ -32,7 +35,8 @@ class DaemonLink {
 
   const ProcessStamp stamp_;
   std::unique_ptr<ControlClient> control_;
-  WorkerSession::Owner session_;  // after control_, which its thread uses
+  Notices notices_;
+  WorkerSession::Owner session_;  // last: its thread uses the other two
 };
 
 }  // namespace nodecomm

@@ -22,7 +22,8 @@ namespace {
 // Between attempts to find the daemon again; doubled each time.
 constexpr absl::Duration kResumeIntervalMin = absl::Milliseconds(10);
 constexpr absl::Duration kResumeIntervalMax = absl::Seconds(1);
-// A daemon that starts takes connections at once, but answers when it has proven its GPUs.
+// A daemon that starts takes connections before it answers; an earlier version proves its GPUs
+// first.
 constexpr absl::Duration kResumeTimeout = absl::Seconds(60);
 
 std::string PeerName(const std::string& runtime_dir) {

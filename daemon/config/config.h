@@ -1,6 +1,6 @@
 // The daemon's settings: read from a file of protobuf text (proto/nodecomm/v1/config.proto),
-// checked, defaults applied. Not the command line (daemon/main), and nothing here is reloaded while
-// the daemon runs. Design note: daemon/README.md, "configuration".
+// checked, defaults applied. Not the command line (daemon/main), nor what a running daemon takes of
+// a changed file (reload.h). Design note: daemon/README.md, "configuration".
 #pragma once
 
 #include <sys/types.h>

@@ -69,17 +69,19 @@ absl::Status ReplaceSmallFile(const std::string& path, std::string_view content)
   return absl::ErrnoToStatus(error, absl::StrFormat("renaming %s to %s", fresh, path));
 }
 
-std::vector<std::string> ListSmallFiles(const std::string& dir, std::string_view suffix,
-                                        size_t count_max) {
+absl::StatusOr<std::vector<std::string>> ListSmallFiles(const std::string& dir,
+                                                        std::string_view suffix, size_t count_max) {
   std::vector<std::string> names;
-  std::error_code ignored;
-  for (std::filesystem::directory_iterator it(dir, ignored), end;
-       it != end && names.size() < count_max; it.increment(ignored)) {
+  std::error_code error;
+  std::filesystem::directory_iterator it(dir, error);
+  for (const std::filesystem::directory_iterator end;
+       !error && it != end && names.size() < count_max; it.increment(error)) {
     std::string name = it->path().filename().string();
     if (!name.ends_with(suffix)) continue;
     name.resize(name.size() - suffix.size());
     names.push_back(std::move(name));
   }
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("listing ", dir));
   return names;
 }
 

@@ -23,8 +23,9 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_
 // Mode 0600. ResourceExhausted: no space. One writer of `path` at a time.
 absl::Status ReplaceSmallFile(const std::string& path, std::string_view content);
 
-// The names in `dir` that end in `suffix`, without it, in no order; at most `count_max` of them.
-std::vector<std::string> ListSmallFiles(const std::string& dir, std::string_view suffix,
-                                        size_t count_max);
+// The names in `dir` that end in `suffix`, without it, in no order; at most `count_max` of them. An
+// error if not all can be told.
+absl::StatusOr<std::vector<std::string>> ListSmallFiles(const std::string& dir,
+                                                        std::string_view suffix, size_t count_max);
 
 }  // namespace nodecomm

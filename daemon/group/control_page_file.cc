@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/files/read_only.h"
 #include "daemon/files/small_file.h"
 #include "daemon/group/text.h"
 
@@ -50,7 +51,8 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
                               .left_epoch = {},
                               .culprit_rank = -1,
                               .culprit_pid = -1,
-                              .reason = {}};
+                              .reason = {},
+                              .ready = 0};
   std::memcpy(bytes.data(), &header, sizeof(header));
   ABSL_RETURN_IF_ERROR(page->WriteAt(0, bytes.data(), bytes.size()));
   ABSL_RETURN_IF_ERROR(page->OpenForMembers());
@@ -58,10 +60,10 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
 }
 
 absl::Status ControlPageFile::OpenForMembers() {
-  member_fd_.Reset(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (member_fd_.valid()) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno,
-                             absl::StrFormat("opening the control page %s read-only", path_));
+  const size_t slash = path_.rfind('/');
+  ABSL_ASSIGN_OR_RETURN(member_fd_,
+                        OpenForStrangers(path_.substr(0, slash), path_.substr(slash + 1)));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const std::string& dir,
@@ -72,6 +74,7 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const s
     return absl::ErrnoToStatus(errno, absl::StrFormat("opening the control page %s", path));
   }
   std::unique_ptr<ControlPageFile> page(new ControlPageFile(std::move(path), std::move(fd)));
+  page->Keep();
   ABSL_ASSIGN_OR_RETURN(const ControlPage content, page->Read());
   if (content.magic != kControlPageMagic || content.version != kControlPageVersion ||
       content.generation != generation) {
@@ -86,7 +89,9 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const s
 void ControlPageFile::RemoveAllBut(const std::string& dir, const std::set<uint64_t>& generations) {
   std::set<std::string> kept;
   for (const uint64_t generation : generations) kept.insert(NameOf(generation));
-  for (const std::string& name : ListSmallFiles(dir, kSuffix, kPagesMax)) {
+  const auto names = ListSmallFiles(dir, kSuffix, kPagesMax);
+  if (!names.ok()) return;  // they take room until the next time
+  for (const std::string& name : *names) {
     if (!kept.contains(name)) unlink(absl::StrFormat("%s/%s%s", dir, name, kSuffix).c_str());
   }
 }
@@ -101,7 +106,14 @@ absl::StatusOr<ControlPage> ControlPageFile::Read() const {
   return absl::InvalidArgumentError(absl::StrFormat("the control page %s is cut", path_));
 }
 
-ControlPageFile::~ControlPageFile() { unlink(path_.c_str()); }
+ControlPageFile::~ControlPageFile() {
+  if (!kept_) unlink(path_.c_str());
+}
+
+absl::Status ControlPageFile::WriteReady() {
+  const uint32_t ready = 1;
+  return WriteAt(offsetof(ControlPage, ready), &ready, sizeof(ready));
+}
 
 absl::Status ControlPageFile::WriteLeft(Rank rank, uint32_t epoch) {
   const size_t index = static_cast<size_t>(rank.value);
@@ -117,11 +129,12 @@ absl::Status ControlPageFile::WriteStop(const Culprit& culprit, std::string_view
   std::array<char, kControlPageReasonBytes> text = {};
   const std::string_view cut = CutUtf8(reason, text.size() - 1);
   std::copy(cut.begin(), cut.end(), text.begin());
-  ABSL_RETURN_IF_ERROR(WriteAt(offsetof(ControlPage, reason), text.data(), text.size()));
+  // Whether or not the cause can be told: kernels spin until they see the word.
+  WriteAt(offsetof(ControlPage, reason), text.data(), text.size()).IgnoreError();
   const int32_t rank = culprit.rank.value;
   const int32_t pid = culprit.pid;
-  ABSL_RETURN_IF_ERROR(WriteAt(offsetof(ControlPage, culprit_rank), &rank, sizeof(rank)));
-  ABSL_RETURN_IF_ERROR(WriteAt(offsetof(ControlPage, culprit_pid), &pid, sizeof(pid)));
+  WriteAt(offsetof(ControlPage, culprit_rank), &rank, sizeof(rank)).IgnoreError();
+  WriteAt(offsetof(ControlPage, culprit_pid), &pid, sizeof(pid)).IgnoreError();
   const uint32_t stop = 1;
   return WriteAt(offsetof(ControlPage, stop), &stop, sizeof(stop));
 }

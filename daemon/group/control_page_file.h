@@ -31,16 +31,20 @@ class ControlPageFile {
   // Makes the file in `dir`, mode 0600, named by generation.
   static absl::StatusOr<std::unique_ptr<ControlPageFile>> Create(const std::string& dir,
                                                                  uint64_t generation);
-  // The page that an earlier daemon made. InvalidArgument: it is not whole.
+  // The page that an earlier daemon made, to be kept until Own(). NotFound, InvalidArgument: there
+  // is none, or it is not whole.
   static absl::StatusOr<std::unique_ptr<ControlPageFile>> Reopen(const std::string& dir,
                                                                  uint64_t generation);
   // Unlinks the pages in `dir` that are of none of these generations.
   static void RemoveAllBut(const std::string& dir, const std::set<uint64_t>& generations);
 
-  // Unlinks the file; members keep what they have mapped.
+  // Unlinks the file, unless it is to be kept; members keep what they have mapped.
   ~ControlPageFile();
   ControlPageFile(const ControlPageFile&) = delete;
   ControlPageFile& operator=(const ControlPageFile&) = delete;
+
+  void Own() { kept_ = false; }
+  void Keep() { kept_ = true; }
 
   // Opened read-only and close-on-exec; members get duplicates of it. Owned by this object.
   int member_fd() const { return member_fd_.get(); }
@@ -51,7 +55,9 @@ class ControlPageFile {
   // Says that `rank` (below kWorldSizeMax) has left after completing `epoch`.
   absl::Status WriteLeft(Rank rank, uint32_t epoch);
 
-  // Ends the generation. A reason that is too long is cut.
+  absl::Status WriteReady();
+
+  // Ends the generation. A reason that is too long is cut; one that cannot be written is left out.
   absl::Status WriteStop(const Culprit& culprit, std::string_view reason);
 
  private:
@@ -63,6 +69,7 @@ class ControlPageFile {
   UniqueFd fd_;
   UniqueFd member_fd_;
   uint32_t left_mask_ = 0;
+  bool kept_ = false;
 };
 
 }  // namespace nodecomm

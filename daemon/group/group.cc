@@ -185,6 +185,8 @@ v1::GroupRecord Group::Record() const {
 absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& record,
                                                       GroupMemory memory, AfterUnlock& after) {
   ABSL_ASSIGN_OR_RETURN(const ControlPage page, memory.page->Read());
+  // The record says so unless there was no space for it.
+  const bool ready = record.ready() || page.ready != 0;
   auto group = std::make_unique<Group>(
       record.generation(),
       GroupKey{.uid = record.uid(), .name = record.name(), .key = record.key()},
@@ -195,15 +197,17 @@ absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& rec
     member.caller = {
         .session = {recorded.session_id()}, .uid = record.uid(), .pid = recorded.pid()};
     member.request = recorded.request();
-    member.confirmed = record.ready();
+    member.confirmed = ready;
     member.gone = (page.left_mask >> rank & 1u) != 0;
   }
   group->memory_ = std::move(memory);
-  group->EnterState(record.ready() ? State::kReady : State::kMapping);
+  group->memory_.record->Own();
+  group->memory_.page->Own();
+  group->EnterState(ready ? State::kReady : State::kMapping);
   if (page.stop != 0) {
     group->abort_reason_ = std::string(page.reason, strnlen(page.reason, sizeof(page.reason)));
     group->EnterState(State::kAborted);
-  } else if (!record.ready()) {
+  } else if (!ready) {
     group->Abort(Culprit{}, "the daemon was restarted before all ranks were ready", after);
   }
   return group;
@@ -211,6 +215,11 @@ absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& rec
 
 void Group::SaveRecord() const {
   if (memory_.record != nullptr) memory_.record->Write(Record()).IgnoreError();
+}
+
+void Group::KeepFiles() const {
+  if (memory_.record != nullptr) memory_.record->Keep();
+  if (memory_.page != nullptr) memory_.page->Keep();
 }
 
 // --- once the members have their memory
@@ -240,6 +249,8 @@ void Group::Confirm(Rank rank, GroupRegistry::ConfirmDone done, AfterUnlock& aft
   confirming.confirm_done = std::move(done);
   if (!UnconfirmedRanks().empty()) return;
   EnterState(State::kReady);
+  // In the page as well, which has room for it whatever the disk has.
+  memory_.page->WriteReady().IgnoreError();
   SaveRecord();
   AnswerConfirms(absl::OkStatus(), after);
 }
@@ -253,12 +264,11 @@ std::vector<Rank> Group::UnconfirmedRanks() const {
 }
 
 absl::Status Group::Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after) {
-  absl::Status written;
   if (state_ == State::kMapping) {
     AbortBy(rank, "left before all ranks had mapped the group's memory", after);
-  } else if (state_ == State::kReady) {
-    written = memory_.page->WriteLeft(rank, last_epoch);
   }
+  // Of a group that is over it is for a daemon that comes back: who has left holds nothing there.
+  absl::Status written = memory_.page->WriteLeft(rank, last_epoch);
   shared_.FailWaiting(
       absl::FailedPreconditionError(absl::StrFormat("rank %d has left %s", rank.value, label_)),
       after);
@@ -388,27 +398,31 @@ void Group::StopForming(const absl::Status& status, AfterUnlock& after) {
 
 absl::Time Group::NextDeadline() const {
   switch (state_) {
-    case State::kGathering: {
-      absl::Time next = absl::InfiniteFuture();
-      for (const auto& member : members_) {
-        if (member.has_value()) next = std::min(next, member->deadline);
-      }
-      return next;
-    }
+    case State::kGathering:
+      return FirstJoinDeadline();
+    case State::kAllocating:  // once it does, the pool is bounded in time by itself
+      return allocates_ ? absl::InfiniteFuture() : FirstJoinDeadline();
     case State::kMapping:
       return mapping_deadline_;
     case State::kReady:
       return shared_.NextDeadline();
-    case State::kAllocating:  // the pool is bounded in time by itself
     case State::kAborted:
       break;
   }
   return absl::InfiniteFuture();
 }
 
+absl::Time Group::FirstJoinDeadline() const {
+  absl::Time first = absl::InfiniteFuture();
+  for (const auto& member : members_) {
+    if (member.has_value()) first = std::min(first, member->deadline);
+  }
+  return first;
+}
+
 void Group::Expire(absl::Time now, AfterUnlock& after) {
   if (NextDeadline() > now) return;
-  if (state_ == State::kGathering) ExpireJoins(now, after);
+  if (state_ == State::kGathering || state_ == State::kAllocating) ExpireJoins(now, after);
   if (state_ == State::kMapping) ExpireMapping(after);
   if (state_ == State::kReady) shared_.Expire(now, after);
 }
@@ -417,9 +431,17 @@ void Group::ExpireJoins(absl::Time now, AfterUnlock& after) {
   const auto late = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
     return member.has_value() && member->deadline <= now;
   });
-  FailJoins(absl::DeadlineExceededError(
-                absl::StrFormat("%s of %d did not join %s within %s", RankList(MissingRanks()),
-                                members_.size(), label_, absl::FormatDuration((*late)->timeout))),
+  const std::string timeout = absl::FormatDuration((*late)->timeout);
+  if (state_ == State::kAllocating) {
+    return FailJoins(absl::DeadlineExceededError(absl::StrFormat(
+                         "all ranks of %s have joined, but the daemon still proves peer access or "
+                         "makes memory for others after %s: try again",
+                         label_, timeout)),
+                     after);
+  }
+  FailJoins(absl::DeadlineExceededError(absl::StrFormat("%s of %d did not join %s within %s",
+                                                        RankList(MissingRanks()), members_.size(),
+                                                        label_, timeout)),
             after);
 }
 

@@ -32,7 +32,7 @@ class Group {
  public:
   enum class State {
     kGathering,   // ranks are missing
-    kAllocating,  // all have joined; memory is being made, without the lock
+    kAllocating,  // all have joined; memory is being made, without the lock, or will be
     kMapping,     // the members have their memory, not all have confirmed
     kReady,
     kAborted,  // over; members hold memory until they leave or end
@@ -65,6 +65,8 @@ class Group {
 
   // --- allocating
 
+  // The memory is being made from now on, and the joins' deadlines hold no longer.
+  void BeginAllocating() { allocates_ = true; }
   std::vector<std::string> GpuUuids() const;  // in rank order
   std::vector<SessionId> Sessions() const;    // in rank order
   ByteCount plane_bytes() const;
@@ -82,13 +84,16 @@ class Group {
 
   // What must be known of the group then, besides its control page.
   v1::GroupRecord Record() const;
-  // The group of `record`, whose memory is `memory`, as the page says that it stands. One that was
+  // The group of `record`, whose memory is `memory`, as the page says that it stands; the files are
+  // the group's from then on. One that was
   // not ready is aborted: its members' calls died with the daemon.
   static absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record,
                                                         GroupMemory memory, AfterUnlock& after);
   // Keeps the record up to date. Best effort: without space on the disk, a daemon that comes back
   // knows the group as it was.
   void SaveRecord() const;
+  // What is on the disk stays when this object goes.
+  void KeepFiles() const;
 
   // --- once the members have their memory
 
@@ -138,6 +143,7 @@ class Group {
   void Abort(const Culprit& culprit, std::string_view reason, AfterUnlock& after);
   void Release(Rank rank, AfterUnlock& after);
   void AnswerConfirms(const absl::Status& status, AfterUnlock& after);
+  absl::Time FirstJoinDeadline() const;
   void ExpireJoins(absl::Time now, AfterUnlock& after);
   void ExpireMapping(AfterUnlock& after);
   void SessionEndedWhileJoining(SessionId session, std::string_view cause, AfterUnlock& after);
@@ -147,6 +153,7 @@ class Group {
   const std::string label_;
   State state_ = State::kGathering;
   absl::Time state_since_;
+  bool allocates_ = false;
   std::vector<std::optional<Member>> members_;  // by rank
   GroupMemory memory_;
   absl::Duration mapping_timeout_;

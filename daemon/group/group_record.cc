@@ -1,10 +1,14 @@
 #include "daemon/group/group_record.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <string_view>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "client/base/quantities.h"
 #include "client/base/status_macros.h"
@@ -13,12 +17,30 @@
 namespace nodecomm {
 namespace {
 
+constexpr char kPrefix[] = "group-";
 constexpr char kSuffix[] = ".record";
 constexpr size_t kRecordBytesMax = 64 << 10;
 constexpr size_t kRecordsMax = 65536;  // as limits.groups_max at most
 
 std::string PathOf(const std::string& dir, uint64_t generation) {
-  return absl::StrFormat("%s/group-%016x%s", dir, generation, kSuffix);
+  return absl::StrFormat("%s/%s%016x%s", dir, kPrefix, generation, kSuffix);
+}
+
+std::optional<uint64_t> GenerationOf(std::string_view name) {
+  uint64_t generation = 0;
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  name.remove_prefix(sizeof(kPrefix) - 1);
+  if (!absl::SimpleHexAtoi(absl::string_view(name.data(), name.size()), &generation)) {
+    return std::nullopt;
+  }
+  return generation;
+}
+
+// Want of descriptors or memory, or an error of the disk; not a file that is none of ours.
+bool MayBeReadLater(const std::string& path, const absl::Status& status) {
+  struct stat info = {};
+  return !absl::IsInvalidArgument(status) && lstat(path.c_str(), &info) == 0 &&
+         S_ISREG(info.st_mode);
 }
 
 absl::Status Check(const v1::GroupRecord& record) {
@@ -51,7 +73,16 @@ absl::StatusOr<std::unique_ptr<GroupRecordFile>> GroupRecordFile::Create(
   return file;
 }
 
-GroupRecordFile::~GroupRecordFile() { unlink(path_.c_str()); }
+std::unique_ptr<GroupRecordFile> GroupRecordFile::Adopt(const std::string& dir,
+                                                        uint64_t generation) {
+  std::unique_ptr<GroupRecordFile> file(new GroupRecordFile(PathOf(dir, generation)));
+  file->Keep();
+  return file;
+}
+
+GroupRecordFile::~GroupRecordFile() {
+  if (!kept_) unlink(path_.c_str());
+}
 
 absl::Status GroupRecordFile::Write(const v1::GroupRecord& record) {
   return ReplaceSmallFile(path_, record.SerializeAsString());
@@ -66,21 +97,28 @@ absl::StatusOr<v1::GroupRecord> ParseGroupRecord(const std::string& bytes) {
   return record;
 }
 
-std::vector<v1::GroupRecord> ReadGroupRecords(const std::string& dir) {
-  std::vector<v1::GroupRecord> records;
-  for (const std::string& name : ListSmallFiles(dir, kSuffix, kRecordsMax)) {
+absl::StatusOr<FoundGroups> ReadGroupRecords(const std::string& dir) {
+  FoundGroups found;
+  ABSL_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                        ListSmallFiles(dir, kSuffix, kRecordsMax));
+  for (const std::string& name : names) {
     const std::string path = absl::StrFormat("%s/%s%s", dir, name, kSuffix);
     const absl::StatusOr<std::string> bytes = ReadSmallFile(path, kRecordBytesMax);
+    const std::optional<uint64_t> generation = GenerationOf(name);
+    if (!bytes.ok() && generation.has_value() && MayBeReadLater(path, bytes.status())) {
+      found.unread.emplace(*generation, bytes.status());
+      continue;
+    }
     absl::StatusOr<v1::GroupRecord> record = bytes.ok() ? ParseGroupRecord(*bytes) : bytes.status();
     if (!record.ok() || PathOf(dir, record->generation()) != path) {
       unlink(path.c_str());
       continue;
     }
-    records.push_back(*std::move(record));
+    found.records.push_back(*std::move(record));
   }
-  std::sort(records.begin(), records.end(),
+  std::sort(found.records.begin(), found.records.end(),
             [](const auto& a, const auto& b) { return a.generation() < b.generation(); });
-  return records;
+  return found;
 }
 
 }  // namespace nodecomm

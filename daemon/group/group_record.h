@@ -3,6 +3,8 @@
 // reads this. Design note: daemon/README.md, "restart".
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,10 +22,15 @@ class GroupRecordFile {
   // Writes it into `dir`, named by generation. ResourceExhausted: no space.
   static absl::StatusOr<std::unique_ptr<GroupRecordFile>> Create(const std::string& dir,
                                                                  const v1::GroupRecord& record);
-  // Removes the file.
+  // The one that an earlier daemon wrote, to be kept until Own(). Touches nothing.
+  static std::unique_ptr<GroupRecordFile> Adopt(const std::string& dir, uint64_t generation);
+  // Removes the file, unless it is to be kept.
   ~GroupRecordFile();
   GroupRecordFile(const GroupRecordFile&) = delete;
   GroupRecordFile& operator=(const GroupRecordFile&) = delete;
+
+  void Own() { kept_ = false; }
+  void Keep() { kept_ = true; }
 
   absl::Status Write(const v1::GroupRecord& record);
 
@@ -31,11 +38,17 @@ class GroupRecordFile {
   explicit GroupRecordFile(std::string path) : path_(std::move(path)) {}
 
   const std::string path_;
+  bool kept_ = false;
 };
 
-// The records in `dir` that are whole and make sense, by generation; the files of the others are
+// The records in `dir`, or why they cannot be told. Files that were read and are no records are
 // removed.
-std::vector<v1::GroupRecord> ReadGroupRecords(const std::string& dir);
+struct FoundGroups {
+  std::vector<v1::GroupRecord> records;  // by generation
+  // Generations of records that could not be read now, and why: they may be as good as the others.
+  std::map<uint64_t, absl::Status> unread;
+};
+absl::StatusOr<FoundGroups> ReadGroupRecords(const std::string& dir);
 
 // InvalidArgument: nobody could have written this. What it says of GPUs is not checked.
 absl::StatusOr<v1::GroupRecord> ParseGroupRecord(const std::string& bytes);

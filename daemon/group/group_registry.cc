@@ -31,19 +31,22 @@ class RendezvousGroupRegistry final : public GroupRegistry {
  public:
   RendezvousGroupRegistry(Options options, Parts parts)
       : options_(std::move(options)),
+        limits_(options_.limits),
         sharing_(parts.admission->allows_gpu_sharing() ? GpuSharing::kAllowed
                                                        : GpuSharing::kForbidden),
         admission_(parts.admission),
         pool_(parts.pool),
         courier_(parts.courier),
+        forms_(options_.forming == Options::Forming::kAtOnce),
         // Greater than any of an earlier run of the daemon.
         next_generation_(static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()))) {}
   ~RendezvousGroupRegistry() override { Stop(); }
 
-  void Start() {
-    TakeOver();
+  absl::Status Start() {
+    ABSL_RETURN_IF_ERROR(TakeOver());
     timer_ = std::thread([this] { RunTimer(); });
     allocator_ = std::thread([this] { RunAllocator(); });
+    return absl::OkStatus();
   }
 
   void Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) override;
@@ -59,8 +62,10 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
   void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) override;
   absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) override;
+  void StartForming() override;
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
+  void SetLimits(const Limits& limits) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:
@@ -105,9 +110,15 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void ForEach(const std::function<void(Group&, AfterUnlock&)>& act);
   void StopGathering(const Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Queue(Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The first that may be done now.
+  std::optional<Job> TakeJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  void TakeOver();
-  absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record, AfterUnlock& after);
+  absl::Status TakeOver();
+  // Files of a group that cannot be gone on with, but may be by a later daemon, go to `kept`.
+  absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record,
+                                                 std::set<uint64_t>& kept, AfterUnlock& after);
+  void StopUnread(uint64_t generation, const absl::Status& why);
+  absl::StatusOr<std::vector<PlaneLease>> AdoptEach(const v1::GroupRecord& record, uint64_t bytes);
 
   void RunTimer();
   void RunAllocator();
@@ -120,7 +131,13 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void MakeSharedBuffer(const Job& job, Plan plan);
   void Stop();
 
+  Limits CurrentLimits() const ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    return limits_;
+  }
+
   const Options options_;
+  Limits limits_ ABSL_GUARDED_BY(mu_);  // at first those of options_
   const GpuSharing sharing_;
   // All three outlive the registry.
   const Admission* const admission_;
@@ -131,6 +148,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::CondVar deadlines_changed_;
   absl::CondVar jobs_changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool forms_ ABSL_GUARDED_BY(mu_);
   std::string forms_none_ ABSL_GUARDED_BY(mu_);  // not empty: why no group comes to be any more
   uint64_t next_generation_ ABSL_GUARDED_BY(mu_);
   Groups groups_ ABSL_GUARDED_BY(mu_);  // by generation
@@ -145,18 +163,23 @@ class RendezvousGroupRegistry final : public GroupRegistry {
 // --- taking over from an earlier daemon
 
 // Before any thread of the registry runs.
-void RendezvousGroupRegistry::TakeOver() {
+absl::Status RendezvousGroupRegistry::TakeOver() {
   AfterUnlock after;
   absl::MutexLock lock(&mu_);
-  std::set<uint64_t> restored;
-  for (const v1::GroupRecord& record : ReadGroupRecords(options_.groups_dir)) {
-    absl::StatusOr<std::unique_ptr<Group>> group = Restore(record, after);
-    if (!group.ok()) continue;
-    restored.insert(record.generation());
-    groups_.emplace(record.generation(), *std::move(group));
+  ABSL_ASSIGN_OR_RETURN(const FoundGroups found, ReadGroupRecords(options_.groups_dir));
+  std::set<uint64_t> kept;
+  for (const auto& [generation, why] : found.unread) {
+    StopUnread(generation, why);
+    kept.insert(generation);
   }
-  // What has no record was never handed out, or cannot be gone on with.
-  ControlPageFile::RemoveAllBut(options_.groups_dir, restored);
+  for (const v1::GroupRecord& record : found.records) {
+    // Also where the clock has been set back meanwhile.
+    next_generation_ = std::max(next_generation_, record.generation() + 1);
+    absl::StatusOr<std::unique_ptr<Group>> group = Restore(record, kept, after);
+    if (group.ok()) groups_.emplace(record.generation(), *std::move(group));
+  }
+  // What has no record was never handed out.
+  ControlPageFile::RemoveAllBut(options_.groups_dir, kept);
   for (auto it = groups_.begin(); it != groups_.end();) {
     for (const SessionId session : it->second->Sessions()) {
       const auto& lives = options_.sessions;
@@ -165,38 +188,67 @@ void RendezvousGroupRegistry::TakeOver() {
     }
     it = EraseIfOver(it, after);
   }
+  return absl::OkStatus();
+}
+
+// Nobody watches its members until a later daemon can read who they are.
+void RendezvousGroupRegistry::StopUnread(uint64_t generation, const absl::Status& why) {
+  auto page = ControlPageFile::Reopen(options_.groups_dir, generation);
+  if (!page.ok()) return;
+  const std::string reason = absl::StrCat("the restarted daemon cannot read it: ", why.message());
+  (*page)->WriteStop(Culprit{}, reason).IgnoreError();
+}
+
+absl::StatusOr<std::vector<PlaneLease>> RendezvousGroupRegistry::AdoptEach(
+    const v1::GroupRecord& record, uint64_t bytes) {
+  std::vector<PlaneLease> leases;
+  for (const v1::MemberRecord& member : record.members()) {
+    ABSL_ASSIGN_OR_RETURN(PlaneLease lease, pool_->Adopt(member.request().gpu_uuid(),
+                                                         ByteCount{static_cast<size_t>(bytes)}));
+    leases.push_back(std::move(lease));
+  }
+  return leases;
 }
 
 absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
-    const v1::GroupRecord& record, AfterUnlock& after) {
+    const v1::GroupRecord& record, std::set<uint64_t>& kept, AfterUnlock& after) {
   GroupMemory memory;
-  // Removes the record again if anything here fails.
-  ABSL_ASSIGN_OR_RETURN(memory.record, GroupRecordFile::Create(options_.groups_dir, record));
-  ABSL_ASSIGN_OR_RETURN(memory.page,
-                        ControlPageFile::Reopen(options_.groups_dir, record.generation()));
-  const auto adopt = [&](uint64_t bytes) -> absl::StatusOr<std::vector<PlaneLease>> {
-    std::vector<PlaneLease> leases;
-    for (const v1::MemberRecord& member : record.members()) {
-      ABSL_ASSIGN_OR_RETURN(PlaneLease lease, pool_->Adopt(member.request().gpu_uuid(),
-                                                           ByteCount{static_cast<size_t>(bytes)}));
-      leases.push_back(std::move(lease));
-    }
-    return leases;
-  };
+  // Nothing is written: the disk may be full, and the group is well all the same.
+  memory.record = GroupRecordFile::Adopt(options_.groups_dir, record.generation());
+  auto page = ControlPageFile::Reopen(options_.groups_dir, record.generation());
+  if (absl::IsNotFound(page.status()) || absl::IsInvalidArgument(page.status())) {
+    memory.record->Own();  // its members have no page, or another's
+    return page.status();
+  }
+  kept.insert(record.generation());
+  if (!page.ok()) return page.status();
+  memory.page = *std::move(page);
+
+  std::vector<std::vector<PlaneLease>> shared;
+  absl::Status adopted;
   if (record.plane_bytes_held() > 0) {
-    absl::StatusOr<std::vector<PlaneLease>> planes = adopt(record.plane_bytes_held());
-    if (!planes.ok()) {
-      // Its members wait for each other on a GPU that is gone.
-      memory.page->WriteStop(Culprit{}, std::string(planes.status().message())).IgnoreError();
-      return planes.status();
+    auto planes = AdoptEach(record, record.plane_bytes_held());
+    adopted = planes.status();
+    if (planes.ok()) memory.planes = *std::move(planes);
+  }
+  for (const v1::SharedBufferRecord& buffer : record.shared()) {
+    if (!adopted.ok()) break;
+    auto leases = AdoptEach(record, buffer.bytes());
+    adopted = leases.status();
+    if (leases.ok()) shared.push_back(*std::move(leases));
+  }
+  if (!adopted.ok()) {
+    // Its members wait for each other on a GPU that is gone. The files go once they have been told.
+    if (memory.page->WriteStop(Culprit{}, std::string(adopted.message())).ok()) {
+      memory.page->Own();
+      memory.record->Own();
     }
-    memory.planes = *std::move(planes);
+    return adopted;
   }
   ABSL_ASSIGN_OR_RETURN(std::unique_ptr<Group> group,
                         Group::Restore(record, std::move(memory), after));
-  for (const v1::SharedBufferRecord& buffer : record.shared()) {
-    ABSL_ASSIGN_OR_RETURN(std::vector<PlaneLease> leases, adopt(buffer.bytes()));
-    group->shared().Restore(buffer, std::move(leases));
+  for (int i = 0; i < record.shared_size(); ++i) {
+    group->shared().Restore(record.shared(i), std::move(shared[static_cast<size_t>(i)]));
   }
   return group;
 }
@@ -206,11 +258,13 @@ absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
 void RendezvousGroupRegistry::Join(const Caller& caller, const v1::JoinGroupRequest& request,
                                    JoinDone done) {
   Group::Join join{.caller = caller, .request = request, .timeout = {}, .deadline = {}, .done = {}};
+  // What this version does not know is not kept: it would take room in the group's record.
+  join.request.DiscardUnknownFields();
   if (request.plane_bytes() == 0) {
     join.request.set_plane_bytes(options_.plane_bytes_default.value);
   }
   const absl::StatusOr<absl::Duration> timeout =
-      RendezvousTimeout(request.timeout_ms(), options_.rendezvous_timeout_default);
+      RendezvousTimeout(request.timeout_ms(), CurrentLimits().rendezvous_timeout_default);
   const v1::Host host = admission_->host();
   join.request.set_gpu_uuid(ResolveGpu(request, host));
   absl::Status status = CheckJoin(join.request, host, sharing_);
@@ -259,20 +313,20 @@ absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group
   GroupKey key{.uid = join.caller.uid, .name = join.request.name(), .key = join.request.key()};
   const auto found = gathering_.find(key);
   if (found != gathering_.end()) return found->second;
-  if (static_cast<int>(groups_.size()) >= options_.groups_max) {
+  if (static_cast<int>(groups_.size()) >= limits_.groups_max) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("this daemon has %d groups already, the most there may be; end some, or "
                         "raise limits.groups_max",
-                        options_.groups_max));
+                        limits_.groups_max));
   }
   const auto of_user = std::count_if(groups_.begin(), groups_.end(), [&](const auto& group) {
     return group.second->key().uid == key.uid;
   });
-  if (of_user >= options_.groups_per_uid_max) {
+  if (of_user >= limits_.groups_per_uid_max) {
     return absl::ResourceExhaustedError(absl::StrFormat(
         "user %d has %d groups already, the most that one may have; end some, or raise "
         "limits.groups_per_uid_max (this daemon has %d groups in all, of at most %d)",
-        key.uid, of_user, groups_.size(), options_.groups_max));
+        key.uid, of_user, groups_.size(), limits_.groups_max));
   }
   const uint64_t generation = next_generation_++;
   auto group = std::make_unique<Group>(generation, key, WorldSize{join.request.world_size()});
@@ -292,6 +346,22 @@ void RendezvousGroupRegistry::Queue(Job job) {
   jobs_changed_.Signal();
 }
 
+std::optional<RendezvousGroupRegistry::Job> RendezvousGroupRegistry::TakeJob() {
+  const auto next = std::find_if(jobs_.begin(), jobs_.end(), [&](const Job& job) {
+    return forms_ || job.shared_sequence.has_value();
+  });
+  if (next == jobs_.end()) return std::nullopt;
+  Job job = *next;
+  jobs_.erase(next);
+  return job;
+}
+
+void RendezvousGroupRegistry::StartForming() {
+  absl::MutexLock lock(&mu_);
+  forms_ = true;
+  jobs_changed_.Signal();
+}
+
 // --- memory
 
 void RendezvousGroupRegistry::RunAllocator() {
@@ -299,10 +369,10 @@ void RendezvousGroupRegistry::RunAllocator() {
     Job job;
     {
       absl::MutexLock lock(&mu_);
-      while (jobs_.empty() && !stopping_) jobs_changed_.Wait(&mu_);
+      std::optional<Job> next;
+      while (!stopping_ && !(next = TakeJob()).has_value()) jobs_changed_.Wait(&mu_);
       if (stopping_) return;
-      job = jobs_.front();
-      jobs_.pop_front();
+      job = *next;
     }
     std::optional<Plan> plan = PlanOf(job);
     if (!plan.has_value()) continue;
@@ -322,6 +392,7 @@ std::optional<RendezvousGroupRegistry::Plan> RendezvousGroupRegistry::PlanOf(con
                               ? group->shared().BytesToAllocate(*job.shared_sequence)
                               : group->plane_bytes();
   if (bytes.value == 0) return std::nullopt;
+  if (!job.shared_sequence.has_value()) group->BeginAllocating();
   Plan plan{.gpu_uuids = group->GpuUuids(),
             .sessions = group->Sessions(),
             .bytes = bytes,
@@ -342,7 +413,7 @@ ByteCount RendezvousGroupRegistry::HeldBy(uid_t uid, std::string_view gpu_uuid) 
 }
 
 absl::Status RendezvousGroupRegistry::CheckQuota(const Plan& plan) const {
-  const size_t limit = options_.bytes_per_gpu_per_uid_max.value;
+  const size_t limit = CurrentLimits().bytes_per_gpu_per_uid_max.value;
   for (size_t i = 0; i < plan.gpu_uuids.size(); ++i) {
     // Ranks may share a GPU.
     const auto here = std::count(plan.gpu_uuids.begin(), plan.gpu_uuids.end(), plan.gpu_uuids[i]);
@@ -489,7 +560,7 @@ void RendezvousGroupRegistry::AllocateShared(const Caller& caller,
   absl::MutexLock lock(&mu_);
   const Rank rank{request.rank()};
   const absl::StatusOr<absl::Duration> timeout =
-      RendezvousTimeout(request.timeout_ms(), options_.rendezvous_timeout_default);
+      RendezvousTimeout(request.timeout_ms(), limits_.rendezvous_timeout_default);
   absl::StatusOr<Group*> group = FindHeld(caller, request.generation(), rank);
   absl::Status status = group.status();
   if (status.ok()) status = timeout.status();
@@ -572,6 +643,11 @@ void RendezvousGroupRegistry::AbortAll(std::string_view reason) {
   ForEach([&](Group& group, AfterUnlock& after) { group.AbortFromOutside(reason, after); });
 }
 
+void RendezvousGroupRegistry::SetLimits(const Limits& limits) {
+  absl::MutexLock lock(&mu_);
+  limits_ = limits;
+}
+
 void RendezvousGroupRegistry::StopForming(std::string_view reason) {
   {
     absl::MutexLock lock(&mu_);
@@ -641,6 +717,9 @@ void RendezvousGroupRegistry::Stop() {
   absl::MutexLock lock(&mu_);
   for (auto& [generation, group] : groups_) {
     group->FailAllWaiting(absl::UnavailableError("the daemon is stopping"), after);
+    // An orderly end has ended the sessions before, and with them all groups. This one goes on, for
+    // a daemon that comes later: this one never served anybody.
+    group->KeepFiles();
     after.Destroy(std::move(group));
   }
   gathering_.clear();
@@ -669,7 +748,7 @@ absl::StatusOr<std::unique_ptr<GroupRegistry>> GroupRegistry::Create(Options opt
                         options.plane_bytes_default.value));
   }
   auto registry = std::make_unique<RendezvousGroupRegistry>(std::move(options), parts);
-  registry->Start();
+  ABSL_RETURN_IF_ERROR(registry->Start());
   return registry;
 }
 

@@ -33,6 +33,13 @@ struct Caller {
 // block.
 class GroupRegistry {
  public:
+  // What may be changed while the daemon runs.
+  struct Limits {
+    absl::Duration rendezvous_timeout_default;
+    int groups_max = 256;
+    int groups_per_uid_max = 64;
+    ByteCount bytes_per_gpu_per_uid_max = 2048_MiB;
+  };
   struct Options {
     // Exists; control pages and records of groups are kept in it, 0600. Groups that an earlier
     // daemon left there are taken over.
@@ -41,10 +48,10 @@ class GroupRegistry {
     // ended.
     std::vector<SessionId> sessions;
     ByteCount plane_bytes_default;
-    absl::Duration rendezvous_timeout_default;
-    int groups_max = 256;
-    int groups_per_uid_max = 64;
-    ByteCount bytes_per_gpu_per_uid_max = 2048_MiB;
+    Limits limits;
+    // Whether groups may form from the start, or ranks that have joined wait until StartForming.
+    enum class Forming { kAtOnce, kLater };
+    Forming forming = Forming::kAtOnce;
     // How long a group may take from the answers to its joins until all ranks have confirmed.
     absl::Duration mapping_timeout = absl::Seconds(30);
   };
@@ -87,9 +94,15 @@ class GroupRegistry {
   // By the administrator. NotFound: no such group.
   virtual absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) = 0;
 
+  // Groups whose ranks have all joined get their memory from now on. Their joins' deadlines hold
+  // meanwhile, and groups that are there already are served.
+  virtual void StartForming() = 0;
   // From now on no group comes to be: those that wait for ranks fail, those that are ready go on.
   virtual void StopForming(std::string_view reason) = 0;
   virtual void AbortAll(std::string_view reason) = 0;
+
+  // For joins and requests from now on; groups that exceed the new limits stay.
+  virtual void SetLimits(const Limits& limits) = 0;
 
   virtual std::vector<v1::GroupInfo> List() const = 0;
 };

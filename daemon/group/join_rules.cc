@@ -106,6 +106,11 @@ absl::Status CheckJoin(const v1::JoinGroupRequest& request, const v1::Host& host
         absl::StrFormat("an algorithm's name has at most %d bytes, not %d", kAlgorithmNameBytesMax,
                         request.algorithm_override().size()));
   }
+  if (request.pci_bus_id().size() > kPciBusIdBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a place on the PCI bus has at most %d bytes, not %d", kPciBusIdBytesMax,
+                        request.pci_bus_id().size()));
+  }
   return CheckMemory(request, host);
 }
 

@@ -16,6 +16,7 @@ namespace nodecomm {
 inline constexpr size_t kGroupNameBytesMax = 128;
 inline constexpr size_t kGroupKeyBytes = 16;
 inline constexpr size_t kAlgorithmNameBytesMax = 64;
+inline constexpr size_t kPciBusIdBytesMax = 32;
 inline constexpr ByteCount kPlaneBytesUnit = 2_MiB;
 inline constexpr absl::Duration kRendezvousTimeoutMax = absl::Hours(24);
 

@@ -2,12 +2,16 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/base/status_macros.h"
+#include "daemon/main/drained_gpus.h"
 #include "daemon/main/log.h"
+#include "daemon/main/process_setup.h"
+#include "daemon/main/readiness.h"
 #include "daemon/main/service_manager.h"
 #include "daemon/memory/allocator_plane_source.h"
 #include "daemon/memory/memfd_plane_source.h"
@@ -17,11 +21,14 @@
 namespace nodecomm {
 namespace {
 
+// Far more than a turn of a loaded host takes.
+constexpr absl::Duration kTurnTimeout = absl::Seconds(1);
 constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
 
 constexpr std::string_view kProbeName = "nodecomm-probe";
 constexpr std::string_view kWatcherName = "nodecomm-watcher";
 constexpr char kProofCacheName[] = "peer-access.textproto";
+constexpr char kDrainedName[] = "drained-gpus";
 constexpr ByteCount kProofBytes = 64_MiB;
 constexpr ByteCount kProofBytesSimulated = 2_MiB;  // there is no hardware to find wanting
 
@@ -31,6 +38,17 @@ FastPathPolicy PolicyOf(const Config& config) {
           .trust_driver = config.peer_access.trust_driver,
           .allow_unproven = config.peer_access.allow_unproven,
           .disabled = config.group.disable_fast_path};
+}
+
+GroupRegistry::Limits GroupLimitsOf(const Config& config) {
+  return {.rendezvous_timeout_default = config.group.rendezvous_timeout,
+          .groups_max = config.limits.groups_max,
+          .groups_per_uid_max = config.limits.groups_per_uid_max,
+          .bytes_per_gpu_per_uid_max = config.pool.bytes_per_gpu_per_uid_max};
+}
+
+bool FabricIsReady(const v1::Host& host) {
+  return std::none_of(host.gpus().begin(), host.gpus().end(), WaitsForFabric);
 }
 
 void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
@@ -65,12 +83,14 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options.config)));
   ABSL_RETURN_IF_ERROR(daemon->TakeRuntimeDir());
   ABSL_RETURN_IF_ERROR(daemon->ReadHost(options.simulate_path));
+  ABSL_RETURN_IF_ERROR(daemon->ReadDrained());
   ABSL_RETURN_IF_ERROR(daemon->MakePools());
   ABSL_RETURN_IF_ERROR(daemon->StartProofs());
   ABSL_RETURN_IF_ERROR(daemon->MakeSessions(std::move(options.kept)));
   ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
   ABSL_RETURN_IF_ERROR(daemon->MakeGpuService());
   ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
+  daemon->Serve();
   return daemon;
 }
 
@@ -118,25 +138,60 @@ absl::Status Daemon::ReadHost(const std::string& simulate_path) {
   return absl::OkStatus();
 }
 
+std::string Daemon::WaitsFor() const {
+  return nodecomm::WaitsFor(host_->host(), prover_->Progress(), pool_->List());
+}
+
+int Daemon::Gpus() const { return host_->host().gpus_size(); }
+
+int Daemon::GpusInService() const {
+  const v1::Host host = host_->host();
+  return static_cast<int>(std::count_if(
+      host.gpus().begin(), host.gpus().end(),
+      [](const v1::Gpu& gpu) { return gpu.condition() == v1::GPU_CONDITION_UNSPECIFIED; }));
+}
+
+bool Daemon::IsAlive() const {
+  // A registry that hangs holds its lock, and then this thread hangs too and says nothing.
+  logged_groups_->List();
+  return sessions_->TakesTurns(kTurnTimeout);
+}
+
+ConfigChanges Daemon::Reload(const Config& fresh) {
+  ConfigChanges changes = CompareConfigs(config(), fresh);
+  SetLogLevel(changes.config.log_level);
+  admission_->SetRules(PolicyOf(changes.config), changes.config.gpu_users);
+  logged_groups_->SetLimits(GroupLimitsOf(changes.config));
+  absl::MutexLock lock(&in_force_mu_);
+  in_force_ = changes.config;
+  return changes;
+}
+
 absl::Status Daemon::RefreshHost() {
   // Whoever asks for the progress of the proofs asks often, and a reading keeps the driver busy.
-  if (prover_->Progress().running()) return absl::OkStatus();
+  if (prover_->Progress().running() || !gpus_->MayReadHost()) return absl::OkStatus();
   ABSL_ASSIGN_OR_RETURN(v1::Host fresh, inventory_->Read());
   const v1::Host before = host_->host();
   for (const std::string& uuid : host_->Update(std::move(fresh))) {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
   }
   LogLinkErrors(before, host_->host());
+  if (!FabricIsReady(before) && FabricIsReady(host_->host()) && !config_.peer_access.trust_driver) {
+    spdlog::info("the NVLink fabric is ready: peer access is proven now");
+    prover_->Start(PeerProver::Which::kMissing);
+  }
   return absl::OkStatus();
 }
 
 absl::Status Daemon::MakeGpuService() {
-  gpus_ = std::make_unique<GpuService>(GpuService::Parts{.host = host_.get(),
-                                                         .groups = logged_groups_.get(),
-                                                         .pool = pool_.get(),
-                                                         .source = source_.get(),
-                                                         .prover = prover_.get()},
-                                       [this] { return StartWatcher(); });
+  gpus_ = std::make_unique<GpuService>(
+      GpuService::Parts{.host = host_.get(),
+                        .groups = logged_groups_.get(),
+                        .pool = pool_.get(),
+                        .source = source_.get(),
+                        .prover = prover_.get()},
+      [this] { return StartWatcher(); }, absl::StrCat(runtime_dir_->path(), "/", kDrainedName),
+      drained_at_start_);
   return gpus_->Start();
 }
 
@@ -175,6 +230,15 @@ void Daemon::TakeXid(const XidEvent& event) {
   logged_groups_->GpuLost(event.gpu_uuid, reason);
 }
 
+absl::Status Daemon::ReadDrained() {
+  ABSL_ASSIGN_OR_RETURN(drained_at_start_,
+                        ReadDrainedGpus(absl::StrCat(runtime_dir_->path(), "/", kDrainedName)));
+  for (const std::string& uuid : drained_at_start_) {
+    host_->SetCondition(uuid, v1::GPU_CONDITION_DRAINING, kDrainReason);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Daemon::MakePools() {
   if (platform_ == v1::PLATFORM_SIMULATED) {
     source_ = std::make_unique<MemfdPlaneSource>(host_->host());
@@ -183,6 +247,8 @@ absl::Status Daemon::MakePools() {
   }
   PlanePool::Options options;
   const v1::Host host = host_->host();
+  source_->ServeOnly(GpuService::Served(host, drained_at_start_));
+  options.closed = drained_at_start_;
   for (const v1::Gpu& gpu : host.gpus()) options.gpu_uuids.push_back(gpu.uuid());
   options.plane_bytes = config_.pool.plane_bytes;
   options.planes_ready = config_.pool.planes_ready;
@@ -222,6 +288,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.admin_listener = std::move(listeners.admin);
   options.platform = platform_;
   options.records_dir = runtime_dir_->sessions_path();
+  options.descriptors_max = FileLimit();
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
   options.connections_per_uid_per_second = config_.limits.connections_per_uid_per_second;
@@ -233,12 +300,10 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
 absl::Status Daemon::MakeGroups() {
   GroupRegistry::Options options;
   options.groups_dir = runtime_dir_->groups_path();
+  options.forming = GroupRegistry::Options::Forming::kLater;
   options.sessions = sessions_->Sessions();
   options.plane_bytes_default = config_.pool.plane_bytes;
-  options.rendezvous_timeout_default = config_.group.rendezvous_timeout;
-  options.groups_max = config_.limits.groups_max;
-  options.groups_per_uid_max = config_.limits.groups_per_uid_max;
-  options.bytes_per_gpu_per_uid_max = config_.pool.bytes_per_gpu_per_uid_max;
+  options.limits = GroupLimitsOf(config_);
   ABSL_ASSIGN_OR_RETURN(groups_,
                         GroupRegistry::Create(std::move(options), {.admission = admission_.get(),
                                                                    .pool = pool_.get(),
@@ -282,8 +347,26 @@ void Daemon::Serve() {
   events.control_connected = [this](UniqueFd fd, const PeerCredentials& peer) {
     calls_->AdoptControl(std::move(fd), peer);
   };
-  events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
+  events.admin_connected = [this](UniqueFd fd) { TakeAdmin(std::move(fd)); };
   sessions_->Start(std::move(events));
+}
+
+// Their number is bounded where they are accepted.
+void Daemon::TakeAdmin(UniqueFd connection) {
+  absl::MutexLock lock(&admins_mu_);
+  if (takes_admins_) {
+    calls_->AdoptAdmin(std::move(connection));
+  } else {
+    admins_.push_back(std::move(connection));
+  }
+}
+
+void Daemon::StartForming() {
+  logged_groups_->StartForming();
+  absl::MutexLock lock(&admins_mu_);
+  takes_admins_ = true;
+  for (UniqueFd& connection : admins_) calls_->AdoptAdmin(std::move(connection));
+  admins_.clear();
 }
 
 bool Daemon::WaitUntilProven(absl::Duration timeout) {

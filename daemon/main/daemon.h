@@ -3,11 +3,16 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "daemon/config/config.h"
+#include "daemon/config/reload.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/main/gpu_service.h"
 #include "daemon/main/logged_groups.h"
@@ -34,18 +39,33 @@ class Daemon {
     RuntimeDir::Listeners kept;  // of an earlier daemon, as systemd kept them
   };
 
-  // When it returns, workers may connect, but wait until they are served.
+  // When it returns, workers are served: those of an earlier daemon may go on, and deaths are
+  // noticed. Groups form later.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Options options);
   ~Daemon();
 
   // True once peer access is proven or has failed to be, which is then in the log.
   bool WaitUntilProven(absl::Duration timeout);
 
-  // Serves workers from now on, though the pools may still be filling. Once.
-  void Serve();
+  // From now on groups come to be, though the pools may still be filling, and administrators are
+  // answered. Once.
+  void StartForming();
 
   // True once the pools are full or have failed to fill, which is then in the log.
   bool WaitUntilPoolsFilled(absl::Duration timeout);
+
+  // What a daemon that serves still waits for, as systemctl status shows it; empty: it is ready.
+  std::string WaitsFor() const;
+
+  int Gpus() const;
+  // Neither lost nor drained.
+  int GpusInService() const;
+
+  // Whether its threads still do their work: looks, and waits 1 s at most for one.
+  bool IsAlive() const;
+
+  // Takes what of `fresh` a running daemon can take; says what was taken and what was not.
+  ConfigChanges Reload(const Config& fresh);
 
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
@@ -61,21 +81,28 @@ class Daemon {
   // destruction.
   void Stop();
 
-  const Config& config() const { return config_; }
+  // What is in force. Thread-safe.
+  Config config() const {
+    absl::MutexLock lock(&in_force_mu_);
+    return in_force_;
+  }
   const std::string& runtime_dir() const { return config_.runtime_dir; }
 
  private:
-  explicit Daemon(Config config) : config_(std::move(config)) {}
+  explicit Daemon(Config config) : config_(std::move(config)), in_force_(config_) {}
 
   // The steps of Start, in order.
   absl::Status TakeRuntimeDir();
   absl::Status ReadHost(const std::string& simulate_path);
+  absl::Status ReadDrained();
   absl::Status MakePools();
   absl::Status StartProofs();
   absl::Status MakeSessions(RuntimeDir::Listeners kept);
   absl::Status MakeGroups();
   absl::Status MakeCalls();
   absl::Status MakeGpuService();
+  void Serve();
+  void TakeAdmin(UniqueFd connection);
 
   absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher();
   void TakeXid(const XidEvent& event);
@@ -84,11 +111,14 @@ class Daemon {
   void LogPools() const;
 
   // In the order of creation, so that each is destroyed before what it was given.
-  const Config config_;
+  const Config config_;  // as it was at the start
+  mutable absl::Mutex in_force_mu_;
+  Config in_force_ ABSL_GUARDED_BY(in_force_mu_);
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<HostState> host_;
+  std::set<std::string> drained_at_start_;  // GPUs
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<PlaneSource> source_;
   std::unique_ptr<PlanePool> pool_;
@@ -99,6 +129,12 @@ class Daemon {
   std::unique_ptr<LoggedGroups> logged_groups_;
   std::unique_ptr<GpuService> gpus_;
   std::unique_ptr<RpcServer> calls_;
+
+  // What an administrator asks is answered by a daemon that knows its host: connections that come
+  // before the proofs are done wait here.
+  absl::Mutex admins_mu_;
+  bool takes_admins_ ABSL_GUARDED_BY(admins_mu_) = false;
+  std::vector<UniqueFd> admins_ ABSL_GUARDED_BY(admins_mu_);
 };
 
 }  // namespace nodecomm

@@ -3,18 +3,16 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/main/drained_gpus.h"
 #include "daemon/main/log.h"
 
 namespace nodecomm {
 namespace {
-
-constexpr char kDrainReason[] = "drained by an administrator (nodecommctl undrain takes it back)";
 
 absl::Status CheckKnown(const v1::Host& host, const std::string& uuid) {
   const bool known = std::any_of(host.gpus().begin(), host.gpus().end(),
@@ -53,12 +51,41 @@ bool HoldsNothing(const std::vector<v1::PoolInfo>& pools, const std::string& uui
 
 }  // namespace
 
-GpuService::GpuService(Parts parts, StartWatcher start_watcher)
-    : parts_(parts), start_watcher_(std::move(start_watcher)) {}
+GpuService::GpuService(Parts parts, StartWatcher start_watcher, std::string drained_path,
+                       std::set<std::string> drained)
+    : parts_(parts),
+      start_watcher_(std::move(start_watcher)),
+      drained_path_(std::move(drained_path)),
+      drained_(std::move(drained)),
+      saved_(drained_) {}
 
 absl::Status GpuService::Start() {
   absl::MutexLock lock(&mu_);
-  ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_());
+  for (const std::string& uuid : drained_) {
+    spdlog::warn("GPU {}: stays drained, as it was before the daemon's start", Escaped(uuid));
+  }
+  return HoldOnlyServed();
+}
+
+bool GpuService::MayReadHost() const {
+  absl::MutexLock lock(&mu_);
+  return drained_.empty();
+}
+
+std::optional<std::vector<std::string>> GpuService::Served(const v1::Host& host,
+                                                           const std::set<std::string>& drained) {
+  if (drained.empty()) return std::nullopt;
+  std::vector<std::string> served;
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (!drained.contains(gpu.uuid())) served.push_back(gpu.uuid());
+  }
+  return served;
+}
+
+absl::Status GpuService::Save() {
+  if (drained_ == saved_) return absl::OkStatus();
+  ABSL_RETURN_IF_ERROR(WriteDrainedGpus(drained_path_, drained_));
+  saved_ = drained_;
   return absl::OkStatus();
 }
 
@@ -73,6 +100,8 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
     parts_.pool->Close(uuid);
     ABSL_RETURN_IF_ERROR(HoldOnlyServed());
   }
+  // Nobody is told that it is drained before a daemon that comes back would know.
+  ABSL_RETURN_IF_ERROR(Save());
   if (request.abort_groups() && !HoldsNothing(parts_.pool->List(), uuid)) {
     parts_.groups->AbortOnGpu(uuid, absl::StrCat("GPU ", uuid, " is ", kDrainReason));
   }
@@ -80,7 +109,8 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
   for (std::string& name : GroupsOn(parts_.groups->List(), uuid)) {
     *response.add_groups() = std::move(name);
   }
-  response.set_drained(response.groups().empty() && HoldsNothing(parts_.pool->List(), uuid));
+  response.set_drained(response.groups().empty() && HoldsNothing(parts_.pool->List(), uuid) &&
+                       !parts_.prover->IsTrying(uuid));
   return response;
 }
 
@@ -89,16 +119,29 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
   ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
   absl::MutexLock lock(&mu_);
   const bool was_drained = drained_.erase(uuid) > 0;
-  if (!was_drained && !IsLost(parts_.host->host(), uuid)) return v1::UndrainGpuResponse();
+  if (!was_drained && !IsLost(parts_.host->host(), uuid)) {
+    ABSL_RETURN_IF_ERROR(Save());
+    return v1::UndrainGpuResponse();
+  }
+  if (const absl::Status back = TakeBack(uuid); !back.ok()) {
+    if (was_drained) drained_.insert(uuid);
+    return back;
+  }
   spdlog::info("GPU {}: back in service", Escaped(uuid));
+  ABSL_RETURN_IF_ERROR(Save());
+  return v1::UndrainGpuResponse();
+}
+
+absl::Status GpuService::TakeBack(const std::string& uuid) {
+  // What can fail comes first.
+  ABSL_RETURN_IF_ERROR(HoldOnlyServed());
   // Also where it was lost: an administrator says that it is well.
   parts_.host->SetCondition(uuid, v1::GPU_CONDITION_UNSPECIFIED, "");
-  ABSL_RETURN_IF_ERROR(HoldOnlyServed());
   parts_.pool->Open(uuid);
   // What was found out before a reset says nothing of what is there now.
   parts_.host->ForgetProofs(uuid);
-  parts_.prover->Start(PeerProver::Which::kMissing);
-  return v1::UndrainGpuResponse();
+  parts_.prover->StartAfterwards();
+  return absl::OkStatus();
 }
 
 absl::Status GpuService::HoldOnlyServed() {
@@ -109,12 +152,7 @@ absl::Status GpuService::HoldOnlyServed() {
     return absl::OkStatus();
   }
   spdlog::warn("errors of GPUs (Xid) are not watched while one is drained");
-  std::vector<std::string> served;
-  const v1::Host host = parts_.host->host();
-  for (const v1::Gpu& gpu : host.gpus()) {
-    if (!drained_.contains(gpu.uuid())) served.push_back(gpu.uuid());
-  }
-  parts_.source->ServeOnly(std::move(served));
+  parts_.source->ServeOnly(Served(parts_.host->host(), drained_));
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -25,6 +26,9 @@
 
 namespace nodecomm {
 
+inline constexpr char kDrainReason[] =
+    "drained by an administrator (nodecommctl undrain takes it back)";
+
 // Thread-safe.
 class GpuService final : public GpuControl {
  public:
@@ -39,25 +43,41 @@ class GpuService final : public GpuControl {
   // Starts a watcher of all GPUs. May return null.
   using StartWatcher = std::function<absl::StatusOr<std::unique_ptr<GpuWatcher>>()>;
 
-  GpuService(Parts parts, StartWatcher start_watcher);
+  // `drained`: GPUs that an earlier daemon was told to let go of; the parts know of them already.
+  // Those that are drained are kept in `drained_path`.
+  GpuService(Parts parts, StartWatcher start_watcher, std::string drained_path,
+             std::set<std::string> drained);
 
-  // Watches all GPUs, from the daemon's start on.
+  // Watches all GPUs from the daemon's start on, if none is drained.
   absl::Status Start();
+
+  // Reading the host's state opens all GPUs, or none: not while any is drained.
+  bool MayReadHost() const;
+
+  // For whoever makes the parts: those that may be held, if not all.
+  static std::optional<std::vector<std::string>> Served(const v1::Host& host,
+                                                        const std::set<std::string>& drained);
 
   // NotFound: the host has no such GPU. Seconds, at the first call: the watcher is started anew.
   absl::StatusOr<v1::DrainGpuResponse> Drain(const v1::DrainGpuRequest& request) override;
-  // Nothing to do for a GPU that is neither drained nor lost.
+  // Nothing to do for a GPU that is neither drained nor lost. If it fails the GPU is as it was, and
+  // it may be tried again.
   absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) override;
 
  private:
   // Lets nobody hold a drained GPU open. NVML attaches to all GPUs of the host or to none, so there
   // is no watcher while any is drained.
   absl::Status HoldOnlyServed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status TakeBack(const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Writes down which GPUs are drained, unless that has been done.
+  absl::Status Save() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Parts parts_;
   const StartWatcher start_watcher_;
-  absl::Mutex mu_;  // held while parts are called: one drain at a time
+  const std::string drained_path_;
+  mutable absl::Mutex mu_;  // held while parts are called: one drain at a time
   std::set<std::string> drained_ ABSL_GUARDED_BY(mu_);
+  std::set<std::string> saved_ ABSL_GUARDED_BY(mu_);  // what the file says
   std::unique_ptr<GpuWatcher> watcher_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -11,8 +11,13 @@
 
 namespace nodecomm {
 
-// Makes spdlog's default logger write to standard error, from `level` up.
+// Makes spdlog's default logger write to standard error, from `level` up. Nobody waits for whoever
+// reads that.
 void SetUpLog(LogLevel level);
+// From now on, from `level` up.
+void SetLogLevel(LogLevel level);
+// Gives what is yet to be written a moment; before the process ends.
+void FlushLog();
 
 // For words that a worker chose: no control characters, so that nobody writes lines of the log.
 std::string Escaped(std::string_view text);

@@ -63,8 +63,8 @@ absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupReque
 }
 
 void LoggedGroups::SessionDied(SessionId session, std::string_view cause) {
-  spdlog::info("session {:016x}: {}", session.value, Escaped(cause));
   groups_->SessionDied(session, cause);
+  spdlog::info("session {:016x}: {}", session.value, Escaped(cause));
 }
 
 void LoggedGroups::SessionEnded(SessionId session, std::string_view cause) {
@@ -72,29 +72,34 @@ void LoggedGroups::SessionEnded(SessionId session, std::string_view cause) {
 }
 
 void LoggedGroups::GpuLost(std::string_view gpu_uuid, std::string_view cause) {
-  spdlog::error("GPU {} is lost: {}", Escaped(gpu_uuid), Escaped(cause));
   groups_->GpuLost(gpu_uuid, cause);
+  spdlog::error("GPU {} is lost: {}", Escaped(gpu_uuid), Escaped(cause));
 }
 
 void LoggedGroups::AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) {
-  spdlog::warn("groups on GPU {} are aborted: {}", Escaped(gpu_uuid), Escaped(reason));
   groups_->AbortOnGpu(gpu_uuid, reason);
+  spdlog::warn("groups on GPU {} are aborted: {}", Escaped(gpu_uuid), Escaped(reason));
 }
 
 absl::Status LoggedGroups::AbortByAdmin(uint64_t generation, std::string_view reason) {
-  spdlog::warn("group {}: aborted by the administrator: {}", generation, Escaped(reason));
-  return groups_->AbortByAdmin(generation, reason);
+  absl::Status status = groups_->AbortByAdmin(generation, reason);
+  if (status.ok()) {
+    spdlog::warn("group {}: aborted by the administrator: {}", generation, Escaped(reason));
+  }
+  return status;
 }
 
 void LoggedGroups::StopForming(std::string_view reason) {
-  spdlog::info("no group is formed any more: {}", Escaped(reason));
   groups_->StopForming(reason);
+  spdlog::info("no group is formed any more: {}", Escaped(reason));
 }
 
 void LoggedGroups::AbortAll(std::string_view reason) {
-  spdlog::warn("all groups are aborted: {}", Escaped(reason));
   groups_->AbortAll(reason);
+  spdlog::warn("all groups are aborted: {}", Escaped(reason));
 }
+
+void LoggedGroups::SetLimits(const Limits& limits) { groups_->SetLimits(limits); }
 
 std::vector<v1::GroupInfo> LoggedGroups::List() const { return groups_->List(); }
 

@@ -1,5 +1,6 @@
 // Writes the life of groups to the log: ready, left, aborted, failed joins.
-// Not a registry: every call goes to the one behind it, and every answer comes from there.
+// Not a registry: every call goes to the one behind it, and every answer comes from there. What a
+// line is about has happened before it is written.
 #pragma once
 
 #include <string_view>
@@ -28,8 +29,10 @@ class LoggedGroups final : public GroupRegistry {
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
   void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) override;
   absl::Status AbortByAdmin(uint64_t generation, std::string_view reason) override;
+  void StartForming() override { groups_->StartForming(); }
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
+  void SetLimits(const Limits& limits) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/base/version.h"
 #include "daemon/config/config.h"
@@ -18,19 +19,19 @@
 #include "daemon/main/process_setup.h"
 #include "daemon/main/service_manager.h"
 #include "daemon/main/signals.h"
+#include "daemon/main/upkeep.h"
 
 namespace nodecomm {
 namespace {
 
-// Filling takes a second on a cold machine. Workers are served meanwhile and beyond: planes are
-// made when they are asked for.
+// Filling takes a second on a cold machine. Groups form meanwhile and beyond: planes are made when
+// they are asked for.
 constexpr absl::Duration kFillTimeout = absl::Seconds(10);
 constexpr absl::Duration kFillPollInterval = absl::Milliseconds(50);
-// Errors that end work come by themselves (nodecomm-watcher); this finds counters that grow and
-// GPUs that are gone without a word. A reading keeps the driver busy for tens of milliseconds.
-constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
 constexpr absl::Duration kDrainPollInterval = absl::Milliseconds(20);
 constexpr absl::Duration kProofPollInterval = absl::Milliseconds(50);
+// What an end may take beyond the time that groups have.
+constexpr absl::Duration kStopTimeout = absl::Seconds(20);
 
 absl::StatusOr<Config> ReadConfig(const CommandLine& command_line) {
   absl::StatusOr<Config> config =
@@ -44,6 +45,7 @@ absl::StatusOr<Config> ReadConfig(const CommandLine& command_line) {
 // The signal that came meanwhile, if one did. Every pair has a deadline, so this ends.
 std::optional<int> WaitForProofs(Daemon& daemon) {
   while (!daemon.WaitUntilProven(kProofPollInterval)) {
+    SayStatusToServiceManager(absl::StrCat("Waiting for ", daemon.WaitsFor()));
     if (const std::optional<int> stop = WaitForStopSignal(absl::ZeroDuration())) return stop;
   }
   return std::nullopt;
@@ -55,17 +57,16 @@ std::optional<int> WaitForPools(Daemon& daemon) {
   while (!daemon.WaitUntilPoolsFilled(kFillPollInterval)) {
     if (const std::optional<int> stop = WaitForStopSignal(absl::ZeroDuration())) return stop;
     if (absl::Now() > deadline) {
-      spdlog::warn("the pools are not full yet; workers are served all the same");
+      spdlog::warn("the pools are not full yet; groups form all the same");
       break;
     }
   }
   return std::nullopt;
 }
 
-void SayReady(const Daemon& daemon) {
+void SayServing(const Daemon& daemon) {
   spdlog::info("ready: sockets in {}", daemon.runtime_dir());
   // For whoever started the daemon and waits for this line.
-  SayReadyToServiceManager();
   std::puts("ready");
   std::fflush(stdout);
 }
@@ -75,6 +76,7 @@ void FinishGroups(Daemon& daemon) {
   daemon.StopForming();
   const absl::Time deadline = absl::Now() + daemon.config().group.drain_timeout;
   while (daemon.HasGroups()) {
+    SayAliveToServiceManager();
     if (absl::Now() > deadline || WaitForStopSignal(kDrainPollInterval).has_value()) {
       daemon.AbortGroups();
       return;
@@ -97,7 +99,8 @@ int Run(const CommandLine& command_line) {
   if (const absl::Status raised = RaiseFileLimit(); !raised.ok()) {
     spdlog::warn("the limit on file descriptors stays as it is: {}", std::string(raised.message()));
   }
-  BlockStopSignals();
+  BlockSignals();
+  SayStatusToServiceManager("Reading the host's GPUs.");
   const absl::StatusOr<std::unique_ptr<Daemon>> daemon =
       Daemon::Start({.config = *std::move(config),
                      .simulate_path = command_line.simulate_path.value_or(""),
@@ -108,19 +111,16 @@ int Run(const CommandLine& command_line) {
   }
   std::optional<int> stop = WaitForProofs(**daemon);
   if (!stop.has_value()) {
-    (*daemon)->Serve();
+    (*daemon)->StartForming();
     stop = WaitForPools(**daemon);
   }
-  if (!stop.has_value()) SayReady(**daemon);
-  while (!stop.has_value()) {
-    stop = WaitForStopSignal(kRefreshInterval);
-    if (stop.has_value()) break;
-    if (const absl::Status refreshed = (*daemon)->RefreshHost(); !refreshed.ok()) {
-      spdlog::warn("the host could not be read: {}", std::string(refreshed.message()));
-    }
+  if (!stop.has_value()) {
+    SayServing(**daemon);
+    Upkeep upkeep(daemon->get(), [&] { return ReadConfig(command_line); });
+    stop = upkeep.Run();
   }
   spdlog::info("stopping: signal {}", *stop);
-  SayStoppingToServiceManager();
+  SayStoppingToServiceManager((*daemon)->config().group.drain_timeout + kStopTimeout);
   FinishGroups(**daemon);
   ForgetListeners();
   (*daemon)->Stop();
@@ -135,5 +135,8 @@ int main(int argc, char** argv) {
   nodecomm::OpenMissingStandardStreams();
   nodecomm::BoundHeapArenas();
   const nodecomm::ParsedCommandLine parsed = nodecomm::ParseCommandLine(argc, argv);
-  return parsed.exit_code.has_value() ? *parsed.exit_code : nodecomm::Run(parsed.command_line);
+  if (parsed.exit_code.has_value()) return *parsed.exit_code;
+  const int exit_code = nodecomm::Run(parsed.command_line);
+  nodecomm::FlushLog();
+  return exit_code;
 }

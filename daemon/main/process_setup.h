@@ -2,6 +2,8 @@
 // Not about signals (signals.h).
 #pragma once
 
+#include <cstddef>
+
 #include "absl/status/status.h"
 
 namespace nodecomm {
@@ -14,8 +16,10 @@ void OpenMissingStandardStreams();
 // host, for a process that allocates little.
 void BoundHeapArenas();
 
-// Raises the soft limit on file descriptors to the hard one: every worker costs two, every plane
+// Raises the soft limit on file descriptors to the hard one: every worker costs three, every plane
 // one.
 absl::Status RaiseFileLimit();
+// As it is now.
+size_t FileLimit();
 
 }  // namespace nodecomm

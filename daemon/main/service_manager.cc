@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include <string>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace nodecomm {
 namespace {
@@ -61,10 +63,38 @@ void ForgetListeners() {
   for (const char* name : {kSession, kControl, kAdmin}) Forget(name);
 }
 
-void SayReadyToServiceManager() { sd_notify(0, "READY=1\nSTATUS=Serving workers."); }
-
-void SayStoppingToServiceManager() {
-  sd_notify(0, "STOPPING=1\nSTATUS=Waiting for groups to finish.");
+void SayStatusToServiceManager(std::string_view status) {
+  sd_notify(0, absl::StrFormat("STATUS=%s", status).c_str());
 }
+
+void SayReadyToServiceManager(std::string_view status) {
+  sd_notify(0, absl::StrFormat("READY=1\nSTATUS=%s", status).c_str());
+}
+
+void SayReloadingToServiceManager() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const int64_t now_us = absl::ToInt64Microseconds(absl::DurationFromTimespec(now));
+  sd_notify(0, absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", now_us).c_str());
+}
+
+void SayStoppingToServiceManager(absl::Duration timeout) {
+  sd_notify(0,
+            absl::StrCat("STOPPING=1\nSTATUS=Waiting for groups to finish.\nEXTEND_TIMEOUT_USEC=",
+                         absl::ToInt64Microseconds(timeout))
+                .c_str());
+}
+
+absl::Duration WatchdogInterval() {
+  // Three chances before systemd gives the daemon up.
+  constexpr int kChances = 3;
+  uint64_t limit_us = 0;
+  if (sd_watchdog_enabled(/*unset_environment=*/0, &limit_us) <= 0) {
+    return absl::InfiniteDuration();
+  }
+  return absl::Microseconds(limit_us) / kChances;
+}
+
+void SayAliveToServiceManager() { sd_notify(0, "WATCHDOG=1"); }
 
 }  // namespace nodecomm

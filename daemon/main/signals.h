@@ -1,5 +1,5 @@
-// The signals that stop the daemon, received in order rather than in a handler.
-// Not an event loop: main waits, other threads work.
+// The signals that stop the daemon or let it read its configuration anew, received in order rather
+// than in a handler. Not an event loop: main waits, other threads work.
 #pragma once
 
 #include <optional>
@@ -8,11 +8,13 @@
 
 namespace nodecomm {
 
-// Blocks SIGTERM and SIGINT in this thread and those it starts, and ignores SIGPIPE. Before any
-// other thread is started.
-void BlockStopSignals();
+// Blocks SIGTERM, SIGINT and SIGHUP in this thread and those it starts, and ignores SIGPIPE. Before
+// any other thread is started.
+void BlockSignals();
 
-// The next stop signal's number; nothing if none comes within `timeout`.
+// The next number of SIGTERM, SIGINT or SIGHUP; nothing if none comes within `timeout`.
+std::optional<int> WaitForSignal(absl::Duration timeout);
+// The same without SIGHUP, which stays for later.
 std::optional<int> WaitForStopSignal(absl::Duration timeout);
 
 }  // namespace nodecomm

@@ -57,7 +57,9 @@ class RefilledPlanePool final : public PlanePool {
  public:
   RefilledPlanePool(Options options, PlaneSource* source)
       : options_(std::move(options)), source_(source) {
-    for (const std::string& uuid : options_.gpu_uuids) stocks_[uuid];
+    for (const std::string& uuid : options_.gpu_uuids) {
+      stocks_[uuid].closed = options_.closed.contains(uuid);
+    }
   }
   ~RefilledPlanePool() override {
     {

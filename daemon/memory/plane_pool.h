@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,9 +48,10 @@ class PlanePool {
  public:
   struct Options {
     std::vector<std::string> gpu_uuids;
-    ByteCount plane_bytes;        // size of the planes held ready
-    int planes_ready = 0;         // of those, on each GPU
-    ByteCount bytes_per_gpu_max;  // ready and in use together
+    std::set<std::string> closed;  // those of gpu_uuids that are closed at first
+    ByteCount plane_bytes;         // size of the planes held ready
+    int planes_ready = 0;          // of those, on each GPU
+    ByteCount bytes_per_gpu_max;   // ready and in use together
     // A failed refill is tried again after this long, doubled at each failure in a row up to the
     // maximum.
     absl::Duration refill_retry_min = absl::Seconds(1);

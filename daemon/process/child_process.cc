@@ -80,7 +80,14 @@ absl::StatusOr<std::string> ProgramBesideThisOne(std::string_view name) {
         "looking for %s: %s", name, absl::ErrnoToStatus(errno, "/proc/self/exe").message()));
   }
   const std::string_view self(path.data(), static_cast<size_t>(length));
-  return absl::StrFormat("%s/%s", self.substr(0, self.rfind('/')), name);
+  return ProgramBeside(self.substr(0, self.rfind('/')), name);
+}
+
+std::string ProgramBeside(std::string_view directory, std::string_view name) {
+  std::string beside = absl::StrFormat("%s/%s", directory, name);
+  std::string installed = absl::StrFormat("%s/../libexec/nodecomm/%s", directory, name);
+  if (access(beside.c_str(), X_OK) != 0 && access(installed.c_str(), X_OK) == 0) return installed;
+  return beside;
 }
 
 absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const Options& options) {
@@ -98,7 +105,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(const Options&
                                 argv.data(), environ);
   if (error != 0) {
     return absl::UnavailableError(
-        absl::StrFormat("starting %s: %s; install it beside nodecommd", options.program,
+        absl::StrFormat("starting %s: %s; install all of nodecomm's programs", options.program,
                         absl::ErrnoToStatus(error, "posix_spawn").message()));
   }
   // Before anybody reaps it, so the id is surely still the child's.

@@ -16,8 +16,11 @@
 
 namespace nodecomm {
 
-// The path of a program that is installed in the directory of this one.
+// The path of a program that the daemon's own directory has, as in a build tree, or else
+// ../libexec/nodecomm, as where it is installed. The former, if neither has it.
 absl::StatusOr<std::string> ProgramBesideThisOne(std::string_view name);
+// The same for a daemon in `directory`.
+std::string ProgramBeside(std::string_view directory, std::string_view name);
 
 // One thread at a time.
 class ChildProcess {

@@ -38,6 +38,14 @@ std::optional<std::string> WhyNotTried(const v1::Link* link) {
                       link->peer_access_reason(), ")");
 }
 
+std::optional<std::string> WhyNotTriedNow(const v1::Host& host, const GpuPair& pair) {
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (gpu.uuid() != pair.a && gpu.uuid() != pair.b) continue;
+    if (std::optional<std::string> why_not = WhyNotTried(gpu)) return why_not;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 PeerProver::PeerProver(Options options, HostState* state, PairProbe* probe)
@@ -57,29 +65,55 @@ PeerProver::PeerProver(Options options, HostState* state, PairProbe* probe)
 
 PeerProver::~PeerProver() {
   cancelled_.Notify();
-  std::thread thread;
-  {
-    absl::MutexLock lock(&mu_);
-    thread = std::move(thread_);
-  }
-  if (thread.joinable()) thread.join();
+  Thread thread;  // joined after the lock is released
+  absl::MutexLock lock(&mu_);
+  thread = std::move(thread_);
 }
 
 bool PeerProver::Start(Which which) {
   absl::MutexLock lock(&mu_);
   if (running_ || cancelled_.HasBeenNotified()) return false;
-  if (thread_.joinable()) thread_.join();  // it has said that it is done
+  thread_.Join();  // it has said that it is done
+  absl::StatusOr<Thread> thread = Thread::Start([this, which] { RunAll(which); });
+  if (!thread.ok()) return false;
+  thread_ = *std::move(thread);
   running_ = true;
   pairs_total_ = 0;
   pairs_done_ = 0;
   started_ = absl::Now();
-  thread_ = std::thread([this, which] {
+  return true;
+}
+
+void PeerProver::StartAfterwards() {
+  {
+    absl::MutexLock lock(&mu_);
+    again_ = running_;
+    if (again_) return;
+  }
+  if (Start(Which::kMissing)) return;
+  // Somebody else's run began meanwhile, and may have looked at the host before.
+  absl::MutexLock lock(&mu_);
+  again_ = running_;
+}
+
+void PeerProver::RunAll(Which which) {
+  while (true) {
     Run(Plan(which));
     absl::MutexLock done(&mu_);
-    running_ = false;
-    ended_ = absl::Now();
-  });
-  return true;
+    if (!again_ || cancelled_.HasBeenNotified()) {
+      running_ = false;
+      ended_ = absl::Now();
+      return;
+    }
+    again_ = false;
+    pairs_done_ = 0;
+    which = Which::kMissing;
+  }
+}
+
+bool PeerProver::IsTrying(const std::string& gpu_uuid) const {
+  absl::MutexLock lock(&mu_);
+  return tried_.contains(gpu_uuid);
 }
 
 bool PeerProver::WaitUntilDone(absl::Duration timeout) {
@@ -148,14 +182,37 @@ std::vector<PeerProver::Round> PeerProver::Plan(Which which) {
 
 void PeerProver::Run(const std::vector<Round>& rounds) {
   for (const Round& round : rounds) {
-    std::vector<std::thread> threads;
+    std::vector<Thread> threads;
     for (const GpuPair& pair : round) {
-      threads.emplace_back([this, &pair] { Record(probe_->Prove(pair, cancelled_)); });
+      absl::StatusOr<Thread> thread = Thread::Start([this, &pair] { Try(pair); });
+      if (thread.ok()) {
+        threads.push_back(*std::move(thread));
+      } else {
+        Try(pair);  // one after another will do
+      }
     }
-    for (std::thread& thread : threads) thread.join();
+    threads.clear();
     if (cancelled_.HasBeenNotified()) return;
   }
   if (!rounds.empty()) Save();
+}
+
+void PeerProver::Try(const GpuPair& pair) {
+  {
+    absl::MutexLock lock(&mu_);
+    tried_.insert(pair.a);
+    tried_.insert(pair.b);
+  }
+  // Looked at anew, and after it was said that the pair is tried: whoever takes a GPU out of
+  // service sets its condition first and asks then.
+  if (const std::optional<std::string> why_not = WhyNotTriedNow(state_->host(), pair)) {
+    Record(Unproven(pair, *why_not));
+  } else {
+    Record(probe_->Prove(pair, cancelled_));
+  }
+  absl::MutexLock lock(&mu_);
+  tried_.erase(tried_.find(pair.a));
+  tried_.erase(tried_.find(pair.b));
 }
 
 void PeerProver::Record(const std::vector<v1::PeerProof>& proofs) {

@@ -5,15 +5,16 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "daemon/process/thread.h"
 #include "daemon/proof/pair_probe.h"
 #include "daemon/topology/host_state.h"
 #include "nodecomm/v1/admin.pb.h"
@@ -38,8 +39,14 @@ class PeerProver {
   // Gives up a run.
   ~PeerProver();
 
-  // Starts a run, of the pairs without a proof or of all. False: one is going on, which goes on.
+  // Starts a run, of the pairs without a proof or of all. False: one is going on, which goes on, or
+  // there is no thread for it.
   bool Start(Which which);
+  // Of the pairs without a proof, as the host is now: where a run is going on, another follows it.
+  void StartAfterwards();
+  // Whether a program has the GPU at this moment. A GPU whose condition was set before is not taken
+  // any more.
+  bool IsTrying(const std::string& gpu_uuid) const;
   // True once no run is going on.
   bool WaitUntilDone(absl::Duration timeout);
   v1::PeerCheckProgress Progress() const;
@@ -49,7 +56,9 @@ class PeerProver {
 
   // Pairs that a proof is not worth trying for get their answer here.
   std::vector<Round> Plan(Which which);
+  void RunAll(Which which);
   void Run(const std::vector<Round>& rounds);
+  void Try(const GpuPair& pair);
   void Record(const std::vector<v1::PeerProof>& proofs);
   void Save();
 
@@ -61,11 +70,13 @@ class PeerProver {
 
   mutable absl::Mutex mu_;
   bool running_ ABSL_GUARDED_BY(mu_) = false;
-  int pairs_total_ ABSL_GUARDED_BY(mu_) = 0;  // ordered
+  bool again_ ABSL_GUARDED_BY(mu_) = false;  // another run of the missing pairs is to follow
+  std::multiset<std::string> tried_ ABSL_GUARDED_BY(mu_);  // UUIDs of GPUs, at this moment
+  int pairs_total_ ABSL_GUARDED_BY(mu_) = 0;               // ordered
   int pairs_done_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time started_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   absl::Time ended_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
-  std::thread thread_ ABSL_GUARDED_BY(mu_);
+  Thread thread_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace nodecomm

@@ -19,6 +19,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "client/base/status_macros.h"
+#include "daemon/process/background.h"
 #include "daemon/service/waiting_calls.h"
 #include "daemon/session/rate_limit.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
@@ -328,24 +330,24 @@ class GrpcServer final : public RpcServer {
     if (control_server_ == nullptr || admin_server_ == nullptr) {
       return absl::InternalError("gRPC could not start its servers");
     }
+    ABSL_ASSIGN_OR_RETURN(adopter_, Background::Start("adopter"));
     return absl::OkStatus();
   }
 
   void AdoptControl(UniqueFd connection, const PeerCredentials& peer) override {
     // Before gRPC may read from it.
     control_service_.AddPeer(connection.get(), peer);
-    grpc::AddInsecureChannelFromFd(control_server_.get(), connection.Release());
+    Adopt(control_server_, std::move(connection));
   }
 
-  void AdoptAdmin(UniqueFd connection) override {
-    grpc::AddInsecureChannelFromFd(admin_server_.get(), connection.Release());
-  }
+  void AdoptAdmin(UniqueFd connection) override { Adopt(admin_server_, std::move(connection)); }
 
   void Shutdown(absl::Time deadline) override {
     absl::call_once(shutdown_once_, [&] {
       // First: gRPC's own shutdown waits for every call, even beyond the deadline.
       control_service_.FailWaitingCalls(
           absl::UnavailableError("the daemon is stopping: try again when it is back"));
+      adopter_.reset();
       const auto at = absl::ToChronoTime(deadline);
       if (control_server_ != nullptr) control_server_->Shutdown(at);
       if (admin_server_ != nullptr) admin_server_->Shutdown(at);
@@ -353,11 +355,21 @@ class GrpcServer final : public RpcServer {
   }
 
  private:
+  // Not on the caller's thread: gRPC reads at once, and what a stranger sent may hold up whoever
+  // reads it (daemon/session/foreign_sockets.h). Connections are bounded where they are accepted.
+  void Adopt(const std::shared_ptr<grpc::Server>& server, UniqueFd connection) {
+    adopter_->Run([server, connection = std::move(connection)]() mutable {
+      grpc::AddInsecureChannelFromFd(server.get(), connection.Release());
+    });
+  }
+
   const DaemonView view_;
   ControlService control_service_;
   AdminService admin_service_;
-  std::unique_ptr<grpc::Server> control_server_;
-  std::unique_ptr<grpc::Server> admin_server_;
+  // Shared with what the adopter still has to do.
+  std::shared_ptr<grpc::Server> control_server_;
+  std::shared_ptr<grpc::Server> admin_server_;
+  std::unique_ptr<Background> adopter_;
   absl::once_flag shutdown_once_;
 };
 

@@ -1,14 +1,30 @@
 #include "daemon/session/adopted_connections.h"
 
 #include <sys/epoll.h>
+#include <sys/stat.h>
 
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/session/steady_clock.h"
 
 namespace nodecomm {
+namespace {
+
+// Of closing nobody is told, so it is looked for.
+constexpr absl::Duration kLookInterval = absl::Milliseconds(100);
+
+// Whether the number still names that socket; it may name another file meanwhile.
+bool NamesTheSame(int fd, int other_fd) {
+  struct stat info = {};
+  struct stat other = {};
+  return fstat(fd, &info) == 0 && fstat(other_fd, &other) == 0 && info.st_dev == other.st_dev &&
+         info.st_ino == other.st_ino;
+}
+
+}  // namespace
 
 absl::Status AdoptedConnections::Add(const UniqueFd& connection, uid_t uid) {
   const auto count = count_by_uid_.find(uid);
@@ -23,7 +39,8 @@ absl::Status AdoptedConnections::Add(const UniqueFd& connection, uid_t uid) {
   const uint64_t id = ++last_id_;
   // Hang-ups only: what there is to read is gRPC's.
   ABSL_RETURN_IF_ERROR(poller_->Add(duplicate.get(), EPOLLRDHUP, {.kind = kind_, .id = id}));
-  watched_.emplace(id, Watched{.duplicate = std::move(duplicate), .uid = uid});
+  watched_.emplace(
+      id, Watched{.duplicate = std::move(duplicate), .owners_fd = connection.get(), .uid = uid});
   ++count_by_uid_[uid];
   return absl::OkStatus();
 }
@@ -31,12 +48,32 @@ absl::Status AdoptedConnections::Add(const UniqueFd& connection, uid_t uid) {
 void AdoptedConnections::OnHangUp(uint64_t id) {
   const auto it = watched_.find(id);
   if (it == watched_.end()) return;
-  const auto count = count_by_uid_.find(it->second.uid);
-  if (--count->second == 0) count_by_uid_.erase(count);
   // epoll watches the socket, which gRPC may still hold, not the descriptor: closing alone would
   // leave the watch.
   poller_->Remove(it->second.duplicate.get());
+  if (ForgetIfClosed(id)) return;
+  hung_up_.push_back(id);
+  look_again_ = SteadyNow() + kLookInterval;
+}
+
+bool AdoptedConnections::ForgetIfClosed(uint64_t id) {
+  const auto it = watched_.find(id);
+  if (NamesTheSame(it->second.owners_fd, it->second.duplicate.get())) return false;
+  const auto count = count_by_uid_.find(it->second.uid);
+  if (--count->second == 0) count_by_uid_.erase(count);
+  foreign_->Close(std::move(it->second.duplicate), it->second.uid);
   watched_.erase(it);
+  return true;
+}
+
+absl::Time AdoptedConnections::NextDeadline() const {
+  return hung_up_.empty() ? absl::InfiniteFuture() : look_again_;
+}
+
+void AdoptedConnections::RunTimers(absl::Time now) {
+  if (NextDeadline() > now) return;
+  std::erase_if(hung_up_, [this](uint64_t id) { return ForgetIfClosed(id); });
+  look_again_ = now + kLookInterval;
 }
 
 }  // namespace nodecomm

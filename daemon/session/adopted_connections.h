@@ -6,9 +6,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
 #include "client/base/unique_fd.h"
+#include "daemon/session/foreign_sockets.h"
 #include "daemon/session/poller.h"
 
 namespace nodecomm {
@@ -16,30 +19,45 @@ namespace nodecomm {
 // One thread.
 class AdoptedConnections {
  public:
-  // `poller` outlives it; its events of `kind` belong to OnHangUp.
-  AdoptedConnections(Poller* poller, uint8_t kind, int per_uid_max)
-      : poller_(poller), kind_(kind), per_uid_max_(per_uid_max) {}
+  // Both outlive it; the poller's events of `kind` belong to OnHangUp.
+  AdoptedConnections(Poller* poller, ForeignSockets* foreign, uint8_t kind, int per_uid_max)
+      : poller_(poller), foreign_(foreign), kind_(kind), per_uid_max_(per_uid_max) {}
 
-  // Counts the connection until its peer hangs up or its owner shuts it down. ResourceExhausted:
-  // the user has as many as allowed.
+  // Counts the connection until its owner, who gets this very descriptor, has closed it.
+  // ResourceExhausted: the user has as many as allowed.
   absl::Status Add(const UniqueFd& connection, uid_t uid);
 
+  size_t count() const { return watched_.size(); }
+
   void OnHangUp(uint64_t id);
+
+  // When RunTimers() has something to do next (steady_clock.h); InfiniteFuture if never.
+  absl::Time NextDeadline() const;
+  void RunTimers(absl::Time now);
 
  private:
   struct Watched {
     // Keeps the socket open after gRPC has closed its own descriptor, but gRPC shuts a socket down
     // before that, which counts as a hang-up here.
     UniqueFd duplicate;
+    int owners_fd = -1;
     uid_t uid = 0;
   };
 
+  // False: its owner has it still.
+  bool ForgetIfClosed(uint64_t id);
+
   Poller* const poller_;
+  ForeignSockets* const foreign_;
   const uint8_t kind_;
   const int per_uid_max_;
   uint64_t last_id_ = 0;
   absl::flat_hash_map<uint64_t, Watched> watched_;
   absl::flat_hash_map<uid_t, int> count_by_uid_;
+  // Those that hung up and that gRPC keeps: calls of theirs still wait for their answers, and a
+  // peer that closed only its own half can have many wait. Still counted.
+  std::vector<uint64_t> hung_up_;
+  absl::Time look_again_ = absl::InfiniteFuture();
 };
 
 }  // namespace nodecomm

@@ -8,10 +8,10 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "daemon/process/thread.h"
 #include "proto/liveness_page.h"
 
 namespace nodecomm {
@@ -58,8 +58,13 @@ class DeathRow {
  public:
   static constexpr size_t kPagesMax = kFutexesMax - 1;  // the first futex is the row's own
 
-  explicit DeathRow(const DeathWatcher::Died* died) : died_(died) {
-    thread_ = std::thread([this] { Run(); });
+  // Null: no thread is to be had.
+  static std::unique_ptr<DeathRow> Start(const DeathWatcher::Died* died) {
+    std::unique_ptr<DeathRow> row(new DeathRow(died));
+    absl::StatusOr<Thread> thread = Thread::Start([raw = row.get()] { raw->Run(); });
+    if (!thread.ok()) return nullptr;
+    row->thread_ = *std::move(thread);
+    return row;
   }
   ~DeathRow() {
     {
@@ -67,7 +72,7 @@ class DeathRow {
       stopping_ = true;
     }
     Wake();
-    thread_.join();
+    thread_.Join();
   }
 
   bool Add(uint64_t id, std::shared_ptr<LivenessPage> page) {
@@ -91,6 +96,8 @@ class DeathRow {
   }
 
  private:
+  explicit DeathRow(const DeathWatcher::Died* died) : died_(died) {}
+
   struct Entry {
     std::shared_ptr<LivenessPage> page;
     // What the word held when it was last waited for; 0: not yet.
@@ -165,7 +172,7 @@ class DeathRow {
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_map<uint64_t, Entry> pages_ ABSL_GUARDED_BY(mu_);
-  std::thread thread_;
+  Thread thread_;
 };
 
 DeathWatcher::DeathWatcher(Died died) : died_(std::move(died)) {}
@@ -177,8 +184,10 @@ void DeathWatcher::Watch(uint64_t id, std::shared_ptr<LivenessPage> page) {
   for (const auto& row : rows_) {
     if (row->Add(id, page)) return;
   }
-  rows_.push_back(std::make_unique<DeathRow>(&died_));
-  rows_.back()->Add(id, std::move(page));
+  std::unique_ptr<DeathRow> row = DeathRow::Start(&died_);
+  if (row == nullptr) return;  // the session's pidfd tells, later
+  row->Add(id, std::move(page));
+  rows_.push_back(std::move(row));
 }
 
 void DeathWatcher::Forget(uint64_t id) {

@@ -29,8 +29,8 @@ class DeathWatcher {
   DeathWatcher& operator=(const DeathWatcher&) = delete;
 
   // From the moment that the worker says that it holds the page's futex. A page that turns out not
-  // to be held, or whose worker plays with it, is dropped without a word: then the session's pidfd
-  // and socket tell.
+  // to be held, or whose worker plays with it, is dropped without a word, and so is one for which
+  // there is no thread: then the session's pidfd and socket tell.
   void Watch(uint64_t id, std::shared_ptr<LivenessPage> page);
   // An unknown id is no error. `died` may still be called for `id` a moment later.
   void Forget(uint64_t id);

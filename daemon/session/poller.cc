@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "client/base/status_macros.h"
+#include "daemon/session/steady_clock.h"
 
 namespace nodecomm {
 namespace {
@@ -36,7 +37,7 @@ absl::Status Control(int epoll, int operation, int fd, uint32_t events, uint64_t
 int ToTimeoutMs(absl::Time deadline) {
   if (deadline == absl::InfiniteFuture()) return -1;
   // Rounded up, so that the deadline has passed when the wait ends.
-  const int64_t ms = absl::ToInt64Milliseconds(deadline - absl::Now()) + 1;
+  const int64_t ms = absl::ToInt64Milliseconds(deadline - SteadyNow()) + 1;
   return static_cast<int>(std::clamp<int64_t>(ms, 0, 60'000));
 }
 

@@ -34,7 +34,7 @@ class Poller {
   absl::Status Change(int fd, uint32_t epoll_events, Watch watch);
   void Remove(int fd);
 
-  // Waits until something happens, Wake() is called, or `deadline` has passed.
+  // Waits until something happens, Wake() is called, or `deadline` (steady_clock.h) has passed.
   std::vector<Event> Wait(absl::Time deadline);
 
   // Makes the present or the next Wait() return. Any thread.

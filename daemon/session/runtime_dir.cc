@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/session/foreign_sockets.h"
 
 namespace nodecomm {
 namespace {
@@ -24,6 +25,7 @@ constexpr int kListenBacklog = 256;
 constexpr mode_t kSharedSocketMode = 0666;
 constexpr mode_t kPrivateMode = 0700;
 constexpr mode_t kPrivateSocketMode = 0600;
+constexpr mode_t kPrivateFileMode = 0600;
 
 enum class Existing { kKeepMode, kSetMode };
 
@@ -68,10 +70,11 @@ std::string ReadOwner(int lock) {
   return pid.empty() ? "unknown" : pid;
 }
 
-// Takes the lock or says who has it. Never waits.
+// Takes the lock or says who has it. Never waits. Nobody else can open the file, since whoever has
+// it open, even for reading, could hold the lock; an earlier version's file let others do so.
 absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
-  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!lock.valid()) {
+  UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kPrivateFileMode));
+  if (!lock.valid() || fchmod(lock.get(), kPrivateFileMode) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open lock file %s", path));
   }
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -108,6 +111,8 @@ absl::StatusOr<UniqueFd> ListenOn(const std::string& path, int type, mode_t mode
   if (!socket_fd.valid()) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot create socket for %s", path));
   }
+  // Before anybody can connect: who did keeps what held then.
+  RefuseDescriptors(socket_fd.get());
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
@@ -129,6 +134,19 @@ absl::StatusOr<UniqueFd> ListenOn(const std::string& path, int type, mode_t mode
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot listen on socket %s", path));
   }
   return socket_fd;
+}
+
+// Gives the socket at `path` a second name in `directory`. Both are one file, so that the socket
+// answers at either.
+absl::Status LinkInto(const std::string& directory, const std::string& path) {
+  const std::string second = directory + path.substr(path.rfind('/'));
+  if (unlink(second.c_str()) != 0 && errno != ENOENT) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot remove stale socket %s", second));
+  }
+  if (link(path.c_str(), second.c_str()) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot link socket %s", second));
+  }
+  return absl::OkStatus();
 }
 
 // Whether whoever connects to `path` gets to this socket: it is bound there, listens, and the file
@@ -155,6 +173,7 @@ bool StandsAt(int socket_fd, const std::string& path, int type) {
       errno != EAGAIN) {
     return false;
   }
+  RefuseDescriptors(socket_fd);  // a daemon of an earlier version may have made it
   return fcntl(socket_fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
@@ -166,6 +185,7 @@ absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& op
   ABSL_ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(options.path + "/nodecommd.lock"));
   ABSL_RETURN_IF_ERROR(
       MakeDirectory(options.path + "/admin", options.admin_mode, Existing::kSetMode));
+  ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/workers", options.mode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/groups", kPrivateMode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/sessions", kPrivateMode, Existing::kSetMode));
   return std::unique_ptr<RuntimeDir>(new RuntimeDir(options.path, std::move(lock)));
@@ -176,7 +196,8 @@ RuntimeDir::RuntimeDir(std::string path, UniqueFd lock)
 
 RuntimeDir::~RuntimeDir() {
   for (const std::string& path :
-       {session_socket_path(), control_socket_path(), admin_socket_path()}) {
+       {workers_path() + "/session.sock", workers_path() + "/control.sock", session_socket_path(),
+        control_socket_path(), admin_socket_path()}) {
     unlink(path.c_str());
   }
 }
@@ -192,6 +213,8 @@ absl::StatusOr<RuntimeDir::Listeners> RuntimeDir::Listen(Listeners kept) {
   ABSL_RETURN_IF_ERROR(
       listen(kept.session, session_socket_path(), SOCK_SEQPACKET, kSharedSocketMode));
   ABSL_RETURN_IF_ERROR(listen(kept.control, control_socket_path(), SOCK_STREAM, kSharedSocketMode));
+  ABSL_RETURN_IF_ERROR(LinkInto(workers_path(), session_socket_path()));
+  ABSL_RETURN_IF_ERROR(LinkInto(workers_path(), control_socket_path()));
   ABSL_RETURN_IF_ERROR(listen(kept.admin, admin_socket_path(), SOCK_STREAM, kPrivateSocketMode));
   return kept;
 }

@@ -47,6 +47,10 @@ class RuntimeDir {
   std::string session_socket_path() const { return path_ + "/session.sock"; }
   std::string control_socket_path() const { return path_ + "/control.sock"; }
   std::string admin_socket_path() const { return path_ + "/admin/admin.sock"; }
+  // Holds the workers' two sockets once more and nothing else, so that it can be mounted into
+  // containers: root there would get past the modes of the other directories. The directory stays
+  // when the daemon ends, since a mount of one that is made anew would stay empty.
+  std::string workers_path() const { return path_ + "/workers"; }
   // Both 0700: the groups' control pages and records, and the sessions' records.
   std::string groups_path() const { return path_ + "/groups"; }
   std::string sessions_path() const { return path_ + "/sessions"; }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "daemon/files/small_file.h"
@@ -29,10 +28,18 @@ absl::StatusOr<KnownSession> Recognise(const std::string& bytes) {
   std::copy(record.token().begin(), record.token().end(), known.token.begin());
   ABSL_ASSIGN_OR_RETURN(known.pidfd, OpenPidfd(record.pid()));
   // Asked after the pidfd was opened: if the id has passed to another process, this tells.
-  if (ReadProcessStart(record.pid()) != record.process_start()) {
-    return absl::NotFoundError("the process has ended");
+  const uint64_t start = ReadProcessStart(record.pid());
+  if (start == 0 && record.process_start() != 0) {
+    return absl::InternalError("when the process began cannot be read");
   }
+  if (start != record.process_start()) return absl::NotFoundError("the process has ended");
   return known;
+}
+
+// And not that something is lacking at this moment: descriptors, say.
+bool SaysThatItIsNone(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+         absl::IsUnavailable(status);  // no such process
 }
 
 }  // namespace
@@ -56,16 +63,18 @@ void SessionRecords::Remove(SessionId session) const {
   if (!dir_.empty()) unlink(PathOf(session).c_str());
 }
 
-std::vector<KnownSession> SessionRecords::TakeOver() const {
+absl::StatusOr<std::vector<KnownSession>> SessionRecords::TakeOver() const {
   std::vector<KnownSession> known;
   if (dir_.empty()) return known;
-  for (const std::string& name : ListSmallFiles(dir_, kSuffix, kRecordsMax)) {
+  ABSL_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                        ListSmallFiles(dir_, kSuffix, kRecordsMax));
+  for (const std::string& name : names) {
     const std::string path = absl::StrFormat("%s/%s%s", dir_, name, kSuffix);
     const absl::StatusOr<std::string> bytes = ReadSmallFile(path, kRecordBytesMax);
     absl::StatusOr<KnownSession> session = bytes.ok() ? Recognise(*bytes) : bytes.status();
     if (session.ok() && PathOf(session->caller.session) == path) {
       known.push_back(*std::move(session));
-    } else {
+    } else if (session.ok() || SaysThatItIsNone(session.status())) {
       unlink(path.c_str());
     }
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "client/base/unique_fd.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/session/handshake.h"
@@ -28,8 +29,9 @@ class SessionRecords {
   absl::Status Add(const Caller& caller, const Token& token) const;
   void Remove(SessionId session) const;
 
-  // Those whose processes live. The records of others are removed.
-  std::vector<KnownSession> TakeOver() const;
+  // Those whose processes live. Records of processes that have ended, and files that are no
+  // records, are removed; one that cannot be read now is left for a later daemon.
+  absl::StatusOr<std::vector<KnownSession>> TakeOver() const;
 
  private:
   std::string PathOf(SessionId session) const;

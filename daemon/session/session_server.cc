@@ -13,12 +13,16 @@
 #include <vector>
 
 #include "absl/base/call_once.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
 #include "daemon/session/adopted_connections.h"
+#include "daemon/session/foreign_sockets.h"
 #include "daemon/session/peer.h"
 #include "daemon/session/poller.h"
 #include "daemon/session/rate_limit.h"
 #include "daemon/session/session_table.h"
+#include "daemon/session/steady_clock.h"
 #include "daemon/session/worker_sessions.h"
 
 namespace nodecomm {
@@ -44,23 +48,30 @@ constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 constexpr int kAdminConnectionsPerUidMax = 64;
 
+// Socket, pidfd and liveness page; gRPC's and ours.
+constexpr size_t kDescriptorsOfASession = 3;
+constexpr size_t kDescriptorsOfACall = 2;
+
 // Connections that a user may make at once after a pause, in seconds' worth.
 constexpr int kConnectionsBurst = 10;
 
 class EpollSessionServer final : public SessionServer {
  public:
-  EpollSessionServer(Options options, Poller poller)
+  EpollSessionServer(Options options, Poller poller, std::unique_ptr<ForeignSockets> foreign)
       : options_(std::move(options)),
         poller_(std::move(poller)),
-        control_connections_(&poller_, kControlConnection,
+        foreign_(std::move(foreign)),
+        table_(options_.descriptors_max == 0 ? SIZE_MAX : options_.descriptors_max / 8),
+        control_connections_(&poller_, foreign_.get(), kControlConnection,
                              options_.control_connections_per_uid_max),
-        admin_connections_(&poller_, kAdminConnection, kAdminConnectionsPerUidMax),
+        admin_connections_(&poller_, foreign_.get(), kAdminConnection, kAdminConnectionsPerUidMax),
         rate_(options_.connections_per_uid_per_second,
               kConnectionsBurst * options_.connections_per_uid_per_second),
         sessions_({.platform = options_.platform,
                    .rate = &rate_,
                    .sessions_max = options_.sessions_max,
                    .sessions_per_uid_max = options_.sessions_per_uid_max,
+                   .has_room = [this] { return HasRoomFor(kDescriptorsOfASession); },
                    .hello_timeout = options_.hello_timeout,
                    .resume_timeout = options_.resume_timeout,
                    .records_dir = options_.records_dir,
@@ -78,12 +89,12 @@ class EpollSessionServer final : public SessionServer {
                        [this](SessionId session, std::string_view cause) {
                          if (events_.session_ended) events_.session_ended(session, cause);
                        }},
-                  &poller_, &table_) {}
+                  &poller_, &table_, foreign_.get()) {}
 
   ~EpollSessionServer() override { Stop(); }
 
   absl::Status Prepare() {
-    sessions_.TakeOver();
+    ABSL_RETURN_IF_ERROR(sessions_.TakeOver());
     ABSL_RETURN_IF_ERROR(
         poller_.Add(options_.session_listener.get(), EPOLLIN, {.kind = kSessionListener, .id = 0}));
     ABSL_RETURN_IF_ERROR(
@@ -93,6 +104,7 @@ class EpollSessionServer final : public SessionServer {
 
   void Start(Events events) override {
     events_ = std::move(events);
+    sessions_.StartResumeDeadlines();
     thread_ = std::thread([this] { Run(); });
   }
 
@@ -113,6 +125,14 @@ class EpollSessionServer final : public SessionServer {
 
   int session_count() const override { return table_.size(); }
 
+  bool TakesTurns(absl::Duration timeout) override {
+    absl::MutexLock lock(&turns_mu_);
+    const uint64_t wanted = turns_ + 1;
+    poller_.Wake();
+    const auto taken = [&]() ABSL_SHARED_LOCKS_REQUIRED(turns_mu_) { return turns_ >= wanted; };
+    return turns_mu_.AwaitWithTimeout(absl::Condition(&taken), timeout);
+  }
+
   uint64_t Send(SessionId session, std::vector<UniqueFd> fds) override {
     const uint64_t id = table_.Queue(session, std::move(fds));
     poller_.Wake();
@@ -122,16 +142,26 @@ class EpollSessionServer final : public SessionServer {
  private:
   void Run() {
     while (!stopping_) {
-      const absl::Time deadline = std::min(sessions_.NextDeadline(), accept_again_);
-      for (const Poller::Event& event : poller_.Wait(deadline)) Handle(event.watch);
+      const absl::Time deadline =
+          std::min({sessions_.NextDeadline(), control_connections_.NextDeadline(),
+                    admin_connections_.NextDeadline(), accept_again_});
+      const std::vector<Poller::Event> events = poller_.Wait(deadline);
+      // First: a process that is dead may have hung up meanwhile, and then its death says more.
       sessions_.TellDeaths();
+      for (const Poller::Event& event : events) Handle(event.watch);
       sessions_.SendQueued();
-      sessions_.RunTimers(absl::Now());
-      if (absl::Now() >= accept_again_) ResumeAccepting();
+      const absl::Time now = SteadyNow();
+      sessions_.RunTimers(now);
+      control_connections_.RunTimers(now);
+      admin_connections_.RunTimers(now);
+      if (now >= accept_again_) ResumeAccepting();
+      absl::MutexLock lock(&turns_mu_);
+      ++turns_;
     }
-    options_.session_listener.Reset();
-    options_.control_listener.Reset();
-    options_.admin_listener.Reset();
+    // Connections that nobody has accepted yet are closed with them.
+    foreign_->Close(std::move(options_.session_listener), geteuid());
+    foreign_->Close(std::move(options_.control_listener), geteuid());
+    foreign_->Close(std::move(options_.admin_listener), geteuid());
     sessions_.EndAll("the daemon is stopping");
   }
 
@@ -173,7 +203,7 @@ class EpollSessionServer final : public SessionServer {
   }
 
   void PauseAccepting() {
-    accept_again_ = absl::Now() + kAcceptPause;
+    accept_again_ = SteadyNow() + kAcceptPause;
     ListenFor(0);
   }
 
@@ -194,11 +224,23 @@ class EpollSessionServer final : public SessionServer {
         .IgnoreError();
   }
 
+  // Of all users together.
+  bool HasRoomFor(size_t descriptors) const {
+    if (options_.descriptors_max == 0) return true;
+    const size_t taken = kDescriptorsOfASession * static_cast<size_t>(sessions_.counted()) +
+                         kDescriptorsOfACall * control_connections_.count() +
+                         static_cast<size_t>(foreign_->count());
+    return taken + descriptors <= options_.descriptors_max / 4 * 3;
+  }
+
   // A connection over a limit is closed; the worker's gRPC reports that it could not connect.
   void AdoptControl(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
-    if (!peer.ok() || !rate_.Take(peer->uid, absl::Now())) return;
-    if (!control_connections_.Add(socket, peer->uid).ok()) return;
+    if (!peer.ok()) return;  // it is gone already
+    if (!rate_.Take(peer->uid, SteadyNow()) || !HasRoomFor(kDescriptorsOfACall) ||
+        !control_connections_.Add(socket, peer->uid).ok()) {
+      return foreign_->Close(std::move(socket), peer->uid);
+    }
     if (events_.control_connected) events_.control_connected(std::move(socket), *peer);
   }
 
@@ -216,6 +258,7 @@ class EpollSessionServer final : public SessionServer {
   Options options_;
   Events events_;
   Poller poller_;
+  const std::unique_ptr<ForeignSockets> foreign_;
   SessionTable table_;
   AdoptedConnections control_connections_;
   AdoptedConnections admin_connections_;
@@ -224,6 +267,8 @@ class EpollSessionServer final : public SessionServer {
   absl::Time accept_again_ = absl::InfiniteFuture();
   std::atomic<bool> stopping_ = false;
   absl::once_flag stop_once_;
+  absl::Mutex turns_mu_;
+  uint64_t turns_ ABSL_GUARDED_BY(turns_mu_) = 0;
   std::thread thread_;
 };
 
@@ -231,7 +276,9 @@ class EpollSessionServer final : public SessionServer {
 
 absl::StatusOr<std::unique_ptr<SessionServer>> SessionServer::Create(Options options) {
   ABSL_ASSIGN_OR_RETURN(Poller poller, Poller::Create());
-  auto server = std::make_unique<EpollSessionServer>(std::move(options), std::move(poller));
+  ABSL_ASSIGN_OR_RETURN(std::unique_ptr<ForeignSockets> foreign, ForeignSockets::Create());
+  auto server = std::make_unique<EpollSessionServer>(std::move(options), std::move(poller),
+                                                     std::move(foreign));
   ABSL_RETURN_IF_ERROR(server->Prepare());
   return server;
 }

@@ -4,6 +4,7 @@
 // (daemon/group). Design note: daemon/README.md, "sockets".
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,12 +35,16 @@ class SessionServer : public FdCourier {
     int sessions_per_uid_max = 256;
     int control_connections_per_uid_max = 256;
     int connections_per_uid_per_second = 100;
+    // How many the daemon may have open. Connections of workers may take three quarters, what waits
+    // to be sent to them an eighth; the rest is for administrators, groups and the daemon itself.
+    // 0: not bounded.
+    size_t descriptors_max = 0;
     // How long a worker may take to say who it is.
     absl::Duration hello_timeout = absl::Seconds(5);
     // Where sessions are kept for a daemon that comes back; sessions that an earlier one left there
     // are taken over. Empty: none are.
     std::string records_dir = {};
-    // How long a worker of an earlier daemon may take to come back.
+    // How long a worker of an earlier daemon may take to come back, from Start on.
     absl::Duration resume_timeout = absl::Seconds(30);
   };
   // Called on the server's thread, with no lock held.
@@ -70,6 +75,10 @@ class SessionServer : public FdCourier {
   virtual std::vector<SessionId> Sessions() const = 0;
 
   virtual int session_count() const = 0;
+
+  // Whether the thread comes round within `timeout`, now that it is woken. False before Start and
+  // after Stop.
+  virtual bool TakesTurns(absl::Duration timeout) = 0;
 };
 
 }  // namespace nodecomm

@@ -37,7 +37,10 @@ uint64_t SessionTable::Queue(SessionId session, std::vector<UniqueFd> fds) {
   const auto queued = fds_queued_by_uid_.find(entry.caller.uid);
   const size_t fds_before = queued == fds_queued_by_uid_.end() ? 0 : queued->second;
   const size_t fds_after = fds_before + transfer.fds.size();
-  if (entry.waiting.size() < kTransfersQueuedMax && fds_after <= kFdsQueuedPerUidMax) {
+  const size_t all_after = fds_queued_ + transfer.fds.size();
+  if (entry.waiting.size() < kTransfersQueuedMax && fds_after <= kFdsQueuedPerUidMax &&
+      all_after <= fds_queued_max_) {
+    fds_queued_ = all_after;
     if (fds_after > 0) fds_queued_by_uid_[entry.caller.uid] = fds_after;
     entry.waiting.push_back(std::move(transfer));
   } else {
@@ -64,6 +67,7 @@ std::optional<Transfer> SessionTable::Next(SessionId session) {
 
 void SessionTable::Uncount(const Entry& entry, size_t fds) {
   if (fds == 0) return;
+  fds_queued_ -= fds;
   const auto queued = fds_queued_by_uid_.find(entry.caller.uid);
   queued->second -= fds;
   if (queued->second == 0) fds_queued_by_uid_.erase(queued);
@@ -75,8 +79,8 @@ absl::Status SessionTable::CheckQueue(SessionId session) const {
   if (it == entries_.end() || !it->second.overflowed) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
       "process %d does not take the file descriptors sent to it: %d transfers were waiting, or %d "
-      "descriptors for all processes of its user",
-      it->second.caller.pid, kTransfersQueuedMax, kFdsQueuedPerUidMax));
+      "descriptors for all processes of its user, or %d for all processes",
+      it->second.caller.pid, kTransfersQueuedMax, kFdsQueuedPerUidMax, fds_queued_max_));
 }
 
 std::optional<Caller> SessionTable::FindByToken(std::string_view token) const {

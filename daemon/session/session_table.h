@@ -37,6 +37,9 @@ struct Transfer {
 // Thread-safe.
 class SessionTable {
  public:
+  // `fds_queued_max`: file descriptors that wait for all workers together.
+  explicit SessionTable(size_t fds_queued_max) : fds_queued_max_(fds_queued_max) {}
+
   // `connection` is the server's own number for the session's socket.
   void Add(uint64_t connection, const Caller& caller, const Token& token);
 
@@ -79,7 +82,9 @@ class SessionTable {
   // A transfer leaves the queue: taken, or dropped with its session.
   void Uncount(const Entry& entry, size_t fds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  const size_t fds_queued_max_;
   mutable absl::Mutex mu_;
+  size_t fds_queued_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_map<uid_t, size_t> fds_queued_by_uid_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint64_t, Entry> entries_ ABSL_GUARDED_BY(mu_);  // by session id
   std::vector<uint64_t> news_ ABSL_GUARDED_BY(mu_);  // at most one for each queued transfer

@@ -12,6 +12,7 @@
 #include "client/base/status_macros.h"
 #include "daemon/session/handshake.h"
 #include "daemon/session/peer.h"
+#include "daemon/session/steady_clock.h"
 
 namespace nodecomm {
 namespace {
@@ -29,7 +30,7 @@ constexpr absl::Duration kSendTimeout = absl::Seconds(5);
 // against the daemon's user.
 constexpr absl::Duration kAckTimeout = absl::Seconds(30);
 
-// Tells the worker why it is not taken, best effort, before the socket is closed.
+// Tells the worker why it is not taken, best effort.
 void SendRefusal(int socket, const std::string& payload) {
   SendFrame(socket, {.type = FrameType::kRefusal, .transfer_id = 0, .payload = payload, .fds = {}})
       .IgnoreError();
@@ -38,12 +39,10 @@ void SendRefusal(int socket, const std::string& payload) {
   // (bounded by the socket's queue).
   shutdown(socket, SHUT_RD);
   for (int i = 0; i < kFramesAtOnceMax; ++i) {
-    const auto frame = ReceiveFrame(socket);
+    const auto frame = ReceiveFrameWithoutFds(socket);
     if (frame.ok() ? !frame->has_value() : absl::IsUnavailable(frame.status())) break;
   }
 }
-
-void Refuse(int socket, std::string_view reason) { SendRefusal(socket, RefusalPayload(reason)); }
 
 // A worker that gave up waiting for its answer has closed its end, and must not get the session.
 bool HasHungUp(int socket) {
@@ -53,10 +52,12 @@ bool HasHungUp(int socket) {
 
 }  // namespace
 
-WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* table)
+WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* table,
+                               ForeignSockets* foreign)
     : options_(std::move(options)),
       poller_(poller),
       table_(table),
+      foreign_(foreign),
       records_(options_.records_dir),
       death_watcher_([this](uint64_t connection) {
         {
@@ -69,18 +70,24 @@ WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* ta
 WorkerSessions::~WorkerSessions() = default;
 
 absl::Status WorkerSessions::CheckLimits(uid_t uid) const {
-  if (counted_ >= options_.sessions_max) {
+  if (counted_ + foreign_->count() >= options_.sessions_max) {
     return absl::ResourceExhaustedError(absl::StrFormat(
         "the daemon serves %d sessions already, the most allowed: end some processes or raise "
         "limits.sessions_max in its configuration",
         options_.sessions_max));
   }
   const auto count = count_by_uid_.find(uid);
-  if (count != count_by_uid_.end() && count->second >= options_.sessions_per_uid_max) {
+  const int open = count == count_by_uid_.end() ? 0 : count->second;
+  if (open + foreign_->CountOf(uid) >= options_.sessions_per_uid_max) {
     return absl::ResourceExhaustedError(absl::StrFormat(
         "uid %d has %d sessions already, the most allowed: end some processes or raise "
         "limits.sessions_per_uid_max in the daemon's configuration",
         uid, options_.sessions_per_uid_max));
+  }
+  if (options_.has_room && !options_.has_room()) {
+    return absl::ResourceExhaustedError(
+        "the daemon has no file descriptors to spare for another session: end some processes, or "
+        "raise its limit of open files");
   }
   return absl::OkStatus();
 }
@@ -95,18 +102,20 @@ absl::Status WorkerSessions::Watch(const Connection& connection) {
 void WorkerSessions::Accept(UniqueFd socket) {
   const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
   if (!peer.ok()) return;  // it is gone already
-  if (!options_.rate->Take(peer->uid, absl::Now())) {
-    return Refuse(socket.get(), absl::StrFormat("user %d connects too often; slow down, or raise "
-                                                "limits.connections_per_uid_per_second",
-                                                peer->uid));
+  if (!options_.rate->Take(peer->uid, SteadyNow())) {
+    return Refuse(std::move(socket), peer->uid,
+                  absl::StrFormat("user %d connects too often; slow down, or raise "
+                                  "limits.connections_per_uid_per_second",
+                                  peer->uid));
   }
   if (const absl::Status within = CheckLimits(peer->uid); !within.ok()) {
-    return Refuse(socket.get(), std::string(within.message()));
+    return Refuse(std::move(socket), peer->uid, std::string(within.message()));
   }
   absl::StatusOr<UniqueFd> pidfd = OpenPeerPidfd(socket.get(), peer->pid);
   if (!pidfd.ok()) {
-    return Refuse(socket.get(), absl::StrFormat("the daemon cannot watch the process: %s",
-                                                pidfd.status().message()));
+    return Refuse(
+        std::move(socket), peer->uid,
+        absl::StrFormat("the daemon cannot watch the process: %s", pidfd.status().message()));
   }
   auto connection = std::make_unique<Connection>();
   connection->id = ++last_connection_;
@@ -115,10 +124,10 @@ void WorkerSessions::Accept(UniqueFd socket) {
   connection->caller = {.session = {}, .uid = peer->uid, .pid = peer->pid};
   if (const absl::Status watched = Watch(*connection); !watched.ok()) {
     poller_->Remove(connection->socket.get());
-    return Refuse(connection->socket.get(), std::string(watched.message()));
+    return Refuse(std::move(connection->socket), peer->uid, std::string(watched.message()));
   }
   hello_deadlines_.push_back(
-      {.time = absl::Now() + options_.hello_timeout, .connection = connection->id});
+      {.time = SteadyNow() + options_.hello_timeout, .connection = connection->id});
   Count(*connection);
   connections_.emplace(connection->id, std::move(connection));
 }
@@ -138,7 +147,8 @@ void WorkerSessions::OnSocket(uint64_t id) {
   Connection* connection = Find(id);
   if (connection == nullptr) return;
   for (int i = 0; i < kFramesAtOnceMax; ++i) {
-    const absl::StatusOr<std::optional<Frame>> frame = ReceiveFrame(connection->socket.get());
+    const absl::StatusOr<std::optional<Frame>> frame =
+        ReceiveFrameWithoutFds(connection->socket.get());
     if (absl::IsUnavailable(frame.status())) {
       return End(id, absl::StrFormat("process %d has ended or closed its session",
                                      connection->caller.pid));
@@ -158,18 +168,20 @@ void WorkerSessions::OnPidfd(uint64_t id) {
 }
 
 bool WorkerSessions::Handle(Connection& connection, const Frame& frame) {
-  if (frame.fds.empty()) {
-    if (frame.type == FrameType::kHello && !connection.open) return HandleHello(connection, frame);
-    if (frame.type == FrameType::kTransferAck && connection.open) {
-      return HandleAck(connection, frame);
-    }
-    if (frame.type == FrameType::kAlive && connection.open) return HandleAlive(connection);
+  if (frame.type == FrameType::kHello && !connection.open) return HandleHello(connection, frame);
+  if (frame.type == FrameType::kTransferAck && connection.open) {
+    return HandleAck(connection, frame);
   }
+  if (frame.type == FrameType::kAlive && connection.open) return HandleAlive(connection);
   End(connection.id,
-      absl::StrFormat("process %d broke the session protocol: frame type %d with %d fds was not "
-                      "expected",
-                      connection.caller.pid, static_cast<int>(frame.type), frame.fds.size()));
+      absl::StrFormat("process %d broke the session protocol: frame type %d was not expected",
+                      connection.caller.pid, static_cast<int>(frame.type)));
   return false;
+}
+
+void WorkerSessions::Refuse(UniqueFd socket, uid_t uid, const std::string& reason) {
+  SendRefusal(socket.get(), RefusalPayload(reason));
+  foreign_->Close(std::move(socket), uid);
 }
 
 void WorkerSessions::RefuseAndEnd(Connection& connection, const std::string& payload) {
@@ -227,9 +239,9 @@ bool WorkerSessions::Welcome(Connection& connection) {
 
 // --- after a restart
 
-void WorkerSessions::TakeOver() {
-  const absl::Time deadline = absl::Now() + options_.resume_timeout;
-  for (KnownSession& known : records_.TakeOver()) {
+absl::Status WorkerSessions::TakeOver() {
+  ABSL_ASSIGN_OR_RETURN(std::vector<KnownSession> sessions, records_.TakeOver());
+  for (KnownSession& known : sessions) {
     auto connection = std::make_unique<Connection>();
     connection->id = ++last_connection_;
     connection->pidfd = std::move(known.pidfd);
@@ -240,12 +252,20 @@ void WorkerSessions::TakeOver() {
              ->Add(connection->pidfd.get(), EPOLLIN,
                    {.kind = options_.pidfd_kind, .id = connection->id})
              .ok()) {
-      records_.Remove(known.caller.session);
-      continue;
+      continue;  // a later daemon may have more luck
     }
     table_->Add(connection->id, connection->caller, connection->token);
-    resume_deadlines_.push_back({.time = deadline, .connection = connection->id});
     connections_.emplace(connection->id, std::move(connection));
+  }
+  return absl::OkStatus();
+}
+
+void WorkerSessions::StartResumeDeadlines() {
+  const absl::Time deadline = SteadyNow() + options_.resume_timeout;
+  for (const auto& [id, connection] : connections_) {
+    if (!connection->socket.valid()) {
+      resume_deadlines_.push_back({.time = deadline, .connection = id});
+    }
   }
 }
 
@@ -277,7 +297,8 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
                                          away->caller.pid, watched.message()));
   }
   if (options_.opened) options_.opened(away->caller);
-  Welcome(*away);
+  // What was queued for it while it was away.
+  if (Welcome(*away)) SendNext(*away);
 }
 
 bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
@@ -325,7 +346,7 @@ bool WorkerSessions::SendNext(Connection& connection) {
   if (!connection.unsent.has_value()) {
     connection.unsent = table_->Next(connection.caller.session);
     if (!connection.unsent.has_value()) return true;
-    connection.unsent_deadline = absl::Now() + kSendTimeout;
+    connection.unsent_deadline = SteadyNow() + kSendTimeout;
   }
   std::vector<int> fds;
   for (const UniqueFd& fd : connection.unsent->fds) fds.push_back(fd.get());
@@ -336,13 +357,13 @@ bool WorkerSessions::SendNext(Connection& connection) {
                                           .fds = fds});
   if (sent.ok()) {
     connection.unacknowledged = connection.unsent->id;
-    connection.unacknowledged_since = absl::Now();
+    connection.unacknowledged_since = SteadyNow();
     ack_deadlines_.push_back(
         {.time = connection.unacknowledged_since + kAckTimeout, .connection = connection.id});
     connection.unsent.reset();
     return true;
   }
-  if (absl::IsResourceExhausted(sent) && absl::Now() < connection.unsent_deadline) {
+  if (absl::IsResourceExhausted(sent) && SteadyNow() < connection.unsent_deadline) {
     with_unsent_.push_back(connection.id);
     return true;
   }
@@ -364,7 +385,7 @@ absl::Time WorkerSessions::NextDeadline() const {
   if (!hello_deadlines_.empty()) next = hello_deadlines_.front().time;
   if (!resume_deadlines_.empty()) next = std::min(next, resume_deadlines_.front().time);
   if (!ack_deadlines_.empty()) next = std::min(next, ack_deadlines_.front().time);
-  if (!with_unsent_.empty()) next = std::min(next, absl::Now() + kSendRetryInterval);
+  if (!with_unsent_.empty()) next = std::min(next, SteadyNow() + kSendRetryInterval);
   return next;
 }
 
@@ -409,6 +430,7 @@ void WorkerSessions::End(uint64_t id, std::string_view cause) {
   }
   poller_->Remove(connection->socket.get());
   poller_->Remove(connection->pidfd.get());
+  foreign_->Close(std::move(connection->socket), connection->caller.uid);
   if (connection->watched_for_death) death_watcher_.Forget(id);
   if (!connection->open) return;
   table_->Remove(connection->caller.session);

@@ -22,6 +22,7 @@
 #include "client/base/unique_fd.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/session/death_watcher.h"
+#include "daemon/session/foreign_sockets.h"
 #include "daemon/session/liveness_page.h"
 #include "daemon/session/poller.h"
 #include "daemon/session/rate_limit.h"
@@ -40,6 +41,7 @@ class WorkerSessions {
     RateLimit* rate = nullptr;  // outlives this
     int sessions_max = 0;
     int sessions_per_uid_max = 0;
+    std::function<bool()> has_room;  // whether the daemon has descriptors to spare for another
     absl::Duration hello_timeout;
     absl::Duration resume_timeout;
     std::string records_dir;
@@ -51,13 +53,14 @@ class WorkerSessions {
     std::function<void(SessionId, std::string_view cause)> ended;
   };
 
-  // `poller` and `table` outlive it.
-  WorkerSessions(Options options, Poller* poller, SessionTable* table);
+  // The others outlive it.
+  WorkerSessions(Options options, Poller* poller, SessionTable* table, ForeignSockets* foreign);
   ~WorkerSessions();
 
-  // Goes on with the sessions that an earlier daemon left: their processes are watched from now on,
-  // and have resume_timeout to connect again.
-  void TakeOver();
+  // Goes on with the sessions that an earlier daemon left: their processes are watched from now on.
+  absl::Status TakeOver();
+  // They have resume_timeout to connect again, from now, when somebody is there to take them.
+  void StartResumeDeadlines();
 
   // Takes a connection, or refuses it and says why to the worker.
   void Accept(UniqueFd socket);
@@ -66,13 +69,16 @@ class WorkerSessions {
   void OnSocket(uint64_t connection);
   void OnPidfd(uint64_t connection);
 
+  // Those that count against the limits.
+  int counted() const { return counted_; }
+
   // What the threads of the death watcher found meanwhile.
   void TellDeaths();
 
   // Sends what was queued in the table meanwhile.
   void SendQueued();
 
-  // When RunTimers() has something to do next; InfiniteFuture if never.
+  // When RunTimers() has something to do next (steady_clock.h); InfiniteFuture if never.
   absl::Time NextDeadline() const;
   void RunTimers(absl::Time now);
 
@@ -111,6 +117,8 @@ class WorkerSessions {
   void Resume(Connection& connection, const v1::SessionResume& resume);
   Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
   bool Welcome(Connection& connection);
+  // Says why to the worker, best effort, and closes.
+  void Refuse(UniqueFd socket, uid_t uid, const std::string& reason);
   void RefuseAndEnd(Connection& connection, const std::string& payload);
   bool HandleAck(Connection& connection, const Frame& frame);
   bool HandleAlive(Connection& connection);
@@ -125,6 +133,7 @@ class WorkerSessions {
   const Options options_;
   Poller* const poller_;
   SessionTable* const table_;
+  ForeignSockets* const foreign_;
   uint64_t last_connection_ = 0;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Connection>> connections_;
   int counted_ = 0;

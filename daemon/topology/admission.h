@@ -10,7 +10,9 @@
 #include <span>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "daemon/topology/fast_path.h"
 #include "daemon/topology/host_state.h"
 #include "nodecomm/v1/control.pb.h"
@@ -27,8 +29,14 @@ class Admission {
   Admission(const HostState* state, FastPathPolicy policy, GpuUsers users)
       : state_(state), policy_(policy), users_(std::move(users)) {}
 
+  // For groups that are formed from now on.
+  void SetRules(FastPathPolicy policy, GpuUsers users);
+
   v1::Host host() const { return state_->host(); }
-  bool allows_gpu_sharing() const { return policy_.allow_gpu_sharing; }
+  bool allows_gpu_sharing() const {
+    absl::MutexLock lock(&mu_);
+    return policy_.allow_gpu_sharing;
+  }
 
   // PermissionDenied: the configuration reserves the GPU for others. Root is a user like any other.
   absl::Status CheckUser(uid_t uid, const std::string& gpu_uuid) const;
@@ -38,8 +46,9 @@ class Admission {
 
  private:
   const HostState* const state_;
-  const FastPathPolicy policy_;
-  const GpuUsers users_;
+  mutable absl::Mutex mu_;
+  FastPathPolicy policy_ ABSL_GUARDED_BY(mu_);
+  GpuUsers users_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace nodecomm

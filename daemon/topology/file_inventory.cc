@@ -99,14 +99,17 @@ class FirstError : public google::protobuf::io::ErrorCollector {
 
 class FileInventory : public Inventory {
  public:
-  FileInventory(std::string path, v1::Host host) : path_(std::move(path)), host_(std::move(host)) {}
+  explicit FileInventory(std::string path) : path_(std::move(path)) {}
 
-  absl::StatusOr<v1::Host> Read() override { return host_; }
+  // Anew each time: whoever simulates a host may let something happen to it.
+  absl::StatusOr<v1::Host> Read() override {
+    ABSL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path_));
+    return ParseHost(path_, text);
+  }
   std::string Source() const override { return path_; }
 
  private:
   const std::string path_;
-  const v1::Host host_;
 };
 
 }  // namespace
@@ -127,9 +130,9 @@ absl::StatusOr<v1::Host> ParseHost(const std::string& path, const std::string& t
 }
 
 absl::StatusOr<std::unique_ptr<Inventory>> CreateFileInventory(std::string path) {
-  ABSL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path));
-  ABSL_ASSIGN_OR_RETURN(v1::Host host, ParseHost(path, text));
-  return std::make_unique<FileInventory>(std::move(path), std::move(host));
+  auto inventory = std::make_unique<FileInventory>(std::move(path));
+  ABSL_RETURN_IF_ERROR(inventory->Read().status());
+  return inventory;
 }
 
 }  // namespace nodecomm

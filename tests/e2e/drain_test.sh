@@ -37,6 +37,14 @@ start_worker b 1 2 --device 2
 for rank in 0 1; do await b.$rank calls 1; done
 stop_workers
 
+# A daemon that comes back does not take the GPU by itself.
+kill -KILL "$daemon"
+wait "$daemon" 2>/dev/null || true
+start_simulated hgx-h100-x4 --config "$work/config"
+ctl pools --json >"$work/pools.json"
+expect_json "$work/pools.json" 'int(d["pools"][1].get("planes_ready", 0)) == 0 and int(d["pools"][0]["planes_ready"]) == 2'
+ctl topo | grep -q draining || fail "the restarted daemon does not say that a GPU is drained: $(ctl topo)"
+
 ctl undrain --gpu 1 >/dev/null
 for rank in 0 1; do start_worker c $rank 2; done
 for rank in 0 1; do await c.$rank ready 1; done

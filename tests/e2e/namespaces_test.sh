@@ -16,6 +16,14 @@ start_simulated hgx-h100-x4
 "${contained[@]}" "$NODECOMM_BIN/nodecomm-perf" --runtime-dir "$runtime" -n 2 -b 1K -e 64K --check --gpus 4 >"$work/perf" 2>&1 ||
   fail "no all-reduce in namespaces: $(cat "$work/perf")"
 
+# A container that has the workers' sockets, read-only, where workers look for them, and nothing else of the daemon.
+# shellcheck disable=SC2016 # the inner shell's own arguments
+"${contained[@]}" bash -euc 'mkdir "$1/mounted"; mount --bind "$2/workers" "$1/mounted"; mount -o remount,bind,ro "$1/mounted"
+  NODECOMM_RUNTIME_DIR=$1/mounted "$3/nodecomm-perf" -n 2 -b 1K -e 64K --check --gpus 4
+  ls "$1/mounted" >"$1/seen"' - "$work" "$runtime" "$NODECOMM_BIN" >"$work/perf" 2>&1 ||
+  fail "no all-reduce by mounted sockets: $(cat "$work/perf")"
+[[ $(sort "$work/seen" | xargs) == "control.sock session.sock" ]] || fail "more is mounted: $(cat "$work/seen")"
+
 # One inside, one outside. Both have the same user: root of the namespace is its maker.
 start_worker a 0 2
 "${contained[@]}" "$NODECOMM_CHAOS_WORKER" --simulated --runtime-dir "$runtime" --name a --rank 1 --device 1 --world-size 2 \
@@ -25,7 +33,7 @@ await a.0 calls 1
 await a.1 calls 1
 
 # Within the namespace its pid is 1 or 2; the daemon and its peers know it by the host's.
-inside=$(pgrep -f "chaos_worker .*--rank 1" | while read -r pid; do
+inside=$(pgrep -f "chaos_worker .*--runtime-dir $runtime .*--rank 1" | while read -r pid; do
   if [[ $(readlink "/proc/$pid/exe") == *chaos_worker ]]; then echo "$pid"; fi
 done | head -n 1)
 [[ -n $inside ]] || fail "no worker inside"

@@ -32,7 +32,7 @@ done
 # A death after the restart is known at once, though the dead worker had opened its session with another daemon.
 wait_for_sessions 4
 kill -KILL "${workers[a.1]}"
-await a.0 "error NODECOMM_ABORTED.*process ${workers[a.1]} has died" 1
+await a.0 "error NODECOMM_ABORTED.*process ${workers[a.1]} has (died|ended)" 1
 start_worker a 1 2
 await a.1 ready 2
 await a.0 ready 2

@@ -82,9 +82,9 @@ class World {
     GroupRegistry::Options options;
     options.groups_dir = dir_;
     options.plane_bytes_default = 2_MiB;
-    options.rendezvous_timeout_default = absl::Hours(1);
-    options.groups_max = 8;
-    options.groups_per_uid_max = 5;
+    options.limits.rendezvous_timeout_default = absl::Hours(1);
+    options.limits.groups_max = 8;
+    options.limits.groups_per_uid_max = 5;
     registry_ = *GroupRegistry::Create(
         options, {.admission = &admission_, .pool = pool_.get(), .courier = &courier_});
   }

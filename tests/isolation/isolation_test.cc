@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <grpcpp/grpcpp.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,11 +21,13 @@
 #include <functional>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/base/version.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 #include "proto/control_page.h"
+#include "tests/daemon/session/hostile_fds.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/daemon_process.h"
 #include "tests/support/status_matchers.h"
@@ -65,6 +69,8 @@ class Client {
                         const Request& request, Response* response = nullptr) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    // Under a flood the listener's queue is full at times.
+    context.set_wait_for_ready(true);
     context.AddMetadata("nodecomm-session-token", absl::BytesToHexString(token_));
     Response unused;
     return (stub_.get()->*method)(&context, request, response != nullptr ? response : &unused)
@@ -230,7 +236,10 @@ class Isolation : public testing::TestWithParam<uid_t> {
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "needs root, to become other users";
     auto daemon = DaemonProcess::Start(
-        {.program = NODECOMM_DAEMON, .topology = NODECOMM_TOPOLOGY, .config = ""});
+        {.program = NODECOMM_DAEMON,
+         .topology = NODECOMM_TOPOLOGY,
+         .config = "log_level: 'trace' limits { calls_per_uid_per_second: 50 }",
+         .keep_log = true});
     ASSERT_OK(daemon);
     daemon_ = *std::move(daemon);
     // The test's own directory keeps others out; the daemon's does not.
@@ -244,6 +253,25 @@ class Isolation : public testing::TestWithParam<uid_t> {
   void TearDown() override {
     if (victim_ != nullptr) {
       EXPECT_TRUE(victim_->IsWell()) << "the victim's group was harmed";
+      EXPECT_OK(daemon_->Stop());  // so that the log is whole
+      ExpectNoTokenInTheLog();
+    }
+  }
+
+  // Whatever the test did, and however its token would have been written.
+  void ExpectNoTokenInTheLog() const {
+    const std::string log = daemon_->ReadLog();
+    const std::string token = secrets().token_bytes();
+    EXPECT_THAT(log,
+                testing::HasSubstr(absl::StrCat(absl::Hex(secrets().session, absl::kZeroPad16))))
+        << "the victim's session, by its id";
+    const std::string hex = absl::BytesToHexString(token);
+    for (const std::string& written :
+         {token, hex, absl::AsciiStrToUpper(hex), absl::CEscape(token), absl::CHexEscape(token),
+          absl::Utf8SafeCEscape(token), absl::Base64Escape(token)}) {
+      EXPECT_THAT(log, testing::Not(testing::HasSubstr(written)));
+      // Nor a good part of it.
+      EXPECT_THAT(log, testing::Not(testing::HasSubstr(written.substr(0, written.size() / 2))));
     }
   }
 
@@ -329,14 +357,14 @@ TEST_F(Isolation, DaemonsFilesAreItsOwn) {
   ASSERT_FALSE(std::filesystem::is_empty(dir() + "/groups"));
   ASSERT_FALSE(std::filesystem::is_empty(dir() + "/sessions"));
   std::vector<std::string> files = {dir() + "/groups", dir() + "/sessions", dir() + "/admin",
-                                    dir() + "/peer-access.textproto"};
+                                    dir() + "/peer-access.textproto", dir() + "/nodecommd.lock"};
   for (const auto& entry : std::filesystem::recursive_directory_iterator(dir())) {
     const std::string name = entry.path().filename();
     if (name.ends_with(".control") || name.ends_with(".record") || name.ends_with(".session")) {
       files.push_back(entry.path());
     }
   }
-  EXPECT_GE(files.size(), 4u + 3u);
+  EXPECT_GE(files.size(), 5u + 3u);
   for (const std::string& file : files) {
     const int code = RunAs(kAttacker, [&] {
       return open(file.c_str(), O_RDONLY) < 0 && open(file.c_str(), O_RDWR) < 0 ? 0 : 1;
@@ -351,29 +379,48 @@ TEST_F(Isolation, DaemonsFilesAreItsOwn) {
             0);
 }
 
-// The member that has the page cannot write it either, nor by way of /proc.
+// What a container's root has, and root who has given everything away but its name.
+enum class Powers { kAsTheyAre, kNone };
+
+bool TakePowers(Powers powers) {
+  if (powers == Powers::kAsTheyAre) return true;
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> none = {};
+  return syscall(SYS_capset, &header, none.data()) == 0;
+}
+
+// What is wrong if a member that has the page can write it, also by way of /proc.
+int TryToWriteThePage(const std::string& dir, Powers powers) {
+  Client client(dir);
+  if (!client.Open()) return 1;
+  v1::JoinGroupResponse group;
+  if (client.Join(0, 1, &group) != grpc::OK) return 2;
+  auto transfer = client.worker().Receive();
+  if (!transfer.ok() || transfer->fds.empty()) return 3;
+  if (!TakePowers(powers)) return 8;
+  const int page = transfer->fds.back().get();
+  const uint32_t one = 1;
+  if (pwrite(page, &one, sizeof(one), 64) >= 0) return 4;
+  if (mmap(nullptr, kControlPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, page, 0) != MAP_FAILED) {
+    return 5;
+  }
+  const std::string proc = absl::StrCat("/proc/self/fd/", page);
+  if (open(proc.c_str(), O_RDWR) >= 0) return 6;
+  if (truncate(proc.c_str(), 0) == 0 || ftruncate(page, 0) == 0 || fchmod(page, 0666) == 0) {
+    return 7;
+  }
+  return open(proc.c_str(), O_RDONLY) < 0 && geteuid() == 0 ? 9 : 0;
+}
+
 TEST_F(Isolation, ControlPageCannotBeWrittenByItsMembers) {
-  EXPECT_EQ(RunAs(kAttacker,
-                  [&] {
-                    Client client(dir());
-                    if (!client.Open()) return 1;
-                    v1::JoinGroupResponse group;
-                    if (client.Join(0, 1, &group) != grpc::OK) return 2;
-                    auto transfer = client.worker().Receive();
-                    if (!transfer.ok() || transfer->fds.empty()) return 3;
-                    const int page = transfer->fds.back().get();
-                    const uint32_t one = 1;
-                    if (pwrite(page, &one, sizeof(one), 64) >= 0) return 4;
-                    if (mmap(nullptr, kControlPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, page,
-                             0) != MAP_FAILED) {
-                      return 5;
-                    }
-                    const std::string proc = absl::StrCat("/proc/self/fd/", page);
-                    if (open(proc.c_str(), O_RDWR) >= 0) return 6;
-                    if (ftruncate(page, 0) == 0 || fchmod(page, 0666) == 0) return 7;
-                    return 0;
-                  }),
-            0);
+  EXPECT_EQ(RunAs(kAttacker, [&] { return TryToWriteThePage(dir(), Powers::kAsTheyAre); }), 0);
+}
+
+// The file is root's own, and 0600.
+TEST_F(Isolation, ControlPageCannotBeWrittenByMembersWhoAreRoot) {
+  for (const Powers powers : {Powers::kNone, Powers::kAsTheyAre}) {
+    EXPECT_EQ(RunAs(kRoot, [&] { return TryToWriteThePage(dir(), powers); }), 0);
+  }
 }
 
 // Root in a user namespace of its own is, to the daemon, the user who made the namespace.
@@ -424,6 +471,89 @@ TEST_F(Isolation, FloodOfOneUserDoesNotStopAnother) {
                  static_cast<int>(absl::ToInt64Milliseconds(absl::Now() - start)));
   kill(flood, SIGKILL);
   waitpid(flood, nullptr, 0);
+}
+
+// Of one who calls too often, calls fail; others' do not, nor do its own later.
+TEST_F(Isolation, CallsAreLimitedInTimeByUser) {
+  std::array<int, 2> flooded;
+  ASSERT_EQ(pipe(flooded.data()), 0);
+  const pid_t caller = fork();
+  if (caller == 0) {
+    Become(kAttacker);
+    Client client(dir());
+    const auto call = [&] {
+      return client.Call(&v1::Control::Stub::GetHost, v1::GetHostRequest());
+    };
+    int refused = 0;
+    // Five seconds' worth may come at once.
+    for (int i = 0; i < 1000 && refused == 0; ++i) {
+      const grpc::StatusCode code = call();
+      if (code == grpc::RESOURCE_EXHAUSTED) {
+        ++refused;
+      } else if (code != grpc::OK) {
+        _exit(1);
+      }
+    }
+    if (refused == 0) _exit(2);
+    if (write(flooded[1], "x", 1) != 1) _exit(3);
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (call() != grpc::OK) {
+      if (absl::Now() > deadline) _exit(4);
+    }
+    _exit(0);
+  }
+  close(flooded[1]);
+  char byte;
+  EXPECT_EQ(read(flooded[0], &byte, 1), 1);
+  close(flooded[0]);
+  EXPECT_EQ(
+      RunAs(60003,
+            [&] {
+              Client client(dir());
+              for (int i = 0; i < 20; ++i) {
+                if (client.Call(&v1::Control::Stub::GetHost, v1::GetHostRequest()) != grpc::OK) {
+                  return 1;
+                }
+              }
+              return 0;
+            }),
+      0);
+  int status = 0;
+  ASSERT_EQ(waitpid(caller, &status, 0), caller);
+  EXPECT_EQ(status, 0);
+}
+
+// A descriptor that takes long to close is not the daemon's to close.
+TEST_F(Isolation, SessionIsOpenedBesideLingeringSocketsOfAnother) {
+  std::array<int, 2> sent;
+  ASSERT_EQ(pipe(sent.data()), 0);
+  const pid_t attacker = fork();
+  if (attacker == 0) {
+    Become(kAttacker);
+    std::vector<LingeringSocket> lingering(6);
+    std::vector<UniqueFd> kept;
+    for (size_t i = 0; i < lingering.size(); ++i) {
+      kept.push_back(ConnectTo(dir() + (i % 2 == 0 ? "/session.sock" : "/control.sock"),
+                               i % 2 == 0 ? SOCK_SEQPACKET : SOCK_STREAM));
+      lingering[i].PassTo(kept.back().get());
+      send(kept.back().get(), "garbage", 7, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    kept.clear();
+    if (write(sent[1], "x", 1) != 1) _exit(1);
+    pause();
+  }
+  char byte;
+  ASSERT_EQ(read(sent[0], &byte, 1), 1);
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(RunAs(60003,
+                  [&] {
+                    TestWorker worker(dir() + "/session.sock");
+                    return worker.Open().ok() ? 0 : 1;
+                  }),
+            0);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(1));
+  kill(attacker, SIGKILL);
+  waitpid(attacker, nullptr, 0);
 }
 
 }  // namespace

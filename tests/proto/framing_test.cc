@@ -239,6 +239,20 @@ TEST_F(FramingTest, TooLongMessageIsAnErrorAndItsFdsAreClosed) {
   EXPECT_EQ(CountOpenFds(), before);
 }
 
+TEST_F(FramingTest, UnexpectedFdsAreNotTaken) {
+  const int before = CountOpenFds();
+  SendRaw(WireHeader{.transfer_id = 7});
+  SendRaw(WireHeader{.fd_count = 1}, "", 1);
+  const auto frame = ReceiveFrameWithoutFds(right_.get());
+  ASSERT_OK(frame);
+  EXPECT_EQ((*frame)->transfer_id, 7u);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(ReceiveFrameWithoutFds(right_.get()), StatusIs(kInvalid, HasSubstr("carries fds")));
+  }
+  EXPECT_EQ(CountOpenFds(), before);
+  EXPECT_OK(ReceiveFrame(right_.get())) << "it stayed where it was";
+}
+
 TEST_F(FramingTest, GoodFrameIsTakenAfterABadOne) {
   SendRaw("garbage");
   SendRaw(WireHeader{.transfer_id = 7});

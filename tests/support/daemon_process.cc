@@ -1,5 +1,6 @@
 #include "tests/support/daemon_process.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -31,7 +33,7 @@ bool CanConnect(const std::string& path) {
   return connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
 }
 
-pid_t Spawn(std::vector<std::string> arguments) {
+pid_t Spawn(std::vector<std::string> arguments, const std::string& log_path) {
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -41,6 +43,10 @@ pid_t Spawn(std::vector<std::string> arguments) {
   // A test that crashes leaves no daemon behind.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
+  if (!log_path.empty()) {
+    const int log = open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (log < 0 || dup2(log, STDERR_FILENO) < 0) _exit(1);
+  }
   execv(argv[0], argv.data());
   _exit(127);
 }
@@ -59,10 +65,21 @@ absl::StatusOr<std::unique_ptr<DaemonProcess>> DaemonProcess::Start(const Option
     std::ofstream(file) << options.config;
     arguments.insert(arguments.end(), {"--config", file});
   }
-  daemon->pid_ = Spawn(std::move(arguments));
-  if (daemon->pid_ < 0) return absl::InternalError("fork failed");
-  ABSL_RETURN_IF_ERROR(daemon->WaitUntilReady());
+  daemon->arguments_ = std::move(arguments);
+  if (options.keep_log) daemon->log_path_ = daemon->directory_.path() + "/log";
+  ABSL_RETURN_IF_ERROR(daemon->Restart());
   return daemon;
+}
+
+absl::Status DaemonProcess::Restart() {
+  pid_ = Spawn(arguments_, log_path_);
+  if (pid_ < 0) return absl::InternalError("fork failed");
+  return WaitUntilReady();
+}
+
+std::string DaemonProcess::ReadLog() const {
+  std::ifstream log(log_path_, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(log), std::istreambuf_iterator<char>());
 }
 
 absl::Status DaemonProcess::WaitUntilReady() const {

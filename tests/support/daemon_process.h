@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +20,8 @@ class DaemonProcess {
     std::string program;   // nodecommd
     std::string topology;  // file of the host to simulate; empty: this host's GPUs
     std::string config;    // text of a configuration file; empty: none
+    bool keep_log =
+        false;  // in a file, for ReadLog(); otherwise it goes where the test's output goes
   };
 
   // Returns once the daemon takes connections. Call from a thread that outlives the daemon: its end
@@ -29,11 +32,15 @@ class DaemonProcess {
 
   const std::string& runtime_dir() const { return runtime_dir_; }
   pid_t pid() const { return pid_; }
+  // All that it has said so far.
+  std::string ReadLog() const;
 
   // Asks it to end (SIGTERM) and waits. Internal: it did not end with 0.
   absl::Status Stop();
   // Ends it without a chance to clean up, and waits.
   void Kill();
+  // Starts it again as it was started, after it was killed.
+  absl::Status Restart();
 
  private:
   DaemonProcess() = default;
@@ -43,6 +50,8 @@ class DaemonProcess {
 
   TemporaryDirectory directory_;
   std::string runtime_dir_;
+  std::vector<std::string> arguments_;
+  std::string log_path_;  // empty: not kept
   pid_t pid_ = -1;
 };
 

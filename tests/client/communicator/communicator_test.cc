@@ -731,6 +731,42 @@ TEST_F(CommunicatorTest, WorksOnWhenTheDaemonDies) {
 
 // --- shared buffers
 
+// The process lives on, so nobody else would ever tell the daemon.
+TEST_F(CommunicatorTest, LeavingWhileTheDaemonIsAwayIsToldWhenItIsBack) {
+  Options alone = RankOptions(0, 1);
+  alone.device = 2;
+  Result<Communicator> other = Communicator::Create(alone);
+  ASSERT_THAT(other.status(), Succeeds());
+  std::vector<Result<Communicator>> comms;
+  for (int rank = 0; rank < 2; ++rank) comms.push_back(Status());
+  RunRanks(2, [&](int rank) {
+    Options options = RankOptions(rank, 2);
+    options.name = "left";
+    comms[static_cast<size_t>(rank)] = Communicator::Create(options);
+  });
+  for (const auto& comm : comms) ASSERT_THAT(comm.status(), Succeeds());
+  daemon_->Kill();
+  EXPECT_THAT(comms[1]->Leave(), Succeeds());
+  EXPECT_THAT(comms[0]->GetStatus(), Succeeds());
+  ASSERT_OK(daemon_->Restart());
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (comms[0]->GetStatus().ok() && absl::Now() < deadline) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_THAT(comms[0]->GetStatus(),
+              Fails(NODECOMM_FAILED_PRECONDITION, HasSubstr("rank 1 has left")));
+  EXPECT_THAT(comms[0]->Leave(), Succeeds());
+  EXPECT_THAT(other->GetStatus(), Succeeds());
+  // What is left in the end is the other group's.
+  const std::filesystem::path groups = daemon_->runtime_dir() + "/groups";
+  const auto files = [&] {
+    return std::distance(std::filesystem::directory_iterator(groups),
+                         std::filesystem::directory_iterator());
+  };
+  while (files() > 2 && absl::Now() < deadline) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(files(), 2);
+}
+
 TEST_F(CommunicatorTest, SharedBufferIsZeroAndSeenByAll) {
   RunGroup(3, [](int rank, Communicator& comm) {
     Result<SharedBuffer> shared = comm.AllocateShared(3000);

@@ -1,6 +1,8 @@
 #include "daemon/group/control_page_file.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,6 +64,24 @@ TEST_F(ControlPageFileTest, ShowsWhoLeftAndWhen) {
   EXPECT_EQ(page->left_mask, (1u << 3) | 1u);
   EXPECT_EQ(page->left_epoch[0], 78u);
   EXPECT_EQ(page->stop, 0u);
+}
+
+// Kernels spin until they see the word, whether or not the cause can be told.
+TEST_F(ControlPageFileTest, StopIsWrittenThoughItsCauseCannotBe) {
+  auto file = Make(1);
+  const MappedPage page(file->member_fd());
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit up_to_the_words = {.rlim_cur = offsetof(ControlPage, culprit_rank),
+                                  .rlim_max = before.rlim_max};
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &up_to_the_words), 0);
+  const absl::Status stopped = file->WriteStop({Rank{1}, 7}, "cause");
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  EXPECT_OK(stopped);
+  EXPECT_NE(page->stop, 0u);
+  EXPECT_EQ(page->culprit_rank, -1);
 }
 
 TEST_F(ControlPageFileTest, ShowsTheStopAndItsCause) {

@@ -145,6 +145,42 @@ TEST_F(GroupFault, FullDiskFailsTheGroupAndEverythingWorksAgain) {
   if (!may_mount) GTEST_SKIP() << "not allowed to mount";
 }
 
+// A daemon that is killed and comes back while the disk is full: also a group that became ready
+// when there was no room to say so in its record.
+TEST_F(GroupFault, GroupsSurviveARestartOnAFullDisk) {
+  bool may_mount = true;
+  std::thread([&] {
+    registry_ = nullptr;
+    may_mount = unshare(CLONE_NEWNS) == 0 &&
+                mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=64k") == 0;
+    if (!may_mount) return;
+    Restart();
+    const Formed before = FormReady(2, "before");
+    const Formed during = FormMapping(2, "during");
+    {
+      std::ofstream filler(dir_ + "/filler");
+      filler << std::string(size_t{1} << 20, 'x');
+    }
+    for (int rank = 0; rank < 2; ++rank) Confirm(during.generation, rank);
+    EXPECT_OK(confirms_.back()->Wait());
+    options_.sessions = {CallerOf(0).session, CallerOf(1).session};
+    Restart();  // as after a kill: the files are as they were
+    const auto groups = registry_->List();
+    EXPECT_EQ(groups.size(), 2u);
+    for (const v1::GroupInfo& group : groups) EXPECT_EQ(group.state(), v1::GROUP_STATE_READY);
+    const MappedPage page(during.page_fd(0));
+    registry_->SessionDied(CallerOf(1).session, "process 4001 has died");
+    EXPECT_NE(page->stop, 0u) << "a death is told also now";
+    for (const uint64_t generation : {before.generation, during.generation}) {
+      for (int rank = 0; rank < 2; ++rank) EXPECT_OK(Leave(generation, rank));
+    }
+    std::filesystem::remove(dir_ + "/filler");
+    EXPECT_TRUE(NothingIsHeld());
+  }).join();
+  if (!may_mount) GTEST_SKIP() << "not allowed to mount";
+}
+
 TEST_F(GroupFault, ErrorsOfAFullPoolSayWhatTheCallerHoldsAndTheTotals) {
   bytes_per_gpu_max_ = 8_MiB;  // two planes
   Restart();

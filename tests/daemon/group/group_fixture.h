@@ -251,8 +251,9 @@ class GroupTest : public ::testing::Test {
   FastPathPolicy policy_{.trust_driver = true};
   GpuUsers users_;
   std::unique_ptr<Admission> admission_;
-  GroupRegistry::Options options_{
-      .groups_dir = "", .plane_bytes_default = 4_MiB, .rendezvous_timeout_default = absl::Hours(1)};
+  GroupRegistry::Options options_{.groups_dir = "",
+                                  .plane_bytes_default = 4_MiB,
+                                  .limits = {.rendezvous_timeout_default = absl::Hours(1)}};
   int planes_ready_ = 0;
   ByteCount bytes_per_gpu_max_ = 1024_MiB;
   std::string dir_;

@@ -259,7 +259,7 @@ TEST_F(GroupJoin, DeadlineNamesTheMissingRanks) {
 }
 
 TEST_F(GroupJoin, DefaultDeadlineComesFromTheOptions) {
-  options_.rendezvous_timeout_default = absl::Milliseconds(10);
+  options_.limits.rendezvous_timeout_default = absl::Milliseconds(10);
   Restart();
   EXPECT_THAT(Join(Request(0, 2)).Wait(),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
@@ -307,7 +307,7 @@ TEST_F(GroupJoin, SessionThatEndsWhileMemoryIsMadeFailsTheOthersAtOnce) {
 }
 
 TEST_F(GroupJoin, GroupsAreBounded) {
-  options_.groups_max = 1;
+  options_.limits.groups_max = 1;
   Restart();
   Join(Request(0, 2));
   v1::JoinGroupRequest other = Request(1, 2);
@@ -384,7 +384,7 @@ TEST_F(GroupJoin, OptionsThatMakeNoSenseAreRefused) {
 }
 
 TEST_F(GroupJoin, GroupsAreLimitedByUser) {
-  options_.groups_per_uid_max = 1;
+  options_.limits.groups_per_uid_max = 1;
   Restart();
   Join(Request(0, 2));
   v1::JoinGroupRequest second = Request(0, 2);
@@ -398,8 +398,23 @@ TEST_F(GroupJoin, GroupsAreLimitedByUser) {
   EXPECT_FALSE(Join(second, other).come()) << "another user's groups do not count";
 }
 
+TEST_F(GroupJoin, LimitsMayChangeMeanwhile) {
+  Join(Request(0, 2));
+  GroupRegistry::Limits limits = options_.limits;
+  limits.groups_max = 1;
+  registry_->SetLimits(limits);
+  v1::JoinGroupRequest second = Request(0, 1);
+  second.set_name("second");
+  EXPECT_THAT(Join(second).Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("limits.groups_max")));
+  limits.groups_max = 2;
+  registry_->SetLimits(limits);
+  EXPECT_OK(Join(second).Wait());
+  EXPECT_OK(Join(Request(1, 2)).Wait()) << "the group that was there goes on";
+}
+
 TEST_F(GroupJoin, BytesOnAGpuAreLimitedByUser) {
-  options_.bytes_per_gpu_per_uid_max = 6_MiB;  // planes have 4
+  options_.limits.bytes_per_gpu_per_uid_max = 6_MiB;  // planes have 4
   Restart();
   FormReady(2, "first");
   v1::JoinGroupRequest request = Request(0, 1);
@@ -419,7 +434,7 @@ TEST_F(GroupJoin, BytesOnAGpuAreLimitedByUser) {
 // Such a group has no planes, but may ask for shared buffers all the same.
 TEST_F(GroupJoin, SharedBuffersOfAGroupWithoutFastPathCountToo) {
   policy_.disabled = true;
-  options_.bytes_per_gpu_per_uid_max = 4_MiB;
+  options_.limits.bytes_per_gpu_per_uid_max = 4_MiB;
   Restart();
   const Formed formed = FormReady(2);
   EXPECT_EQ(BytesInUse(), 0u);

@@ -1,7 +1,13 @@
 // A registry that comes after one that was killed: what it finds in the directory, it goes on with.
 
+#include <google/protobuf/unknown_field_set.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
 #include <fstream>
 
+#include "daemon/group/control_page_file.h"
 #include "daemon/group/group_record.h"
 #include "tests/daemon/group/group_fixture.h"
 
@@ -17,12 +23,14 @@ class GroupRestart : public GroupTest {
  protected:
   // As a kill leaves it: the files stay, and everything in memory is gone. `sessions`: those whose
   // processes live.
-  void KillAndRestart(const std::vector<SessionId>& sessions) {
+  void KillAndRestart(
+      const std::vector<SessionId>& sessions, const std::function<void()>& meanwhile = [] {}) {
     const std::string kept = dir_ + ".kept";
     std::filesystem::copy(dir_, kept);
     registry_ = nullptr;  // in order, which a kill is not
     std::filesystem::remove_all(dir_);
     std::filesystem::rename(kept, dir_);
+    meanwhile();
     options_.sessions = sessions;
     Restart();
   }
@@ -127,6 +135,43 @@ TEST_F(GroupRestart, NewGroupsFormBesideTheOld) {
   EXPECT_GT(next.generation, before.generation);
 }
 
+// What a daemon that has yet to prove its GPUs does: everything but forming groups.
+TEST_F(GroupRestart, GroupsAreServedBeforeNewOnesForm) {
+  const Formed before = FormReady(2);
+  options_.forming = GroupRegistry::Options::Forming::kLater;
+  KillAndRestart(SessionsOf(2));
+  JoinAnswer& a = Join(Request(0, 2));
+  JoinAnswer& b = Join(Request(1, 2));
+  SharedAnswer& shared_a = AllocateShared(before.generation, 0, 4_MiB);
+  SharedAnswer& shared_b = AllocateShared(before.generation, 1, 4_MiB);
+  EXPECT_OK(shared_a.Wait());
+  EXPECT_OK(shared_b.Wait());
+  EXPECT_FALSE(a.come()) << "its job was queued before that of the buffers";
+  EXPECT_OK(Leave(before.generation, 1, 5));
+  registry_->SessionDied(CallerOf(2).session, "a stranger");
+  registry_->StartForming();
+  EXPECT_OK(a.Wait());
+  EXPECT_OK(b.Wait());
+}
+
+TEST_F(GroupRestart, JoinsKeepTheirDeadlineWhileNoGroupForms) {
+  options_.forming = GroupRegistry::Options::Forming::kLater;
+  Restart();
+  v1::JoinGroupRequest hasty = Request(0, 2);
+  hasty.set_timeout_ms(50);
+  JoinAnswer& a = Join(hasty);
+  JoinAnswer& b = Join(Request(1, 2));
+  for (JoinAnswer* answer : {&a, &b}) {
+    EXPECT_THAT(answer->Wait(), StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                         HasSubstr("still proves peer access")));
+  }
+  EXPECT_TRUE(NothingIsHeld());
+  // The place is free again.
+  JoinAnswer& c = Join(Request(0, 1));
+  registry_->StartForming();
+  EXPECT_OK(c.Wait());
+}
+
 TEST_F(GroupRestart, DamagedFilesAreRemovedAndHarmNobody) {
   const Formed formed = FormReady(2);
   const auto write = [&](const std::string& name, const std::string& text) {
@@ -157,7 +202,7 @@ TEST_F(GroupRestart, RecordWithoutItsPageIsNoGroup) {
 TEST_F(GroupRestart, GroupOnAGpuThatIsGoneIsStopped) {
   FormReady(2);
   // A record that names a GPU which the pool does not have.
-  std::vector<v1::GroupRecord> records = ReadGroupRecords(dir_);
+  std::vector<v1::GroupRecord> records = ReadGroupRecords(dir_)->records;
   ASSERT_THAT(records, SizeIs(1));
   records[0].mutable_members(1)->mutable_request()->set_gpu_uuid("GPU-gone");
   auto file = GroupRecordFile::Create(dir_, records[0]);
@@ -165,6 +210,105 @@ TEST_F(GroupRestart, GroupOnAGpuThatIsGoneIsStopped) {
   KillAndRestart(SessionsOf(2));
   EXPECT_THAT(registry_->List(), IsEmpty());
   EXPECT_EQ(BytesInUse(), 0u);
+  EXPECT_EQ(ControlPageFiles(), 0u);
+}
+
+// A record that names a GPU that the host has lost: its members spin until they are told.
+TEST_F(GroupRestart, MembersAreToldBeforeTheirGroupIsGivenUp) {
+  const Formed formed = FormReady(2);
+  const MappedPage page(formed.page_fd(0));
+  std::vector<v1::GroupRecord> records = ReadGroupRecords(dir_)->records;
+  ASSERT_THAT(records, SizeIs(1));
+  records[0].mutable_members(1)->mutable_request()->set_gpu_uuid("GPU-gone");
+  options_.sessions = SessionsOf(2);
+  registry_ = nullptr;  // leaves the very page that is mapped
+  auto file = GroupRecordFile::Create(dir_, records[0]);
+  ASSERT_OK(file);
+  (*file)->Keep();
+  Restart();
+  EXPECT_NE(page->stop, 0u);
+  EXPECT_THAT(page->reason, HasSubstr("GPU-gone"));
+}
+
+// Whether a file is good can be told only once it has been read.
+TEST_F(GroupRestart, RecordThatCannotBeReadNowIsKept) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become one who cannot read";
+  const Formed formed = FormReady(2);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (chmod(dir_.c_str(), 0777) != 0 || setuid(60009) != 0) _exit(2);
+    const auto found = ReadGroupRecords(dir_);
+    if (!found.ok() || !found->records.empty()) _exit(3);
+    _exit(found->unread.contains(formed.generation) ? 0 : 4);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(ControlPageFiles(), 2u);
+}
+
+TEST_F(GroupRestart, DirectoryThatCannotBeListedIsNoEmptyOne) {
+  FormReady(2);
+  registry_ = nullptr;
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(0);
+  close(next);
+  const rlimit none = {.rlim_cur = static_cast<rlim_t>(next), .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto registry = GroupRegistry::Create(options_, Parts());
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_THAT(registry, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("listing")));
+  EXPECT_EQ(ControlPageFiles(), 2u);
+}
+
+TEST_F(GroupRestart, WhoLeftAGroupThatWasOverStaysAway) {
+  const Formed formed = FormReady(2);
+  ASSERT_OK(Abort(formed.generation, 0, "no more"));
+  ASSERT_OK(Leave(formed.generation, 0));
+  KillAndRestart(SessionsOf(2));
+  EXPECT_TRUE(OnlyGroup().members(0).left());
+  EXPECT_OK(Leave(formed.generation, 1));
+  EXPECT_TRUE(NothingIsHeld());
+}
+
+TEST_F(GroupRestart, GenerationsGrowThoughTheClockWasSetBack) {
+  const Formed formed = FormReady(2);
+  v1::GroupRecord record = ReadGroupRecords(dir_)->records.at(0);
+  const auto later = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now() + absl::Hours(1)));
+  record.set_generation(later);
+  KillAndRestart(SessionsOf(2), [&] {
+    auto page = ControlPageFile::Create(dir_, later);
+    ASSERT_OK(page);
+    (*page)->Keep();
+    auto file = GroupRecordFile::Create(dir_, record);
+    ASSERT_OK(file);
+    (*file)->Keep();
+  });
+  EXPECT_THAT(registry_->List(), SizeIs(2));
+  EXPECT_EQ(FormReady(2, "next").generation, later + 1);
+  EXPECT_LT(formed.generation, later);
+}
+
+TEST_F(GroupRestart, RecordHoldsNothingThatThisVersionDoesNotKnow) {
+  v1::JoinGroupRequest request = Request(0, 1);
+  const size_t known = request.ByteSizeLong();
+  const google::protobuf::Reflection* reflection = request.GetReflection();
+  reflection->MutableUnknownFields(&request)->AddLengthDelimited(2000, std::string(30'000, 'x'));
+  EXPECT_OK(Join(request).Wait());
+  const std::vector<v1::GroupRecord> records = ReadGroupRecords(dir_)->records;
+  ASSERT_THAT(records, SizeIs(1));
+  // The plane size was filled in.
+  EXPECT_LT(records[0].ByteSizeLong(), known + 100);
+}
+
+// As where the daemon's start fails later on, or where it is told to end before that.
+TEST_F(GroupRestart, RegistryThatNeverServedLeavesTheGroupsToTheNext) {
+  const Formed formed = FormReady(2);
+  KillAndRestart(SessionsOf(2));
+  Restart();  // ends the one that came back
+  EXPECT_EQ(OnlyGroup().generation(), formed.generation);
+  EXPECT_EQ(OnlyGroup().state(), v1::GROUP_STATE_READY);
 }
 
 TEST(GroupRecord, ImpossibleOnesAreRefused) {

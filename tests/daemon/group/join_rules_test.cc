@@ -89,6 +89,14 @@ TEST(CheckJoin, AlgorithmNameIsBounded) {
   EXPECT_THAT(Check(request), StatusIs(kInvalid, HasSubstr("at most 64 bytes")));
 }
 
+TEST(CheckJoin, PlaceOnThePciBusIsBounded) {
+  v1::JoinGroupRequest request = GoodRequest();
+  request.set_pci_bus_id("00000000:1b:00.0");
+  EXPECT_OK(Check(request));
+  request.set_pci_bus_id(std::string(33, '0'));
+  EXPECT_THAT(Check(request), StatusIs(kInvalid, HasSubstr("at most 32 bytes, not 33")));
+}
+
 TEST(CheckJoin, MoreRanksThanGpusCannotBeOnOneHost) {
   v1::JoinGroupRequest request = GoodRequest();
   request.set_world_size(3);

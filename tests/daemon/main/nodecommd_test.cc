@@ -265,6 +265,21 @@ TEST_F(NodecommdTest, GoesOnWhenNobodyReadsTheLog) {
   EXPECT_EQ(daemon.Wait(), 0);
 }
 
+// A pipe holds 64 KiB.
+TEST_F(NodecommdTest, ReaderOfTheLogThatHasStoppedHoldsUpNobody) {
+  Program daemon(SimulatedHost());
+  ASSERT_TRUE(daemon.PrintsLine("ready"));
+  const absl::Time start = absl::Now();
+  for (int i = 0; i < 700; ++i) {
+    TestWorker worker(runtime_dir() + "/session.sock");
+    ASSERT_OK(worker.Open()) << "session " << i;
+  }
+  EXPECT_LT(absl::Now() - start, kTestTimeout);
+  daemon.Signal(SIGTERM);
+  EXPECT_EQ(daemon.Wait(), 0) << "its end waits for no reader either";
+  EXPECT_GT(daemon.Errors().size(), 60'000u) << "so little is logged that nothing was tested";
+}
+
 TEST_F(NodecommdTest, ClosedStandardErrorDoesNotBecomeASocket) {
   Program daemon(SimulatedHost(), {}, STDERR_FILENO);
   ASSERT_TRUE(daemon.PrintsLine("ready"));

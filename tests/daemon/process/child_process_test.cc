@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include <array>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 namespace {
@@ -122,6 +124,19 @@ TEST(ProgramBesideThisOne, IsInTheSameDirectory) {
   const auto path = ProgramBesideThisOne("nodecommd");
   ASSERT_OK(path);
   EXPECT_THAT(*path, HasSubstr("/tests/nodecommd"));
+}
+
+TEST(ProgramBeside, IsInLibexecWhereItIsInstalled) {
+  const TemporaryDirectory root;
+  const std::string sbin = root.path() + "/sbin";
+  const std::string libexec = root.path() + "/libexec/nodecomm";
+  std::filesystem::create_directories(sbin);
+  std::filesystem::create_directories(libexec);
+  EXPECT_EQ(ProgramBeside(sbin, "helper"), sbin + "/helper");  // for the message that it is missing
+  std::filesystem::copy_file("/bin/true", libexec + "/helper");
+  EXPECT_EQ(ProgramBeside(sbin, "helper"), sbin + "/../libexec/nodecomm/helper");
+  std::filesystem::copy_file("/bin/true", sbin + "/helper");
+  EXPECT_EQ(ProgramBeside(sbin, "helper"), sbin + "/helper");
 }
 
 }  // namespace

@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -34,6 +36,7 @@ class FakePairProbe final : public PairProbe {
  public:
   std::vector<v1::PeerProof> Prove(const GpuPair& pair,
                                    const absl::Notification& cancelled) override {
+    std::function<void()> meanwhile;
     bool waits;
     {
       absl::MutexLock lock(&mu_);
@@ -41,7 +44,9 @@ class FakePairProbe final : public PairProbe {
       shared_a_gpu_ |= !busy_.insert(pair.a).second;
       shared_a_gpu_ |= !busy_.insert(pair.b).second;
       waits = waits_;
+      meanwhile = meanwhile_;
     }
+    if (meanwhile) meanwhile();
     if (waits) cancelled.WaitForNotificationWithTimeout(kLong);
     absl::MutexLock lock(&mu_);
     busy_.erase(pair.a);
@@ -54,6 +59,11 @@ class FakePairProbe final : public PairProbe {
     absl::MutexLock lock(&mu_);
     verdict_ = verdict;
     reason_ = std::move(reason);
+  }
+  // Called while a pair is tried.
+  void Meanwhile(std::function<void()> act) {
+    absl::MutexLock lock(&mu_);
+    meanwhile_ = std::move(act);
   }
   void WaitForCancellation() {
     absl::MutexLock lock(&mu_);
@@ -73,6 +83,7 @@ class FakePairProbe final : public PairProbe {
   v1::ProofVerdict verdict_ = v1::PROOF_VERDICT_PROVEN;
   std::string reason_;
   bool waits_ = false;
+  std::function<void()> meanwhile_;
   bool shared_a_gpu_ = false;
   std::set<std::string> busy_;
   std::vector<GpuPair> tried_;
@@ -192,6 +203,66 @@ TEST_F(PeerProverTest, SaysWhyPairsAreNotTried) {
   EXPECT_THAT((reasons[{"GPU-2", "GPU-3"}]), HasSubstr("chipset"));
   EXPECT_THAT((reasons[{"GPU-3", "GPU-0"}]), HasSubstr("MIG"));
   EXPECT_THAT((reasons[{"GPU-1", "GPU-2"}]), HasSubstr("GPU-1 is lost"));
+}
+
+TEST_F(PeerProverTest, GpuThatIsDrainedDuringARunIsTriedNoMore) {
+  HostState state(HostOf(4));
+  const auto prover = Make(state);
+  absl::Notification in_progress;
+  absl::Notification drained;
+  std::atomic<int> calls = 0;
+  probe_.Meanwhile([&] {
+    if (++calls == 1) in_progress.Notify();
+    drained.WaitForNotificationWithTimeout(kLong);
+  });
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(in_progress.WaitForNotificationWithTimeout(kLong));
+  // The first round has all GPUs; the next begins when it is done.
+  const auto all_are_tried = [&] {
+    for (int gpu = 0; gpu < 4; ++gpu) {
+      if (!prover->IsTrying(absl::StrCat("GPU-", gpu))) return false;
+    }
+    return true;
+  };
+  const absl::Time deadline = absl::Now() + kLong;
+  while (!all_are_tried() && absl::Now() < deadline) absl::SleepFor(absl::Milliseconds(1));
+  ASSERT_TRUE(all_are_tried());
+  state.SetCondition("GPU-1", v1::GPU_CONDITION_DRAINING, "for the test");
+  EXPECT_TRUE(prover->IsTrying("GPU-1")) << "its probe has not ended";
+  drained.Notify();
+  ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  EXPECT_FALSE(prover->IsTrying("GPU-1"));
+  int with_it = 0;
+  const std::vector<GpuPair> tried = probe_.TakeTried();
+  for (const GpuPair& pair : tried) with_it += pair.a == "GPU-1" || pair.b == "GPU-1" ? 1 : 0;
+  EXPECT_EQ(with_it, 1);
+  EXPECT_THAT(tried, SizeIs(4)) << "the others' six pairs less two";
+  EXPECT_EQ(prover->Progress().pairs_done(), prover->Progress().pairs_total());
+}
+
+TEST_F(PeerProverTest, RunForAGpuThatIsBackFollowsTheOneThatIsGoingOn) {
+  HostState state(HostOf(3));
+  state.SetCondition("GPU-2", v1::GPU_CONDITION_DRAINING, "for the test");
+  const auto prover = Make(state);
+  absl::Notification in_progress;
+  absl::Notification back;
+  std::atomic<int> calls = 0;
+  probe_.Meanwhile([&] {
+    if (++calls == 1) in_progress.Notify();
+    back.WaitForNotificationWithTimeout(kLong);
+  });
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(in_progress.WaitForNotificationWithTimeout(kLong));
+  state.SetCondition("GPU-2", v1::GPU_CONDITION_UNSPECIFIED, "");
+  prover->StartAfterwards();
+  back.Notify();
+  ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  EXPECT_THAT(probe_.TakeTried(), SizeIs(3));
+  // Without one that is going on it is a run like any other.
+  state.ForgetProofs("GPU-0");
+  prover->StartAfterwards();
+  ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  EXPECT_THAT(probe_.TakeTried(), SizeIs(2));
 }
 
 TEST_F(PeerProverTest, HasOneRunAtATime) {

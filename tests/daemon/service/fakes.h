@@ -55,7 +55,9 @@ class FakeGroupRegistry final : public GroupRegistry {
     return generation == 7 ? absl::OkStatus() : absl::NotFoundError("no such group");
   }
   void StopForming(std::string_view) override {}
+  void StartForming() override {}
   void AbortAll(std::string_view) override {}
+  void SetLimits(const Limits&) override {}
   void SessionEnded(SessionId, std::string_view) override {}
   void GpuLost(std::string_view, std::string_view) override {}
 

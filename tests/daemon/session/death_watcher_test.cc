@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "client/session/liveness_lock.h"
+#include "daemon/process/thread.h"
 #include "proto/liveness_page.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/status_matchers.h"
@@ -134,6 +136,25 @@ TEST_F(DeathWatcherTest, WatchesMoreThanOneSystemCallCan) {
   holder.Kill();
   TimeOfDeath(kPages);
   EXPECT_EQ(Deaths(), 1u);
+}
+
+TEST_F(DeathWatcherTest, DoesWithoutAThreadWhereThereIsNone) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, for a user who has no processes yet";
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none = {.rlim_cur = 0, .rlim_max = 0};
+    if (setrlimit(RLIMIT_NPROC, &none) != 0 || setuid(60009) != 0) _exit(2);
+    if (Thread::Start([] {}).ok()) _exit(3);
+    auto page = LivenessPage::Create();
+    if (!page.ok()) _exit(4);
+    DeathWatcher watcher([](uint64_t) {});
+    watcher.Watch(1, *std::move(page));
+    watcher.Forget(1);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(DeathWatcherTest, IsSilentAboutAnHonestEndAndAForgottenPage) {

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <string>
+#include <vector>
 
 #include "tests/support/status_matchers.h"
 
@@ -22,6 +24,7 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 constexpr uid_t kNobody = 65534;
 
@@ -119,6 +122,25 @@ TEST_F(RuntimeDirTest, SecondDaemonIsToldWhoIsThere) {
   EXPECT_THAT(RuntimeDir::Create({.path = path_}), IsOk());
 }
 
+TEST_F(RuntimeDirTest, NobodyElseCanTakeTheLock) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  // As an earlier version left it.
+  ASSERT_EQ(mkdir(path_.c_str(), 0755), 0);
+  std::ofstream(path_ + "/nodecommd.lock") << "1\n";
+  ASSERT_EQ(chmod((path_ + "/nodecommd.lock").c_str(), 0644), 0);
+  const auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  EXPECT_EQ(ModeOf(path_ + "/nodecommd.lock"), 0600u);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (setuid(kNobody) != 0) _exit(2);
+    _exit(open((path_ + "/nodecommd.lock").c_str(), O_RDONLY) < 0 && errno == EACCES ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 TEST_F(RuntimeDirTest, SocketsAreGoneAtTheEnd) {
   auto dir = RuntimeDir::Create({.path = path_});
   ASSERT_OK(dir);
@@ -173,6 +195,31 @@ TEST_F(RuntimeDirTest, OtherUsersReachTheWorkersSocketsOnly) {
   EXPECT_EQ(ConnectAs(kNobody, (*dir)->session_socket_path(), SOCK_SEQPACKET), 0);
   EXPECT_EQ(ConnectAs(kNobody, (*dir)->control_socket_path(), SOCK_STREAM), 0);
   EXPECT_EQ(ConnectAs(kNobody, (*dir)->admin_socket_path(), SOCK_STREAM), EACCES);
+}
+
+TEST_F(RuntimeDirTest, WhatContainersMountHoldsTheWorkersSocketsAndNothingElse) {
+  const std::string mounted = path_ + "/workers";
+  {
+    auto dir = RuntimeDir::Create({.path = path_, .mode = 0750});
+    ASSERT_OK(dir);
+    EXPECT_EQ((*dir)->workers_path(), mounted);
+    EXPECT_EQ(ModeOf(mounted), 0750u);
+    const auto listeners = (*dir)->Listen();
+    ASSERT_OK(listeners);
+    EXPECT_EQ(Connect(mounted + "/session.sock", SOCK_SEQPACKET), 0);
+    EXPECT_EQ(Connect(mounted + "/control.sock", SOCK_STREAM), 0);
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(mounted)) {
+      names.push_back(entry.path().filename());
+    }
+    EXPECT_THAT(names, UnorderedElementsAre("session.sock", "control.sock"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(mounted)) << "kept, since it may be mounted somewhere";
+  auto next = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(next);
+  const auto listeners = (*next)->Listen();
+  ASSERT_OK(listeners);
+  EXPECT_EQ(Connect(mounted + "/session.sock", SOCK_SEQPACKET), 0);
 }
 
 TEST_F(RuntimeDirTest, TooLongPathIsSaidSoAndNothingIsMade) {

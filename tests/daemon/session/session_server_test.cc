@@ -3,11 +3,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <map>
 
@@ -16,8 +19,11 @@
 #include "absl/synchronization/mutex.h"
 #include "client/base/version.h"
 #include "client/session/worker_session.h"
+#include "daemon/session/foreign_sockets.h"
 #include "daemon/session/runtime_dir.h"
+#include "daemon/session/session_records.h"
 #include "daemon/session/session_table.h"
+#include "tests/daemon/session/hostile_fds.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/status_matchers.h"
 
@@ -49,6 +55,20 @@ std::vector<UniqueFd> OneFile(const std::string& content) {
   return fds;
 }
 
+constexpr int kSoPassRights = 83;  // SO_PASSRIGHTS
+
+bool KernelRefusesFds() {
+  const UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return RefuseDescriptors(probe.get());
+}
+
+void MakePipe(UniqueFd& reader, UniqueFd& writer) {
+  std::array<int, 2> ends;
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  reader.Reset(ends[0]);
+  writer.Reset(ends[1]);
+}
+
 class SessionServerTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -69,6 +89,11 @@ class SessionServerTest : public testing::Test {
     dir_ = *std::move(dir);
     auto listeners = dir_->Listen();
     ASSERT_OK(listeners);
+    for (const UniqueFd* listener : {&listeners->session, &listeners->control}) {
+      const int passes = 1;
+      if (!listeners_pass_fds_) break;
+      setsockopt(listener->get(), SOL_SOCKET, kSoPassRights, &passes, sizeof(passes));
+    }
     options.session_listener = std::move(listeners->session);
     options.control_listener = std::move(listeners->control);
     options.admin_listener = std::move(listeners->admin);
@@ -76,6 +101,7 @@ class SessionServerTest : public testing::Test {
     auto server = SessionServer::Create(std::move(options));
     ASSERT_OK(server);
     server_ = *std::move(server);
+    absl::SleepFor(delay_before_start_);
     server_->Start({.session_died =
                         [this](SessionId session, std::string_view cause) {
                           absl::MutexLock lock(&mu_);
@@ -128,6 +154,8 @@ class SessionServerTest : public testing::Test {
     return control_.size();
   }
 
+  absl::Duration delay_before_start_;
+  bool listeners_pass_fds_ = false;  // as on a kernel that cannot refuse them
   std::string parent_;
   std::unique_ptr<RuntimeDir> dir_;
   absl::Mutex mu_;
@@ -387,17 +415,54 @@ TEST_F(SessionServerTest, UnexpectedFramesEndTheSession) {
   EXPECT_EQ(EndedCount(), 3u);
 }
 
+TEST_F(SessionServerTest, WorkersCannotSendFds) {
+  if (!KernelRefusesFds()) GTEST_SKIP() << "needs SO_PASSRIGHTS (Linux 6.16)";
+  StartServer();
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.Open());
+  const UniqueFd control = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  for (const int socket : {worker.fd(), control.get()}) {
+    EXPECT_FALSE(SendFd(socket, worker.fd()));
+    EXPECT_EQ(errno, EPERM);
+  }
+}
+
 TEST_F(SessionServerTest, FdsFromAWorkerAreAnErrorAndClosed) {
+  listeners_pass_fds_ = true;
   StartServer();
   TestWorker worker(socket_path());
   const auto welcome = worker.Open();
   ASSERT_OK(welcome);
-  const int before = CountOpenFds();
-  const std::array<int, 2> fds = {worker.fd(), worker.fd()};
-  ASSERT_OK(SendFrame(
-      worker.fd(), {.type = FrameType::kTransferAck, .transfer_id = 0, .payload = "", .fds = fds}));
-  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("2 fds"));
-  EXPECT_TRUE(Eventually([&] { return CountOpenFds() <= before; }));
+  UniqueFd reader;
+  UniqueFd writer;
+  MakePipe(reader, writer);
+  ASSERT_TRUE(SendFd(worker.fd(), writer.get()));
+  writer.Reset();
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("carries fds"));
+  char byte;
+  EXPECT_EQ(read(reader.get(), &byte, 1), 0) << "its last descriptor is closed";
+}
+
+// A socket that lingers holds up for a minute whoever closes its last descriptor.
+TEST_F(SessionServerTest, LingeringSocketsOfAWorkerHoldUpNobody) {
+  listeners_pass_fds_ = true;
+  StartServer({.control_connections_per_uid_max = 1});
+  std::vector<LingeringSocket> lingering(3);
+  TestWorker open(socket_path());
+  ASSERT_OK(open.Open());
+  ASSERT_TRUE(lingering[0].PassTo(open.fd()));
+  TestWorker silent(socket_path());
+  ASSERT_TRUE(lingering[1].PassTo(silent.fd()));
+  // One over the limit, which is refused.
+  const UniqueFd first = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  const UniqueFd over = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  lingering[2].PassTo(over.get());  // it may be closed already
+  EXPECT_TRUE(open.IsClosed());
+  EXPECT_TRUE(silent.IsClosed());
+  const absl::Time start = absl::Now();
+  TestWorker other(socket_path());
+  EXPECT_OK(other.Open());
+  EXPECT_LT(absl::Now() - start, absl::Seconds(1));
 }
 
 TEST_F(SessionServerTest, HalfClosedSocketEndsTheSession) {
@@ -584,24 +649,45 @@ TEST_F(SessionServerTest, ControlConnectionsAreLimitedByUserAndCountedDown) {
   EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
   EXPECT_EQ(ControlCount(), 2u);
 
-  // The worker hangs up: there is room for one more, although the daemon's end is still open.
-  a.Reset();
-  std::vector<UniqueFd> tries;
-  EXPECT_TRUE(Eventually([&] {
-    tries.push_back(ConnectTo(path, SOCK_STREAM));
-    return ControlCount() == 3;
-  }));
-
-  // And so it is when the daemon's end is shut down by its owner.
+  // Its owner shuts it down and closes it: there is room for one more.
   {
     absl::MutexLock lock(&mu_);
     shutdown(control_[1].get(), SHUT_RDWR);
     control_[1].Reset();
   }
+  std::vector<UniqueFd> tries;
   EXPECT_TRUE(Eventually([&] {
     tries.push_back(ConnectTo(path, SOCK_STREAM));
-    return ControlCount() == 4;
+    return ControlCount() == 3;
   }));
+}
+
+// gRPC keeps a connection as long as calls of it wait, whatever the worker does with its end.
+TEST_F(SessionServerTest, ControlConnectionCountsUntilItsOwnerHasClosedIt) {
+  StartServer({.control_connections_per_uid_max = 2});
+  const std::string path = dir_->control_socket_path();
+  const UniqueFd half = ConnectTo(path, SOCK_STREAM);
+  UniqueFd whole = ConnectTo(path, SOCK_STREAM);
+  ASSERT_TRUE(Eventually([&] { return ControlCount() == 2; }));
+  ASSERT_EQ(shutdown(half.get(), SHUT_WR), 0);
+  whole.Reset();
+  for (int i = 0; i < 3; ++i) {
+    const UniqueFd over = ConnectTo(path, SOCK_STREAM);
+    char byte;
+    EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
+  }
+  EXPECT_EQ(ControlCount(), 2u);
+  for (const size_t closed : {0u, 1u}) {
+    {
+      absl::MutexLock lock(&mu_);
+      control_[closed].Reset();
+    }
+    std::vector<UniqueFd> tries;
+    EXPECT_TRUE(Eventually([&] {
+      tries.push_back(ConnectTo(path, SOCK_STREAM));
+      return ControlCount() == 3 + closed;
+    }));
+  }
 }
 
 TEST_F(SessionServerTest, AdminConnectionsAreHandedOver) {
@@ -757,6 +843,51 @@ TEST_F(SessionServerTest, DescriptorsThatAUserDoesNotTakeAreBoundedOverAllItsSes
   ASSERT_OK(later.Open());
 }
 
+TEST_F(SessionServerTest, ConnectionsOfAllLeaveDescriptorsToTheDaemon) {
+  // Eighteen for connections: two sessions, and six of gRPC's.
+  StartServer({.descriptors_max = 24});
+  std::vector<TestWorker> workers;
+  for (int i = 0; i < 2; ++i) ASSERT_OK(workers.emplace_back(socket_path()).Open());
+  std::vector<UniqueFd> calls;
+  for (size_t i = 1; i <= 6; ++i) {
+    calls.push_back(ConnectTo(dir_->control_socket_path(), SOCK_STREAM));
+    ASSERT_TRUE(Eventually([&] { return ControlCount() == i; }));
+  }
+  const UniqueFd over = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  char byte;
+  EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
+  TestWorker refused(socket_path());
+  refused.SendHello(kVersionMajor, kVersionMinor).IgnoreError();  // it may be refused before
+  const auto refusal = refused.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_THAT(refusal->reason(), HasSubstr("no file descriptors to spare"));
+  // Administrators find some, and so does who comes later.
+  const UniqueFd admin = ConnectTo(dir_->admin_socket_path(), SOCK_STREAM);
+  EXPECT_TRUE(Eventually([&] {
+    absl::MutexLock lock(&mu_);
+    return admin_.size() == 1;
+  }));
+  workers.pop_back();
+  EXPECT_TRUE(Eventually([&] { return TestWorker(socket_path()).Open().ok(); }));
+}
+
+TEST_F(SessionServerTest, DescriptorsThatWaitForAllWorkersAreBounded) {
+  StartServer({.descriptors_max = 80});
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  const SessionId session{welcome->session_id()};
+  // One in flight, which is not taken; of those that wait there may be ten.
+  server_->Send(session, OneFile("x"));
+  ASSERT_OK(worker.Receive());
+  for (int i = 0; i < 10; ++i) server_->Send(session, OneFile("x"));
+  TestWorker other(socket_path());
+  ASSERT_OK(other.Open());
+  EXPECT_EQ(EndedCount(), 0u);
+  server_->Send(session, OneFile("x"));
+  EXPECT_THAT(WaitForEnd(session), HasSubstr("10 for all processes"));
+}
+
 TEST_F(SessionServerTest, ConnectionsAreLimitedInTime) {
   StartServer({.connections_per_uid_per_second = 1});  // ten at once
   for (int i = 0; i < 10; ++i) {
@@ -764,11 +895,26 @@ TEST_F(SessionServerTest, ConnectionsAreLimitedInTime) {
     ASSERT_OK(worker.Open()) << i;
   }
   TestWorker refused(socket_path());
-  ASSERT_OK(refused.SendHello(kVersionMajor, kVersionMinor));
+  refused.SendHello(kVersionMajor, kVersionMinor).IgnoreError();  // likewise
   const auto refusal = refused.ReceiveRefusal();
   ASSERT_OK(refusal);
   EXPECT_THAT(refusal->reason(), HasSubstr("connects too often"));
   EXPECT_FALSE(refusal->session_unknown());
+}
+
+TEST_F(SessionServerTest, StuckThreadTakesNoTurns) {
+  StartServer();
+  EXPECT_TRUE(server_->TakesTurns(kTestTimeout));
+  {
+    // Who handles its events hangs: here, for want of a lock.
+    absl::MutexLock lock(&mu_);
+    const UniqueFd connection = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+    ASSERT_TRUE(connection.valid());
+    EXPECT_TRUE(Eventually([&] { return !server_->TakesTurns(absl::Milliseconds(50)); }));
+  }
+  EXPECT_TRUE(server_->TakesTurns(kTestTimeout));
+  server_->Stop();
+  EXPECT_FALSE(server_->TakesTurns(absl::Milliseconds(50)));
 }
 
 class SessionRestart : public SessionServerTest {
@@ -838,6 +984,28 @@ TEST_F(SessionRestart, WorkerGoesOnWithItsSession) {
   EXPECT_TRUE(std::filesystem::is_empty(records_));
 }
 
+TEST_F(SessionRestart, WorkerThatComesBackGetsWhatWasSentToItMeanwhile) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart();
+  const uint64_t id = server_->Send({welcome->session_id()}, OneFile("meanwhile"));
+  // Another worker's answer says that the server has looked at what is queued.
+  TestWorker other(socket_path());
+  ASSERT_OK(other.Open());
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome));
+  const auto answer = after.Receive();
+  ASSERT_OK(answer);
+  ASSERT_EQ(answer->type, FrameType::kWelcome);
+  const auto transfer = after.Receive();
+  ASSERT_OK(transfer);
+  EXPECT_EQ(transfer->transfer_id, id);
+  ASSERT_THAT(transfer->fds, SizeIs(1));
+  EXPECT_EQ(ContentOf(transfer->fds[0]), "meanwhile");
+}
+
 TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) {
   sessions_per_uid_max_ = 2;
   StartServer(WithRecords());
@@ -857,6 +1025,20 @@ TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) {
   EXPECT_EQ(b.Receive()->type, FrameType::kWelcome);
   TestWorker third(socket_path());
   EXPECT_THAT(third.ReceiveRefusal()->reason(), HasSubstr("has 2 sessions already"));
+}
+
+TEST_F(SessionRestart, TimeToComeBackBeginsWhenTheServerTakesWorkers) {
+  delay_before_start_ = absl::Milliseconds(400);
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart(absl::Milliseconds(300));
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome));
+  const auto answer = after.Receive();
+  ASSERT_OK(answer);
+  EXPECT_EQ(answer->type, FrameType::kWelcome);
 }
 
 TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
@@ -902,6 +1084,27 @@ TEST_F(SessionRestart, NobodyElseGetsTheSession) {
   ASSERT_OK(SendResume(owner, *welcome));
   ASSERT_OK(owner.Receive());
   EXPECT_TRUE(refused(*welcome));
+}
+
+TEST_F(SessionRestart, RecordsAreKeptWhereTheyCannotBeReadForWantOfDescriptors) {
+  WithRecords();  // makes the directory
+  const SessionRecords records(records_);
+  ASSERT_OK(records.Add({.session = {7}, .uid = geteuid(), .pid = getpid()}, Token{}));
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(0);
+  close(next);
+  int failed = 0;
+  for (int more = 0; more < 8; ++more) {
+    const rlimit few = {.rlim_cur = static_cast<rlim_t>(next + more), .rlim_max = before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    const auto known = records.TakeOver();
+    failed += known.ok() && known->size() == 1 ? 0 : 1;
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_FALSE(std::filesystem::is_empty(records_)) << "with " << more << " descriptors";
+  }
+  EXPECT_GE(failed, 2);
+  EXPECT_EQ(records.TakeOver()->size(), 1u);
 }
 
 TEST_F(SessionRestart, ProcessThatEndedMeanwhileIsForgotten) {

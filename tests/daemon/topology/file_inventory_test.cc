@@ -72,6 +72,19 @@ class FileInventoryTest : public testing::Test {
                    testing::UnitTest::GetInstance()->current_test_info()->name(), ".textproto");
 };
 
+TEST_F(FileInventoryTest, ReadsTheFileAnewEachTime) {
+  ASSERT_OK(Load(kValid));
+  const auto inventory = CreateFileInventory(path_);
+  ASSERT_OK(inventory);
+  ASSERT_OK(Load(absl::StrReplaceAll(kValid, {{"1a:00.0", "1c:00.0"}})));
+  const absl::StatusOr<v1::Host> host = (*inventory)->Read();
+  ASSERT_OK(host);
+  EXPECT_EQ(host->gpus(0).pci_bus_id(), "00000000:1c:00.0");
+  ASSERT_OK(Load(kValid));
+  std::ofstream(path_) << "nonsense";
+  EXPECT_EQ((*inventory)->Read().status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(FileInventoryTest, ReadsWhatTheFileSays) {
   ASSERT_OK(Load(kValid));
   const auto inventory = CreateFileInventory(path_);

@@ -92,6 +92,17 @@ TEST(Admission, ReservesGpusForTheirUsers) {
   EXPECT_EQ(admission.CheckUser(1000, "GPU-b").code(), absl::StatusCode::kPermissionDenied);
 }
 
+TEST(Admission, RulesMayChangeMeanwhile) {
+  HostState state(HostWith({"GPU-a", "GPU-b"}));
+  Admission admission(&state, {.allow_gpu_sharing = true}, {{"GPU-a", {1000}}});
+  admission.SetRules({.disabled = true}, {{"GPU-b", {1000}}});
+  EXPECT_OK(admission.CheckUser(7, "GPU-a"));
+  EXPECT_EQ(admission.CheckUser(7, "GPU-b").code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_FALSE(admission.allows_gpu_sharing());
+  const std::vector<std::string> both = {"GPU-a", "GPU-b"};
+  EXPECT_EQ(admission.DecideFastPath(both).reason(), v1::FAST_PATH_REASON_DISABLED);
+}
+
 TEST(Admission, DecidesByTheHostAsItIsNow) {
   v1::Host host = HostWith({"GPU-a", "GPU-b"});
   for (const auto& [from, to] : {std::pair("GPU-a", "GPU-b"), std::pair("GPU-b", "GPU-a")}) {

@@ -1,0 +1,18 @@
+// Descriptors of the daemon's own files for strangers to read. A descriptor that is open for
+// reading can be opened again for writing, by way of /proc, by whoever the file's mode lets write:
+// its owner, which a worker of uid 0 is of root's files, and whoever has CAP_DAC_OVERRIDE. Opened
+// through a mount that is read-only it cannot. Not a protection from the host's administrator.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "client/base/unique_fd.h"
+
+namespace nodecomm {
+
+// Close-on-exec. Where the daemon may not make mounts (it needs CAP_SYS_ADMIN, and Linux 5.12), the
+// file is opened as it is.
+absl::StatusOr<UniqueFd> OpenForStrangers(const std::string& dir, const std::string& name);
+
+}  // namespace nodecomm

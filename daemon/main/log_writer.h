@@ -1,0 +1,41 @@
+// Writes lines to a descriptor on a thread of its own, so that nobody who logs waits for whoever
+// reads the log: a reader that has stopped costs lines, which are counted. Not a format (log.cc).
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace nodecomm {
+
+// Thread-safe.
+class LogWriter {
+ public:
+  static constexpr size_t kQueuedBytesMax = size_t{1} << 20;
+
+  // `fd` stays open for as long as the process lives: a thread that is stuck in a write is left
+  // behind.
+  static absl::StatusOr<std::unique_ptr<LogWriter>> Start(
+      int fd, size_t queued_bytes_max = kQueuedBytesMax);
+  // Without waiting for what is queued.
+  ~LogWriter();
+  LogWriter(const LogWriter&) = delete;
+  LogWriter& operator=(const LogWriter&) = delete;
+
+  // Never waits. A line that finds no room is lost; their number is written once there is room.
+  void Write(std::string line);
+
+  // False: not all is written within the timeout.
+  bool Flush(absl::Duration timeout);
+
+ private:
+  struct Queue;
+  explicit LogWriter(std::shared_ptr<Queue> queue) : queue_(std::move(queue)) {}
+
+  const std::shared_ptr<Queue> queue_;
+};
+
+}  // namespace nodecomm

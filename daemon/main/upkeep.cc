@@ -1,0 +1,122 @@
+#include "daemon/main/upkeep.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "daemon/main/log.h"
+#include "daemon/main/service_manager.h"
+#include "daemon/main/signals.h"
+
+namespace nodecomm {
+namespace {
+
+// Errors that end work come by themselves (nodecomm-watcher); this finds counters that grow and
+// GPUs that are gone without a word. A reading keeps the driver busy for tens of milliseconds.
+constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
+// Somebody waits for the host to become ready.
+constexpr absl::Duration kRefreshIntervalNotReady = absl::Seconds(1);
+
+void LogChanges(const ConfigChanges& changes) {
+  for (const ConfigChange& change : changes.taken) {
+    spdlog::info("reload: {} is now {}, was {}", change.field, Escaped(change.after),
+                 Escaped(change.before));
+  }
+  for (const ConfigChange& change : changes.waiting) {
+    spdlog::warn("reload: {} stays {}; {} takes a restart", change.field, Escaped(change.before),
+                 Escaped(change.after));
+  }
+  spdlog::info("reload: done, {} settings taken, {} wait for a restart", changes.taken.size(),
+               changes.waiting.size());
+}
+
+}  // namespace
+
+Upkeep::Upkeep(Daemon* daemon, ReadConfig read_config)
+    : daemon_(daemon),
+      read_config_(std::move(read_config)),
+      watchdog_interval_(WatchdogInterval()),
+      refresh_at_(absl::Now() + kRefreshIntervalNotReady) {}
+
+int Upkeep::Run() {
+  while (true) {
+    TellHowItIs();
+    const std::optional<int> signal_number = WaitForSignal(TimeToWait());
+    if (signal_number == SIGHUP) {
+      Reload();
+    } else if (signal_number.has_value()) {
+      return *signal_number;
+    }
+    if (absl::Now() >= refresh_at_) RefreshHost();
+  }
+}
+
+absl::Duration Upkeep::TimeToWait() const {
+  const absl::Duration left = std::min(refresh_at_ - absl::Now(), watchdog_interval_);
+  return std::max(left, absl::ZeroDuration());
+}
+
+void Upkeep::RefreshHost() {
+  if (const absl::Status refreshed = daemon_->RefreshHost(); !refreshed.ok()) {
+    spdlog::warn("the host could not be read: {}", Escaped(refreshed));
+  }
+  refresh_at_ = absl::Now() + (ready_ ? kRefreshInterval : kRefreshIntervalNotReady);
+}
+
+void Upkeep::TellHowItIs() {
+  if (watchdog_interval_ != absl::InfiniteDuration()) {
+    // Without the word, systemd ends a daemon whose threads are stuck, and starts another, which
+    // takes the groups over.
+    if (daemon_->IsAlive()) {
+      SayAliveToServiceManager();
+    } else {
+      spdlog::error("the session thread is stuck");
+    }
+  }
+  std::string status;
+  if (!ready_) {
+    const std::string waits_for = daemon_->WaitsFor();
+    if (waits_for.empty()) {
+      ready_ = true;
+      refresh_at_ = absl::Now() + kRefreshInterval;
+      told_ = Serving();
+      return SayReadyToServiceManager(told_);
+    }
+    status = absl::StrCat("Waiting for ", waits_for, ". Workers are served.", reload_failed_);
+  } else {
+    status = Serving();
+  }
+  if (status == told_) return;
+  told_ = std::move(status);
+  if (!ready_) spdlog::warn("not ready: {}", told_);
+  SayStatusToServiceManager(told_);
+}
+
+std::string Upkeep::Serving() const {
+  return absl::StrCat("Serving workers on ", daemon_->GpusInService(), " of ", daemon_->Gpus(),
+                      " GPUs.", reload_failed_);
+}
+
+void Upkeep::Reload() {
+  spdlog::info("reload: reading the configuration");
+  // A daemon that is not ready yet must not call itself ready after a reload.
+  if (ready_) SayReloadingToServiceManager();
+  const absl::StatusOr<Config> fresh = read_config_();
+  if (fresh.ok()) {
+    LogChanges(daemon_->Reload(*fresh));
+    reload_failed_.clear();
+  } else {
+    spdlog::error("reload: nothing is changed: {}", Escaped(fresh.status()));
+    reload_failed_ = " The last reload failed; see the log.";
+  }
+  if (!ready_) return;
+  told_ = Serving();
+  SayReadyToServiceManager(told_);
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,75 @@
+#include "client/session/notices.h"
+
+#include <string>
+#include <vector>
+
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+// A daemon that is away, or answers with `answer_`.
+class NoticesTest : public testing::Test {
+ protected:
+  absl::Status Tell(const std::string& what) {
+    return notices_.Tell(
+        [this, what](absl::Duration) {
+          if (away_.ok()) told_.push_back(what);
+          return away_.ok() ? answer_ : away_;
+        },
+        absl::Seconds(1));
+  }
+
+  Notices notices_;
+  absl::Status away_;
+  absl::Status answer_;
+  std::vector<std::string> told_;
+};
+
+TEST_F(NoticesTest, AnswerIsHandedOn) {
+  EXPECT_OK(Tell("a"));
+  answer_ = absl::NotFoundError("no such group");
+  EXPECT_THAT(Tell("b"), StatusIs(absl::StatusCode::kNotFound));
+  notices_.TellKept(absl::Seconds(1));
+  EXPECT_THAT(told_, ElementsAre("a", "b")) << "told once";
+}
+
+TEST_F(NoticesTest, WhatCouldNotBeToldIsToldInOrderLater) {
+  for (const absl::Status& away :
+       {absl::UnavailableError("away"), absl::DeadlineExceededError("hangs"),
+        absl::ResourceExhaustedError("takes no more calls")}) {
+    away_ = away;
+    EXPECT_EQ(Tell("a").code(), away.code());
+    EXPECT_FALSE(Tell("b").ok());
+    notices_.TellKept(absl::Seconds(1));
+    EXPECT_THAT(told_, IsEmpty());
+    away_ = absl::OkStatus();
+    answer_ = absl::NotFoundError("a group that is over is as good");
+    notices_.TellKept(absl::Seconds(1));
+    EXPECT_THAT(told_, ElementsAre("a", "b"));
+    told_.clear();
+  }
+}
+
+TEST_F(NoticesTest, NextOneTakesTheKeptOnesAlong) {
+  away_ = absl::UnavailableError("away");
+  EXPECT_FALSE(Tell("a").ok());
+  away_ = absl::OkStatus();
+  EXPECT_OK(Tell("b"));
+  EXPECT_THAT(told_, ElementsAre("a", "b"));
+}
+
+TEST_F(NoticesTest, KeptOnesAreBounded) {
+  away_ = absl::UnavailableError("away");
+  for (size_t i = 0; i < Notices::kKeptMax + 10; ++i) EXPECT_FALSE(Tell("x").ok());
+  away_ = absl::OkStatus();
+  notices_.TellKept(absl::Seconds(1));
+  EXPECT_EQ(told_.size(), Notices::kKeptMax);
+}
+
+}  // namespace
+}  // namespace nodecomm

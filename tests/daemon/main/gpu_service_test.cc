@@ -1,0 +1,145 @@
+// Which part is told what when a GPU is taken out of service and back.
+#include "daemon/main/gpu_service.h"
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/main/drained_gpus.h"
+#include "tests/daemon/service/fakes.h"
+#include "tests/support/fake_plane_source.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+
+namespace nodecomm {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr absl::Duration kLong = absl::Seconds(20);
+
+class ProvesAll final : public PairProbe {
+ public:
+  std::vector<v1::PeerProof> Prove(const GpuPair& pair, const absl::Notification&) override {
+    std::vector<v1::PeerProof> proofs = Unproven(pair, "");
+    for (v1::PeerProof& proof : proofs) proof.set_verdict(v1::PROOF_VERDICT_PROVEN);
+    return proofs;
+  }
+};
+
+class GpuServiceTest : public testing::Test {
+ protected:
+  GpuServiceTest() {
+    auto pool = PlanePool::Create({.gpu_uuids = {"GPU-0", "GPU-1"},
+                                   .plane_bytes = 2_MiB,
+                                   .planes_ready = 1,
+                                   .bytes_per_gpu_max = 64_MiB},
+                                  &source_);
+    EXPECT_OK(pool);
+    pool_ = *std::move(pool);
+    EXPECT_TRUE(pool_->WaitUntilFilled(kLong));
+    Restart({});
+  }
+
+  static v1::Host TwoGpus() {
+    v1::Host host;
+    for (int gpu = 0; gpu < 2; ++gpu) host.add_gpus()->set_uuid(absl::StrCat("GPU-", gpu));
+    return host;
+  }
+  void Restart(std::set<std::string> drained) {
+    service_ = std::make_unique<GpuService>(
+        GpuService::Parts{.host = &host_,
+                          .groups = &groups_,
+                          .pool = pool_.get(),
+                          .source = &source_,
+                          .prover = &prover_},
+        [this]() -> absl::StatusOr<std::unique_ptr<GpuWatcher>> {
+          ++watcher_starts_;
+          if (!watcher_.ok()) return watcher_;
+          return nullptr;
+        },
+        path_, std::move(drained));
+    EXPECT_OK(service_->Start());
+  }
+  absl::StatusOr<v1::DrainGpuResponse> Drain(const std::string& uuid) {
+    v1::DrainGpuRequest request;
+    request.set_gpu_uuid(uuid);
+    return service_->Drain(request);
+  }
+  absl::Status Undrain(const std::string& uuid) {
+    v1::UndrainGpuRequest request;
+    request.set_gpu_uuid(uuid);
+    return service_->Undrain(request).status();
+  }
+  bool IsOpen(const std::string& uuid) { return pool_->Acquire(uuid, 2_MiB).ok(); }
+
+  TemporaryDirectory directory_;
+  const std::string path_ = directory_.path() + "/drained-gpus";
+  HostState host_{TwoGpus()};
+  FakePlaneSource source_{{"GPU-0", "GPU-1"}};
+  FakeGroupRegistry groups_;
+  ProvesAll probe_;
+  PeerProver prover_{{.cache_path = directory_.path() + "/proofs"}, &host_, &probe_};
+  std::unique_ptr<PlanePool> pool_;
+  absl::Status watcher_;
+  int watcher_starts_ = 0;
+  std::unique_ptr<GpuService> service_;
+};
+
+TEST_F(GpuServiceTest, HostIsNotReadWhileAGpuIsDrained) {
+  EXPECT_TRUE(service_->MayReadHost());
+  EXPECT_OK(Drain("GPU-1"));
+  EXPECT_FALSE(service_->MayReadHost());
+  EXPECT_OK(Undrain("GPU-1"));
+  EXPECT_TRUE(service_->MayReadHost());
+}
+
+TEST_F(GpuServiceTest, WhatIsDrainedIsWrittenDown) {
+  EXPECT_OK(Drain("GPU-1"));
+  EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre("GPU-1"));
+  Restart(*ReadDrainedGpus(path_));
+  EXPECT_EQ(watcher_starts_, 1) << "of the first daemon only";
+  EXPECT_FALSE(service_->MayReadHost());
+  EXPECT_OK(Undrain("GPU-1"));
+  EXPECT_THAT(*ReadDrainedGpus(path_), IsEmpty());
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+TEST_F(GpuServiceTest, NobodyIsToldOfADrainThatCouldNotBeWrittenDown) {
+  std::filesystem::create_directory(path_);
+  EXPECT_FALSE(Drain("GPU-1").ok());
+  EXPECT_FALSE(Drain("GPU-1").ok()) << "nor the second time";
+  EXPECT_FALSE(IsOpen("GPU-1")) << "it is drained all the same";
+  std::filesystem::remove(path_);
+  const auto drained = Drain("GPU-1");
+  ASSERT_OK(drained);
+  EXPECT_TRUE(drained->drained());
+}
+
+TEST_F(GpuServiceTest, UndrainThatFailsMayBeTriedAgain) {
+  EXPECT_OK(Drain("GPU-1"));
+  watcher_ = absl::ResourceExhaustedError("no thread");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(Undrain("GPU-1"), StatusIs(absl::StatusCode::kResourceExhausted));
+    EXPECT_FALSE(IsOpen("GPU-1"));
+    EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre("GPU-1"));
+  }
+  watcher_ = absl::OkStatus();
+  EXPECT_OK(Undrain("GPU-1"));
+  EXPECT_TRUE(IsOpen("GPU-1"));
+  ASSERT_TRUE(prover_.WaitUntilDone(kLong));
+  EXPECT_EQ(host_.proofs().proofs_size(), 2) << "and proven";
+}
+
+TEST(DrainedGpus, DamagedFileIsNamed) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/drained-gpus";
+  EXPECT_THAT(*ReadDrainedGpus(path), IsEmpty());
+  ASSERT_OK(WriteDrainedGpus(path, {std::string(200, 'x')}));
+  EXPECT_THAT(ReadDrainedGpus(path), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(path)));
+}
+
+}  // namespace
+}  // namespace nodecomm

@@ -1,0 +1,84 @@
+#include "daemon/main/log_writer.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/base/unique_fd.h"
+#include "tests/support/status_matchers.h"
+
+namespace nodecomm {
+namespace {
+
+using ::testing::HasSubstr;
+
+class LogWriterTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::array<int, 2> ends;
+    ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+    reader_.Reset(ends[0]);
+    // Stays open, as standard error does: the writer's thread may be in the middle of a write.
+    writer_fd_ = ends[1];
+  }
+  // What has come when nothing more comes for a while.
+  std::string ReadAll() {
+    std::string all;
+    std::array<char, 65536> text;
+    pollfd wait = {.fd = reader_.get(), .events = POLLIN, .revents = 0};
+    while (poll(&wait, 1, 200) == 1) {
+      const ssize_t length = read(reader_.get(), text.data(), text.size());
+      if (length <= 0) break;
+      all.append(text.data(), static_cast<size_t>(length));
+    }
+    return all;
+  }
+
+  UniqueFd reader_;
+  int writer_fd_ = -1;
+};
+
+TEST_F(LogWriterTest, LinesComeWholeAndInOrder) {
+  auto writer = LogWriter::Start(writer_fd_);
+  ASSERT_OK(writer);
+  std::string expected;
+  for (int i = 0; i < 100; ++i) {
+    const std::string line = absl::StrCat("line ", i, "\n");
+    expected += line;
+    (*writer)->Write(line);
+  }
+  EXPECT_TRUE((*writer)->Flush(absl::Seconds(20)));
+  EXPECT_EQ(ReadAll(), expected);
+}
+
+TEST_F(LogWriterTest, LinesThatNobodyReadsAreLostAndCounted) {
+  constexpr int kLines = 200;
+  // Nobody reads from the start.
+  ASSERT_EQ(fcntl(writer_fd_, F_SETFL, O_NONBLOCK), 0);
+  while (write(writer_fd_, "f", 1) == 1) {
+  }
+  auto writer = LogWriter::Start(writer_fd_, /*queued_bytes_max=*/10'000);
+  ASSERT_OK(writer);
+  const absl::Time start = absl::Now();
+  const std::string line = std::string(999, 'x') + "\n";
+  for (int i = 0; i < kLines; ++i) (*writer)->Write(line);
+  EXPECT_FALSE((*writer)->Flush(absl::Milliseconds(50)));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  const std::string all = ReadAll();
+  EXPECT_TRUE((*writer)->Flush(absl::Seconds(20)));
+  size_t written = 0;
+  for (size_t at = 0; (at = all.find(line, at)) != std::string::npos; at += line.size()) ++written;
+  EXPECT_LT(written, static_cast<size_t>(kLines));
+  EXPECT_THAT(all, HasSubstr(absl::StrCat(kLines - written, " lines of the log are lost")));
+  // And goes on.
+  (*writer)->Write("more\n");
+  EXPECT_EQ(ReadAll(), "more\n");
+}
+
+}  // namespace
+}  // namespace nodecomm
