@@ -87,6 +87,7 @@ class Rank {
     if (!comm->Supports(sizeof(float), DataType::kFloat32)) return WaitWithoutFastPath(*comm);
     const Status ended = settings_.graph ? ReplayUntilError(*comm) : CallUntilError(*comm);
     if (ended.ok()) {
+      Say("leaving");
       const Status left = comm->Leave();
       Say("left %s", left.ToString().c_str());
       return;

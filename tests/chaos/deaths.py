@@ -2,7 +2,8 @@
 """Kills one worker of a group again and again, and measures how long after the kill each survivor has its error in hand,
 kernels left and all. The survivors stay; the victim is replaced, and the group forms anew.
 
-Half of the kills fall on a group that reduces, the others anywhere: while joining, mapping, or between two calls.
+The kills take turns: while the group reduces, while the victim waits for others to join, while the others wait for it to map, and while
+it leaves. Others, or the daemon, are stopped meanwhile, so that each kill falls where it is meant to.
 """
 
 import argparse
@@ -20,6 +21,9 @@ limits { connections_per_uid_per_second: 100000 calls_per_uid_per_second: 100000
 """
 
 
+GROUP = "deaths"
+
+
 class Deaths:
     def __init__(self, options, work_dir):
         self.options = options
@@ -27,7 +31,7 @@ class Deaths:
         self.daemon = Daemon(options.bin, work_dir, options.topology, CONFIG)
         self.workers = []
         self.times_ms = []
-        self.rounds_without_group = 0
+        self.kills = {}  # by phase
 
     def start_worker(self, rank):
         options = []
@@ -37,31 +41,75 @@ class Deaths:
             options.append("--graph")
         # All alike, since any may be the victim.
         options += ["--host-mib", str(self.options.host_mib), "--device-mib", str(self.options.device_mib)]
-        return Worker(self.options.worker, "deaths", rank, self.options.ranks, rank % self.options.gpus,
+        return Worker(self.options.worker, GROUP, rank, self.options.ranks, rank % self.options.gpus,
                       self.daemon.runtime_dir, options)
 
+    def others(self, victim):
+        return [worker for worker in self.workers if worker is not victim]
+
+    def expect_errors(self, victim, rank, since_ns, pattern):
+        """Each survivor says so, soon."""
+        for survivor in self.others(victim):
+            moment, text = survivor.wait_for(r"^(error|not-formed) ", after_ns=since_ns)
+            if not re.search(pattern, text):
+                raise Failure(f"the error of {survivor.name} does not name rank {rank}, process {victim.pid}: {text}")
+            self.times_ms.append((moment - since_ns) / 1e6)
+
+    def death_of(self, rank, victim):
+        return rf"NODECOMM_ABORTED: .*rank {rank} \(process {victim.pid}\): process {victim.pid} has (died|ended)"
+
+    def reducing(self, rank, victim):
+        calls = self.workers[0].count(r"^calls ")
+        self.workers[0].wait_for(r"^calls ", times=calls + 1)
+        time.sleep(self.random.uniform(0, 0.01))
+        self.expect_errors(victim, rank, victim.kill(), self.death_of(rank, victim))
+
+    def let_only_the_victim_join(self, victim):
+        for worker in self.others(victim):
+            worker.pause()
+        self.daemon.ctl("abort", GROUP)
+        self.daemon.wait_for_group(lambda group: self.waits_for_others(group, victim), "joined by the victim alone")
+
+    @staticmethod
+    def waits_for_others(group, victim):
+        pids = [member["pid"] for member in group.get("members", [])]
+        return group["state"] == "GROUP_STATE_GATHERING" and pids == [victim.pid]
+
+    def joining(self, rank, victim):
+        """Its place is free again: the group forms with another in it."""
+        self.let_only_the_victim_join(victim)
+        victim.kill()
+        for worker in self.others(victim):
+            worker.go_on()
+
+    def mapping(self, rank, victim):
+        self.let_only_the_victim_join(victim)
+        victim.pause()
+        for worker in self.others(victim):
+            worker.go_on()
+        self.daemon.wait_for_group(lambda group: group["state"] == "GROUP_STATE_MAPPING"
+                                   and group.get("missing_ranks") == [rank], "mapped by all but the victim")
+        self.expect_errors(victim, rank, victim.kill(), self.death_of(rank, victim))
+
+    def leaving(self, rank, victim):
+        """Dead or left: the daemon may hear of either first. Who hears of it leaves, too."""
+        victim.wait_for(r"^ready ")
+        self.daemon.pause()
+        victim.stop()
+        victim.wait_for(r"^leaving")
+        time.sleep(self.random.uniform(0, 0.02))
+        victim.kill()
+        if victim.count(r"^left "):
+            raise Failure(f"{victim.name} left without the daemon: {victim.lines()[-3:]}")
+        since_ns = self.daemon.go_on()
+        self.expect_errors(victim, rank, since_ns, rf"{self.death_of(rank, victim)}|rank \d+ has left")
+
     def round(self, number):
-        anywhere = number % 2 == 1
-        if anywhere:
-            time.sleep(self.random.uniform(0, 0.5))
-        else:
-            calls = self.workers[0].count(r"^calls ")
-            self.workers[0].wait_for(r"^calls ", times=calls + 1)
-            time.sleep(self.random.uniform(0, 0.01))
+        phase = (self.reducing, self.joining, self.mapping, self.leaving)[number % 4]
         rank = self.random.randrange(self.options.ranks)
         victim = self.workers[rank]
-        killed_at = victim.kill()
-        # A group that was ready ends for its survivors with an error that says who died.
-        for survivor in self.workers:
-            if survivor is victim:
-                continue
-            moment, text = survivor.wait_for(r"^(error|not-formed) ", after_ns=killed_at)
-            if text.startswith("not-formed"):
-                self.rounds_without_group += 1
-                continue
-            if not re.search(rf"NODECOMM_ABORTED: .*rank {rank} \(process {victim.pid}\): process {victim.pid} has (died|ended)", text):
-                raise Failure(f"the error of {survivor.name} does not name rank {rank}, process {victim.pid}: {text}")
-            self.times_ms.append((moment - killed_at) / 1e6)
+        phase(rank, victim)
+        self.kills[phase.__name__] = self.kills.get(phase.__name__, 0) + 1
         self.workers[rank] = self.start_worker(rank)
         victim.reap()
 
@@ -91,9 +139,10 @@ class Deaths:
         times = sorted(self.times_ms)
         if not times:
             raise Failure("no survivor was in a group")
-        print(f"{self.options.rounds} deaths, {len(times)} survivors with an error after "
+        phases = ", ".join(f"{count} while {phase}" for phase, count in self.kills.items())
+        print(f"{self.options.rounds} deaths ({phases}); {len(times)} survivors with an error after "
               f"median {times[len(times) // 2]:.2f}, 99 % {times[int(len(times) * 0.99)]:.2f}, max {times[-1]:.2f} ms; "
-              f"{self.rounds_without_group} were not in a group yet; seed {self.options.seed}")
+              f"seed {self.options.seed}")
         if times[-1] > self.options.bound_ms:
             raise Failure(f"{times[-1]:.2f} ms is more than {self.options.bound_ms} ms")
 
@@ -103,7 +152,7 @@ def main():
     parser.add_argument("--bin", required=True, help="directory of the programs")
     parser.add_argument("--worker", required=True, help="tests/chaos/chaos_worker, built")
     parser.add_argument("--topology", help="a host to simulate; otherwise this one's GPUs")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--ranks", type=int, default=3)
     parser.add_argument("--gpus", type=int, default=4, help="GPUs to spread the ranks over")
     parser.add_argument("--graph", action="store_true", help="replay graphs instead of single calls")

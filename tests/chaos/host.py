@@ -16,6 +16,23 @@ class Failure(Exception):
     """What was expected did not come to be."""
 
 
+def pause(process):
+    """Returns when every thread has stopped."""
+    process.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        states = set()
+        for task in os.listdir(f"/proc/{process.pid}/task"):
+            try:
+                with open(f"/proc/{process.pid}/task/{task}/stat") as stat:
+                    states.add(stat.read().rpartition(")")[2].split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                states.add("ended")
+        if states == {"T"}:
+            return
+    raise Failure(f"process {process.pid} does not stop")
+
+
 class Worker:
     """One process of tests/chaos/chaos_worker, and every line that it has said so far."""
 
@@ -61,6 +78,12 @@ class Worker:
                     raise Failure(f"{self.name} (exit {self.process.poll()}) did not say '{pattern}':\n  {tail}")
                 self._changed.wait(min(left, 0.2))
 
+    def pause(self):
+        pause(self.process)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self):
         """Returns when the signal is sent, with that moment; reap() waits."""
         moment = time.monotonic_ns()
@@ -105,6 +128,22 @@ class Daemon:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+    def pause(self):
+        pause(self.process)
+
+    def go_on(self):
+        """Returns the moment."""
+        moment = time.monotonic_ns()
+        self.process.send_signal(signal.SIGCONT)
+        return moment
+
+    def wait_for_group(self, wanted, what, timeout_s=60):
+        """Until `wanted` holds of some group."""
+        deadline = time.monotonic() + timeout_s
+        while not any(wanted(group) for group in self.ask("groups")["groups"]):
+            if time.monotonic() > deadline:
+                raise Failure(f"no group came to be {what}: {self.ask('groups')}")
 
     def terminate(self, timeout_s=30):
         self.process.send_signal(signal.SIGTERM)
