@@ -39,9 +39,15 @@ def messages_until(matches, seconds=30):
             return seen
 
 
-def logged(text):
-    with open(log) as file:
-        return text in file.read()
+def logged(text, seconds=10):
+    """Soon: the log is written beside what it tells of."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with open(log) as file:
+            if text in file.read():
+                return True
+        time.sleep(0.02)
+    return False
 
 
 def start(topology):
