@@ -42,8 +42,9 @@ class Load : public testing::Test {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    // The daemon has two descriptors for each connection, and three for each session.
-    const auto spare = static_cast<int64_t>(files.rlim_max) - 4 * kSessions - 20 * kGroups;
+    // The daemon has two descriptors for each connection, and three for each session; it lets workers
+    // take three quarters of its own.
+    const auto spare = static_cast<int64_t>(files.rlim_max) / 4 * 3 - 4 * kSessions - 20 * kGroups;
     at_once_ = static_cast<size_t>(std::min<int64_t>(kConnections, spare / 2));
     ASSERT_GT(spare, 2000) << "too few descriptors to test anything";
     auto daemon = DaemonProcess::Start(
