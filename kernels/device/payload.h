@@ -133,14 +133,18 @@ class PayloadSum {
   float sum_[kElements];
 };
 
+template <int kWords>
+NODECOMM_KERNEL_FN void ChooseWords(bool first, const uint32_t (&a)[kWords],
+                                    const uint32_t (&b)[kWords], uint32_t (&chosen)[kWords]) {
+  NODECOMM_UNROLL
+  for (int i = 0; i < kWords; ++i) chosen[i] = first ? a[i] : b[i];
+}
+
 // `a` or `b`, word by word: chosen as a whole, both would have addresses, and lie in memory.
 template <class Words>
 NODECOMM_KERNEL_FN Words Choose(bool first, const Words& a, const Words& b) {
   Words chosen;
-  NODECOMM_UNROLL
-  for (size_t i = 0; i < sizeof(chosen.word) / sizeof(chosen.word[0]); ++i) {
-    chosen.word[i] = first ? a.word[i] : b.word[i];
-  }
+  ChooseWords(first, a.word, b.word, chosen.word);
   return chosen;
 }
 
