@@ -39,10 +39,12 @@ class TwoShotStream {
   // Once the call before has ended: starts to load this rank's own data, for which nobody has to
   // know the epoch.
   NODECOMM_KERNEL_FN void Prepare() {
-    const Cursor first(lane_, 0);
-    if (!kPrepares || first.AtEnd(call_)) return;
-    NODECOMM_UNROLL
-    for (int to = 0; to < kPeers; ++to) first_[to] = Load(To(to), first);
+    if constexpr (kPrepares) {
+      const Cursor first(lane_, 0);
+      if (first.AtEnd(call_)) return;
+      NODECOMM_UNROLL
+      for (int to = 0; to < kPeers; ++to) first_[to] = Load(To(to), first);
+    }
   }
 
   // Sends what needs no waiting.
