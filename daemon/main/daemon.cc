@@ -71,6 +71,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
   ABSL_RETURN_IF_ERROR(daemon->MakeGpuService());
   ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
+  ABSL_RETURN_IF_ERROR(daemon->PublishMetrics());
   return daemon;
 }
 
@@ -79,6 +80,7 @@ Daemon::~Daemon() { Stop(); }
 void Daemon::Stop() {
   // No new work, then the end of the old: workers first, whose groups hear of it, then the calls
   // that still wait.
+  published_metrics_.reset();
   if (sessions_ != nullptr) sessions_->Stop();
   if (calls_ != nullptr) calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
   calls_.reset();
@@ -166,6 +168,7 @@ bool Daemon::HasGroups() const {
 void Daemon::AbortGroups() { logged_groups_->AbortAll("the daemon is stopping"); }
 
 void Daemon::TakeXid(const XidEvent& event) {
+  metrics_->Take(XidSeen{.gpu_uuid = event.gpu_uuid, .code = event.code});
   if (!IsFatal(event.code)) {
     spdlog::warn("GPU {}: Xid {}", Escaped(event.gpu_uuid), event.code);
     return;
@@ -239,6 +242,7 @@ absl::Status Daemon::MakeGroups() {
   options.groups_max = config_.limits.groups_max;
   options.groups_per_uid_max = config_.limits.groups_per_uid_max;
   options.bytes_per_gpu_per_uid_max = config_.pool.bytes_per_gpu_per_uid_max;
+  options.observer = [this](const GroupNews& news) { TakeGroupNews(news); };
   ABSL_ASSIGN_OR_RETURN(groups_,
                         GroupRegistry::Create(std::move(options), {.admission = admission_.get(),
                                                                    .pool = pool_.get(),
@@ -262,28 +266,59 @@ absl::Status Daemon::MakeCalls() {
   view.refresh_host = [this] { return RefreshHost(); };
   view.platform = platform_;
   view.start_time = absl::Now();
+  view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };
+  view.auth_failed = [this](AuthFailure failure, const PeerCredentials& peer) {
+    TakeAuthFailure(failure, peer);
+  };
   ABSL_ASSIGN_OR_RETURN(calls_, RpcServer::Create(std::move(view)));
   return absl::OkStatus();
 }
 
 void Daemon::Serve() {
   SessionServer::Events events;
-  events.session_opened = [](const Caller& caller) {
+  events.session_opened = [this](const Caller& caller) {
+    metrics_->Take(SessionOpened());
     spdlog::info("session {:016x}: opened by pid {} of uid {}", caller.session.value, caller.pid,
                  caller.uid);
   };
   events.session_died = [this](SessionId session, std::string_view cause) {
     logged_groups_->SessionDied(session, cause);
   };
-  events.session_ended = [this](SessionId session, std::string_view cause) {
-    spdlog::info("session {:016x}: ended, {}", session.value, Escaped(cause));
-    groups_->SessionEnded(session, cause);
+  events.session_ended = [this](const Caller& caller, SessionEnd end, std::string_view cause) {
+    spdlog::info("session {:016x}: ended, {}", caller.session.value, Escaped(cause));
+    metrics_->Take(SessionEnded{end});
+    groups_->SessionEnded(caller.session, cause);
   };
+  events.refused = [this](const Refusal& refusal) { TakeRefusal(refusal); };
   events.control_connected = [this](UniqueFd fd, const PeerCredentials& peer) {
     calls_->AdoptControl(std::move(fd), peer);
   };
   events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
   sessions_->Start(std::move(events));
+}
+
+absl::Status Daemon::PublishMetrics() {
+  ABSL_ASSIGN_OR_RETURN(published_metrics_, PublishedMetrics::Start(config_, platform_,
+                                                                    {.metrics = metrics_.get(),
+                                                                     .host = host_.get(),
+                                                                     .groups = groups_.get(),
+                                                                     .pool = pool_.get(),
+                                                                     .sessions = sessions_.get(),
+                                                                     .ready = &ready_},
+                                                                    [](std::string_view warning) {
+                                                                      spdlog::warn("{}", warning);
+                                                                    }));
+  return absl::OkStatus();
+}
+
+void Daemon::SetReady() { ready_ = true; }
+
+void Daemon::TakeGroupNews(const GroupNews& news) { metrics_->Take(news); }
+
+void Daemon::TakeRefusal(const Refusal& refusal) { metrics_->Take(refusal); }
+
+void Daemon::TakeAuthFailure(AuthFailure failure, const PeerCredentials& /*peer*/) {
+  metrics_->Take(failure);
 }
 
 bool Daemon::WaitUntilProven(absl::Duration timeout) {

@@ -2,6 +2,7 @@
 // stop. Not the process (main.cc): no signals, no command line. Design note: daemon/README.md.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -11,8 +12,10 @@
 #include "daemon/group/group_registry.h"
 #include "daemon/main/gpu_service.h"
 #include "daemon/main/logged_groups.h"
+#include "daemon/main/published_metrics.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/memory/plane_source.h"
+#include "daemon/metrics/metrics.h"
 #include "daemon/proof/pair_probe.h"
 #include "daemon/proof/peer_prover.h"
 #include "daemon/service/rpc_server.h"
@@ -47,6 +50,9 @@ class Daemon {
   // True once the pools are full or have failed to fill, which is then in the log.
   bool WaitUntilPoolsFilled(absl::Duration timeout);
 
+  // Says to those who ask (health, metrics) that workers are served.
+  void SetReady();
+
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
 
@@ -76,7 +82,11 @@ class Daemon {
   absl::Status MakeGroups();
   absl::Status MakeCalls();
   absl::Status MakeGpuService();
+  absl::Status PublishMetrics();
 
+  void TakeGroupNews(const GroupNews& news);
+  void TakeRefusal(const Refusal& refusal);
+  void TakeAuthFailure(AuthFailure failure, const PeerCredentials& peer);
   absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher();
   void TakeXid(const XidEvent& event);
 
@@ -86,6 +96,9 @@ class Daemon {
   // In the order of creation, so that each is destroyed before what it was given.
   const Config config_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
+  // Every part may tell it something.
+  const std::unique_ptr<Metrics> metrics_ = Metrics::Create();
+  std::atomic<bool> ready_ = false;
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<HostState> host_;
@@ -99,6 +112,7 @@ class Daemon {
   std::unique_ptr<LoggedGroups> logged_groups_;
   std::unique_ptr<GpuService> gpus_;
   std::unique_ptr<RpcServer> calls_;
+  std::unique_ptr<PublishedMetrics> published_metrics_;
 };
 
 }  // namespace nodecomm

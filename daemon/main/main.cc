@@ -62,7 +62,8 @@ std::optional<int> WaitForPools(Daemon& daemon) {
   return std::nullopt;
 }
 
-void SayReady(const Daemon& daemon) {
+void SayReady(Daemon& daemon) {
+  daemon.SetReady();
   spdlog::info("ready: sockets in {}", daemon.runtime_dir());
   // For whoever started the daemon and waits for this line.
   SayReadyToServiceManager();

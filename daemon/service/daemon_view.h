@@ -3,6 +3,7 @@
 // Design note: daemon/README.md, "calls".
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -10,6 +11,7 @@
 #include "daemon/group/group_registry.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/proof/peer_prover.h"
+#include "daemon/service/call_news.h"
 #include "daemon/session/session_server.h"
 #include "daemon/topology/admission.h"
 #include "daemon/topology/host_state.h"
@@ -45,6 +47,9 @@ struct DaemonView {
   std::function<absl::Status()> refresh_host;
   v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
   absl::Time start_time;
+  // For the log and the metrics, on gRPC's threads.
+  std::function<void(const CallEnded&)> call_ended = nullptr;
+  std::function<void(AuthFailure, const PeerCredentials&)> auth_failed = nullptr;
 };
 
 // Thread-safe, as the parts are.

@@ -3,11 +3,13 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/server_posix.h>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/base/call_once.h"
 #include "absl/base/thread_annotations.h"
@@ -87,16 +89,64 @@ class AdoptedPeers {
 
 absl::StatusOr<Caller> FindCaller(const DaemonView& view, const PeerCredentials& peer,
                                   const grpc::CallbackServerContext& context) {
-  const std::optional<std::string> token = ReadToken(context);
-  if (token.has_value()) {
+  AuthFailure failure = AuthFailure::kNoToken;
+  if (const std::optional<std::string> token = ReadToken(context)) {
     const std::optional<Caller> caller = view.sessions->FindByToken(*token);
-    // One that was stolen is as good as none.
     if (caller.has_value() && caller->uid == peer.uid && caller->pid == peer.pid) return *caller;
+    // One that was stolen is as good as none.
+    failure = caller.has_value() ? AuthFailure::kForeignToken : AuthFailure::kUnknownToken;
   }
+  if (view.auth_failed) view.auth_failed(failure, peer);
   return absl::UnauthenticatedError(
       "the call carries no token of an open session: open a session on session.sock first, and "
       "again after the daemon was restarted");
 }
+
+// Tells of every call's end, of whatever service.
+class CallClock final : public grpc::experimental::Interceptor {
+ public:
+  CallClock(const DaemonView* view, grpc::experimental::ServerRpcInfo* info)
+      : view_(view), info_(info) {}
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    using grpc::experimental::InterceptionHookPoints;
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
+      Tell(methods->GetSendStatus());
+    }
+    methods->Proceed();
+  }
+
+ private:
+  void Tell(const grpc::Status& status) {
+    std::string_view name = info_->method();  // "/package.Service/Method"
+    if (!name.empty() && name.front() == '/') name.remove_prefix(1);
+    const size_t slash = std::min(name.find('/'), name.size());
+    CallEnded ended{.service = std::string(name.substr(0, slash)),
+                    .method = std::string(name.substr(std::min(slash + 1, name.size()))),
+                    .code = static_cast<absl::StatusCode>(status.error_code()),
+                    .duration = std::nullopt};
+    if (info_->type() == grpc::experimental::ServerRpcInfo::Type::UNARY) {
+      ended.duration = absl::Now() - start_;
+    }
+    view_->call_ended(ended);
+  }
+
+  const DaemonView* const view_;                   // the server's, which outlives its calls
+  grpc::experimental::ServerRpcInfo* const info_;  // gRPC's, which outlives its interceptors
+  const absl::Time start_ = absl::Now();
+};
+
+class CallClocks final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit CallClocks(const DaemonView* view) : view_(view) {}
+  grpc::experimental::Interceptor* CreateServerInterceptor(
+      grpc::experimental::ServerRpcInfo* info) override {
+    return new CallClock(view_, info);  // gRPC deletes it with the call
+  }
+
+ private:
+  const DaemonView* const view_;
+};
 
 // gRPC keeps a call's context, response and reactor until its Finish, also when the client has
 // cancelled or died. So a cancelled call just waits for its answer, which goes nowhere: what a dead
@@ -307,8 +357,13 @@ class AdminService final : public v1::Admin::CallbackService {
 };
 
 // A server without a port: its connections are adopted.
-std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service) {
+std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonView& view) {
   grpc::ServerBuilder builder;
+  if (view.call_ended) {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> clocks;
+    clocks.push_back(std::make_unique<CallClocks>(&view));
+    builder.experimental().SetInterceptorCreators(std::move(clocks));
+  }
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kCallsPerConnectionMax);
   builder.RegisterService(service);
@@ -323,8 +378,8 @@ class GrpcServer final : public RpcServer {
   ~GrpcServer() override { Shutdown(absl::Now() + kShutdownAtDestruction); }
 
   absl::Status Start() {
-    control_server_ = BuildServer(&control_service_);
-    admin_server_ = BuildServer(&admin_service_);
+    control_server_ = BuildServer(&control_service_, view_);
+    admin_server_ = BuildServer(&admin_service_, view_);
     if (control_server_ == nullptr || admin_server_ == nullptr) {
       return absl::InternalError("gRPC could not start its servers");
     }

@@ -7,8 +7,11 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -25,7 +28,9 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 // The daemon's front: real sockets, sessions and gRPC on both ends; fake groups, memory and GPUs.
 class RpcServerTest : public testing::Test {
@@ -65,6 +70,15 @@ class RpcServerTest : public testing::Test {
     };
     view.platform = v1::PLATFORM_SIMULATED;
     view.start_time = absl::Now();
+    view.call_ended = [this](const CallEnded& ended) {
+      absl::MutexLock lock(&mu_);
+      ended_.push_back(ended);
+    };
+    view.auth_failed = [this](AuthFailure failure, const PeerCredentials& peer) {
+      EXPECT_EQ(peer.uid, geteuid());
+      absl::MutexLock lock(&mu_);
+      ++auth_failures_[failure];
+    };
     auto rpc = RpcServer::Create(std::move(view));
     ASSERT_OK(rpc);
     rpc_ = *std::move(rpc);
@@ -138,6 +152,19 @@ class RpcServerTest : public testing::Test {
     return join;
   }
 
+  // Told before the client has its answer.
+  std::vector<CallEnded> TakeEnded() {
+    absl::MutexLock lock(&mu_);
+    return std::exchange(ended_, {});
+  }
+  std::map<AuthFailure, int> auth_failures() {
+    absl::MutexLock lock(&mu_);
+    return auth_failures_;
+  }
+
+  absl::Mutex mu_;
+  std::vector<CallEnded> ended_ ABSL_GUARDED_BY(mu_);
+  std::map<AuthFailure, int> auth_failures_ ABSL_GUARDED_BY(mu_);
   std::string parent_;
   FakeGroupRegistry groups_;
   FakePlanePool pool_;
@@ -168,6 +195,27 @@ TEST_F(RpcServerTest, HostNeedsNoToken) {
   EXPECT_TRUE(response.simulated());
 }
 
+TEST_F(RpcServerTest, EveryCallIsToldOfWithItsOutcomeAndTime) {
+  const Worker worker = OpenSession();
+  ASSERT_TRUE(Leave(worker.token).ok());
+  groups_.SetOutcome(absl::NotFoundError("gone"));
+  ASSERT_FALSE(Leave(worker.token).ok());
+  std::unique_ptr<Join> join = StartJoin(worker.token, 0);
+  std::vector<FakeGroupRegistry::PendingJoin> joins = groups_.TakeJoins(1);
+  ASSERT_THAT(joins, SizeIs(1));
+  absl::SleepFor(absl::Milliseconds(20));  // so that the time is seen to be the call's
+  joins[0].done(v1::JoinGroupResponse());
+  join->thread.join();
+  const std::vector<CallEnded> ended = TakeEnded();
+  ASSERT_THAT(ended, SizeIs(3));
+  for (const CallEnded& call : ended) EXPECT_EQ(call.service, "nodecomm.v1.Control");
+  EXPECT_EQ(ended[0].method, "LeaveGroup");
+  EXPECT_EQ(ended[0].code, absl::StatusCode::kOk);
+  EXPECT_EQ(ended[1].code, absl::StatusCode::kNotFound);
+  EXPECT_EQ(ended[2].method, "JoinGroup");
+  EXPECT_GE(ended[2].duration, absl::Milliseconds(20));
+}
+
 TEST_F(RpcServerTest, CallWithoutTheRightTokenIsUnauthenticated) {
   const Worker worker = OpenSession();
   std::string wrong = worker.token;
@@ -182,6 +230,8 @@ TEST_F(RpcServerTest, CallWithoutTheRightTokenIsUnauthenticated) {
     EXPECT_THAT(status.error_message(), HasSubstr("open a session on session.sock first"));
   }
   EXPECT_THAT(groups_.leaves(), SizeIs(0));
+  EXPECT_THAT(auth_failures(), UnorderedElementsAre(Pair(AuthFailure::kNoToken, 5),
+                                                    Pair(AuthFailure::kUnknownToken, 2)));
 }
 
 TEST_F(RpcServerTest, EveryCallButGetHostNeedsATokenAndOnlyOne) {
@@ -503,6 +553,7 @@ TEST_F(RpcServerTest, StolenTokenIsAsGoodAsNone) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_THAT(auth_failures(), UnorderedElementsAre(Pair(AuthFailure::kForeignToken, 1)));
   EXPECT_NE(Leave(victim.token).error_code(), grpc::StatusCode::UNAUTHENTICATED);
 }
 
