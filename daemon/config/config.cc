@@ -98,6 +98,13 @@ void ReadTop(const v1::DaemonConfig& file, ProblemList& problems, Config& config
       problems.Add("log_level", std::string(level.status().message()));
     }
   }
+  if (file.has_log_format()) {
+    if (file.log_format() != "text" && file.log_format() != "json") {
+      problems.Add("log_format",
+                   absl::StrFormat("\"%s\" is neither text nor json", file.log_format()));
+    }
+    config.log_format = file.log_format() == "json" ? LogFormat::kJson : LogFormat::kText;
+  }
 }
 
 void ReadPool(const v1::PoolConfig& file, ProblemList& problems, Config::Pool& pool) {

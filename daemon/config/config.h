@@ -19,6 +19,7 @@
 namespace nodecomm {
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarning, kError };
+enum class LogFormat { kText, kJson };
 
 // The defaults are those that config.proto states.
 struct Config {
@@ -61,6 +62,7 @@ struct Config {
   mode_t runtime_dir_mode = 0755;
   mode_t admin_dir_mode = 0700;
   LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
   Pool pool;
   Group group;
   Limits limits;

@@ -510,6 +510,7 @@ v1::GroupInfo Group::Info(absl::Time now) const {
     shown->set_pid(member->caller.pid);
     shown->set_gpu_uuid(member->request.gpu_uuid());
     shown->set_left(member->gone);
+    shown->set_session(absl::StrFormat("%016x", member->caller.session.value));
   }
   std::vector<Rank> missing;
   if (state_ == State::kGathering) missing = MissingRanks();

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/base/status_macros.h"
+#include "daemon/config/config_message.h"
 #include "daemon/main/log.h"
 #include "daemon/main/service_manager.h"
 #include "daemon/memory/allocator_plane_source.h"
@@ -63,6 +64,7 @@ void LogProof(const v1::PeerProof& proof) {
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options.config)));
+  daemon->config_path_ = std::move(options.config_path);
   ABSL_RETURN_IF_ERROR(daemon->TakeRuntimeDir());
   ABSL_RETURN_IF_ERROR(daemon->ReadHost(options.simulate_path));
   ABSL_RETURN_IF_ERROR(daemon->MakePools());
@@ -152,6 +154,8 @@ absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher() {
 }
 
 void Daemon::StopForming() {
+  ready_ = false;
+  if (calls_ != nullptr) calls_->SetServing(RpcServer::Serving::kNo);
   if (logged_groups_ != nullptr) {
     logged_groups_->StopForming("the daemon is stopping: try again when it is back");
   }
@@ -195,12 +199,10 @@ absl::Status Daemon::MakePools() {
 }
 
 absl::Status Daemon::StartProofs() {
-  const bool simulated = platform_ == v1::PLATFORM_SIMULATED;
   ProgramPairProbe::Options probe;
   ABSL_ASSIGN_OR_RETURN(probe.program, ProgramBesideThisOne(kProbeName));
   probe.platform = platform_;
-  probe.bytes =
-      config_.peer_access.proof_bytes.value_or(simulated ? kProofBytesSimulated : kProofBytes);
+  probe.bytes = proof_bytes();
   probe.timeout = config_.peer_access.proof_timeout;
   probe_ = std::make_unique<ProgramPairProbe>(std::move(probe), source_.get());
   PeerProver::Options options;
@@ -214,6 +216,19 @@ absl::Status Daemon::StartProofs() {
     prover_->Start(PeerProver::Which::kMissing);
   }
   return absl::OkStatus();
+}
+
+ByteCount Daemon::proof_bytes() const {
+  const bool simulated = platform_ == v1::PLATFORM_SIMULATED;
+  return config_.peer_access.proof_bytes.value_or(simulated ? kProofBytesSimulated : kProofBytes);
+}
+
+v1::GetConfigResponse Daemon::ConfigInForce() const {
+  v1::GetConfigResponse answer;
+  *answer.mutable_config() = ToMessage(config_);
+  answer.mutable_config()->mutable_peer_access()->set_proof_bytes(proof_bytes().value);
+  answer.set_config_path(config_path_);
+  return answer;
 }
 
 absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
@@ -264,6 +279,7 @@ absl::Status Daemon::MakeCalls() {
   view.driver_trusted = config_.peer_access.trust_driver;
   view.gpus = gpus_.get();
   view.refresh_host = [this] { return RefreshHost(); };
+  view.config = [this] { return ConfigInForce(); };
   view.platform = platform_;
   view.start_time = absl::Now();
   view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };
@@ -311,7 +327,10 @@ absl::Status Daemon::PublishMetrics() {
   return absl::OkStatus();
 }
 
-void Daemon::SetReady() { ready_ = true; }
+void Daemon::SetReady() {
+  ready_ = true;
+  calls_->SetServing(RpcServer::Serving::kYes);
+}
 
 void Daemon::TakeGroupNews(const GroupNews& news) { metrics_->Take(news); }
 

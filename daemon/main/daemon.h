@@ -33,6 +33,7 @@ class Daemon {
  public:
   struct Options {
     Config config;
+    std::string config_path;     // where the configuration was read; empty: nowhere
     std::string simulate_path;   // empty: this host's own GPUs
     RuntimeDir::Listeners kept;  // of an earlier daemon, as systemd kept them
   };
@@ -83,6 +84,8 @@ class Daemon {
   absl::Status MakeCalls();
   absl::Status MakeGpuService();
   absl::Status PublishMetrics();
+  v1::GetConfigResponse ConfigInForce() const;
+  ByteCount proof_bytes() const;
 
   void TakeGroupNews(const GroupNews& news);
   void TakeRefusal(const Refusal& refusal);
@@ -95,6 +98,7 @@ class Daemon {
 
   // In the order of creation, so that each is destroyed before what it was given.
   const Config config_;
+  std::string config_path_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
   // Every part may tell it something.
   const std::unique_ptr<Metrics> metrics_ = Metrics::Create();

@@ -101,6 +101,7 @@ int Run(const CommandLine& command_line) {
   BlockStopSignals();
   const absl::StatusOr<std::unique_ptr<Daemon>> daemon =
       Daemon::Start({.config = *std::move(config),
+                     .config_path = command_line.config_path.value_or(""),
                      .simulate_path = command_line.simulate_path.value_or(""),
                      .kept = TakeKeptListeners()});
   if (!daemon.ok()) {

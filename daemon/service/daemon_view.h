@@ -45,6 +45,8 @@ struct DaemonView {
   bool driver_trusted = false;
   // Brings `host` up to date.
   std::function<absl::Status()> refresh_host;
+  // What is in force now.
+  std::function<v1::GetConfigResponse()> config;
   v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
   absl::Time start_time;
   // For the log and the metrics, on gRPC's threads.
@@ -59,6 +61,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view);
 absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view);
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view);
 v1::ListPoolsResponse AnswerListPools(const DaemonView& view);
+v1::ListSessionsResponse AnswerListSessions(const DaemonView& view);
 v1::CheckPeersResponse AnswerCheckPeers(const DaemonView& view,
                                         const v1::CheckPeersRequest& request);
 // InvalidArgument: a GPU that the host does not have, or more than a group can have.

@@ -1,6 +1,9 @@
 #include "daemon/service/rpc_server.h"
 
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/server_posix.h>
 
 #include <algorithm>
@@ -37,6 +40,13 @@ constexpr int kCallsPerConnectionMax = 256;
 
 // gRPC sends the message as a header, and a header over 8 KiB would lose the whole answer.
 constexpr size_t kErrorMessageBytesMax = 2048;
+
+// Of a server, for the reflection service: gRPC gives each of its streams a thread for as long as
+// the client likes. All other calls are served on gRPC's own few threads.
+constexpr int kStreamThreadsMax = 8;
+
+constexpr char kControlService[] = "nodecomm.v1.Control";
+constexpr char kAdminService[] = "nodecomm.v1.Admin";
 
 constexpr absl::Duration kShutdownAtDestruction = absl::Seconds(1);
 
@@ -307,6 +317,18 @@ class AdminService final : public v1::Admin::CallbackService {
     return Answer(context, AnswerListPools(*view_), response);
   }
 
+  grpc::ServerUnaryReactor* ListSessions(grpc::CallbackServerContext* context,
+                                         const v1::ListSessionsRequest*,
+                                         v1::ListSessionsResponse* response) override {
+    return Answer(context, AnswerListSessions(*view_), response);
+  }
+
+  grpc::ServerUnaryReactor* GetConfig(grpc::CallbackServerContext* context,
+                                      const v1::GetConfigRequest*,
+                                      v1::GetConfigResponse* response) override {
+    return Answer(context, view_->config(), response);
+  }
+
   grpc::ServerUnaryReactor* CheckPeers(grpc::CallbackServerContext* context,
                                        const v1::CheckPeersRequest* request,
                                        v1::CheckPeersResponse* response) override {
@@ -366,6 +388,13 @@ std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonVi
   }
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kCallsPerConnectionMax);
+  using Option = grpc::ServerBuilder::SyncServerOption;
+  builder.SetSyncServerOption(Option::NUM_CQS, 1);
+  builder.SetSyncServerOption(Option::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(Option::MAX_POLLERS, 1);
+  grpc::ResourceQuota quota("nodecomm");
+  quota.SetMaxThreads(kStreamThreadsMax);
+  builder.SetResourceQuota(quota);
   builder.RegisterService(service);
   return builder.BuildAndStart();
 }
@@ -383,7 +412,15 @@ class GrpcServer final : public RpcServer {
     if (control_server_ == nullptr || admin_server_ == nullptr) {
       return absl::InternalError("gRPC could not start its servers");
     }
+    // Administrators may ask as long as there is a server.
+    admin_server_->GetHealthCheckService()->SetServingStatus(kAdminService, true);
+    SetServing(Serving::kNo);
     return absl::OkStatus();
+  }
+
+  void SetServing(Serving serving) override {
+    control_server_->GetHealthCheckService()->SetServingStatus(kControlService,
+                                                               serving == Serving::kYes);
   }
 
   void AdoptControl(UniqueFd connection, const PeerCredentials& peer) override {
@@ -419,6 +456,12 @@ class GrpcServer final : public RpcServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(DaemonView view) {
+  // Of every server that is built from now on, of which there are ours alone.
+  static absl::once_flag once;
+  absl::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
   auto server = std::make_unique<GrpcServer>(std::move(view));
   if (const absl::Status started = server->Start(); !started.ok()) return started;
   return server;

@@ -115,6 +115,8 @@ class EpollSessionServer final : public SessionServer {
 
   std::vector<SessionId> Sessions() const override { return table_.Sessions(); }
 
+  std::vector<SessionTable::Session> List() const override { return table_.List(); }
+
   int session_count() const override { return table_.size(); }
 
   uint64_t Send(SessionId session, std::vector<UniqueFd> fds) override {

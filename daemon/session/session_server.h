@@ -18,6 +18,7 @@
 #include "daemon/group/group_registry.h"
 #include "daemon/session/peer.h"
 #include "daemon/session/session_news.h"
+#include "daemon/session/session_table.h"
 #include "nodecomm/v1/session.pb.h"
 
 namespace nodecomm {
@@ -72,6 +73,9 @@ class SessionServer : public FdCourier {
 
   // Right after Create: those that were taken over.
   virtual std::vector<SessionId> Sessions() const = 0;
+
+  // The oldest first.
+  virtual std::vector<SessionTable::Session> List() const = 0;
 
   virtual int session_count() const = 0;
 };

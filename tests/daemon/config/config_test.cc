@@ -50,6 +50,11 @@ TEST(Config, EmptyFileHasTheDefaults) {
   EXPECT_THAT(config->gpu_users, IsEmpty());
 }
 
+TEST(Config, LogFormatIsOneOfTwo) {
+  EXPECT_THAT(ParseConfig("d.conf", "log_format: \"xml\""),
+              StatusIs(kInvalid, HasSubstr("log_format: \"xml\" is neither text nor json")));
+}
+
 TEST(Config, BadMetricsAreReported) {
   EXPECT_THAT(
       ParseConfig("d.conf",
@@ -66,6 +71,7 @@ TEST(Config, EveryFieldIsTaken) {
     runtime_dir_mode: "0750"
     admin_dir_mode: "711"
     log_level: "debug"
+    log_format: "json"
     pool { plane_bytes: 4194304 planes_ready: 0 bytes_per_gpu_max: 8388608 }
     group {
       rendezvous_timeout_ms: 1500 allow_gpu_sharing: true allow_pci: true disable_fast_path: true
@@ -85,6 +91,7 @@ TEST(Config, EveryFieldIsTaken) {
   EXPECT_EQ(config->runtime_dir_mode, 0750u);
   EXPECT_EQ(config->admin_dir_mode, 0711u);
   EXPECT_EQ(config->log_level, LogLevel::kDebug);
+  EXPECT_EQ(config->log_format, LogFormat::kJson);
   EXPECT_EQ(config->pool.plane_bytes, 4_MiB);
   EXPECT_EQ(config->pool.planes_ready, 0);
   EXPECT_EQ(config->pool.bytes_per_gpu_max, 8_MiB);

@@ -15,6 +15,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/base/version.h"
 #include "daemon/session/runtime_dir.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
@@ -67,6 +68,12 @@ class RpcServerTest : public testing::Test {
       const absl::StatusOr<v1::Host> fresh = inventory_.Read();
       if (fresh.ok()) host_.Update(*fresh);
       return fresh.status();
+    };
+    view.config = [] {
+      v1::GetConfigResponse answer;
+      answer.mutable_config()->set_runtime_dir("/run/n");
+      answer.set_config_path("/etc/n");
+      return answer;
     };
     view.platform = v1::PLATFORM_SIMULATED;
     view.start_time = absl::Now();
@@ -527,6 +534,37 @@ TEST_F(RpcServerTest, AdminIsToldWhyThereIsNoFastPath) {
   Prepare(unknown, "");
   EXPECT_EQ(admin_->ExplainFastPath(&unknown, request, &response).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(RpcServerTest, SessionsAreListedWithTheirHoldersTheOldestFirst) {
+  const Worker first = OpenSession();
+  const Worker second = OpenSession();
+  groups_.SetMember(absl::StrFormat("%016x", second.session));
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::ListSessionsResponse response;
+  ASSERT_TRUE(admin_->ListSessions(&context, {}, &response).ok());
+  ASSERT_EQ(response.sessions_size(), 2);
+  EXPECT_EQ(response.sessions(0).session(), absl::StrFormat("%016x", first.session));
+  EXPECT_EQ(response.sessions(0).pid(), getpid());
+  EXPECT_EQ(response.sessions(0).uid(), geteuid());
+  EXPECT_EQ(response.sessions(0).generations_size(), 0);
+  EXPECT_EQ(response.sessions(1).session(), absl::StrFormat("%016x", second.session));
+  // In two of the three groups as a member, in one of which it has left.
+  EXPECT_THAT(response.sessions(1).generations(), testing::ElementsAre(11));
+  EXPECT_GE(response.sessions(0).age_ms(), response.sessions(1).age_ms());
+  for (const Worker* worker : {&first, &second}) {
+    EXPECT_THAT(response.DebugString(), testing::Not(HasSubstr(worker->token)));
+  }
+}
+
+TEST_F(RpcServerTest, ConfigurationIsThatOfTheDaemon) {
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::GetConfigResponse response;
+  ASSERT_TRUE(admin_->GetConfig(&context, {}, &response).ok());
+  EXPECT_EQ(response.config().runtime_dir(), "/run/n");
+  EXPECT_EQ(response.config_path(), "/etc/n");
 }
 
 TEST_F(RpcServerTest, WorkersSocketDoesNotServeAdministrators) {
