@@ -209,9 +209,9 @@ std::string ZshEntry(const std::string& word, const std::string& help) {
 
 std::string RenderZsh(const CLI::App& app) {
   const std::string name = app.get_name();
-  // Not `path`: that is zsh's own.
+  // Not `path`, `commands` or `options`: those are zsh's own.
   std::string text = absl::StrCat("#compdef ", name, "\n# Made from its option table.\n",
-                                  "local place= word\nlocal -a entries\n",
+                                  "local place= word\nlocal -a subs flags\n",
                                   "for word in ${words[2,CURRENT-1]}; do\n");
   if (!Commands(app).empty()) {
     absl::StrAppend(&text, "  case \"$place/$word\" in (", PlacePattern(app),
@@ -231,10 +231,11 @@ std::string RenderZsh(const CLI::App& app) {
   }
   absl::StrAppend(&text, "esac\ncase \"$place\" in\n");
   Visit(app, "", [&](const std::string& place, const CLI::App& command) {
-    absl::StrAppend(&text, "  ('", place, "') entries=(\n");
+    absl::StrAppend(&text, "  ('", place, "') subs=(\n");
     for (const CLI::App* sub : Commands(command)) {
       absl::StrAppend(&text, ZshEntry(sub->get_name(), sub->get_description()));
     }
+    absl::StrAppend(&text, "  ); flags=(\n");
     const auto add_options = [&](const CLI::App& from) {
       for (const CLI::Option* option : VisibleOptions(from)) {
         if (&from != &app && option == from.get_help_ptr()) continue;
@@ -247,7 +248,7 @@ std::string RenderZsh(const CLI::App& app) {
     add_options(app);
     absl::StrAppend(&text, "  ) ;;\n");
   });
-  absl::StrAppend(&text, "esac\n_describe -o ", name, " entries\n");
+  absl::StrAppend(&text, "esac\n_describe -t commands command subs\n_describe -o option flags\n");
   return text;
 }
 
