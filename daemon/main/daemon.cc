@@ -42,22 +42,27 @@ void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
   for (const v1::Gpu& gpu : now.gpus()) {
     const auto earlier = known.find(gpu.uuid());
     if (earlier == known.end() || gpu.nvlink_errors() <= earlier->second) continue;
-    spdlog::warn("GPU {}: {} new NVLink errors, {} in all", Escaped(gpu.uuid()),
-                 gpu.nvlink_errors() - earlier->second, gpu.nvlink_errors());
+    Log(spdlog::level::warn, {.gpu = gpu.uuid()}, "{} new NVLink errors, {} in all",
+        gpu.nvlink_errors() - earlier->second, gpu.nvlink_errors());
   }
 }
 
 void LogProof(const v1::PeerProof& proof) {
+  const LogFields fields = {.gpu = proof.from_uuid()};
   if (proof.verdict() == v1::PROOF_VERDICT_PROVEN) {
-    spdlog::debug("peer access from {} to {}: proven, {:.0f} GB/s", proof.from_uuid(),
-                  proof.to_uuid(), proof.write_gigabytes_per_second());
+    Log(spdlog::level::debug, fields, "peer access to {} is proven, {:.0f} GB/s",
+        Escaped(proof.to_uuid()), proof.write_gigabytes_per_second());
   } else if (proof.verdict() == v1::PROOF_VERDICT_FAILED) {
-    spdlog::error("peer access from {} to {} is BROKEN: {}", proof.from_uuid(), proof.to_uuid(),
-                  Escaped(proof.reason()));
+    Log(spdlog::level::err, fields, "peer access to {} is BROKEN: {}", Escaped(proof.to_uuid()),
+        Escaped(proof.reason()));
   } else {
-    spdlog::warn("peer access from {} to {} could not be proven: {}", proof.from_uuid(),
-                 proof.to_uuid(), Escaped(proof.reason()));
+    Log(spdlog::level::warn, fields, "peer access to {} could not be proven: {}",
+        Escaped(proof.to_uuid()), Escaped(proof.reason()));
   }
+}
+
+LogFields FieldsOf(const Caller& caller) {
+  return {.session = caller.session, .uid = caller.uid, .pid = caller.pid};
 }
 
 }  // namespace
@@ -174,7 +179,7 @@ void Daemon::AbortGroups() { logged_groups_->AbortAll("the daemon is stopping");
 void Daemon::TakeXid(const XidEvent& event) {
   metrics_->Take(XidSeen{.gpu_uuid = event.gpu_uuid, .code = event.code});
   if (!IsFatal(event.code)) {
-    spdlog::warn("GPU {}: Xid {}", Escaped(event.gpu_uuid), event.code);
+    Log(spdlog::level::warn, {.gpu = event.gpu_uuid}, "Xid {}", event.code);
     return;
   }
   const std::string reason = absl::StrCat("Xid ", event.code, ": reset the GPU or the host");
@@ -294,14 +299,13 @@ void Daemon::Serve() {
   SessionServer::Events events;
   events.session_opened = [this](const Caller& caller) {
     metrics_->Take(SessionOpened());
-    spdlog::info("session {:016x}: opened by pid {} of uid {}", caller.session.value, caller.pid,
-                 caller.uid);
+    Log(spdlog::level::info, FieldsOf(caller), "session opened");
   };
   events.session_died = [this](SessionId session, std::string_view cause) {
     logged_groups_->SessionDied(session, cause);
   };
   events.session_ended = [this](const Caller& caller, SessionEnd end, std::string_view cause) {
-    spdlog::info("session {:016x}: ended, {}", caller.session.value, Escaped(cause));
+    Log(spdlog::level::info, FieldsOf(caller), "session ended ({}): {}", Word(end), Escaped(cause));
     metrics_->Take(SessionEnded{end});
     groups_->SessionEnded(caller.session, cause);
   };
@@ -332,12 +336,37 @@ void Daemon::SetReady() {
   calls_->SetServing(RpcServer::Serving::kYes);
 }
 
-void Daemon::TakeGroupNews(const GroupNews& news) { metrics_->Take(news); }
+void Daemon::TakeGroupNews(const GroupNews& news) {
+  metrics_->Take(news);
+  const LogFields fields = {.group = news.generation, .group_name = news.name, .uid = news.uid};
+  const int64_t age_ms = absl::ToInt64Milliseconds(news.age);
+  if (news.what == GroupNews::What::kReady) {
+    Log(spdlog::level::info, fields, "group ready: {} ranks, {} ms after the first join",
+        news.world_size, age_ms);
+  } else if (news.end == GroupEnd::kLeft) {
+    Log(spdlog::level::info, fields, "group ended: all ranks have left");
+  } else {
+    Log(spdlog::level::warn, fields, "group ended while {} ({}): {}", Word(news.phase),
+        Word(news.end), Escaped(news.reason));
+  }
+}
 
-void Daemon::TakeRefusal(const Refusal& refusal) { metrics_->Take(refusal); }
+void Daemon::TakeRefusal(const Refusal& refusal) {
+  metrics_->Take(refusal);
+  if (const std::optional<int> left_out = refusals_logged_.Take(absl::Now())) {
+    Log(spdlog::level::warn, {.uid = refusal.uid, .pid = refusal.pid},
+        "connection on {}.sock refused ({}): {}; {} more since the last such line",
+        Word(refusal.door), Word(refusal.cause), Escaped(refusal.reason), *left_out);
+  }
+}
 
-void Daemon::TakeAuthFailure(AuthFailure failure, const PeerCredentials& /*peer*/) {
+void Daemon::TakeAuthFailure(AuthFailure failure, const PeerCredentials& peer) {
   metrics_->Take(failure);
+  if (const std::optional<int> left_out = auth_failures_logged_.Take(absl::Now())) {
+    Log(spdlog::level::warn, {.uid = peer.uid, .pid = peer.pid},
+        "call without a good token ({}); {} more since the last such line", Word(failure),
+        *left_out);
+  }
 }
 
 bool Daemon::WaitUntilProven(absl::Duration timeout) {
@@ -361,8 +390,8 @@ void Daemon::LogHost() const {
   spdlog::info("host {}: {} GPUs, as told by {}{}", Escaped(host.hostname()), host.gpus_size(),
                inventory_->Source(), platform_ == v1::PLATFORM_SIMULATED ? " (simulated)" : "");
   for (const v1::Gpu& gpu : host.gpus()) {
-    spdlog::info("  {} {} at {}", Escaped(gpu.uuid()), Escaped(gpu.name()),
-                 Escaped(gpu.pci_bus_id()));
+    Log(spdlog::level::info, {.gpu = gpu.uuid()}, "{} at {}", Escaped(gpu.name()),
+        Escaped(gpu.pci_bus_id()));
   }
   if (host.gpus().empty()) spdlog::warn("the host has no GPU: no group can be formed");
 }
@@ -370,11 +399,11 @@ void Daemon::LogHost() const {
 void Daemon::LogPools() const {
   for (const v1::PoolInfo& pool : pool_->List()) {
     if (pool.last_error().empty()) {
-      spdlog::info("pool of {}: {} planes of {} bytes ready", Escaped(pool.gpu_uuid()),
-                   pool.planes_ready(), pool.plane_bytes());
+      Log(spdlog::level::info, {.gpu = pool.gpu_uuid()}, "pool: {} planes of {} bytes ready",
+          pool.planes_ready(), pool.plane_bytes());
     } else {
-      spdlog::error("pool of {}: {} of {} planes ready: {}", Escaped(pool.gpu_uuid()),
-                    pool.planes_ready(), pool.planes_ready_target(), Escaped(pool.last_error()));
+      Log(spdlog::level::err, {.gpu = pool.gpu_uuid()}, "pool: {} of {} planes ready: {}",
+          pool.planes_ready(), pool.planes_ready_target(), Escaped(pool.last_error()));
     }
   }
 }

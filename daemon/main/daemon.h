@@ -11,6 +11,7 @@
 #include "daemon/config/config.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/main/gpu_service.h"
+#include "daemon/main/log.h"
 #include "daemon/main/logged_groups.h"
 #include "daemon/main/published_metrics.h"
 #include "daemon/memory/plane_pool.h"
@@ -103,6 +104,8 @@ class Daemon {
   // Every part may tell it something.
   const std::unique_ptr<Metrics> metrics_ = Metrics::Create();
   std::atomic<bool> ready_ = false;
+  LogLimit refusals_logged_;
+  LogLimit auth_failures_logged_;
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<HostState> host_;

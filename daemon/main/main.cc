@@ -93,7 +93,7 @@ int Run(const CommandLine& command_line) {
     std::puts("ok");
     return kExitOk;
   }
-  SetUpLog(config->log_level);
+  SetUpLog(config->log_level, config->log_format);
   spdlog::info("nodecommd {}, pid {}", kVersionLine, getpid());
   if (const absl::Status raised = RaiseFileLimit(); !raised.ok()) {
     spdlog::warn("the limit on file descriptors stays as it is: {}", std::string(raised.message()));
