@@ -25,7 +25,7 @@ await a.0 calls 1
 await a.1 calls 1
 
 # Within the namespace its pid is 1 or 2; the daemon and its peers know it by the host's.
-inside=$(pgrep -f "chaos_worker .*--rank 1" | while read -r pid; do
+inside=$(pgrep -f "chaos_worker .*$runtime .*--rank 1" | while read -r pid; do
   if [[ $(readlink "/proc/$pid/exe") == *chaos_worker ]]; then echo "$pid"; fi
 done | head -n 1)
 [[ -n $inside ]] || fail "no worker inside"
