@@ -89,7 +89,7 @@ void AppendSection(const char* title, const std::string& text, std::string& page
 }
 
 std::string RenderManual(const CLI::App& app, const ManualTexts& texts) {
-  const std::string name = app.get_name();
+  const std::string& name = app.get_name();
   std::string summary = app.get_description();
   summary = summary.substr(0, summary.find('.'));  // its first sentence
   std::string page = absl::StrCat(".TH ", absl::AsciiStrToUpper(name), " ", texts.section,
@@ -152,7 +152,7 @@ bool IsDirectory(const CLI::Option& option) { return option.get_type_name() == "
 bool IsFile(const CLI::Option& option) { return option.get_type_name() == "FILE"; }
 
 std::string RenderBash(const CLI::App& app) {
-  const std::string name = app.get_name();
+  const std::string& name = app.get_name();
   const std::string function = absl::StrCat("_", absl::StrReplaceAll(name, {{"-", "_"}}));
   std::string text = absl::StrCat(
       "# bash completion for ", name, "; made from its option table.\n", function, "() {\n",
@@ -208,7 +208,7 @@ std::string ZshEntry(const std::string& word, const std::string& help) {
 }
 
 std::string RenderZsh(const CLI::App& app) {
-  const std::string name = app.get_name();
+  const std::string& name = app.get_name();
   // Not `path`, `commands` or `options`: those are zsh's own.
   std::string text = absl::StrCat("#compdef ", name, "\n# Made from its option table.\n",
                                   "local place= word\nlocal -a subs flags\n",

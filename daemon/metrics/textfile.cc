@@ -27,8 +27,7 @@ MetricsTextfile::~MetricsTextfile() {
 
 absl::Status MetricsTextfile::Write() const {
   // For everybody to read: node_exporter has a user of its own.
-  const absl::Status written =
-      ReplaceSmallFile(options_.path, options_.expose(), Readers::kEverybody);
+  absl::Status written = ReplaceSmallFile(options_.path, options_.expose(), Readers::kEverybody);
   if (written.ok()) return written;
   return absl::Status(
       written.code(),
@@ -38,7 +37,7 @@ absl::Status MetricsTextfile::Write() const {
 void MetricsTextfile::Run() {
   bool failed = false;
   while (!stop_.WaitForNotificationWithTimeout(options_.interval)) {
-    const absl::Status written = Write();
+    absl::Status written = Write();
     // Once, not at every interval.
     if (!written.ok() && !failed) options_.warn(std::string(written.message()));
     failed = !written.ok();

@@ -181,7 +181,7 @@ bool WorkerSessions::Handle(Connection& connection, const Frame& frame) {
   return false;
 }
 
-void WorkerSessions::Refuse(int socket, Refusal refusal) {
+void WorkerSessions::Refuse(int socket, const Refusal& refusal) {
   SendRefusal(socket, RefusalPayload(refusal.reason));
   if (options_.refused) options_.refused(refusal);
 }

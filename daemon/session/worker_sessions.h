@@ -113,7 +113,7 @@ class WorkerSessions {
   void Resume(Connection& connection, const v1::SessionResume& resume);
   Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
   bool Welcome(Connection& connection);
-  void Refuse(int socket, Refusal refusal);
+  void Refuse(int socket, const Refusal& refusal);
   void RefuseAndDrop(Connection& connection, RefusalCause cause, std::string_view reason,
                      const std::string& payload);
   bool HandleAck(Connection& connection, const Frame& frame);
