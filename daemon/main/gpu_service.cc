@@ -67,7 +67,7 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
   ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
   absl::MutexLock lock(&mu_);
   if (drained_.insert(uuid).second) {
-    spdlog::info("GPU {}: draining", Escaped(uuid));
+    Log(spdlog::level::info, {.gpu = uuid}, "draining");
     // No group gets the fast path on it from here on, and the pool makes nothing there.
     parts_.host->SetCondition(uuid, v1::GPU_CONDITION_DRAINING, kDrainReason);
     parts_.pool->Close(uuid);
@@ -90,7 +90,7 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
   absl::MutexLock lock(&mu_);
   const bool was_drained = drained_.erase(uuid) > 0;
   if (!was_drained && !IsLost(parts_.host->host(), uuid)) return v1::UndrainGpuResponse();
-  spdlog::info("GPU {}: back in service", Escaped(uuid));
+  Log(spdlog::level::info, {.gpu = uuid}, "back in service");
   // Also where it was lost: an administrator says that it is well.
   parts_.host->SetCondition(uuid, v1::GPU_CONDITION_UNSPECIFIED, "");
   ABSL_RETURN_IF_ERROR(HoldOnlyServed());

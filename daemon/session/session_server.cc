@@ -77,8 +77,12 @@ class EpollSessionServer final : public SessionServer {
                          if (events_.session_died) events_.session_died(session, cause);
                        },
                    .ended =
-                       [this](SessionId session, std::string_view cause) {
-                         if (events_.session_ended) events_.session_ended(session, cause);
+                       [this](const Caller& caller, SessionEnd end, std::string_view cause) {
+                         if (events_.session_ended) events_.session_ended(caller, end, cause);
+                       },
+                   .refused =
+                       [this](const Refusal& refusal) {
+                         if (events_.refused) events_.refused(refusal);
                        }},
                   &poller_, &table_) {}
 
@@ -113,6 +117,8 @@ class EpollSessionServer final : public SessionServer {
 
   std::vector<SessionId> Sessions() const override { return table_.Sessions(); }
 
+  std::vector<SessionTable::Session> List() const override { return table_.List(); }
+
   int session_count() const override { return table_.size(); }
 
   bool TakesTurns(absl::Duration timeout) override {
@@ -144,7 +150,7 @@ class EpollSessionServer final : public SessionServer {
     options_.session_listener.Reset();
     options_.control_listener.Reset();
     options_.admin_listener.Reset();
-    sessions_.EndAll("the daemon is stopping");
+    sessions_.EndAll(SessionEnd::kDaemonStopping, "the daemon is stopping");
   }
 
   void Handle(Poller::Watch watch) {
@@ -209,8 +215,13 @@ class EpollSessionServer final : public SessionServer {
   // A connection over a limit is closed; the worker's gRPC reports that it could not connect.
   void AdoptControl(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
-    if (!peer.ok() || !rate_.Take(peer->uid, absl::Now())) return;
-    if (!control_connections_.Add(socket, peer->uid).ok()) return;
+    if (!peer.ok()) return;
+    if (!rate_.Take(peer->uid, absl::Now())) {
+      return Refuse(Door::kControl, RefusalCause::kRate, *peer, "connects too often");
+    }
+    if (const absl::Status added = control_connections_.Add(socket, peer->uid); !added.ok()) {
+      return Refuse(Door::kControl, RefusalCause::kLimit, *peer, std::string(added.message()));
+    }
     if (events_.control_connected) events_.control_connected(std::move(socket), *peer);
   }
 
@@ -218,9 +229,24 @@ class EpollSessionServer final : public SessionServer {
   // has loosened them.
   void AdoptAdmin(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
-    if (!peer.ok() || (peer->uid != 0 && peer->uid != geteuid())) return;
-    if (!admin_connections_.Add(socket, peer->uid).ok()) return;
+    if (!peer.ok()) return;
+    if (peer->uid != 0 && peer->uid != geteuid()) {
+      return Refuse(Door::kAdmin, RefusalCause::kNotAdministrator, *peer,
+                    "neither root nor the daemon's user");
+    }
+    if (const absl::Status added = admin_connections_.Add(socket, peer->uid); !added.ok()) {
+      return Refuse(Door::kAdmin, RefusalCause::kLimit, *peer, std::string(added.message()));
+    }
     if (events_.admin_connected) events_.admin_connected(std::move(socket));
+  }
+
+  void Refuse(Door door, RefusalCause cause, const PeerCredentials& peer, std::string_view reason) {
+    if (!events_.refused) return;
+    events_.refused({.door = door,
+                     .cause = cause,
+                     .uid = peer.uid,
+                     .pid = peer.pid,
+                     .reason = std::string(reason)});
   }
 
   // Everything but the table, the poller's Wake() and `stopping_` belongs to the thread once it

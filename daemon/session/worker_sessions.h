@@ -25,6 +25,7 @@
 #include "daemon/session/liveness_page.h"
 #include "daemon/session/poller.h"
 #include "daemon/session/rate_limit.h"
+#include "daemon/session/session_news.h"
 #include "daemon/session/session_records.h"
 #include "daemon/session/session_table.h"
 #include "nodecomm/v1/session.pb.h"
@@ -48,7 +49,8 @@ class WorkerSessions {
     std::function<void(const Caller&)> opened;
     // The process has died, but may still hold what it had; `ended` follows.
     std::function<void(SessionId, std::string_view cause)> died;
-    std::function<void(SessionId, std::string_view cause)> ended;
+    std::function<void(const Caller&, SessionEnd, std::string_view cause)> ended;
+    std::function<void(const Refusal&)> refused;
   };
 
   // `poller` and `table` outlive it.
@@ -76,7 +78,7 @@ class WorkerSessions {
   absl::Time NextDeadline() const;
   void RunTimers(absl::Time now);
 
-  void EndAll(std::string_view cause);
+  void EndAll(SessionEnd end, std::string_view cause);
 
  private:
   struct Connection {
@@ -111,14 +113,18 @@ class WorkerSessions {
   void Resume(Connection& connection, const v1::SessionResume& resume);
   Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
   bool Welcome(Connection& connection);
-  void RefuseAndEnd(Connection& connection, const std::string& payload);
+  void Refuse(int socket, const Refusal& refusal);
+  void RefuseAndDrop(Connection& connection, RefusalCause cause, std::string_view reason,
+                     const std::string& payload);
   bool HandleAck(Connection& connection, const Frame& frame);
   bool HandleAlive(Connection& connection);
   bool SendNext(Connection& connection);
 
   absl::Status CheckLimits(uid_t uid) const;
-  absl::Status Watch(const Connection& connection);
-  void End(uint64_t connection, std::string_view cause);
+  absl::Status Watch(const Connection& connection, int socket);
+  void End(uint64_t connection, SessionEnd end, std::string_view cause);
+  // One without an open session.
+  void Drop(uint64_t connection) { End(connection, SessionEnd::kClosed, ""); }
   Connection* Find(uint64_t connection);
   void Count(Connection& connection);
 
