@@ -347,8 +347,9 @@ void RendezvousGroupRegistry::Queue(Job job) {
 }
 
 std::optional<RendezvousGroupRegistry::Job> RendezvousGroupRegistry::TakeJob() {
-  const auto next = std::find_if(jobs_.begin(), jobs_.end(), [&](const Job& job) {
-    return forms_ || job.shared_sequence.has_value();
+  const bool forms = forms_;
+  const auto next = std::find_if(jobs_.begin(), jobs_.end(), [forms](const Job& job) {
+    return forms || job.shared_sequence.has_value();
   });
   if (next == jobs_.end()) return std::nullopt;
   Job job = *next;
