@@ -6,7 +6,7 @@ source "$(dirname "$0")/daemon.sh"
 # shellcheck source=tests/e2e/workers.sh
 source "$(dirname "$0")/workers.sh"
 
-printf 'group { drain_timeout_ms: 1500 }\n' >"$work/config"
+printf 'group { drain_timeout_ms: 6000 }\n' >"$work/config"
 start_simulated hgx-h100-x4 --config "$work/config"
 for rank in 0 1; do start_worker a $rank 2; done
 for rank in 0 1; do await a.$rank ready 1; done
