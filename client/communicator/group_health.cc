@@ -41,9 +41,11 @@ absl::Status GroupHealth::Explain() const {
   if (const std::optional<std::string> finding = OwnFinding()) return absl::AbortedError(*finding);
   const uint32_t state = Load(failure_->state);
   if (state == FailureRecord::kLeft) return LeftError(failure_->missing_rank);
-  // Before the poison of a peer: what it found out by itself may be that a rank had left.
-  const uint32_t others = Load(page_->left_mask) & ~(uint32_t{1} << own_rank_.value);
-  if (others != 0) return LeftError(std::countr_zero(others));
+  // Before the poison of a peer: what it found out by itself may be that a rank had left. Who has
+  // left itself calls no more, so it does not miss the others.
+  const uint32_t left = Load(page_->left_mask);
+  const bool own_left = (left >> own_rank_.value & 1) != 0;
+  if (left != 0 && !own_left) return LeftError(std::countr_zero(left));
   if (state == FailureRecord::kNone) return absl::OkStatus();
   return absl::AbortedError(
       absl::StrFormat("another rank gave the group up at %s; its own status says why", CallName()));

@@ -126,6 +126,9 @@ TEST_F(GroupHealthTest, PeerThatLeftIsNoAbort) {
 TEST_F(GroupHealthTest, OwnLeaveIsNoFailure) {
   page_.left_mask = 1 << 1;
   EXPECT_OK(health_.Check());
+  // And the others' are then of no matter.
+  page_.left_mask = 1 << 0 | 1 << 1;
+  EXPECT_OK(health_.Check());
 }
 
 }  // namespace
