@@ -61,6 +61,13 @@ class GrpcAdminClient : public AdminClient {
   absl::StatusOr<v1::ListPoolsResponse> ListPools() override {
     return Call<v1::ListPoolsResponse>(&v1::Admin::Stub::ListPools, v1::ListPoolsRequest());
   }
+  absl::StatusOr<v1::ListSessionsResponse> ListSessions() override {
+    return Call<v1::ListSessionsResponse>(&v1::Admin::Stub::ListSessions,
+                                          v1::ListSessionsRequest());
+  }
+  absl::StatusOr<v1::GetConfigResponse> GetConfig() override {
+    return Call<v1::GetConfigResponse>(&v1::Admin::Stub::GetConfig, v1::GetConfigRequest());
+  }
   absl::StatusOr<v1::CheckPeersResponse> CheckPeers(const v1::CheckPeersRequest& request) override {
     return Call<v1::CheckPeersResponse>(&v1::Admin::Stub::CheckPeers, request);
   }

@@ -29,6 +29,8 @@ class AdminClient {
   virtual absl::StatusOr<v1::GetTopologyResponse> GetTopology() = 0;
   virtual absl::StatusOr<v1::ListGroupsResponse> ListGroups() = 0;
   virtual absl::StatusOr<v1::ListPoolsResponse> ListPools() = 0;
+  virtual absl::StatusOr<v1::ListSessionsResponse> ListSessions() = 0;
+  virtual absl::StatusOr<v1::GetConfigResponse> GetConfig() = 0;
   virtual absl::StatusOr<v1::CheckPeersResponse> CheckPeers(
       const v1::CheckPeersRequest& request) = 0;
   virtual absl::StatusOr<v1::ExplainFastPathResponse> ExplainFastPath(

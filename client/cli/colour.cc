@@ -27,8 +27,10 @@ bool IsNvlinkSign(std::string_view word) {
 // Empty: none.
 std::string_view ColourOf(std::string_view word) {
   constexpr std::array<std::string_view, 2> kGood = {"proven", "yes"};
-  constexpr std::array<std::string_view, 3> kDoubtful = {"unproven", "unproven:", "draining"};
-  constexpr std::array<std::string_view, 4> kBad = {"FAILED", "FAILED:", "lost", "lost:"};
+  constexpr std::array<std::string_view, 4> kDoubtful = {"unproven", "unproven:", "draining",
+                                                         "warning"};
+  constexpr std::array<std::string_view, 5> kBad = {"FAILED", "FAILED:", "lost",
+                                                    "lost:", "PROBLEM"};
   if (word.back() == '!' || IsOneOf(word, kBad)) return kRed;
   if (word.back() == '~' || IsOneOf(word, kDoubtful)) return kYellow;
   if (IsNvlinkSign(word) || IsOneOf(word, kGood)) return kGreen;

@@ -3,11 +3,14 @@
 // Design note: client/cli/README.md.
 #include "client/cli/tables.h"
 
+#include <google/protobuf/text_format.h>
+
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "client/cli/text_table.h"
 
 namespace nodecomm {
@@ -112,6 +115,56 @@ std::string RenderPools(const v1::ListPoolsResponse& pools) {
     }
   }
   return absl::StrCat(RenderTable(rows), errors);
+}
+
+std::string RenderSessions(const v1::ListSessionsResponse& sessions) {
+  if (sessions.sessions().empty()) return "No sessions.\n";
+  std::vector<TextRow> rows = {{"Session", "User", "Process", "Open for", "Groups"}};
+  for (const v1::SessionInfo& session : sessions.sessions()) {
+    rows.push_back({session.session(), absl::StrCat(session.uid()), absl::StrCat(session.pid()),
+                    RenderDuration(absl::Milliseconds(session.age_ms())),
+                    absl::StrJoin(session.generations(), ", ")});
+  }
+  return RenderTable(rows);
+}
+
+std::string RenderConfig(const v1::GetConfigResponse& config) {
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(config.config(), &text);
+  const std::string source =
+      config.config_path().empty()
+          ? "no file, the defaults and the command line"
+          : absl::StrCat(RenderForeign(config.config_path()), ", defaults and the command line");
+  return absl::StrCat("# In force: from ", source, ".\n", text);
+}
+
+std::string RenderVersion(const v1::VersionReport& report) {
+  return RenderTable({{"nodecommctl", report.version_line()},
+                      {"nodecommd", report.has_daemon_version_line()
+                                        ? report.daemon_version_line()
+                                        : absl::StrCat("unknown: ", report.daemon_error())}});
+}
+
+std::string RenderTop(const v1::TopView& view) {
+  const absl::Time time = absl::FromUnixMillis(view.unix_time_ms());
+  const v1::GetStatusResponse& status = view.status();
+  std::string text = absl::StrFormat(
+      "nodecommd, up %s   %s\n%d GPUs   %d sessions   %d groups ready, %d forming   %s\n\n",
+      RenderDuration(absl::Milliseconds(status.uptime_ms())),
+      absl::FormatTime("%Y-%m-%d %H:%M:%S", time, absl::LocalTimeZone()), status.gpus(),
+      status.sessions(), status.groups_ready(), status.groups_forming(), PeerAccessSummary(status));
+  std::vector<TextRow> groups = {{"Group", "User", "State", "For", "Ranks", "Waits for", "Shared"}};
+  for (const v1::GroupInfo& group : view.groups()) {
+    groups.push_back(
+        {RenderForeign(group.name()), absl::StrCat(group.uid()), GroupStateWord(group.state()),
+         RenderDuration(absl::Milliseconds(group.state_ms())),
+         absl::StrFormat("%d of %d", group.members_size(), group.world_size()),
+         absl::StrJoin(group.missing_ranks(), ","), RenderBytes({group.shared_bytes()})});
+  }
+  absl::StrAppend(&text, groups.size() == 1 ? "No groups.\n" : RenderTable(groups), "\n");
+  v1::ListPoolsResponse pools;
+  *pools.mutable_pools() = view.pools();
+  return absl::StrCat(text, RenderPools(pools));
 }
 
 }  // namespace nodecomm

@@ -9,6 +9,7 @@
 #include "client/perf/run.h"
 #include "client/perf/sizes.h"
 #include "client/perf/types.h"
+#include "client/reference/reference.h"
 
 namespace nodecomm::perf {
 namespace {
@@ -73,10 +74,12 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
          "Instead of the table: so many calls of random size, type and placement, each checked")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40));
   app->add_option("--seed", options->seed, "Chooses the random calls")->capture_default_str();
-  app->add_option("--json", options->json_path, "Also write the results to this file");
+  app->add_option("--json", options->json_path, "Also write the results to this file")
+      ->type_name("FILE");
   app->add_option("--runtime-dir", options->runtime_dir,
                   "Directory of the daemon's sockets. Default: $NODECOMM_RUNTIME_DIR, else "
-                  "/run/nodecomm");
+                  "/run/nodecomm")
+      ->type_name("DIR");
   app->set_version_flag("--version", std::string("nodecomm-perf ") + nodecomm_version());
   app->footer(
       "The daemon nodecommd must be running.\n"
@@ -108,13 +111,29 @@ void Understand(const Texts& texts, Options* options) {
   if (options->random_calls == 0) ValueOrUsage(ListCases(*options), "-b, -e, -d");
 }
 
+constexpr ManualTexts kManual = {
+    .section = 1,
+    .description =
+        "nodecomm-perf starts worker processes that form a group and reduce, as an engine's "
+        "workers "
+        "would, and prints a line a size and type: time, bandwidth and, if asked, whether every "
+        "element was right.",
+    .files = "/run/nodecomm/session.sock, /run/nodecomm/control.sock",
+    .see_also = "nodecommctl(1), nodecommd(8)"};
+
 int Main(int argc, char** argv) {
   CLI::App app("Measures and checks all-reduce between the GPUs of this host.", "nodecomm-perf");
   Options options;
   Texts texts;
   AddOptions(&app, &options, &texts);
+  std::string reference;
+  AddReferenceOption(app, reference);
   try {
     app.parse(argc, argv);
+    if (!reference.empty()) {
+      std::fputs(RenderReference(app, reference, kManual).c_str(), stdout);
+      return kExitOk;
+    }
     Understand(texts, &options);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;

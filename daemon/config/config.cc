@@ -29,6 +29,9 @@ constexpr int kCountMax = 65536;
 constexpr ByteCount kProofBytesMax = 1024_MiB;
 constexpr int64_t kProofTimeoutMsMin = 100;
 constexpr int64_t kProofTimeoutMsMax = 600 * 1000;
+constexpr int kPortMax = 65535;
+constexpr int64_t kTextfileIntervalMsMin = 1000;
+constexpr int64_t kTextfileIntervalMsMax = 3600 * 1000;
 
 void ReadInt(ProblemList& problems, std::string_view field, int64_t value, int64_t min, int64_t max,
              int& setting) {
@@ -94,6 +97,13 @@ void ReadTop(const v1::DaemonConfig& file, ProblemList& problems, Config& config
     } else {
       problems.Add("log_level", std::string(level.status().message()));
     }
+  }
+  if (file.has_log_format()) {
+    if (file.log_format() != "text" && file.log_format() != "json") {
+      problems.Add("log_format",
+                   absl::StrFormat("\"%s\" is neither text nor json", file.log_format()));
+    }
+    config.log_format = file.log_format() == "json" ? LogFormat::kJson : LogFormat::kText;
   }
 }
 
@@ -198,6 +208,27 @@ void ReadPeerAccess(const v1::PeerAccessConfig& file, ProblemList& problems,
   }
 }
 
+void ReadMetrics(const v1::MetricsConfig& file, ProblemList& problems, Config::Metrics& metrics) {
+  if (file.has_port()) {
+    ReadInt(problems, "metrics.port", file.port(), 0, kPortMax, metrics.port);
+  }
+  if (file.has_textfile()) {
+    const std::string& path = file.textfile();
+    // node_exporter reads no other names.
+    if (!path.empty() && (path[0] != '/' || !path.ends_with(".prom"))) {
+      problems.Add("metrics.textfile",
+                   absl::StrFormat("\"%s\" is not an absolute path that ends in .prom", path));
+    }
+    metrics.textfile = path;
+  }
+  if (file.has_textfile_interval_ms()) {
+    int interval_ms = 0;
+    ReadInt(problems, "metrics.textfile_interval_ms", file.textfile_interval_ms(),
+            kTextfileIntervalMsMin, kTextfileIntervalMsMax, interval_ms);
+    metrics.textfile_interval = absl::Milliseconds(interval_ms);
+  }
+}
+
 void ReadGpuAccess(const v1::DaemonConfig& file, ProblemList& problems, Config& config) {
   for (int i = 0; i < file.gpu_access_size(); ++i) {
     const v1::GpuAccessConfig& entry = file.gpu_access(i);
@@ -236,6 +267,7 @@ absl::StatusOr<Config> ParseConfig(std::string_view file, std::string_view text)
   ReadGroup(message.group(), problems, config.group);
   ReadLimits(message.limits(), problems, config.limits);
   ReadPeerAccess(message.peer_access(), problems, config.peer_access);
+  ReadMetrics(message.metrics(), problems, config.metrics);
   ReadGpuAccess(message, problems, config);
   ABSL_RETURN_IF_ERROR(problems.ToStatus());
   return config;

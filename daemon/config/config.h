@@ -19,6 +19,7 @@
 namespace nodecomm {
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarning, kError };
+enum class LogFormat { kText, kJson };
 
 // The defaults are those that config.proto states.
 struct Config {
@@ -51,14 +52,22 @@ struct Config {
     int calls_per_uid_per_second = 1000;
   };
 
+  struct Metrics {
+    int port = 0;          // 0: none
+    std::string textfile;  // empty: none
+    absl::Duration textfile_interval = absl::Seconds(15);
+  };
+
   std::string runtime_dir = "/run/nodecomm";
   mode_t runtime_dir_mode = 0755;
   mode_t admin_dir_mode = 0700;
   LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
   Pool pool;
   Group group;
   Limits limits;
   PeerAccess peer_access;
+  Metrics metrics;
   // By GPU UUID: who may use it. A GPU that is not there is for everybody.
   std::map<std::string, std::set<uid_t>, std::less<>> gpu_users;
 };

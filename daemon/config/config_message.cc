@@ -23,6 +23,8 @@ std::string LevelName(LogLevel level) {
   return "info";
 }
 
+std::string FormatName(LogFormat format) { return format == LogFormat::kJson ? "json" : "text"; }
+
 std::string Octal(mode_t mode) { return absl::StrFormat("%04o", mode); }
 
 void SetPool(const Config::Pool& pool, v1::PoolConfig& message) {
@@ -59,6 +61,12 @@ void SetPeerAccess(const Config::PeerAccess& peer_access, v1::PeerAccessConfig& 
   message.set_proof_timeout_ms(absl::ToInt64Milliseconds(peer_access.proof_timeout));
 }
 
+void SetMetrics(const Config::Metrics& metrics, v1::MetricsConfig& message) {
+  message.set_port(metrics.port);
+  message.set_textfile(metrics.textfile);
+  message.set_textfile_interval_ms(absl::ToInt64Milliseconds(metrics.textfile_interval));
+}
+
 }  // namespace
 
 v1::DaemonConfig ToMessage(const Config& config) {
@@ -67,10 +75,12 @@ v1::DaemonConfig ToMessage(const Config& config) {
   message.set_runtime_dir_mode(Octal(config.runtime_dir_mode));
   message.set_admin_dir_mode(Octal(config.admin_dir_mode));
   message.set_log_level(LevelName(config.log_level));
+  message.set_log_format(FormatName(config.log_format));
   SetPool(config.pool, *message.mutable_pool());
   SetGroup(config.group, *message.mutable_group());
   SetLimits(config.limits, *message.mutable_limits());
   SetPeerAccess(config.peer_access, *message.mutable_peer_access());
+  SetMetrics(config.metrics, *message.mutable_metrics());
   for (const auto& [gpu_uuid, users] : config.gpu_users) {
     v1::GpuAccessConfig* entry = message.add_gpu_access();
     entry->set_gpu_uuid(gpu_uuid);

@@ -26,12 +26,17 @@ absl::Status WriteAll(int fd, std::string_view text) {
   return absl::OkStatus();
 }
 
-absl::Status WriteNewFile(const std::string& path, std::string_view text) {
+absl::Status WriteNewFile(const std::string& path, std::string_view text, Readers readers) {
   unlink(path.c_str());  // of a daemon that was killed while it wrote
   const UniqueFd file(
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
   if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("creating ", path));
   absl::Status written = WriteAll(file.get(), text);
+  // Explicitly: the umask would have its say in open().
+  if (written.ok() && readers == Readers::kEverybody &&
+      fchmod(file.get(), S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH) != 0) {
+    written = absl::ErrnoToStatus(errno, "letting others read it");
+  }
   if (written.ok()) return written;
   unlink(path.c_str());
   return absl::Status(written.code(), absl::StrCat(path, ": ", written.message()));
@@ -60,9 +65,9 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_
   return text;
 }
 
-absl::Status ReplaceSmallFile(const std::string& path, std::string_view content) {
+absl::Status ReplaceSmallFile(const std::string& path, std::string_view content, Readers readers) {
   const std::string fresh = absl::StrCat(path, ".new");
-  if (absl::Status written = WriteNewFile(fresh, content); !written.ok()) return written;
+  if (absl::Status written = WriteNewFile(fresh, content, readers); !written.ok()) return written;
   if (rename(fresh.c_str(), path.c_str()) == 0) return absl::OkStatus();
   const int error = errno;
   unlink(fresh.c_str());

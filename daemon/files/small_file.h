@@ -20,8 +20,12 @@ enum class Links { kRefused, kFollowed };
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_max,
                                           Links links = Links::kRefused);
 
-// Mode 0600. ResourceExhausted: no space. One writer of `path` at a time.
-absl::Status ReplaceSmallFile(const std::string& path, std::string_view content);
+// What the daemon keeps for itself is nobody else's to read.
+enum class Readers { kOwner, kEverybody };
+
+// Mode 0600 or 0644. ResourceExhausted: no space. One writer of `path` at a time.
+absl::Status ReplaceSmallFile(const std::string& path, std::string_view content,
+                              Readers readers = Readers::kOwner);
 
 // The names in `dir` that end in `suffix`, without it, in no order; at most `count_max` of them. An
 // error if not all can be told.

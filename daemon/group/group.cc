@@ -40,12 +40,28 @@ v1::Member ToProto(const v1::JoinGroupRequest& request, pid_t pid) {
   return member;
 }
 
+GroupPhase PhaseOf(Group::State state) {
+  switch (state) {
+    case Group::State::kGathering:
+    case Group::State::kAllocating:
+      return GroupPhase::kForming;
+    case Group::State::kMapping:
+      return GroupPhase::kMapping;
+    case Group::State::kReady:
+    case Group::State::kAborted:
+      break;
+  }
+  return GroupPhase::kReady;
+}
+
 }  // namespace
 
-Group::Group(uint64_t generation, GroupKey key, WorldSize world_size)
+Group::Group(uint64_t generation, GroupKey key, WorldSize world_size,
+             const GroupRegistry::Observer* observer)
     : generation_(generation),
       key_(std::move(key)),
       label_(GroupLabel(key_.name)),
+      observer_(observer),
       state_since_(absl::Now()),
       members_(static_cast<size_t>(world_size.value)),
       shared_(label_, world_size) {}
@@ -58,6 +74,30 @@ bool Group::over() const {
 void Group::EnterState(State state) {
   state_ = state;
   state_since_ = absl::Now();
+}
+
+// --- telling the observer
+
+void Group::Tell(GroupNews news, AfterUnlock& after) const {
+  if (!*observer_) return;
+  news.generation = generation_;
+  news.name = key_.name;
+  news.uid = key_.uid;
+  news.world_size = static_cast<int>(members_.size());
+  news.age = absl::Now() - created_;
+  after.Call([observer = observer_, news = std::move(news)] { (*observer)(news); });
+}
+
+void Group::TellEnded(GroupEnd end, std::string_view reason, AfterUnlock& after) const {
+  Tell({.what = GroupNews::What::kEnded,
+        .phase = PhaseOf(state_),
+        .end = end,
+        .reason = std::string(reason)},
+       after);
+}
+
+void Group::TellLeft(AfterUnlock& after) const {
+  if (state_ == State::kReady) TellEnded(GroupEnd::kLeft, "", after);
 }
 
 // --- gathering
@@ -101,7 +141,8 @@ std::vector<Rank> Group::MissingRanks() const {
   return missing;
 }
 
-void Group::FailJoins(const absl::Status& status, AfterUnlock& after) {
+void Group::FailJoins(GroupEnd end, const absl::Status& status, AfterUnlock& after) {
+  TellEnded(end, std::string(status.message()), after);
   for (auto& member : members_) {
     if (!member.has_value()) continue;
     after.Call([done = std::move(member->join_done), status]() mutable { done(status); });
@@ -183,14 +224,16 @@ v1::GroupRecord Group::Record() const {
 }
 
 absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& record,
-                                                      GroupMemory memory, AfterUnlock& after) {
+                                                      GroupMemory memory,
+                                                      const GroupRegistry::Observer* observer,
+                                                      AfterUnlock& after) {
   ABSL_ASSIGN_OR_RETURN(const ControlPage page, memory.page->Read());
   // The record says so unless there was no space for it.
   const bool ready = record.ready() || page.ready != 0;
   auto group = std::make_unique<Group>(
       record.generation(),
       GroupKey{.uid = record.uid(), .name = record.name(), .key = record.key()},
-      WorldSize{record.members_size()});
+      WorldSize{record.members_size()}, observer);
   for (int rank = 0; rank < record.members_size(); ++rank) {
     const v1::MemberRecord& recorded = record.members(rank);
     Member& member = group->members_[static_cast<size_t>(rank)].emplace();
@@ -208,7 +251,8 @@ absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& rec
     group->abort_reason_ = std::string(page.reason, strnlen(page.reason, sizeof(page.reason)));
     group->EnterState(State::kAborted);
   } else if (!ready) {
-    group->Abort(Culprit{}, "the daemon was restarted before all ranks were ready", after);
+    group->Abort(Culprit{}, GroupEnd::kDaemonRestarted,
+                 "the daemon was restarted before all ranks were ready", after);
   }
   return group;
 }
@@ -252,6 +296,7 @@ void Group::Confirm(Rank rank, GroupRegistry::ConfirmDone done, AfterUnlock& aft
   // In the page as well, which has room for it whatever the disk has.
   memory_.page->WriteReady().IgnoreError();
   SaveRecord();
+  Tell({.what = GroupNews::What::kReady}, after);
   AnswerConfirms(absl::OkStatus(), after);
 }
 
@@ -265,7 +310,8 @@ std::vector<Rank> Group::UnconfirmedRanks() const {
 
 absl::Status Group::Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after) {
   if (state_ == State::kMapping) {
-    AbortBy(rank, "left before all ranks had mapped the group's memory", after);
+    AbortBy(rank, GroupEnd::kMemberLeft, "left before all ranks had mapped the group's memory",
+            after);
   }
   // Of a group that is over it is for a daemon that comes back: who has left holds nothing there.
   absl::Status written = memory_.page->WriteLeft(rank, last_epoch);
@@ -276,9 +322,10 @@ absl::Status Group::Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after) {
   return written;
 }
 
-void Group::AbortBy(Rank rank, std::string_view reason, AfterUnlock& after) {
+void Group::AbortBy(Rank rank, GroupEnd end, std::string_view reason, AfterUnlock& after) {
   const pid_t pid = member(rank).caller.pid;
-  Abort(Culprit{rank, pid}, absl::StrFormat("%s: %s", RankAndProcess(rank, pid), reason), after);
+  Abort(Culprit{rank, pid}, end, absl::StrFormat("%s: %s", RankAndProcess(rank, pid), reason),
+        after);
 }
 
 absl::Status Group::CheckMayShare() const {
@@ -305,7 +352,8 @@ void Group::Release(Rank rank, AfterUnlock& after) {
   shared_.FreeAll(rank, after);
 }
 
-void Group::Abort(const Culprit& culprit, std::string_view reason, AfterUnlock& after) {
+void Group::Abort(const Culprit& culprit, GroupEnd end, std::string_view reason,
+                  AfterUnlock& after) {
   if (state_ == State::kAborted) return;
   abort_reason_ = std::string(CutUtf8(reason, kControlPageReasonBytes - 1));
   // First of all: kernels spin until they see it.
@@ -313,6 +361,7 @@ void Group::Abort(const Culprit& culprit, std::string_view reason, AfterUnlock& 
   if (!written.ok()) {
     absl::StrAppend(&abort_reason_, "; its members could not be told: ", written.message());
   }
+  TellEnded(end, abort_reason_, after);
   EnterState(State::kAborted);
   AnswerConfirms(AbortedStatus(), after);
   shared_.FailWaiting(AbortedStatus(), after);
@@ -345,7 +394,7 @@ void Group::SessionDied(SessionId session, std::string_view cause, AfterUnlock& 
     SessionEndedWhileJoining(session, cause, after);
     return;
   }
-  for (const Rank rank : RanksHeldBy(session)) AbortBy(rank, cause, after);
+  for (const Rank rank : RanksHeldBy(session)) AbortBy(rank, GroupEnd::kMemberEnded, cause, after);
 }
 
 void Group::SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after) {
@@ -365,35 +414,40 @@ void Group::SessionEndedWhileJoining(SessionId session, std::string_view cause,
     });
     member.reset();  // the place is free again
   }
+  if (lost.empty()) return;
+  if (state_ == State::kGathering && over()) TellEnded(GroupEnd::kMemberEnded, lost, after);
   // Its memory is being made for ranks that are no longer all there, and nobody else may take the
   // place.
-  if (!lost.empty() && state_ == State::kAllocating) {
-    FailJoins(absl::AbortedError(absl::StrFormat("%s is over: %s", label_, lost)), after);
+  if (state_ == State::kAllocating) {
+    FailJoins(GroupEnd::kMemberEnded,
+              absl::AbortedError(absl::StrFormat("%s is over: %s", label_, lost)), after);
   }
 }
 
-void Group::AbortOnGpu(std::string_view gpu_uuid, std::string_view reason, AfterUnlock& after) {
+void Group::AbortOnGpu(std::string_view gpu_uuid, GroupEnd end, std::string_view reason,
+                       AfterUnlock& after) {
   const auto on_it = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
     return member.has_value() && !member->gone && member->request.gpu_uuid() == gpu_uuid;
   });
   if (on_it == members_.end()) return;
   if (state_ == State::kGathering || state_ == State::kAllocating) {
-    AbortFromOutside(reason, after);
+    AbortFromOutside(end, reason, after);
   } else if (BytesOn(gpu_uuid).value > 0) {
-    AbortBy(Rank{(*on_it)->request.rank()}, reason, after);
+    AbortBy(Rank{(*on_it)->request.rank()}, end, reason, after);
   }
 }
 
-void Group::AbortFromOutside(std::string_view reason, AfterUnlock& after) {
-  StopForming(absl::UnavailableError(absl::StrFormat("%s cannot be formed: %s", label_, reason)),
+void Group::AbortFromOutside(GroupEnd end, std::string_view reason, AfterUnlock& after) {
+  StopForming(end,
+              absl::UnavailableError(absl::StrFormat("%s cannot be formed: %s", label_, reason)),
               after);
   if (state_ != State::kGathering && state_ != State::kAllocating) {
-    Abort(Culprit{}, reason, after);
+    Abort(Culprit{}, end, reason, after);
   }
 }
 
-void Group::StopForming(const absl::Status& status, AfterUnlock& after) {
-  if (state_ == State::kGathering || state_ == State::kAllocating) FailJoins(status, after);
+void Group::StopForming(GroupEnd end, const absl::Status& status, AfterUnlock& after) {
+  if (state_ == State::kGathering || state_ == State::kAllocating) FailJoins(end, status, after);
 }
 
 absl::Time Group::NextDeadline() const {
@@ -433,13 +487,15 @@ void Group::ExpireJoins(absl::Time now, AfterUnlock& after) {
   });
   const std::string timeout = absl::FormatDuration((*late)->timeout);
   if (state_ == State::kAllocating) {
-    return FailJoins(absl::DeadlineExceededError(absl::StrFormat(
+    return FailJoins(GroupEnd::kDeadline,
+                     absl::DeadlineExceededError(absl::StrFormat(
                          "all ranks of %s have joined, but the daemon still proves peer access or "
                          "makes memory for others after %s: try again",
                          label_, timeout)),
                      after);
   }
-  FailJoins(absl::DeadlineExceededError(absl::StrFormat("%s of %d did not join %s within %s",
+  FailJoins(GroupEnd::kDeadline,
+            absl::DeadlineExceededError(absl::StrFormat("%s of %d did not join %s within %s",
                                                         RankList(MissingRanks()), members_.size(),
                                                         label_, timeout)),
             after);
@@ -454,11 +510,11 @@ void Group::ExpireMapping(AfterUnlock& after) {
   AnswerConfirms(absl::DeadlineExceededError(reason), after);
   Culprit culprit;
   if (missing.size() == 1) culprit = {missing.front(), member(missing.front()).caller.pid};
-  Abort(culprit, reason, after);
+  Abort(culprit, GroupEnd::kDeadline, reason, after);
 }
 
 void Group::FailAllWaiting(const absl::Status& status, AfterUnlock& after) {
-  if (state_ == State::kGathering || state_ == State::kAllocating) FailJoins(status, after);
+  StopForming(GroupEnd::kDaemonStopping, status, after);
   AnswerConfirms(status, after);
   shared_.FailWaiting(status, after);
 }
@@ -477,6 +533,7 @@ v1::GroupInfo Group::Info(absl::Time now) const {
     shown->set_pid(member->caller.pid);
     shown->set_gpu_uuid(member->request.gpu_uuid());
     shown->set_left(member->gone);
+    shown->set_session(absl::StrFormat("%016x", member->caller.session.value));
   }
   std::vector<Rank> missing;
   if (state_ == State::kGathering) missing = MissingRanks();

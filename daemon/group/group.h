@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "daemon/group/after_unlock.h"
 #include "daemon/group/group_memory.h"
+#include "daemon/group/group_news.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/group/join_rules.h"
 #include "daemon/group/shared_buffers.h"
@@ -46,7 +48,9 @@ class Group {
     GroupRegistry::JoinDone done;
   };
 
-  Group(uint64_t generation, GroupKey key, WorldSize world_size);
+  // `observer` is told through `after`, and outlives what is in there.
+  Group(uint64_t generation, GroupKey key, WorldSize world_size,
+        const GroupRegistry::Observer* observer);
 
   uint64_t generation() const { return generation_; }
   const GroupKey& key() const { return key_; }
@@ -78,7 +82,7 @@ class Group {
   std::vector<GroupRegistry::JoinDone> StartMapping(GroupMemory memory, absl::Duration timeout);
 
   // Answers all who wait to join; the group is over.
-  void FailJoins(const absl::Status& status, AfterUnlock& after);
+  void FailJoins(GroupEnd end, const absl::Status& status, AfterUnlock& after);
 
   // --- for a daemon that comes back
 
@@ -88,7 +92,9 @@ class Group {
   // the group's from then on. One that was
   // not ready is aborted: its members' calls died with the daemon.
   static absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record,
-                                                        GroupMemory memory, AfterUnlock& after);
+                                                        GroupMemory memory,
+                                                        const GroupRegistry::Observer* observer,
+                                                        AfterUnlock& after);
   // Keeps the record up to date. Best effort: without space on the disk, a daemon that comes back
   // knows the group as it was.
   void SaveRecord() const;
@@ -101,7 +107,7 @@ class Group {
   void Confirm(Rank rank, GroupRegistry::ConfirmDone done, AfterUnlock& after);
   absl::Status Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after);
   // `reason` as the member or its session gives it.
-  void AbortBy(Rank rank, std::string_view reason, AfterUnlock& after);
+  void AbortBy(Rank rank, GroupEnd end, std::string_view reason, AfterUnlock& after);
   // Fails unless the group is ready and complete.
   absl::Status CheckMayShare() const;
   SharedBuffers& shared() { return shared_; }
@@ -111,15 +117,18 @@ class Group {
   void SessionDied(SessionId session, std::string_view cause, AfterUnlock& after);
   void SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after);
   // If a member is on the GPU. One that holds no memory there is left alone.
-  void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason, AfterUnlock& after);
+  void AbortOnGpu(std::string_view gpu_uuid, GroupEnd end, std::string_view reason,
+                  AfterUnlock& after);
   // By nobody among its members.
-  void AbortFromOutside(std::string_view reason, AfterUnlock& after);
+  void AbortFromOutside(GroupEnd end, std::string_view reason, AfterUnlock& after);
   // If its members still wait to join.
-  void StopForming(const absl::Status& status, AfterUnlock& after);
+  void StopForming(GroupEnd end, const absl::Status& status, AfterUnlock& after);
   absl::Time NextDeadline() const;
   void Expire(absl::Time now, AfterUnlock& after);
   // Answers everybody who waits; nothing else changes.
   void FailAllWaiting(const absl::Status& status, AfterUnlock& after);
+  // The last member of a group that was not aborted has left.
+  void TellLeft(AfterUnlock& after) const;
   v1::GroupInfo Info(absl::Time now) const;
 
  private:
@@ -140,7 +149,9 @@ class Group {
   std::vector<Rank> RanksHeldBy(SessionId session) const;
   absl::Status AbortedStatus() const;
   void EnterState(State state);
-  void Abort(const Culprit& culprit, std::string_view reason, AfterUnlock& after);
+  void Abort(const Culprit& culprit, GroupEnd end, std::string_view reason, AfterUnlock& after);
+  void Tell(GroupNews news, AfterUnlock& after) const;
+  void TellEnded(GroupEnd end, std::string_view reason, AfterUnlock& after) const;
   void Release(Rank rank, AfterUnlock& after);
   void AnswerConfirms(const absl::Status& status, AfterUnlock& after);
   absl::Time FirstJoinDeadline() const;
@@ -151,6 +162,8 @@ class Group {
   const uint64_t generation_;
   const GroupKey key_;
   const std::string label_;
+  const GroupRegistry::Observer* const observer_;
+  const absl::Time created_ = absl::Now();
   State state_ = State::kGathering;
   absl::Time state_since_;
   bool allocates_ = false;

@@ -246,7 +246,7 @@ absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
     return adopted;
   }
   ABSL_ASSIGN_OR_RETURN(std::unique_ptr<Group> group,
-                        Group::Restore(record, std::move(memory), after));
+                        Group::Restore(record, std::move(memory), &options_.observer, after));
   for (int i = 0; i < record.shared_size(); ++i) {
     group->shared().Restore(record.shared(i), std::move(shared[static_cast<size_t>(i)]));
   }
@@ -293,7 +293,7 @@ void RendezvousGroupRegistry::AddJoin(Group::Join join, AfterUnlock& after) {
   if (absl::Status status = group.CheckAgrees(join.request, sharing_); !status.ok()) {
     // Nobody waits for a deadline that can only fail.
     refuse(status);
-    group.FailJoins(status, after);
+    group.FailJoins(GroupEnd::kDisagreement, status, after);
     EraseIfOver(group, after);
     return;
   }
@@ -329,7 +329,8 @@ absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group
         key.uid, of_user, groups_.size(), limits_.groups_max));
   }
   const uint64_t generation = next_generation_++;
-  auto group = std::make_unique<Group>(generation, key, WorldSize{join.request.world_size()});
+  auto group = std::make_unique<Group>(generation, key, WorldSize{join.request.world_size()},
+                                       &options_.observer);
   Group* const started = group.get();
   groups_.emplace(generation, std::move(group));
   gathering_.emplace(std::move(key), started);
@@ -476,7 +477,7 @@ void RendezvousGroupRegistry::FormGroup(const Job& job, Plan plan) {
     return;
   }
   if (!formed.ok()) {
-    group->FailJoins(formed.status(), after);
+    group->FailJoins(GroupEnd::kNoMemory, formed.status(), after);
     EraseIfOver(*group, after);
     return;
   }
@@ -610,7 +611,8 @@ absl::Status RendezvousGroupRegistry::Abort(const Caller& caller,
   absl::MutexLock lock(&mu_);
   const Rank rank{request.rank()};
   ABSL_ASSIGN_OR_RETURN(Group * group, FindHeld(caller, request.generation(), rank));
-  group->AbortBy(rank, request.reason().empty() ? "aborted the group" : request.reason(), after);
+  group->AbortBy(rank, GroupEnd::kMemberAborted,
+                 request.reason().empty() ? "aborted the group" : request.reason(), after);
   return absl::OkStatus();
 }
 
@@ -633,15 +635,22 @@ void RendezvousGroupRegistry::SessionEnded(SessionId session, std::string_view c
 }
 
 void RendezvousGroupRegistry::GpuLost(std::string_view gpu_uuid, std::string_view cause) {
-  AbortOnGpu(gpu_uuid, absl::StrFormat("GPU %s is lost: %s", gpu_uuid, cause));
+  const std::string reason = absl::StrFormat("GPU %s is lost: %s", gpu_uuid, cause);
+  ForEach([&](Group& group, AfterUnlock& after) {
+    group.AbortOnGpu(gpu_uuid, GroupEnd::kGpuLost, reason, after);
+  });
 }
 
 void RendezvousGroupRegistry::AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) {
-  ForEach([&](Group& group, AfterUnlock& after) { group.AbortOnGpu(gpu_uuid, reason, after); });
+  ForEach([&](Group& group, AfterUnlock& after) {
+    group.AbortOnGpu(gpu_uuid, GroupEnd::kDrained, reason, after);
+  });
 }
 
 void RendezvousGroupRegistry::AbortAll(std::string_view reason) {
-  ForEach([&](Group& group, AfterUnlock& after) { group.AbortFromOutside(reason, after); });
+  ForEach([&](Group& group, AfterUnlock& after) {
+    group.AbortFromOutside(GroupEnd::kDaemonStopping, reason, after);
+  });
 }
 
 void RendezvousGroupRegistry::SetLimits(const Limits& limits) {
@@ -655,7 +664,9 @@ void RendezvousGroupRegistry::StopForming(std::string_view reason) {
     forms_none_ = std::string(reason);
   }
   const absl::Status status = absl::UnavailableError(std::string(reason));
-  ForEach([&](Group& group, AfterUnlock& after) { group.StopForming(status, after); });
+  ForEach([&](Group& group, AfterUnlock& after) {
+    group.StopForming(GroupEnd::kDaemonStopping, status, after);
+  });
 }
 
 absl::Status RendezvousGroupRegistry::AbortByAdmin(uint64_t generation, std::string_view reason) {
@@ -665,7 +676,7 @@ absl::Status RendezvousGroupRegistry::AbortByAdmin(uint64_t generation, std::str
   if (group == nullptr) {
     return absl::NotFoundError(absl::StrFormat("no group has the generation %d", generation));
   }
-  group->AbortFromOutside(reason, after);
+  group->AbortFromOutside(GroupEnd::kAdministrator, reason, after);
   EraseIfOver(*group, after);
   return absl::OkStatus();
 }
@@ -682,6 +693,7 @@ void RendezvousGroupRegistry::ForEach(const std::function<void(Group&, AfterUnlo
 RendezvousGroupRegistry::Groups::iterator RendezvousGroupRegistry::EraseIfOver(
     Groups::iterator group, AfterUnlock& after) {
   if (!group->second->over()) return std::next(group);
+  group->second->TellLeft(after);
   StopGathering(*group->second);
   after.Destroy(std::move(group->second));
   return groups_.erase(group);

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "daemon/group/fd_courier.h"
+#include "daemon/group/group_news.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/topology/admission.h"
 #include "nodecomm/v1/admin.pb.h"
@@ -40,6 +42,8 @@ class GroupRegistry {
     int groups_per_uid_max = 64;
     ByteCount bytes_per_gpu_per_uid_max = 2048_MiB;
   };
+  // Told what becomes of groups; as the other callbacks, but once for each piece of news.
+  using Observer = std::function<void(const GroupNews&)>;
   struct Options {
     // Exists; control pages and records of groups are kept in it, 0600. Groups that an earlier
     // daemon left there are taken over.
@@ -54,6 +58,7 @@ class GroupRegistry {
     Forming forming = Forming::kAtOnce;
     // How long a group may take from the answers to its joins until all ranks have confirmed.
     absl::Duration mapping_timeout = absl::Seconds(30);
+    Observer observer = nullptr;
   };
   using JoinDone = absl::AnyInvocable<void(absl::StatusOr<v1::JoinGroupResponse>)>;
   using ConfirmDone = absl::AnyInvocable<void(absl::Status)>;
@@ -88,7 +93,7 @@ class GroupRegistry {
   // The GPU is of no more use: groups with a rank on it are over.
   virtual void GpuLost(std::string_view gpu_uuid, std::string_view cause) = 0;
 
-  // Ends every group with a rank on the GPU, for this reason.
+  // Ends every group with a rank on the GPU, which is drained, for this reason.
   virtual void AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) = 0;
 
   // By the administrator. NotFound: no such group.

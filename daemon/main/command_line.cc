@@ -1,10 +1,12 @@
 #include "daemon/main/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <string>
 #include <utility>
 
 #include "client/base/version.h"
+#include "client/reference/reference.h"
 
 namespace nodecomm {
 namespace {
@@ -14,12 +16,26 @@ std::optional<std::string> UnlessEmpty(std::string text) {
   return text;
 }
 
+constexpr ManualTexts kManual = {
+    .section = 8,
+    .description =
+        "nodecommd opens its sockets at once, proves peer access between the GPUs, fills its pools "
+        "and then writes \"ready\" to standard output and tells systemd. The log goes to standard "
+        "error. SIGTERM ends it: no group is formed any more, and those that are there may finish "
+        "for group.drain_timeout_ms; a second one ends them at once. To replace it under running "
+        "groups, kill it: workers find the next one by themselves.",
+    .files =
+        "/run/nodecomm: session.sock and control.sock for workers, admin/admin.sock for "
+        "administrators",
+    .see_also = "nodecommctl(1), nodecommd.textproto(5), nodecomm-perf(1)"};
+
 }  // namespace
 
 ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   CLI::App app(
       "nodecommd owns the GPU memory that the workers of this host share, and brings the workers "
-      "together. One runs on a host.");
+      "together. One runs on a host.",
+      "nodecommd");
   std::string runtime_dir;
   std::string config_path;
   std::string simulate_path;
@@ -39,11 +55,19 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   app.add_option("--log-level", log_level, "Least severe messages to log (default: info)")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}));
   app.set_version_flag("--version", std::string("nodecommd ") + kVersionLine);
+  app.footer("Exit codes: 0 done, 1 failed, 2 wrong usage.");
+  std::string reference;
+  AddReferenceOption(app, reference);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     // --help and --version end here too, with code 0.
     parsed.exit_code = app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return parsed;
+  }
+  if (!reference.empty()) {
+    std::fputs(RenderReference(app, reference, kManual).c_str(), stdout);
+    parsed.exit_code = kExitOk;
     return parsed;
   }
   parsed.command_line.runtime_dir = UnlessEmpty(std::move(runtime_dir));

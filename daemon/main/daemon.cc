@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/base/status_macros.h"
+#include "daemon/config/config_message.h"
 #include "daemon/main/drained_gpus.h"
 #include "daemon/main/log.h"
 #include "daemon/main/process_setup.h"
@@ -59,28 +60,34 @@ void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
   for (const v1::Gpu& gpu : now.gpus()) {
     const auto earlier = known.find(gpu.uuid());
     if (earlier == known.end() || gpu.nvlink_errors() <= earlier->second) continue;
-    spdlog::warn("GPU {}: {} new NVLink errors, {} in all", Escaped(gpu.uuid()),
-                 gpu.nvlink_errors() - earlier->second, gpu.nvlink_errors());
+    Log(spdlog::level::warn, {.gpu = gpu.uuid()}, "{} new NVLink errors, {} in all",
+        gpu.nvlink_errors() - earlier->second, gpu.nvlink_errors());
   }
 }
 
 void LogProof(const v1::PeerProof& proof) {
+  const LogFields fields = {.gpu = proof.from_uuid()};
   if (proof.verdict() == v1::PROOF_VERDICT_PROVEN) {
-    spdlog::debug("peer access from {} to {}: proven, {:.0f} GB/s", proof.from_uuid(),
-                  proof.to_uuid(), proof.write_gigabytes_per_second());
+    Log(spdlog::level::debug, fields, "peer access to {} is proven, {:.0f} GB/s",
+        Escaped(proof.to_uuid()), proof.write_gigabytes_per_second());
   } else if (proof.verdict() == v1::PROOF_VERDICT_FAILED) {
-    spdlog::error("peer access from {} to {} is BROKEN: {}", proof.from_uuid(), proof.to_uuid(),
-                  Escaped(proof.reason()));
+    Log(spdlog::level::err, fields, "peer access to {} is BROKEN: {}", Escaped(proof.to_uuid()),
+        Escaped(proof.reason()));
   } else {
-    spdlog::warn("peer access from {} to {} could not be proven: {}", proof.from_uuid(),
-                 proof.to_uuid(), Escaped(proof.reason()));
+    Log(spdlog::level::warn, fields, "peer access to {} could not be proven: {}",
+        Escaped(proof.to_uuid()), Escaped(proof.reason()));
   }
+}
+
+LogFields FieldsOf(const Caller& caller) {
+  return {.session = caller.session, .uid = caller.uid, .pid = caller.pid};
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(options.config)));
+  daemon->config_path_ = std::move(options.config_path);
   ABSL_RETURN_IF_ERROR(daemon->TakeRuntimeDir());
   ABSL_RETURN_IF_ERROR(daemon->ReadHost(options.simulate_path));
   ABSL_RETURN_IF_ERROR(daemon->ReadDrained());
@@ -90,6 +97,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
   ABSL_RETURN_IF_ERROR(daemon->MakeGroups());
   ABSL_RETURN_IF_ERROR(daemon->MakeGpuService());
   ABSL_RETURN_IF_ERROR(daemon->MakeCalls());
+  ABSL_RETURN_IF_ERROR(daemon->PublishMetrics());
   daemon->Serve();
   return daemon;
 }
@@ -99,6 +107,7 @@ Daemon::~Daemon() { Stop(); }
 void Daemon::Stop() {
   // No new work, then the end of the old: workers first, whose groups hear of it, then the calls
   // that still wait.
+  published_metrics_.reset();
   if (sessions_ != nullptr) sessions_->Stop();
   if (calls_ != nullptr) calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
   calls_.reset();
@@ -205,6 +214,8 @@ absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher() {
 }
 
 void Daemon::StopForming() {
+  ready_ = false;
+  if (calls_ != nullptr) calls_->SetServing(RpcServer::Serving::kNo);
   if (logged_groups_ != nullptr) {
     logged_groups_->StopForming("the daemon is stopping: try again when it is back");
   }
@@ -221,8 +232,9 @@ bool Daemon::HasGroups() const {
 void Daemon::AbortGroups() { logged_groups_->AbortAll("the daemon is stopping"); }
 
 void Daemon::TakeXid(const XidEvent& event) {
+  metrics_->Take(XidSeen{.gpu_uuid = event.gpu_uuid, .code = event.code});
   if (!IsFatal(event.code)) {
-    spdlog::warn("GPU {}: Xid {}", Escaped(event.gpu_uuid), event.code);
+    Log(spdlog::level::warn, {.gpu = event.gpu_uuid}, "Xid {}", event.code);
     return;
   }
   const std::string reason = absl::StrCat("Xid ", event.code, ": reset the GPU or the host");
@@ -258,12 +270,10 @@ absl::Status Daemon::MakePools() {
 }
 
 absl::Status Daemon::StartProofs() {
-  const bool simulated = platform_ == v1::PLATFORM_SIMULATED;
   ProgramPairProbe::Options probe;
   ABSL_ASSIGN_OR_RETURN(probe.program, ProgramBesideThisOne(kProbeName));
   probe.platform = platform_;
-  probe.bytes =
-      config_.peer_access.proof_bytes.value_or(simulated ? kProofBytesSimulated : kProofBytes);
+  probe.bytes = proof_bytes();
   probe.timeout = config_.peer_access.proof_timeout;
   probe_ = std::make_unique<ProgramPairProbe>(std::move(probe), source_.get());
   PeerProver::Options options;
@@ -277,6 +287,19 @@ absl::Status Daemon::StartProofs() {
     prover_->Start(PeerProver::Which::kMissing);
   }
   return absl::OkStatus();
+}
+
+ByteCount Daemon::proof_bytes() const {
+  const bool simulated = platform_ == v1::PLATFORM_SIMULATED;
+  return config_.peer_access.proof_bytes.value_or(simulated ? kProofBytesSimulated : kProofBytes);
+}
+
+v1::GetConfigResponse Daemon::ConfigInForce() const {
+  v1::GetConfigResponse answer;
+  *answer.mutable_config() = ToMessage(config());
+  answer.mutable_config()->mutable_peer_access()->set_proof_bytes(proof_bytes().value);
+  answer.set_config_path(config_path_);
+  return answer;
 }
 
 absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
@@ -304,6 +327,7 @@ absl::Status Daemon::MakeGroups() {
   options.sessions = sessions_->Sessions();
   options.plane_bytes_default = config_.pool.plane_bytes;
   options.limits = GroupLimitsOf(config_);
+  options.observer = [this](const GroupNews& news) { TakeGroupNews(news); };
   ABSL_ASSIGN_OR_RETURN(groups_,
                         GroupRegistry::Create(std::move(options), {.admission = admission_.get(),
                                                                    .pool = pool_.get(),
@@ -325,25 +349,32 @@ absl::Status Daemon::MakeCalls() {
   view.driver_trusted = config_.peer_access.trust_driver;
   view.gpus = gpus_.get();
   view.refresh_host = [this] { return RefreshHost(); };
+  view.config = [this] { return ConfigInForce(); };
   view.platform = platform_;
   view.start_time = absl::Now();
+  view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };
+  view.auth_failed = [this](AuthFailure failure, const PeerCredentials& peer) {
+    TakeAuthFailure(failure, peer);
+  };
   ABSL_ASSIGN_OR_RETURN(calls_, RpcServer::Create(std::move(view)));
   return absl::OkStatus();
 }
 
 void Daemon::Serve() {
   SessionServer::Events events;
-  events.session_opened = [](const Caller& caller) {
-    spdlog::info("session {:016x}: opened by pid {} of uid {}", caller.session.value, caller.pid,
-                 caller.uid);
+  events.session_opened = [this](const Caller& caller) {
+    metrics_->Take(SessionOpened());
+    Log(spdlog::level::info, FieldsOf(caller), "session opened");
   };
   events.session_died = [this](SessionId session, std::string_view cause) {
     logged_groups_->SessionDied(session, cause);
   };
-  events.session_ended = [this](SessionId session, std::string_view cause) {
-    spdlog::info("session {:016x}: ended, {}", session.value, Escaped(cause));
-    groups_->SessionEnded(session, cause);
+  events.session_ended = [this](const Caller& caller, SessionEnd end, std::string_view cause) {
+    Log(spdlog::level::info, FieldsOf(caller), "session ended ({}): {}", Word(end), Escaped(cause));
+    metrics_->Take(SessionEnded{end});
+    groups_->SessionEnded(caller.session, cause);
   };
+  events.refused = [this](const Refusal& refusal) { TakeRefusal(refusal); };
   events.control_connected = [this](UniqueFd fd, const PeerCredentials& peer) {
     calls_->AdoptControl(std::move(fd), peer);
   };
@@ -369,6 +400,59 @@ void Daemon::StartForming() {
   admins_.clear();
 }
 
+absl::Status Daemon::PublishMetrics() {
+  ABSL_ASSIGN_OR_RETURN(
+      published_metrics_,
+      PublishedMetrics::Start(config_, platform_,
+                              {.metrics = metrics_.get(),
+                               .host = host_.get(),
+                               .groups = groups_.get(),
+                               .pool = pool_.get(),
+                               .sessions = sessions_.get(),
+                               .ready = &ready_,
+                               .groups_max = [this] { return config().limits.groups_max; }},
+                              [](std::string_view warning) { spdlog::warn("{}", warning); }));
+  return absl::OkStatus();
+}
+
+void Daemon::SetReady() {
+  ready_ = true;
+  calls_->SetServing(RpcServer::Serving::kYes);
+}
+
+void Daemon::TakeGroupNews(const GroupNews& news) {
+  metrics_->Take(news);
+  const LogFields fields = {.group = news.generation, .group_name = news.name, .uid = news.uid};
+  const int64_t age_ms = absl::ToInt64Milliseconds(news.age);
+  if (news.what == GroupNews::What::kReady) {
+    Log(spdlog::level::info, fields, "group ready: {} ranks, {} ms after the first join",
+        news.world_size, age_ms);
+  } else if (news.end == GroupEnd::kLeft) {
+    Log(spdlog::level::info, fields, "group ended: all ranks have left");
+  } else {
+    Log(spdlog::level::warn, fields, "group ended while {} ({}): {}", Word(news.phase),
+        Word(news.end), Escaped(news.reason));
+  }
+}
+
+void Daemon::TakeRefusal(const Refusal& refusal) {
+  metrics_->Take(refusal);
+  if (const std::optional<int> left_out = refusals_logged_.Take(absl::Now())) {
+    Log(spdlog::level::warn, {.uid = refusal.uid, .pid = refusal.pid},
+        "connection on {}.sock refused ({}): {}; {} more since the last such line",
+        Word(refusal.door), Word(refusal.cause), Escaped(refusal.reason), *left_out);
+  }
+}
+
+void Daemon::TakeAuthFailure(AuthFailure failure, const PeerCredentials& peer) {
+  metrics_->Take(failure);
+  if (const std::optional<int> left_out = auth_failures_logged_.Take(absl::Now())) {
+    Log(spdlog::level::warn, {.uid = peer.uid, .pid = peer.pid},
+        "call without a good token ({}); {} more since the last such line", Word(failure),
+        *left_out);
+  }
+}
+
 bool Daemon::WaitUntilProven(absl::Duration timeout) {
   if (!prover_->WaitUntilDone(timeout)) return false;
   const v1::PeerCheckProgress progress = prover_->Progress();
@@ -390,8 +474,8 @@ void Daemon::LogHost() const {
   spdlog::info("host {}: {} GPUs, as told by {}{}", Escaped(host.hostname()), host.gpus_size(),
                inventory_->Source(), platform_ == v1::PLATFORM_SIMULATED ? " (simulated)" : "");
   for (const v1::Gpu& gpu : host.gpus()) {
-    spdlog::info("  {} {} at {}", Escaped(gpu.uuid()), Escaped(gpu.name()),
-                 Escaped(gpu.pci_bus_id()));
+    Log(spdlog::level::info, {.gpu = gpu.uuid()}, "{} at {}", Escaped(gpu.name()),
+        Escaped(gpu.pci_bus_id()));
   }
   if (host.gpus().empty()) spdlog::warn("the host has no GPU: no group can be formed");
 }
@@ -399,11 +483,11 @@ void Daemon::LogHost() const {
 void Daemon::LogPools() const {
   for (const v1::PoolInfo& pool : pool_->List()) {
     if (pool.last_error().empty()) {
-      spdlog::info("pool of {}: {} planes of {} bytes ready", Escaped(pool.gpu_uuid()),
-                   pool.planes_ready(), pool.plane_bytes());
+      Log(spdlog::level::info, {.gpu = pool.gpu_uuid()}, "pool: {} planes of {} bytes ready",
+          pool.planes_ready(), pool.plane_bytes());
     } else {
-      spdlog::error("pool of {}: {} of {} planes ready: {}", Escaped(pool.gpu_uuid()),
-                    pool.planes_ready(), pool.planes_ready_target(), Escaped(pool.last_error()));
+      Log(spdlog::level::err, {.gpu = pool.gpu_uuid()}, "pool: {} of {} planes ready: {}",
+          pool.planes_ready(), pool.planes_ready_target(), Escaped(pool.last_error()));
     }
   }
 }

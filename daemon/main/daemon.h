@@ -2,6 +2,7 @@
 // stop. Not the process (main.cc): no signals, no command line. Design note: daemon/README.md.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
@@ -15,9 +16,12 @@
 #include "daemon/config/reload.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/main/gpu_service.h"
+#include "daemon/main/log.h"
 #include "daemon/main/logged_groups.h"
+#include "daemon/main/published_metrics.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/memory/plane_source.h"
+#include "daemon/metrics/metrics.h"
 #include "daemon/proof/pair_probe.h"
 #include "daemon/proof/peer_prover.h"
 #include "daemon/service/rpc_server.h"
@@ -35,6 +39,7 @@ class Daemon {
  public:
   struct Options {
     Config config;
+    std::string config_path;     // where the configuration was read; empty: nowhere
     std::string simulate_path;   // empty: this host's own GPUs
     RuntimeDir::Listeners kept;  // of an earlier daemon, as systemd kept them
   };
@@ -66,6 +71,9 @@ class Daemon {
 
   // Takes what of `fresh` a running daemon can take; says what was taken and what was not.
   ConfigChanges Reload(const Config& fresh);
+
+  // Says to those who ask (health, metrics) that the daemon is ready: it waits for nothing more.
+  void SetReady();
 
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
@@ -101,9 +109,15 @@ class Daemon {
   absl::Status MakeGroups();
   absl::Status MakeCalls();
   absl::Status MakeGpuService();
+  absl::Status PublishMetrics();
   void Serve();
   void TakeAdmin(UniqueFd connection);
+  v1::GetConfigResponse ConfigInForce() const;
+  ByteCount proof_bytes() const;
 
+  void TakeGroupNews(const GroupNews& news);
+  void TakeRefusal(const Refusal& refusal);
+  void TakeAuthFailure(AuthFailure failure, const PeerCredentials& peer);
   absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher();
   void TakeXid(const XidEvent& event);
 
@@ -114,7 +128,13 @@ class Daemon {
   const Config config_;  // as it was at the start
   mutable absl::Mutex in_force_mu_;
   Config in_force_ ABSL_GUARDED_BY(in_force_mu_);
+  std::string config_path_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
+  // Every part may tell it something.
+  const std::unique_ptr<Metrics> metrics_ = Metrics::Create();
+  std::atomic<bool> ready_ = false;
+  LogLimit refusals_logged_;
+  LogLimit auth_failures_logged_;
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<HostState> host_;
@@ -129,6 +149,7 @@ class Daemon {
   std::unique_ptr<LoggedGroups> logged_groups_;
   std::unique_ptr<GpuService> gpus_;
   std::unique_ptr<RpcServer> calls_;
+  std::unique_ptr<PublishedMetrics> published_metrics_;
 
   // What an administrator asks is answered by a daemon that knows its host: connections that come
   // before the proofs are done wait here.

@@ -62,7 +62,7 @@ GpuService::GpuService(Parts parts, StartWatcher start_watcher, std::string drai
 absl::Status GpuService::Start() {
   absl::MutexLock lock(&mu_);
   for (const std::string& uuid : drained_) {
-    spdlog::warn("GPU {}: stays drained, as it was before the daemon's start", Escaped(uuid));
+    Log(spdlog::level::warn, {.gpu = uuid}, "stays drained, as it was before the daemon's start");
   }
   return HoldOnlyServed();
 }
@@ -94,7 +94,7 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
   ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
   absl::MutexLock lock(&mu_);
   if (drained_.insert(uuid).second) {
-    spdlog::info("GPU {}: draining", Escaped(uuid));
+    Log(spdlog::level::info, {.gpu = uuid}, "draining");
     // No group gets the fast path on it from here on, and the pool makes nothing there.
     parts_.host->SetCondition(uuid, v1::GPU_CONDITION_DRAINING, kDrainReason);
     parts_.pool->Close(uuid);
@@ -127,7 +127,7 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
     if (was_drained) drained_.insert(uuid);
     return back;
   }
-  spdlog::info("GPU {}: back in service", Escaped(uuid));
+  Log(spdlog::level::info, {.gpu = uuid}, "back in service");
   ABSL_RETURN_IF_ERROR(Save());
   return v1::UndrainGpuResponse();
 }

@@ -2,25 +2,30 @@
 
 #include <google/protobuf/stubs/logging.h>
 #include <spdlog/details/os.h>
+#include <spdlog/formatter.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
 
-#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "daemon/main/log_writer.h"
 
 namespace nodecomm {
 namespace {
 
+constexpr absl::Duration kLimitInterval = absl::Seconds(1);
 constexpr absl::Duration kFlushTimeout = absl::Seconds(1);
 
 constexpr char kPlain[] = "\033[m";
+
+thread_local const LogFields* current_fields = nullptr;
 
 const char* ColourOf(spdlog::level::level_enum level) {
   if (level >= spdlog::level::err) return "\033[31m\033[1m";
@@ -43,6 +48,59 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   }
   return spdlog::level::info;
 }
+
+LogLevel FromSpdlog(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+      return LogLevel::kTrace;
+    case spdlog::level::debug:
+      return LogLevel::kDebug;
+    case spdlog::level::warn:
+      return LogLevel::kWarning;
+    case spdlog::level::err:
+    case spdlog::level::critical:
+      return LogLevel::kError;
+    default:
+      return LogLevel::kInfo;
+  }
+}
+
+// systemd says in JOURNAL_STREAM which file is the journal; standard error may have been redirected
+// since. Source: systemd.exec(5).
+LogTarget TargetOfStandardError() {
+  const char* const journal = std::getenv("JOURNAL_STREAM");
+  struct stat status = {};
+  if (journal == nullptr || fstat(STDERR_FILENO, &status) != 0) return LogTarget::kStream;
+  return absl::StrCat(status.st_dev, ":", status.st_ino) == journal ? LogTarget::kJournal
+                                                                    : LogTarget::kStream;
+}
+
+class LineFormatter final : public spdlog::formatter {
+ public:
+  LineFormatter(LogFormat format, LogTarget target) : format_(format), target_(target) {}
+
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& to) override {
+    LogLine line{.time = absl::FromChrono(message.time),
+                 .level = FromSpdlog(message.level),
+                 .message = {message.payload.data(), message.payload.size()}};
+    if (current_fields != nullptr) line.fields = *current_fields;
+    const std::string text = absl::StrCat(RenderLogLine(line, format_, target_), "\n");
+    if (format_ == LogFormat::kText && target_ == LogTarget::kStream) {
+      // The level, which the sink colours on a terminal: the second word.
+      message.color_range_start = to.size() + text.find(' ') + 1;
+      message.color_range_end = message.color_range_start + LogLevelWord(line.level).size();
+    }
+    to.append(text.data(), text.data() + text.size());
+  }
+
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<LineFormatter>(format_, target_);
+  }
+
+ private:
+  const LogFormat format_;
+  const LogTarget target_;
+};
 
 // Lines are made where they are logged, and written later.
 class QueueSink final : public spdlog::sinks::base_sink<std::mutex> {
@@ -70,8 +128,13 @@ class QueueSink final : public spdlog::sinks::base_sink<std::mutex> {
 // Never destroyed: threads log until the process is gone.
 LogWriter* log_writer = nullptr;
 
-spdlog::sink_ptr MakeSink() {
-  absl::StatusOr<std::unique_ptr<LogWriter>> writer = LogWriter::Start(STDERR_FILENO);
+spdlog::sink_ptr MakeSink(LogFormat format, LogTarget target) {
+  const auto render = [format, target](std::string_view message) {
+    return RenderLogLine({.time = absl::Now(), .level = LogLevel::kWarning, .message = message},
+                         format, target);
+  };
+  absl::StatusOr<std::unique_ptr<LogWriter>> writer =
+      LogWriter::Start(STDERR_FILENO, LogWriter::kQueuedBytesMax, render);
   // Without a thread to write them, lines are written at once.
   if (!writer.ok()) return std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
   log_writer = writer->release();
@@ -80,13 +143,14 @@ spdlog::sink_ptr MakeSink() {
 
 }  // namespace
 
-void SetUpLog(LogLevel level) {
+void SetUpLog(LogLevel level, LogFormat format) {
   // What a worker sends that is no message is answered with an error; without this the library
   // would also write a line for each.
   google::protobuf::SetLogHandler(nullptr);
-  auto logger = std::make_shared<spdlog::logger>("nodecommd", MakeSink());
+  const LogTarget target = TargetOfStandardError();
+  auto logger = std::make_shared<spdlog::logger>("nodecommd", MakeSink(format, target));
   logger->set_level(ToSpdlog(level));
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  logger->set_formatter(std::make_unique<LineFormatter>(format, target));
   spdlog::set_default_logger(std::move(logger));
 }
 
@@ -96,10 +160,19 @@ void FlushLog() {
   if (log_writer != nullptr) log_writer->Flush(kFlushTimeout);
 }
 
-std::string Escaped(std::string_view text) {
-  return absl::Utf8SafeCEscape(absl::string_view(text.data(), text.size()));
-}
-
 std::string Escaped(const absl::Status& status) { return Escaped(std::string(status.message())); }
+
+WithLogFields::WithLogFields(const LogFields& fields) { current_fields = &fields; }
+WithLogFields::~WithLogFields() { current_fields = nullptr; }
+
+std::optional<int> LogLimit::Take(absl::Time now) {
+  absl::MutexLock lock(&mu_);
+  if (now < next_) {
+    ++left_out_;
+    return std::nullopt;
+  }
+  next_ = now + kLimitInterval;
+  return std::exchange(left_out_, 0);
+}
 
 }  // namespace nodecomm

@@ -1,26 +1,61 @@
-// Where the daemon's log goes: standard error, one line an event.
-// Not metrics. Lines never hold a session's token, and what workers chose (names, reasons) is
-// escaped.
+// Where the daemon's log goes: standard error, one line an event, as text or JSON, with priorities
+// if that is the journal. Not metrics. Lines never hold a session's token, and what workers chose
+// (names, reasons) is escaped.
 #pragma once
 
-#include <string>
-#include <string_view>
+#include <spdlog/spdlog.h>
 
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "daemon/config/config.h"
+#include "daemon/main/log_line.h"
 
 namespace nodecomm {
 
 // Makes spdlog's default logger write to standard error, from `level` up. Nobody waits for whoever
-// reads that.
-void SetUpLog(LogLevel level);
+// reads that. Lines without fields may use spdlog's own functions.
+void SetUpLog(LogLevel level, LogFormat format);
 // From now on, from `level` up.
 void SetLogLevel(LogLevel level);
 // Gives what is yet to be written a moment; before the process ends.
 void FlushLog();
 
-// For words that a worker chose: no control characters, so that nobody writes lines of the log.
-std::string Escaped(std::string_view text);
 std::string Escaped(const absl::Status& status);
+
+// The fields of lines that this thread writes while the object lives: spdlog's messages have no
+// place for them, and lines are made where they are logged.
+class WithLogFields {
+ public:
+  explicit WithLogFields(const LogFields& fields);
+  ~WithLogFields();
+  WithLogFields(const WithLogFields&) = delete;
+  WithLogFields& operator=(const WithLogFields&) = delete;
+};
+
+// An event about somebody.
+template <typename... Args>
+void Log(spdlog::level::level_enum level, const LogFields& fields,
+         spdlog::format_string_t<Args...> format, Args&&... args) {
+  const WithLogFields with(fields);
+  spdlog::log(level, format, std::forward<Args>(args)...);
+}
+
+// For events that strangers can cause as often as they like: a line a second at most.
+class LogLimit {
+ public:
+  // How many were left out since the last line, if there may be one now.
+  std::optional<int> Take(absl::Time now);
+
+ private:
+  absl::Mutex mu_;
+  absl::Time next_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  int left_out_ ABSL_GUARDED_BY(mu_) = 0;
+};
 
 }  // namespace nodecomm

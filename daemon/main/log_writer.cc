@@ -40,6 +40,7 @@ void WriteAll(int fd, std::string_view text) {
 struct LogWriter::Queue {
   const int fd;
   const size_t bytes_max;
+  const Render render;
   absl::Mutex mu;
   std::deque<std::string> lines ABSL_GUARDED_BY(mu);
   size_t bytes ABSL_GUARDED_BY(mu) = 0;
@@ -61,14 +62,18 @@ struct LogWriter::Queue {
     bytes -= line.size();
     writing = true;
     if (const uint64_t count = std::exchange(lost, 0); count > 0) {
-      absl::StrAppend(&line, count, " lines of the log are lost: nobody read it in time\n");
+      const std::string message =
+          absl::StrCat(count, " lines of the log are lost: nobody read it in time");
+      absl::StrAppend(&line, render ? render(message) : message, "\n");
     }
     return true;
   }
 };
 
-absl::StatusOr<std::unique_ptr<LogWriter>> LogWriter::Start(int fd, size_t queued_bytes_max) {
-  std::shared_ptr<Queue> queue(new Queue{.fd = fd, .bytes_max = queued_bytes_max});
+absl::StatusOr<std::unique_ptr<LogWriter>> LogWriter::Start(int fd, size_t queued_bytes_max,
+                                                            Render render) {
+  std::shared_ptr<Queue> queue(
+      new Queue{.fd = fd, .bytes_max = queued_bytes_max, .render = std::move(render)});
   // Signals are for the threads that wait for them, and a log that nobody reads is no reason to
   // die.
   sigset_t all;

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -16,10 +18,14 @@ class LogWriter {
  public:
   static constexpr size_t kQueuedBytesMax = size_t{1} << 20;
 
+  // Makes a line, without a newline, of the writer's own message; called on its thread.
+  using Render = std::function<std::string(std::string_view)>;
+
   // `fd` stays open for as long as the process lives: a thread that is stuck in a write is left
   // behind.
-  static absl::StatusOr<std::unique_ptr<LogWriter>> Start(
-      int fd, size_t queued_bytes_max = kQueuedBytesMax);
+  static absl::StatusOr<std::unique_ptr<LogWriter>> Start(int fd,
+                                                          size_t queued_bytes_max = kQueuedBytesMax,
+                                                          Render render = nullptr);
   // Without waiting for what is queued.
   ~LogWriter();
   LogWriter(const LogWriter&) = delete;

@@ -7,17 +7,26 @@
 #include "daemon/main/log.h"
 
 namespace nodecomm {
+namespace {
+
+LogFields FieldsOf(const Caller& caller, int rank) {
+  return {.session = caller.session, .rank = rank, .uid = caller.uid, .pid = caller.pid};
+}
+
+}  // namespace
 
 void LoggedGroups::Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) {
   groups_->Join(caller, request,
-                [name = Escaped(request.name()), rank = request.rank(), pid = caller.pid,
+                [name = request.name(), rank = request.rank(), caller,
                  done = std::move(done)](absl::StatusOr<v1::JoinGroupResponse> answer) mutable {
+                  LogFields fields = FieldsOf(caller, rank);
+                  fields.group_name = name;
                   if (answer.ok()) {
-                    spdlog::debug("group {} \"{}\": rank {} is pid {}", answer->generation(), name,
-                                  rank, pid);
+                    fields.group = answer->generation();
+                    Log(spdlog::level::debug, fields, "joined");
                   } else {
-                    spdlog::warn("group \"{}\": rank {} (pid {}) could not join: {}", name, rank,
-                                 pid, Escaped(answer.status()));
+                    Log(spdlog::level::warn, fields, "could not join: {}",
+                        Escaped(answer.status()));
                   }
                   done(std::move(answer));
                 });
@@ -26,13 +35,13 @@ void LoggedGroups::Join(const Caller& caller, const v1::JoinGroupRequest& reques
 void LoggedGroups::Confirm(const Caller& caller, const v1::ConfirmGroupRequest& request,
                            ConfirmDone done) {
   groups_->Confirm(caller, request,
-                   [generation = request.generation(), rank = request.rank(), pid = caller.pid,
+                   [generation = request.generation(), rank = request.rank(), caller,
                     done = std::move(done)](absl::Status status) mutable {
                      if (!status.ok()) {
-                       spdlog::warn("group {}: rank {} (pid {}) did not become ready: {}",
-                                    generation, rank, pid, Escaped(status));
-                     } else if (rank == 0) {  // one line a group: all ranks are answered together
-                       spdlog::info("group {}: ready", generation);
+                       LogFields fields = FieldsOf(caller, rank);
+                       fields.group = generation;
+                       Log(spdlog::level::warn, fields, "did not become ready: {}",
+                           Escaped(status));
                      }
                      done(std::move(status));
                    });
@@ -49,22 +58,27 @@ absl::Status LoggedGroups::FreeShared(const Caller& caller, const v1::FreeShared
 
 absl::Status LoggedGroups::Leave(const Caller& caller, const v1::LeaveGroupRequest& request) {
   absl::Status status = groups_->Leave(caller, request);
-  if (status.ok()) spdlog::debug("group {}: rank {} left", request.generation(), request.rank());
+  if (status.ok()) {
+    LogFields fields = FieldsOf(caller, request.rank());
+    fields.group = request.generation();
+    Log(spdlog::level::debug, fields, "left");
+  }
   return status;
 }
 
 absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupRequest& request) {
   absl::Status status = groups_->Abort(caller, request);
   if (status.ok()) {
-    spdlog::warn("group {}: aborted by rank {} (pid {}): {}", request.generation(), request.rank(),
-                 caller.pid, Escaped(request.reason()));
+    LogFields fields = FieldsOf(caller, request.rank());
+    fields.group = request.generation();
+    Log(spdlog::level::warn, fields, "aborted: {}", Escaped(request.reason()));
   }
   return status;
 }
 
 void LoggedGroups::SessionDied(SessionId session, std::string_view cause) {
   groups_->SessionDied(session, cause);
-  spdlog::info("session {:016x}: {}", session.value, Escaped(cause));
+  Log(spdlog::level::info, {.session = session}, "{}", Escaped(cause));
 }
 
 void LoggedGroups::SessionEnded(SessionId session, std::string_view cause) {
@@ -73,18 +87,19 @@ void LoggedGroups::SessionEnded(SessionId session, std::string_view cause) {
 
 void LoggedGroups::GpuLost(std::string_view gpu_uuid, std::string_view cause) {
   groups_->GpuLost(gpu_uuid, cause);
-  spdlog::error("GPU {} is lost: {}", Escaped(gpu_uuid), Escaped(cause));
+  Log(spdlog::level::err, {.gpu = gpu_uuid}, "GPU lost: {}", Escaped(cause));
 }
 
 void LoggedGroups::AbortOnGpu(std::string_view gpu_uuid, std::string_view reason) {
   groups_->AbortOnGpu(gpu_uuid, reason);
-  spdlog::warn("groups on GPU {} are aborted: {}", Escaped(gpu_uuid), Escaped(reason));
+  Log(spdlog::level::warn, {.gpu = gpu_uuid}, "groups there are aborted: {}", Escaped(reason));
 }
 
 absl::Status LoggedGroups::AbortByAdmin(uint64_t generation, std::string_view reason) {
   absl::Status status = groups_->AbortByAdmin(generation, reason);
   if (status.ok()) {
-    spdlog::warn("group {}: aborted by the administrator: {}", generation, Escaped(reason));
+    Log(spdlog::level::warn, {.group = generation}, "aborted by the administrator: {}",
+        Escaped(reason));
   }
   return status;
 }

@@ -64,7 +64,9 @@ std::optional<int> WaitForPools(Daemon& daemon) {
   return std::nullopt;
 }
 
-void SayServing(const Daemon& daemon) {
+void SayServing(Daemon& daemon) {
+  // Else upkeep says it once nothing is missing any more.
+  if (daemon.WaitsFor().empty()) daemon.SetReady();
   spdlog::info("ready: sockets in {}", daemon.runtime_dir());
   // For whoever started the daemon and waits for this line.
   std::puts("ready");
@@ -94,7 +96,7 @@ int Run(const CommandLine& command_line) {
     std::puts("ok");
     return kExitOk;
   }
-  SetUpLog(config->log_level);
+  SetUpLog(config->log_level, config->log_format);
   spdlog::info("nodecommd {}, pid {}", kVersionLine, getpid());
   if (const absl::Status raised = RaiseFileLimit(); !raised.ok()) {
     spdlog::warn("the limit on file descriptors stays as it is: {}", std::string(raised.message()));
@@ -103,6 +105,7 @@ int Run(const CommandLine& command_line) {
   SayStatusToServiceManager("Reading the host's GPUs.");
   const absl::StatusOr<std::unique_ptr<Daemon>> daemon =
       Daemon::Start({.config = *std::move(config),
+                     .config_path = command_line.config_path.value_or(""),
                      .simulate_path = command_line.simulate_path.value_or(""),
                      .kept = TakeKeptListeners()});
   if (!daemon.ok()) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
-#include "daemon/main/log.h"
+#include "daemon/main/log_line.h"
 
 namespace nodecomm {
 namespace {

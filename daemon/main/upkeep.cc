@@ -83,6 +83,7 @@ void Upkeep::TellHowItIs() {
     const std::string waits_for = daemon_->WaitsFor();
     if (waits_for.empty()) {
       ready_ = true;
+      daemon_->SetReady();
       refresh_at_ = absl::Now() + kRefreshInterval;
       told_ = Serving();
       return SayReadyToServiceManager(told_);

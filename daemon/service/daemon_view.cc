@@ -2,12 +2,14 @@
 
 #include <unistd.h>
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 
@@ -106,6 +108,30 @@ absl::StatusOr<v1::ExplainFastPathResponse> AnswerExplainFastPath(
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view) {
   v1::ListGroupsResponse answer;
   for (v1::GroupInfo& group : view.groups->List()) *answer.add_groups() = std::move(group);
+  return answer;
+}
+
+v1::ListSessionsResponse AnswerListSessions(const DaemonView& view) {
+  std::map<std::string, std::vector<uint64_t>> generations;
+  for (const v1::GroupInfo& group : view.groups->List()) {
+    std::set<std::string> holders;  // a process may hold several ranks
+    for (const v1::GroupMember& member : group.members()) {
+      if (!member.left()) holders.insert(member.session());
+    }
+    for (const std::string& session : holders) generations[session].push_back(group.generation());
+  }
+  v1::ListSessionsResponse answer;
+  const absl::Time now = absl::Now();
+  for (const SessionTable::Session& session : view.sessions->List()) {
+    v1::SessionInfo* info = answer.add_sessions();
+    info->set_session(absl::StrFormat("%016x", session.caller.session.value));
+    info->set_uid(session.caller.uid);
+    info->set_pid(session.caller.pid);
+    info->set_age_ms(absl::ToInt64Milliseconds(now - session.since));
+    for (const uint64_t generation : generations[info->session()]) {
+      info->add_generations(generation);
+    }
+  }
   return answer;
 }
 

@@ -3,6 +3,7 @@
 // Design note: daemon/README.md, "calls".
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -10,6 +11,7 @@
 #include "daemon/group/group_registry.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/proof/peer_prover.h"
+#include "daemon/service/call_news.h"
 #include "daemon/session/session_server.h"
 #include "daemon/topology/admission.h"
 #include "daemon/topology/host_state.h"
@@ -43,8 +45,13 @@ struct DaemonView {
   bool driver_trusted = false;
   // Brings `host` up to date.
   std::function<absl::Status()> refresh_host;
+  // What is in force now.
+  std::function<v1::GetConfigResponse()> config;
   v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
   absl::Time start_time;
+  // For the log and the metrics, on gRPC's threads.
+  std::function<void(const CallEnded&)> call_ended = nullptr;
+  std::function<void(AuthFailure, const PeerCredentials&)> auth_failed = nullptr;
 };
 
 // Thread-safe, as the parts are.
@@ -54,6 +61,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view);
 absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view);
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view);
 v1::ListPoolsResponse AnswerListPools(const DaemonView& view);
+v1::ListSessionsResponse AnswerListSessions(const DaemonView& view);
 v1::CheckPeersResponse AnswerCheckPeers(const DaemonView& view,
                                         const v1::CheckPeersRequest& request);
 // InvalidArgument: a GPU that the host does not have, or more than a group can have.

@@ -1,13 +1,18 @@
 #include "daemon/service/rpc_server.h"
 
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/server_posix.h>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/base/call_once.h"
 #include "absl/base/thread_annotations.h"
@@ -37,6 +42,13 @@ constexpr int kCallsPerConnectionMax = 256;
 
 // gRPC sends the message as a header, and a header over 8 KiB would lose the whole answer.
 constexpr size_t kErrorMessageBytesMax = 2048;
+
+// Of a server, for the reflection service: gRPC gives each of its streams a thread for as long as
+// the client likes. All other calls are served on gRPC's own few threads.
+constexpr int kStreamThreadsMax = 8;
+
+constexpr char kControlService[] = "nodecomm.v1.Control";
+constexpr char kAdminService[] = "nodecomm.v1.Admin";
 
 constexpr absl::Duration kShutdownAtDestruction = absl::Seconds(1);
 
@@ -89,16 +101,64 @@ class AdoptedPeers {
 
 absl::StatusOr<Caller> FindCaller(const DaemonView& view, const PeerCredentials& peer,
                                   const grpc::CallbackServerContext& context) {
-  const std::optional<std::string> token = ReadToken(context);
-  if (token.has_value()) {
+  AuthFailure failure = AuthFailure::kNoToken;
+  if (const std::optional<std::string> token = ReadToken(context)) {
     const std::optional<Caller> caller = view.sessions->FindByToken(*token);
-    // One that was stolen is as good as none.
     if (caller.has_value() && caller->uid == peer.uid && caller->pid == peer.pid) return *caller;
+    // One that was stolen is as good as none.
+    failure = caller.has_value() ? AuthFailure::kForeignToken : AuthFailure::kUnknownToken;
   }
+  if (view.auth_failed) view.auth_failed(failure, peer);
   return absl::UnauthenticatedError(
       "the call carries no token of an open session: open a session on session.sock first, and "
       "again after the daemon was restarted");
 }
+
+// Tells of every call's end, of whatever service.
+class CallClock final : public grpc::experimental::Interceptor {
+ public:
+  CallClock(const DaemonView* view, grpc::experimental::ServerRpcInfo* info)
+      : view_(view), info_(info) {}
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    using grpc::experimental::InterceptionHookPoints;
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
+      Tell(methods->GetSendStatus());
+    }
+    methods->Proceed();
+  }
+
+ private:
+  void Tell(const grpc::Status& status) {
+    std::string_view name = info_->method();  // "/package.Service/Method"
+    if (!name.empty() && name.front() == '/') name.remove_prefix(1);
+    const size_t slash = std::min(name.find('/'), name.size());
+    CallEnded ended{.service = std::string(name.substr(0, slash)),
+                    .method = std::string(name.substr(std::min(slash + 1, name.size()))),
+                    .code = static_cast<absl::StatusCode>(status.error_code()),
+                    .duration = std::nullopt};
+    if (info_->type() == grpc::experimental::ServerRpcInfo::Type::UNARY) {
+      ended.duration = absl::Now() - start_;
+    }
+    view_->call_ended(ended);
+  }
+
+  const DaemonView* const view_;                   // the server's, which outlives its calls
+  grpc::experimental::ServerRpcInfo* const info_;  // gRPC's, which outlives its interceptors
+  const absl::Time start_ = absl::Now();
+};
+
+class CallClocks final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit CallClocks(const DaemonView* view) : view_(view) {}
+  grpc::experimental::Interceptor* CreateServerInterceptor(
+      grpc::experimental::ServerRpcInfo* info) override {
+    return new CallClock(view_, info);  // gRPC deletes it with the call
+  }
+
+ private:
+  const DaemonView* const view_;
+};
 
 // gRPC keeps a call's context, response and reactor until its Finish, also when the client has
 // cancelled or died. So a cancelled call just waits for its answer, which goes nowhere: what a dead
@@ -259,6 +319,18 @@ class AdminService final : public v1::Admin::CallbackService {
     return Answer(context, AnswerListPools(*view_), response);
   }
 
+  grpc::ServerUnaryReactor* ListSessions(grpc::CallbackServerContext* context,
+                                         const v1::ListSessionsRequest*,
+                                         v1::ListSessionsResponse* response) override {
+    return Answer(context, AnswerListSessions(*view_), response);
+  }
+
+  grpc::ServerUnaryReactor* GetConfig(grpc::CallbackServerContext* context,
+                                      const v1::GetConfigRequest*,
+                                      v1::GetConfigResponse* response) override {
+    return Answer(context, view_->config(), response);
+  }
+
   grpc::ServerUnaryReactor* CheckPeers(grpc::CallbackServerContext* context,
                                        const v1::CheckPeersRequest* request,
                                        v1::CheckPeersResponse* response) override {
@@ -309,10 +381,22 @@ class AdminService final : public v1::Admin::CallbackService {
 };
 
 // A server without a port: its connections are adopted.
-std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service) {
+std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonView& view) {
   grpc::ServerBuilder builder;
+  if (view.call_ended) {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> clocks;
+    clocks.push_back(std::make_unique<CallClocks>(&view));
+    builder.experimental().SetInterceptorCreators(std::move(clocks));
+  }
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kCallsPerConnectionMax);
+  using Option = grpc::ServerBuilder::SyncServerOption;
+  builder.SetSyncServerOption(Option::NUM_CQS, 1);
+  builder.SetSyncServerOption(Option::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(Option::MAX_POLLERS, 1);
+  grpc::ResourceQuota quota("nodecomm");
+  quota.SetMaxThreads(kStreamThreadsMax);
+  builder.SetResourceQuota(quota);
   builder.RegisterService(service);
   return builder.BuildAndStart();
 }
@@ -325,13 +409,21 @@ class GrpcServer final : public RpcServer {
   ~GrpcServer() override { Shutdown(absl::Now() + kShutdownAtDestruction); }
 
   absl::Status Start() {
-    control_server_ = BuildServer(&control_service_);
-    admin_server_ = BuildServer(&admin_service_);
+    control_server_ = BuildServer(&control_service_, view_);
+    admin_server_ = BuildServer(&admin_service_, view_);
     if (control_server_ == nullptr || admin_server_ == nullptr) {
       return absl::InternalError("gRPC could not start its servers");
     }
     ABSL_ASSIGN_OR_RETURN(adopter_, Background::Start("adopter"));
+    // Administrators may ask as long as there is a server.
+    admin_server_->GetHealthCheckService()->SetServingStatus(kAdminService, true);
+    SetServing(Serving::kNo);
     return absl::OkStatus();
+  }
+
+  void SetServing(Serving serving) override {
+    control_server_->GetHealthCheckService()->SetServingStatus(kControlService,
+                                                               serving == Serving::kYes);
   }
 
   void AdoptControl(UniqueFd connection, const PeerCredentials& peer) override {
@@ -376,6 +468,12 @@ class GrpcServer final : public RpcServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(DaemonView view) {
+  // Of every server that is built from now on, of which there are ours alone.
+  static absl::once_flag once;
+  absl::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
   auto server = std::make_unique<GrpcServer>(std::move(view));
   if (const absl::Status started = server->Start(); !started.ok()) return started;
   return server;

@@ -24,6 +24,11 @@ class RpcServer {
   virtual void AdoptControl(UniqueFd connection, const PeerCredentials& peer) = 0;
   virtual void AdoptAdmin(UniqueFd connection) = 0;
 
+  // What gRPC's health service says of nodecomm.v1.Control; at first that it does not serve. The
+  // server as a whole and nodecomm.v1.Admin serve as long as they answer.
+  enum class Serving { kNo, kYes };
+  virtual void SetServing(Serving serving) = 0;
+
   // Answers waiting calls with UNAVAILABLE, lets the others finish until `deadline`, then cuts the
   // connections. What the registry answers later goes nowhere. Idempotent; also at destruction.
   virtual void Shutdown(absl::Time deadline) = 0;

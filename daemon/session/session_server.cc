@@ -86,8 +86,12 @@ class EpollSessionServer final : public SessionServer {
                          if (events_.session_died) events_.session_died(session, cause);
                        },
                    .ended =
-                       [this](SessionId session, std::string_view cause) {
-                         if (events_.session_ended) events_.session_ended(session, cause);
+                       [this](const Caller& caller, SessionEnd end, std::string_view cause) {
+                         if (events_.session_ended) events_.session_ended(caller, end, cause);
+                       },
+                   .refused =
+                       [this](const Refusal& refusal) {
+                         if (events_.refused) events_.refused(refusal);
                        }},
                   &poller_, &table_, foreign_.get()) {}
 
@@ -122,6 +126,8 @@ class EpollSessionServer final : public SessionServer {
   }
 
   std::vector<SessionId> Sessions() const override { return table_.Sessions(); }
+
+  std::vector<SessionTable::Session> List() const override { return table_.List(); }
 
   int session_count() const override { return table_.size(); }
 
@@ -162,7 +168,7 @@ class EpollSessionServer final : public SessionServer {
     foreign_->Close(std::move(options_.session_listener), geteuid());
     foreign_->Close(std::move(options_.control_listener), geteuid());
     foreign_->Close(std::move(options_.admin_listener), geteuid());
-    sessions_.EndAll("the daemon is stopping");
+    sessions_.EndAll(SessionEnd::kDaemonStopping, "the daemon is stopping");
   }
 
   void Handle(Poller::Watch watch) {
@@ -237,9 +243,18 @@ class EpollSessionServer final : public SessionServer {
   void AdoptControl(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
     if (!peer.ok()) return;  // it is gone already
-    if (!rate_.Take(peer->uid, SteadyNow()) || !HasRoomFor(kDescriptorsOfACall) ||
-        !control_connections_.Add(socket, peer->uid).ok()) {
-      return foreign_->Close(std::move(socket), peer->uid);
+    const auto refuse = [&](RefusalCause cause, std::string_view reason) {
+      foreign_->Close(std::move(socket), peer->uid);
+      Refuse(Door::kControl, cause, *peer, reason);
+    };
+    if (!rate_.Take(peer->uid, SteadyNow())) {
+      return refuse(RefusalCause::kRate, "connects too often");
+    }
+    if (!HasRoomFor(kDescriptorsOfACall)) {
+      return refuse(RefusalCause::kLimit, "the daemon has no file descriptors to spare");
+    }
+    if (const absl::Status added = control_connections_.Add(socket, peer->uid); !added.ok()) {
+      return refuse(RefusalCause::kLimit, std::string(added.message()));
     }
     if (events_.control_connected) events_.control_connected(std::move(socket), *peer);
   }
@@ -248,9 +263,24 @@ class EpollSessionServer final : public SessionServer {
   // has loosened them.
   void AdoptAdmin(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
-    if (!peer.ok() || (peer->uid != 0 && peer->uid != geteuid())) return;
-    if (!admin_connections_.Add(socket, peer->uid).ok()) return;
+    if (!peer.ok()) return;
+    if (peer->uid != 0 && peer->uid != geteuid()) {
+      return Refuse(Door::kAdmin, RefusalCause::kNotAdministrator, *peer,
+                    "neither root nor the daemon's user");
+    }
+    if (const absl::Status added = admin_connections_.Add(socket, peer->uid); !added.ok()) {
+      return Refuse(Door::kAdmin, RefusalCause::kLimit, *peer, std::string(added.message()));
+    }
     if (events_.admin_connected) events_.admin_connected(std::move(socket));
+  }
+
+  void Refuse(Door door, RefusalCause cause, const PeerCredentials& peer, std::string_view reason) {
+    if (!events_.refused) return;
+    events_.refused({.door = door,
+                     .cause = cause,
+                     .uid = peer.uid,
+                     .pid = peer.pid,
+                     .reason = std::string(reason)});
   }
 
   // Everything but the table, the poller's Wake() and `stopping_` belongs to the thread once it

@@ -18,6 +18,8 @@
 #include "daemon/group/fd_courier.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/session/peer.h"
+#include "daemon/session/session_news.h"
+#include "daemon/session/session_table.h"
 #include "nodecomm/v1/session.pb.h"
 
 namespace nodecomm {
@@ -51,11 +53,14 @@ class SessionServer : public FdCourier {
   struct Events {
     // The process has died, though it may hold its memory for a second yet; session_ended follows.
     absl::AnyInvocable<void(SessionId, std::string_view cause)> session_died = nullptr;
-    absl::AnyInvocable<void(SessionId, std::string_view cause)> session_ended = nullptr;
+    absl::AnyInvocable<void(const Caller&, SessionEnd, std::string_view cause)> session_ended =
+        nullptr;
     // Hands the connection to gRPC.
     absl::AnyInvocable<void(UniqueFd, const PeerCredentials&)> control_connected = nullptr;
     absl::AnyInvocable<void(UniqueFd)> admin_connected = nullptr;
-    absl::AnyInvocable<void(const Caller&)> session_opened = nullptr;  // for the log
+    // For the log and the metrics.
+    absl::AnyInvocable<void(const Caller&)> session_opened = nullptr;
+    absl::AnyInvocable<void(const Refusal&)> refused = nullptr;
   };
 
   static absl::StatusOr<std::unique_ptr<SessionServer>> Create(Options options);
@@ -73,6 +78,9 @@ class SessionServer : public FdCourier {
 
   // Right after Create: those that were taken over.
   virtual std::vector<SessionId> Sessions() const = 0;
+
+  // The oldest first.
+  virtual std::vector<SessionTable::Session> List() const = 0;
 
   virtual int session_count() const = 0;
 

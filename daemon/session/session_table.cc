@@ -1,5 +1,7 @@
 #include "daemon/session/session_table.h"
 
+#include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -11,7 +13,20 @@ void SessionTable::Add(uint64_t connection, const Caller& caller, const Token& t
   Entry& entry = entries_[caller.session.value];
   entry.connection = connection;
   entry.caller = caller;
+  entry.since = absl::Now();
   entry.token = token;
+}
+
+std::vector<SessionTable::Session> SessionTable::List() const {
+  std::vector<Session> sessions;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, entry] : entries_) sessions.push_back({entry.caller, entry.since});
+  }
+  std::sort(sessions.begin(), sessions.end(), [](const Session& a, const Session& b) {
+    return std::tie(a.since, a.caller.session) < std::tie(b.since, b.caller.session);
+  });
+  return sessions;
 }
 
 bool SessionTable::Remove(SessionId session) {

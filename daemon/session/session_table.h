@@ -59,6 +59,13 @@ class SessionTable {
   // ResourceExhausted: more was queued than may wait, and the session should end.
   absl::Status CheckQueue(SessionId session) const;
 
+  struct Session {
+    Caller caller;
+    absl::Time since;  // opened, or taken over from an earlier daemon
+  };
+  // The oldest first.
+  std::vector<Session> List() const;
+
   std::optional<Caller> FindByToken(std::string_view token) const;
 
   // The connection of an open session.
@@ -74,6 +81,7 @@ class SessionTable {
   struct Entry {
     uint64_t connection = 0;
     Caller caller;
+    absl::Time since;
     Token token;
     std::deque<Transfer> waiting;
     bool overflowed = false;

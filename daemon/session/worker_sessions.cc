@@ -92,8 +92,8 @@ absl::Status WorkerSessions::CheckLimits(uid_t uid) const {
   return absl::OkStatus();
 }
 
-absl::Status WorkerSessions::Watch(const Connection& connection) {
-  ABSL_RETURN_IF_ERROR(poller_->Add(connection.socket.get(), EPOLLIN | EPOLLRDHUP,
+absl::Status WorkerSessions::Watch(const Connection& connection, int socket) {
+  ABSL_RETURN_IF_ERROR(poller_->Add(socket, EPOLLIN | EPOLLRDHUP,
                                     {.kind = options_.socket_kind, .id = connection.id}));
   return poller_->Add(connection.pidfd.get(), EPOLLIN,
                       {.kind = options_.pidfd_kind, .id = connection.id});
@@ -102,30 +102,36 @@ absl::Status WorkerSessions::Watch(const Connection& connection) {
 void WorkerSessions::Accept(UniqueFd socket) {
   const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
   if (!peer.ok()) return;  // it is gone already
+  const auto refuse = [&](RefusalCause cause, std::string reason) {
+    Refuse(std::move(socket), {.door = Door::kSession,
+                               .cause = cause,
+                               .uid = peer->uid,
+                               .pid = peer->pid,
+                               .reason = std::move(reason)});
+  };
   if (!options_.rate->Take(peer->uid, SteadyNow())) {
-    return Refuse(std::move(socket), peer->uid,
+    return refuse(RefusalCause::kRate,
                   absl::StrFormat("user %d connects too often; slow down, or raise "
                                   "limits.connections_per_uid_per_second",
                                   peer->uid));
   }
   if (const absl::Status within = CheckLimits(peer->uid); !within.ok()) {
-    return Refuse(std::move(socket), peer->uid, std::string(within.message()));
+    return refuse(RefusalCause::kLimit, std::string(within.message()));
   }
   absl::StatusOr<UniqueFd> pidfd = OpenPeerPidfd(socket.get(), peer->pid);
   if (!pidfd.ok()) {
-    return Refuse(
-        std::move(socket), peer->uid,
-        absl::StrFormat("the daemon cannot watch the process: %s", pidfd.status().message()));
+    return refuse(RefusalCause::kFailure, absl::StrFormat("the daemon cannot watch the process: %s",
+                                                          pidfd.status().message()));
   }
   auto connection = std::make_unique<Connection>();
   connection->id = ++last_connection_;
-  connection->socket = std::move(socket);
   connection->pidfd = *std::move(pidfd);
   connection->caller = {.session = {}, .uid = peer->uid, .pid = peer->pid};
-  if (const absl::Status watched = Watch(*connection); !watched.ok()) {
-    poller_->Remove(connection->socket.get());
-    return Refuse(std::move(connection->socket), peer->uid, std::string(watched.message()));
+  if (const absl::Status watched = Watch(*connection, socket.get()); !watched.ok()) {
+    poller_->Remove(socket.get());
+    return refuse(RefusalCause::kFailure, std::string(watched.message()));
   }
+  connection->socket = std::move(socket);
   hello_deadlines_.push_back(
       {.time = SteadyNow() + options_.hello_timeout, .connection = connection->id});
   Count(*connection);
@@ -150,12 +156,14 @@ void WorkerSessions::OnSocket(uint64_t id) {
     const absl::StatusOr<std::optional<Frame>> frame =
         ReceiveFrameWithoutFds(connection->socket.get());
     if (absl::IsUnavailable(frame.status())) {
-      return End(id, absl::StrFormat("process %d has ended or closed its session",
-                                     connection->caller.pid));
+      return End(
+          id, SessionEnd::kClosed,
+          absl::StrFormat("process %d has ended or closed its session", connection->caller.pid));
     }
     if (!frame.ok()) {
-      return End(id, absl::StrFormat("process %d broke the session protocol: %s",
-                                     connection->caller.pid, frame.status().message()));
+      return End(id, SessionEnd::kProtocol,
+                 absl::StrFormat("process %d broke the session protocol: %s",
+                                 connection->caller.pid, frame.status().message()));
     }
     if (!frame->has_value() || !Handle(*connection, **frame)) return;
   }
@@ -163,7 +171,8 @@ void WorkerSessions::OnSocket(uint64_t id) {
 
 void WorkerSessions::OnPidfd(uint64_t id) {
   if (const Connection* connection = Find(id); connection != nullptr) {
-    End(id, absl::StrFormat("process %d has ended", connection->caller.pid));
+    End(id, SessionEnd::kProcessEnded,
+        absl::StrFormat("process %d has ended", connection->caller.pid));
   }
 }
 
@@ -173,26 +182,36 @@ bool WorkerSessions::Handle(Connection& connection, const Frame& frame) {
     return HandleAck(connection, frame);
   }
   if (frame.type == FrameType::kAlive && connection.open) return HandleAlive(connection);
-  End(connection.id,
+  End(connection.id, SessionEnd::kProtocol,
       absl::StrFormat("process %d broke the session protocol: frame type %d was not expected",
                       connection.caller.pid, static_cast<int>(frame.type)));
   return false;
 }
 
-void WorkerSessions::Refuse(UniqueFd socket, uid_t uid, const std::string& reason) {
-  SendRefusal(socket.get(), RefusalPayload(reason));
-  foreign_->Close(std::move(socket), uid);
+void WorkerSessions::Refuse(UniqueFd socket, const Refusal& refusal) {
+  SendRefusal(socket.get(), RefusalPayload(refusal.reason));
+  foreign_->Close(std::move(socket), refusal.uid);
+  if (options_.refused) options_.refused(refusal);
 }
 
-void WorkerSessions::RefuseAndEnd(Connection& connection, const std::string& payload) {
+void WorkerSessions::RefuseAndDrop(Connection& connection, RefusalCause cause,
+                                   std::string_view reason, const std::string& payload) {
   SendRefusal(connection.socket.get(), payload);
-  End(connection.id, "");
+  if (options_.refused) {
+    options_.refused({.door = Door::kSession,
+                      .cause = cause,
+                      .uid = connection.caller.uid,
+                      .pid = connection.caller.pid,
+                      .reason = std::string(reason)});
+  }
+  Drop(connection.id);
 }
 
 bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
   const absl::StatusOr<v1::SessionHello> hello = CheckHello(frame.payload);
   if (!hello.ok()) {
-    RefuseAndEnd(connection, RefusalPayload(std::string(hello.status().message())));
+    const std::string reason(hello.status().message());
+    RefuseAndDrop(connection, RefusalCause::kVersion, reason, RefusalPayload(reason));
     return false;
   }
   if (hello->has_resume()) {
@@ -207,8 +226,9 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
     status = records_.Add(connection.caller, connection.token);
   }
   if (!status.ok()) {
-    RefuseAndEnd(connection, RefusalPayload(absl::StrFormat("the daemon cannot open a session: %s",
-                                                            status.message())));
+    const std::string reason =
+        absl::StrFormat("the daemon cannot open a session: %s", status.message());
+    RefuseAndDrop(connection, RefusalCause::kFailure, reason, RefusalPayload(reason));
     return false;
   }
   connection.open = true;
@@ -232,8 +252,9 @@ bool WorkerSessions::Welcome(Connection& connection) {
       SendFrame(connection.socket.get(),
                 {.type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = fds});
   if (sent.ok()) return true;
-  End(connection.id, absl::StrFormat("process %d could not be welcomed: %s", connection.caller.pid,
-                                     sent.message()));
+  End(connection.id, SessionEnd::kNotSent,
+      absl::StrFormat("process %d could not be welcomed: %s", connection.caller.pid,
+                      sent.message()));
   return false;
 }
 
@@ -283,18 +304,22 @@ WorkerSessions::Connection* WorkerSessions::FindAway(const Caller& caller,
 }
 
 void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& resume) {
-  if (HasHungUp(connection.socket.get())) return End(connection.id, "");
+  if (HasHungUp(connection.socket.get())) return Drop(connection.id);
   Connection* away = FindAway(connection.caller, resume);
-  if (away == nullptr) return RefuseAndEnd(connection, UnknownSessionPayload());
+  if (away == nullptr) {
+    return RefuseAndDrop(connection, RefusalCause::kUnknownSession, "it has no such session here",
+                         UnknownSessionPayload());
+  }
   poller_->Remove(connection.socket.get());
   away->socket = std::move(connection.socket);
-  End(connection.id, "");
+  Drop(connection.id);
   Count(*away);
   const absl::Status watched = poller_->Add(away->socket.get(), EPOLLIN | EPOLLRDHUP,
                                             {.kind = options_.socket_kind, .id = away->id});
   if (!watched.ok()) {
-    return End(away->id, absl::StrFormat("process %d came back, but cannot be watched: %s",
-                                         away->caller.pid, watched.message()));
+    return End(away->id, SessionEnd::kNotSent,
+               absl::StrFormat("process %d came back, but cannot be watched: %s", away->caller.pid,
+                               watched.message()));
   }
   if (options_.opened) options_.opened(away->caller);
   // What was queued for it while it was away.
@@ -303,7 +328,7 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
 
 bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
   if (connection.unacknowledged != frame.transfer_id) {
-    End(connection.id,
+    End(connection.id, SessionEnd::kProtocol,
         absl::StrFormat("process %d broke the session protocol: it acknowledged transfer %d, "
                         "which was not in flight",
                         connection.caller.pid, frame.transfer_id));
@@ -339,7 +364,7 @@ void WorkerSessions::TellDeaths() {
 
 bool WorkerSessions::SendNext(Connection& connection) {
   if (const absl::Status keeps_up = table_->CheckQueue(connection.caller.session); !keeps_up.ok()) {
-    End(connection.id, std::string(keeps_up.message()));
+    End(connection.id, SessionEnd::kNotTaken, std::string(keeps_up.message()));
     return false;
   }
   if (connection.unacknowledged.has_value() || !connection.socket.valid()) return true;
@@ -367,8 +392,9 @@ bool WorkerSessions::SendNext(Connection& connection) {
     with_unsent_.push_back(connection.id);
     return true;
   }
-  End(connection.id, absl::StrFormat("file descriptors could not be sent to process %d: %s",
-                                     connection.caller.pid, sent.message()));
+  End(connection.id, SessionEnd::kNotSent,
+      absl::StrFormat("file descriptors could not be sent to process %d: %s", connection.caller.pid,
+                      sent.message()));
   return false;
 }
 
@@ -393,15 +419,16 @@ void WorkerSessions::RunTimers(absl::Time now) {
   while (!hello_deadlines_.empty() && hello_deadlines_.front().time <= now) {
     const uint64_t id = hello_deadlines_.front().connection;
     hello_deadlines_.pop_front();
-    if (const Connection* late = Find(id); late != nullptr && !late->open) End(id, "");
+    if (const Connection* late = Find(id); late != nullptr && !late->open) Drop(id);
   }
   while (!resume_deadlines_.empty() && resume_deadlines_.front().time <= now) {
     const uint64_t id = resume_deadlines_.front().connection;
     resume_deadlines_.pop_front();
     const Connection* late = Find(id);
     if (late == nullptr || late->socket.valid()) continue;
-    End(id, absl::StrFormat("process %d did not come back to the restarted daemon within %s",
-                            late->caller.pid, absl::FormatDuration(options_.resume_timeout)));
+    End(id, SessionEnd::kNotResumed,
+        absl::StrFormat("process %d did not come back to the restarted daemon within %s",
+                        late->caller.pid, absl::FormatDuration(options_.resume_timeout)));
   }
   while (!ack_deadlines_.empty() && ack_deadlines_.front().time <= now) {
     const uint64_t id = ack_deadlines_.front().connection;
@@ -410,15 +437,16 @@ void WorkerSessions::RunTimers(absl::Time now) {
     const bool is_late = late != nullptr && late->unacknowledged.has_value() &&
                          late->unacknowledged_since + kAckTimeout <= now;
     if (!is_late) continue;
-    End(id, absl::StrFormat("process %d did not take the file descriptors sent to it within %s",
-                            late->caller.pid, absl::FormatDuration(kAckTimeout)));
+    End(id, SessionEnd::kNotTaken,
+        absl::StrFormat("process %d did not take the file descriptors sent to it within %s",
+                        late->caller.pid, absl::FormatDuration(kAckTimeout)));
   }
   for (const uint64_t id : std::exchange(with_unsent_, {})) {
     if (Connection* connection = Find(id); connection != nullptr) SendNext(*connection);
   }
 }
 
-void WorkerSessions::End(uint64_t id, std::string_view cause) {
+void WorkerSessions::End(uint64_t id, SessionEnd end, std::string_view cause) {
   const auto it = connections_.find(id);
   if (it == connections_.end()) return;
   const std::unique_ptr<Connection> connection = std::move(it->second);
@@ -435,11 +463,11 @@ void WorkerSessions::End(uint64_t id, std::string_view cause) {
   if (!connection->open) return;
   table_->Remove(connection->caller.session);
   records_.Remove(connection->caller.session);
-  if (options_.ended) options_.ended(connection->caller.session, cause);
+  if (options_.ended) options_.ended(connection->caller, end, cause);
 }
 
-void WorkerSessions::EndAll(std::string_view cause) {
-  while (!connections_.empty()) End(connections_.begin()->first, cause);
+void WorkerSessions::EndAll(SessionEnd end, std::string_view cause) {
+  while (!connections_.empty()) End(connections_.begin()->first, end, cause);
 }
 
 }  // namespace nodecomm

@@ -26,6 +26,7 @@
 #include "daemon/session/liveness_page.h"
 #include "daemon/session/poller.h"
 #include "daemon/session/rate_limit.h"
+#include "daemon/session/session_news.h"
 #include "daemon/session/session_records.h"
 #include "daemon/session/session_table.h"
 #include "nodecomm/v1/session.pb.h"
@@ -50,7 +51,8 @@ class WorkerSessions {
     std::function<void(const Caller&)> opened;
     // The process has died, but may still hold what it had; `ended` follows.
     std::function<void(SessionId, std::string_view cause)> died;
-    std::function<void(SessionId, std::string_view cause)> ended;
+    std::function<void(const Caller&, SessionEnd, std::string_view cause)> ended;
+    std::function<void(const Refusal&)> refused;
   };
 
   // The others outlive it.
@@ -82,7 +84,7 @@ class WorkerSessions {
   absl::Time NextDeadline() const;
   void RunTimers(absl::Time now);
 
-  void EndAll(std::string_view cause);
+  void EndAll(SessionEnd end, std::string_view cause);
 
  private:
   struct Connection {
@@ -118,15 +120,18 @@ class WorkerSessions {
   Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
   bool Welcome(Connection& connection);
   // Says why to the worker, best effort, and closes.
-  void Refuse(UniqueFd socket, uid_t uid, const std::string& reason);
-  void RefuseAndEnd(Connection& connection, const std::string& payload);
+  void Refuse(UniqueFd socket, const Refusal& refusal);
+  void RefuseAndDrop(Connection& connection, RefusalCause cause, std::string_view reason,
+                     const std::string& payload);
   bool HandleAck(Connection& connection, const Frame& frame);
   bool HandleAlive(Connection& connection);
   bool SendNext(Connection& connection);
 
   absl::Status CheckLimits(uid_t uid) const;
-  absl::Status Watch(const Connection& connection);
-  void End(uint64_t connection, std::string_view cause);
+  absl::Status Watch(const Connection& connection, int socket);
+  void End(uint64_t connection, SessionEnd end, std::string_view cause);
+  // One without an open session.
+  void Drop(uint64_t connection) { End(connection, SessionEnd::kClosed, ""); }
   Connection* Find(uint64_t connection);
   void Count(Connection& connection);
 

@@ -34,7 +34,7 @@ names=$(cd "$work/packages" && printf '%s\n' *.deb | sed 's/_.*//' | sort | xarg
 
 if command -v lintian >/dev/null; then
   # Not for Debian's archive, so no bug of its tracker is closed.
-  lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs,no-manual-page "$work"/packages/*.deb ||
+  lintian --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs "$work"/packages/*.deb ||
     fail "lintian complains"
 else
   echo "lintian is not here and is not asked"

@@ -3,9 +3,11 @@
 # shellcheck source=tests/e2e/daemon.sh
 source "$(dirname "$0")/daemon.sh"
 
-for command in topo status groups pools; do
-  expect_failure 1 "$runtime" ctl "$command"
+for command in topo status groups pools sessions "config show" top version; do
+  # shellcheck disable=SC2086 # words of a command
+  expect_failure 1 "$runtime" ctl $command
 done
+expect_failure 6 "no nodecommd" ctl doctor
 expect_failure 2 "" ctl no-such-command
 
 start_simulated hgx-h100-x4
@@ -24,6 +26,14 @@ expect_json "$work/groups.json" 'd["groups"] == []'
 ctl pools --json >"$work/pools.json"
 expect_json "$work/pools.json" 'len(d["pools"]) == 4'
 
+ctl doctor --json >"$work/doctor.json" || fail "the doctor finds: $(ctl doctor)"
+expect_json "$work/doctor.json" 'd["problems"] == 0 and len(d["findings"]) >= 12'
+ctl version | grep -q '^nodecommd ' || fail "no version of the daemon"
+# What is in force is a configuration that the daemon takes.
+ctl config show >"$work/in-force.textproto"
+"$NODECOMM_BIN/nodecommd" --config "$work/in-force.textproto" --check-config >/dev/null || fail "config show is no config"
+grep -q '^  sessions_max: 1024$' "$work/in-force.textproto" || fail "no default in config show"
+
 # A group that is at work shows with its members; its memory comes back afterwards.
 # Not through the function, whose shell would be the process.
 "$NODECOMM_BIN/nodecomm-perf" --runtime-dir "$runtime" -n 2 -b 1K -e 1K --iters 100000 --gpus 4 >/dev/null 2>&1 &
@@ -39,6 +49,9 @@ for ((i = 0; i < 600; ++i)); do
 done
 [[ $seen == yes ]] || fail "groups does not show a group at work"
 expect_json "$work/groups.json" 'len(d["groups"]) == 1'
+ctl top --count 1 | grep -q nodecomm-perf || fail "top does not show the group"
+ctl sessions --json >"$work/sessions.json"
+expect_json "$work/sessions.json" 'len(d["sessions"]) == 2 and all(len(s["session"]) == 16 for s in d["sessions"])'
 # The parent alone is killed: its workers must not outlive it, nor their group.
 kill -KILL "$running"
 wait "$running" 2>/dev/null || true

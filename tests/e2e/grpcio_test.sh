@@ -4,14 +4,10 @@
 # shellcheck source=tests/e2e/daemon.sh
 source "$(dirname "$0")/daemon.sh"
 
-venv=${NODECOMM_VENV:?a directory for the Python environment}
-if ! "$venv/bin/python" -c 'import grpc' 2>/dev/null; then
-  if ! python3 -m venv "$venv" || ! "$venv/bin/pip" install -q --disable-pip-version-check grpcio; then
-    echo "SKIPPED: grpcio could not be installed into $venv"
-    exit 77
-  fi
-fi
+# shellcheck source=tests/e2e/grpcio.sh
+source "$(dirname "$0")/grpcio.sh"
 
+need_grpcio
 start_simulated hgx-h100-x4
 export NODECOMM_RUNTIME_DIR=$runtime
 ranks=()

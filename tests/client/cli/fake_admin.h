@@ -45,6 +45,8 @@ struct FakeAdminAnswers {
   v1::GetTopologyResponse topology;
   v1::ListGroupsResponse groups;
   v1::ListPoolsResponse pools;
+  v1::ListSessionsResponse sessions;
+  v1::GetConfigResponse config;
   v1::CheckPeersResponse check;
   v1::ExplainFastPathResponse fast_path;
   int drained_after = 1;  // calls of DrainGpu
@@ -91,6 +93,23 @@ class FakeAdmin : public v1::Admin::Service {
                                v1::ExplainFastPathResponse* response) override {
     asked_.assign(request->gpu_uuids().begin(), request->gpu_uuids().end());
     return Answer(answers_.fast_path, response);
+  }
+
+  grpc::Status ListSessions(grpc::ServerContext*, const v1::ListSessionsRequest*,
+                            v1::ListSessionsResponse* response) override {
+    return Answer(answers_.sessions, response);
+  }
+  grpc::Status GetConfig(grpc::ServerContext*, const v1::GetConfigRequest*,
+                         v1::GetConfigResponse* response) override {
+    return Answer(answers_.config, response);
+  }
+  grpc::Status AbortGroup(grpc::ServerContext*, const v1::AdminAbortGroupRequest*,
+                          v1::AdminAbortGroupResponse*) override {
+    return grpc::Status::OK;
+  }
+  grpc::Status UndrainGpu(grpc::ServerContext*, const v1::UndrainGpuRequest*,
+                          v1::UndrainGpuResponse*) override {
+    return grpc::Status::OK;
   }
 
   grpc::Status DrainGpu(grpc::ServerContext*, const v1::DrainGpuRequest*,

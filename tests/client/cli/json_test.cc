@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/topology/inventory.h"
+#include "nodecomm/v1/report.pb.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
@@ -87,6 +88,27 @@ TEST(TopologyToJson, HasEveryFieldInItsDocument) {
   CollectNames(v1::GetTopologyResponse::descriptor(), names);
   names.erase("host");  // its fields are at the top
   EXPECT_GT(names.size(), 40u);
+  for (const std::string& name : names) {
+    EXPECT_THAT(document, testing::HasSubstr(absl::StrCat("`", name, "`")));
+  }
+}
+
+TEST(MessageToJson, EveryFieldIsInTheDocument) {
+  std::ifstream file(NODECOMM_OTHER_JSON_DOCUMENT);
+  const std::string document{std::istreambuf_iterator<char>(file),
+                             std::istreambuf_iterator<char>()};
+  std::set<std::string> names;
+  for (const google::protobuf::Descriptor* type :
+       {v1::GetStatusResponse::descriptor(), v1::ListSessionsResponse::descriptor(),
+        v1::ListGroupsResponse::descriptor(), v1::ListPoolsResponse::descriptor(),
+        v1::ExplainFastPathResponse::descriptor(), v1::VersionReport::descriptor(),
+        v1::DoctorReport::descriptor(), v1::TopView::descriptor(),
+        v1::AdminAbortGroupRequest::descriptor(), v1::DrainGpuResponse::descriptor(),
+        v1::UndrainGpuRequest::descriptor()}) {
+    CollectNames(type, names);
+  }
+  names.insert({"config", "config_path"});  // the rest has a manual page
+  EXPECT_GT(names.size(), 50u);
   for (const std::string& name : names) {
     EXPECT_THAT(document, testing::HasSubstr(absl::StrCat("`", name, "`")));
   }

@@ -46,7 +46,12 @@ FakeAdminAnswers SomeAnswers() {
   answers.status.set_pid(4242);
   answers.topology.mutable_host()->add_gpus()->set_uuid("GPU-a");
   answers.groups.add_groups()->set_name("tp0");
+  answers.groups.mutable_groups(0)->set_generation(7);
   answers.pools.add_pools()->set_gpu_uuid("GPU-a");
+  answers.sessions.add_sessions()->set_session("00000000000000ab");
+  answers.config.mutable_config()->set_runtime_dir("/run/n");
+  answers.config.set_config_path("/etc/n");
+  answers.status.set_version_line("7.8.9 (commit abc)");
   return answers;
 }
 
@@ -69,6 +74,18 @@ TEST(Nodecommctl, AnswersEveryCommandInBothForms) {
       {"groups --json", "\"groups\": ["},
       {"pools", "GPU-a"},
       {"pools --json", "\"pools\": ["},
+      {"sessions", "00000000000000ab"},
+      {"sessions --json", "\"session\": \"00000000000000ab\""},
+      {"config show", "runtime_dir: \"/run/n\""},
+      {"config show --json", "\"config_path\": \"/etc/n\""},
+      {"version", "7.8.9"},
+      {"version --json", "\"daemon_version_line\": \"7.8.9 (commit abc)\""},
+      {"top --count 1", "tp0"},
+      {"top --count 1 --json", "\"unix_time_ms\": \""},
+      {"abort tp0", "generation 7"},
+      {"abort tp0 --json", "\"generation\": \"7\""},
+      {"drain --gpu 0 --json", "\"drained\": true"},
+      {"topo --help", "--why"},
   };
   for (const auto& test : cases) {
     const Outcome outcome = RunProgram(where + test.arguments);
@@ -92,6 +109,44 @@ FakeAdminAnswers AnswersWithVerdicts(v1::ProofVerdict first, v1::ProofVerdict se
   answers.topology.mutable_check()->set_running(true);
   answers.topology.mutable_check()->set_pairs_total(2);
   return answers;
+}
+
+TEST(Nodecommctl, TopShowsAsManyViewsAsAskedForAndClearsNoPipe) {
+  const FakeRuntimeDir dir;
+  const FakeAdmin admin(dir, SomeAnswers());
+  const Outcome outcome =
+      RunProgram("top --count 3 --interval 0.2 --runtime-dir " + dir.path() + " --color auto");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  size_t views = 0;
+  for (size_t at = outcome.out.find("tp0"); at != std::string::npos;
+       at = outcome.out.find("tp0", at + 1)) {
+    ++views;
+  }
+  EXPECT_EQ(views, 3u);
+  EXPECT_THAT(outcome.out, Not(HasSubstr("\033[")));
+  EXPECT_EQ(RunProgram("top --interval 0.01").exit_code, 2);
+}
+
+TEST(Nodecommctl, TopEndsWithItsDaemon) {
+  const FakeRuntimeDir dir;
+  EXPECT_EQ(RunProgram("top --runtime-dir " + dir.path()).exit_code, 1);
+}
+
+TEST(Nodecommctl, VersionIsSaidWithoutADaemonToo) {
+  const Outcome outcome = RunProgram("version --json --runtime-dir /nonexistent");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.out, HasSubstr(kVersionLine));
+  EXPECT_THAT(outcome.out, HasSubstr("\"daemon_error\": \"no nodecommd at"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("daemon_version_line")));
+}
+
+TEST(Nodecommctl, DoctorFindsThatThereIsNoDaemonAndSaysWhatToDo) {
+  for (const char* form : {"doctor", "doctor --json"}) {
+    const Outcome outcome = RunProgram(std::string(form) + " --runtime-dir /nonexistent");
+    EXPECT_EQ(outcome.exit_code, 6);
+    EXPECT_THAT(outcome.out, HasSubstr("no nodecommd at /nonexistent/admin/admin.sock"));
+    EXPECT_THAT(outcome.out, HasSubstr("/nonexistent is not there: start nodecommd"));
+  }
 }
 
 TEST(Nodecommctl, ProvesPairsAndTellsTheOutcomeByItsExitCode) {
@@ -202,7 +257,8 @@ TEST(Nodecommctl, PrintsHelpWithExitCodesAndVersion) {
   const Outcome help = RunProgram("--help");
   EXPECT_EQ(help.exit_code, 0);
   EXPECT_THAT(help.out, HasSubstr("Exit codes: 0"));
-  for (const char* command : {"topo", "status", "groups", "pools"}) {
+  for (const char* command : {"topo", "status", "groups", "pools", "sessions", "config", "doctor",
+                              "top", "version", "abort"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
   }
   const Outcome version = RunProgram("--version");

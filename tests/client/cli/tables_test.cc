@@ -119,6 +119,51 @@ TEST(RenderPools, SaysThatThereAreNone) {
   EXPECT_EQ(RenderPools(v1::ListPoolsResponse()), "No pools.\n");
 }
 
+TEST(RenderSessions, ShowsWhoIsThereAndTheirGroups) {
+  v1::ListSessionsResponse sessions;
+  EXPECT_EQ(RenderSessions(sessions), "No sessions.\n");
+  v1::SessionInfo& session = *sessions.add_sessions();
+  session.set_session("00000000000000ab");
+  session.set_uid(1000);
+  session.set_pid(4001);
+  session.set_age_ms(61'000);
+  session.add_generations(7);
+  session.add_generations(9);
+  EXPECT_EQ(RenderSessions(sessions), R"(Session           User  Process  Open for  Groups
+00000000000000ab  1000  4001     1m1s      7, 9
+)");
+}
+
+TEST(RenderConfig, IsAFileThatSaysWhereItComesFrom) {
+  v1::GetConfigResponse config;
+  config.mutable_config()->set_log_level("info");
+  EXPECT_EQ(RenderConfig(config),
+            "# In force: from no file, the defaults and the command line.\nlog_level: \"info\"\n");
+  config.set_config_path("/etc/n\n");
+  EXPECT_EQ(RenderConfig(config),
+            "# In force: from /etc/n\\n, defaults and the command line.\nlog_level: \"info\"\n");
+}
+
+TEST(RenderTop, ShowsGroupsWithTimeInStateAndTheRanksThatAreMissing) {
+  v1::TopView view;
+  view.mutable_status()->set_uptime_ms(5000);
+  view.mutable_status()->set_sessions(3);
+  EXPECT_THAT(RenderTop(view), testing::HasSubstr("No groups.\n"));
+  v1::GroupInfo& group = *view.add_groups();
+  group.set_name("tp\033[2J");
+  group.set_uid(1000);
+  group.set_state(v1::GROUP_STATE_GATHERING);
+  group.set_state_ms(2000);
+  group.set_world_size(4);
+  group.add_members();
+  for (const int rank : {1, 3}) group.add_missing_ranks(rank);
+  const std::string text = RenderTop(view);
+  EXPECT_THAT(text, testing::HasSubstr("nodecommd, up 5s"));
+  EXPECT_THAT(text, testing::HasSubstr("3 sessions"));
+  EXPECT_THAT(text, testing::HasSubstr("gathering  2s   1 of 4  1,3"));
+  EXPECT_THAT(text, testing::Not(testing::HasSubstr("\033")));
+}
+
 TEST(RenderBytes, ChoosesTheUnit) {
   EXPECT_EQ(RenderBytes({0}), "0");
   EXPECT_EQ(RenderBytes({1023}), "1023 B");

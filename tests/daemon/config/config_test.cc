@@ -44,7 +44,25 @@ TEST(Config, EmptyFileHasTheDefaults) {
   EXPECT_FALSE(config->peer_access.allow_unproven);
   EXPECT_FALSE(config->peer_access.proof_bytes.has_value());
   EXPECT_EQ(config->peer_access.proof_timeout, absl::Seconds(10));
+  EXPECT_EQ(config->metrics.port, 0);
+  EXPECT_EQ(config->metrics.textfile, "");
+  EXPECT_EQ(config->metrics.textfile_interval, absl::Seconds(15));
   EXPECT_THAT(config->gpu_users, IsEmpty());
+}
+
+TEST(Config, LogFormatIsOneOfTwo) {
+  EXPECT_THAT(ParseConfig("d.conf", "log_format: \"xml\""),
+              StatusIs(kInvalid, HasSubstr("log_format: \"xml\" is neither text nor json")));
+}
+
+TEST(Config, BadMetricsAreReported) {
+  EXPECT_THAT(
+      ParseConfig("d.conf",
+                  R"(metrics { port: 65536 textfile: "/x/n.txt" textfile_interval_ms: 999 })"),
+      StatusIs(kInvalid, AllOf(HasSubstr("metrics.port"), HasSubstr("ends in .prom"),
+                               HasSubstr("metrics.textfile_interval_ms"))));
+  EXPECT_THAT(ParseConfig("d.conf", R"(metrics { textfile: "n.prom" })"),
+              StatusIs(kInvalid, HasSubstr("absolute path")));
 }
 
 TEST(Config, EveryFieldIsTaken) {
@@ -53,6 +71,7 @@ TEST(Config, EveryFieldIsTaken) {
     runtime_dir_mode: "0750"
     admin_dir_mode: "711"
     log_level: "debug"
+    log_format: "json"
     pool { plane_bytes: 4194304 planes_ready: 0 bytes_per_gpu_max: 8388608 }
     group {
       rendezvous_timeout_ms: 1500 allow_gpu_sharing: true allow_pci: true disable_fast_path: true
@@ -60,6 +79,7 @@ TEST(Config, EveryFieldIsTaken) {
     peer_access {
       trust_driver: true allow_unproven: true proof_bytes: 134217728 proof_timeout_ms: 2500
     }
+    metrics { port: 9464 textfile: "/x/n.prom" textfile_interval_ms: 2000 }
     gpu_access { gpu_uuid: "GPU-a" uid: 1000 }
     gpu_access { gpu_uuid: "GPU-b" }
     gpu_access { gpu_uuid: "GPU-a" uid: [ 1001, 1002 ] }
@@ -71,6 +91,7 @@ TEST(Config, EveryFieldIsTaken) {
   EXPECT_EQ(config->runtime_dir_mode, 0750u);
   EXPECT_EQ(config->admin_dir_mode, 0711u);
   EXPECT_EQ(config->log_level, LogLevel::kDebug);
+  EXPECT_EQ(config->log_format, LogFormat::kJson);
   EXPECT_EQ(config->pool.plane_bytes, 4_MiB);
   EXPECT_EQ(config->pool.planes_ready, 0);
   EXPECT_EQ(config->pool.bytes_per_gpu_max, 8_MiB);
@@ -85,6 +106,9 @@ TEST(Config, EveryFieldIsTaken) {
   EXPECT_TRUE(config->peer_access.trust_driver);
   EXPECT_TRUE(config->peer_access.allow_unproven);
   EXPECT_EQ(config->peer_access.proof_bytes, 128_MiB);
+  EXPECT_EQ(config->metrics.port, 9464);
+  EXPECT_EQ(config->metrics.textfile, "/x/n.prom");
+  EXPECT_EQ(config->metrics.textfile_interval, absl::Seconds(2));
   EXPECT_EQ(config->peer_access.proof_timeout, absl::Milliseconds(2500));
   EXPECT_THAT(config->gpu_users,
               UnorderedElementsAre(Pair("GPU-a", UnorderedElementsAre(1000, 1001, 1002)),

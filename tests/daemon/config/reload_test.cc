@@ -20,6 +20,7 @@ using ::testing::UnorderedElementsAreArray;
 // Every setting, none of which has its default.
 constexpr char kAllChanged[] = R"(
     runtime_dir: "/tmp/n" runtime_dir_mode: "0750" admin_dir_mode: "0711" log_level: "debug"
+    log_format: "json"
     pool {
       plane_bytes: 4194304 planes_ready: 1 bytes_per_gpu_max: 8388608
       bytes_per_gpu_per_uid_max: 6291456
@@ -35,6 +36,7 @@ constexpr char kAllChanged[] = R"(
     peer_access {
       trust_driver: true allow_unproven: true proof_bytes: 134217728 proof_timeout_ms: 2500
     }
+    metrics { port: 9477 textfile: "/tmp/n.prom" textfile_interval_ms: 2000 }
     gpu_access { gpu_uuid: "GPU-a" uid: 1000 uid: 1001 })";
 
 // "limits.groups_max" and so on, of all settings that there are.

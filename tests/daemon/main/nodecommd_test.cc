@@ -155,9 +155,10 @@ TEST_F(NodecommdTest, ServesUntilSigtermAndCleansUp) {
     EXPECT_FALSE(std::filesystem::exists(runtime_dir() + name)) << name;
   }
   const std::string log = daemon.Errors();
-  EXPECT_THAT(log, AllOf(HasSubstr(kVersionLine), HasSubstr("4 GPUs"), HasSubstr("ready"),
-                         HasSubstr(absl::StrCat("opened by pid ", getpid())),
-                         HasSubstr("the daemon is stopping"), HasSubstr("signal 15")));
+  EXPECT_THAT(
+      log, AllOf(HasSubstr(kVersionLine), HasSubstr("4 GPUs"), HasSubstr("ready"),
+                 HasSubstr("session opened session="), HasSubstr(absl::StrCat(" pid=", getpid())),
+                 HasSubstr("the daemon is stopping"), HasSubstr("signal 15")));
   EXPECT_THAT(log, Not(HasSubstr(welcome->token())));
 }
 

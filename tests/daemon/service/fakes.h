@@ -69,7 +69,22 @@ class FakeGroupRegistry final : public GroupRegistry {
     groups[1].set_state(v1::GROUP_STATE_READY);
     groups[2].set_name("over");
     groups[2].set_state(v1::GROUP_STATE_ABORTED);
+    absl::MutexLock lock(&mu_);
+    if (!member_.empty()) {
+      groups[0].set_generation(10);
+      v1::GroupMember* left = groups[0].add_members();
+      left->set_session(member_);
+      left->set_left(true);
+      groups[1].set_generation(11);
+      for (int rank = 0; rank < 2; ++rank) groups[1].add_members()->set_session(member_);
+    }
     return groups;
+  }
+
+  // The session that holds two ranks of a listed group, and has left another.
+  void SetMember(std::string session) {
+    absl::MutexLock lock(&mu_);
+    member_ = std::move(session);
   }
 
   // What all calls but Join answer.
@@ -102,6 +117,7 @@ class FakeGroupRegistry final : public GroupRegistry {
 
   mutable absl::Mutex mu_;
   absl::Status outcome_ ABSL_GUARDED_BY(mu_);
+  std::string member_ ABSL_GUARDED_BY(mu_);
   std::vector<PendingJoin> joins_ ABSL_GUARDED_BY(mu_);
   std::vector<std::pair<Caller, v1::LeaveGroupRequest>> leaves_ ABSL_GUARDED_BY(mu_);
 };

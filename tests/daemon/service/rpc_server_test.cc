@@ -7,11 +7,15 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/base/version.h"
 #include "daemon/session/runtime_dir.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
@@ -25,7 +29,9 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 // The daemon's front: real sockets, sessions and gRPC on both ends; fake groups, memory and GPUs.
 class RpcServerTest : public testing::Test {
@@ -63,8 +69,23 @@ class RpcServerTest : public testing::Test {
       if (fresh.ok()) host_.Update(*fresh);
       return fresh.status();
     };
+    view.config = [] {
+      v1::GetConfigResponse answer;
+      answer.mutable_config()->set_runtime_dir("/run/n");
+      answer.set_config_path("/etc/n");
+      return answer;
+    };
     view.platform = v1::PLATFORM_SIMULATED;
     view.start_time = absl::Now();
+    view.call_ended = [this](const CallEnded& ended) {
+      absl::MutexLock lock(&mu_);
+      ended_.push_back(ended);
+    };
+    view.auth_failed = [this](AuthFailure failure, const PeerCredentials& peer) {
+      EXPECT_EQ(peer.uid, geteuid());
+      absl::MutexLock lock(&mu_);
+      ++auth_failures_[failure];
+    };
     auto rpc = RpcServer::Create(std::move(view));
     ASSERT_OK(rpc);
     rpc_ = *std::move(rpc);
@@ -138,6 +159,19 @@ class RpcServerTest : public testing::Test {
     return join;
   }
 
+  // Told before the client has its answer.
+  std::vector<CallEnded> TakeEnded() {
+    absl::MutexLock lock(&mu_);
+    return std::exchange(ended_, {});
+  }
+  std::map<AuthFailure, int> auth_failures() {
+    absl::MutexLock lock(&mu_);
+    return auth_failures_;
+  }
+
+  absl::Mutex mu_;
+  std::vector<CallEnded> ended_ ABSL_GUARDED_BY(mu_);
+  std::map<AuthFailure, int> auth_failures_ ABSL_GUARDED_BY(mu_);
   std::string parent_;
   FakeGroupRegistry groups_;
   FakePlanePool pool_;
@@ -168,6 +202,27 @@ TEST_F(RpcServerTest, HostNeedsNoToken) {
   EXPECT_TRUE(response.simulated());
 }
 
+TEST_F(RpcServerTest, EveryCallIsToldOfWithItsOutcomeAndTime) {
+  const Worker worker = OpenSession();
+  ASSERT_TRUE(Leave(worker.token).ok());
+  groups_.SetOutcome(absl::NotFoundError("gone"));
+  ASSERT_FALSE(Leave(worker.token).ok());
+  std::unique_ptr<Join> join = StartJoin(worker.token, 0);
+  std::vector<FakeGroupRegistry::PendingJoin> joins = groups_.TakeJoins(1);
+  ASSERT_THAT(joins, SizeIs(1));
+  absl::SleepFor(absl::Milliseconds(20));  // so that the time is seen to be the call's
+  joins[0].done(v1::JoinGroupResponse());
+  join->thread.join();
+  const std::vector<CallEnded> ended = TakeEnded();
+  ASSERT_THAT(ended, SizeIs(3));
+  for (const CallEnded& call : ended) EXPECT_EQ(call.service, "nodecomm.v1.Control");
+  EXPECT_EQ(ended[0].method, "LeaveGroup");
+  EXPECT_EQ(ended[0].code, absl::StatusCode::kOk);
+  EXPECT_EQ(ended[1].code, absl::StatusCode::kNotFound);
+  EXPECT_EQ(ended[2].method, "JoinGroup");
+  EXPECT_GE(ended[2].duration, absl::Milliseconds(20));
+}
+
 TEST_F(RpcServerTest, CallWithoutTheRightTokenIsUnauthenticated) {
   const Worker worker = OpenSession();
   std::string wrong = worker.token;
@@ -182,6 +237,8 @@ TEST_F(RpcServerTest, CallWithoutTheRightTokenIsUnauthenticated) {
     EXPECT_THAT(status.error_message(), HasSubstr("open a session on session.sock first"));
   }
   EXPECT_THAT(groups_.leaves(), SizeIs(0));
+  EXPECT_THAT(auth_failures(), UnorderedElementsAre(Pair(AuthFailure::kNoToken, 5),
+                                                    Pair(AuthFailure::kUnknownToken, 2)));
 }
 
 TEST_F(RpcServerTest, EveryCallButGetHostNeedsATokenAndOnlyOne) {
@@ -479,6 +536,37 @@ TEST_F(RpcServerTest, AdminIsToldWhyThereIsNoFastPath) {
             grpc::StatusCode::INVALID_ARGUMENT);
 }
 
+TEST_F(RpcServerTest, SessionsAreListedWithTheirHoldersTheOldestFirst) {
+  const Worker first = OpenSession();
+  const Worker second = OpenSession();
+  groups_.SetMember(absl::StrFormat("%016x", second.session));
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::ListSessionsResponse response;
+  ASSERT_TRUE(admin_->ListSessions(&context, {}, &response).ok());
+  ASSERT_EQ(response.sessions_size(), 2);
+  EXPECT_EQ(response.sessions(0).session(), absl::StrFormat("%016x", first.session));
+  EXPECT_EQ(response.sessions(0).pid(), getpid());
+  EXPECT_EQ(response.sessions(0).uid(), geteuid());
+  EXPECT_EQ(response.sessions(0).generations_size(), 0);
+  EXPECT_EQ(response.sessions(1).session(), absl::StrFormat("%016x", second.session));
+  // In two of the three groups as a member, in one of which it has left.
+  EXPECT_THAT(response.sessions(1).generations(), testing::ElementsAre(11));
+  EXPECT_GE(response.sessions(0).age_ms(), response.sessions(1).age_ms());
+  for (const Worker* worker : {&first, &second}) {
+    EXPECT_THAT(response.DebugString(), testing::Not(HasSubstr(worker->token)));
+  }
+}
+
+TEST_F(RpcServerTest, ConfigurationIsThatOfTheDaemon) {
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::GetConfigResponse response;
+  ASSERT_TRUE(admin_->GetConfig(&context, {}, &response).ok());
+  EXPECT_EQ(response.config().runtime_dir(), "/run/n");
+  EXPECT_EQ(response.config_path(), "/etc/n");
+}
+
 TEST_F(RpcServerTest, WorkersSocketDoesNotServeAdministrators) {
   const auto stub = v1::Admin::NewStub(grpc::CreateChannel(
       absl::StrCat("unix:", dir_->control_socket_path()), grpc::InsecureChannelCredentials()));
@@ -503,6 +591,7 @@ TEST_F(RpcServerTest, StolenTokenIsAsGoodAsNone) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_THAT(auth_failures(), UnorderedElementsAre(Pair(AuthFailure::kForeignToken, 1)));
   EXPECT_NE(Leave(victim.token).error_code(), grpc::StatusCode::UNAUTHENTICATED);
 }
 

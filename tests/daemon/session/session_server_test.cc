@@ -109,9 +109,10 @@ class SessionServerTest : public testing::Test {
                           died_.emplace(session, std::string(cause));
                         },
                     .session_ended =
-                        [this](SessionId session, std::string_view cause) {
+                        [this](const Caller& caller, SessionEnd end, std::string_view cause) {
                           absl::MutexLock lock(&mu_);
-                          ended_.emplace(session, std::string(cause));
+                          ended_.emplace(caller.session, std::string(cause));
+                          ends_.insert_or_assign(caller.session, end);
                         },
                     .control_connected =
                         [this](UniqueFd fd, const PeerCredentials&) {
@@ -127,6 +128,11 @@ class SessionServerTest : public testing::Test {
                         [this](const Caller& caller) {
                           absl::MutexLock lock(&mu_);
                           opened_.push_back(caller);
+                        },
+                    .refused =
+                        [this](const Refusal& refusal) {
+                          absl::MutexLock lock(&mu_);
+                          refusals_.push_back(refusal);
                         }});
   }
 
@@ -159,6 +165,24 @@ class SessionServerTest : public testing::Test {
   std::string parent_;
   std::unique_ptr<RuntimeDir> dir_;
   absl::Mutex mu_;
+  SessionEnd EndOf(SessionId session) {
+    absl::MutexLock lock(&mu_);
+    return ends_.at(session);
+  }
+
+  // The first refusal; it is told of after the worker was.
+  Refusal WaitForRefusal() {
+    absl::MutexLock lock(&mu_);
+    const auto refused = [&] {
+      mu_.AssertReaderHeld();
+      return !refusals_.empty();
+    };
+    mu_.AwaitWithTimeout(absl::Condition(&refused), kTestTimeout);
+    return refusals_.empty() ? Refusal() : refusals_.front();
+  }
+
+  std::vector<Refusal> refusals_ ABSL_GUARDED_BY(mu_);
+  std::map<SessionId, SessionEnd> ends_ ABSL_GUARDED_BY(mu_);
   std::multimap<SessionId, std::string> ended_ ABSL_GUARDED_BY(mu_);
   std::multimap<SessionId, std::string> died_ ABSL_GUARDED_BY(mu_);
   std::vector<Caller> opened_ ABSL_GUARDED_BY(mu_);
@@ -237,6 +261,11 @@ TEST_F(SessionServerTest, OtherVersionIsRefusedWithBothVersions) {
   EXPECT_TRUE(worker.IsClosed());
   EXPECT_EQ(server_->session_count(), 0);
   EXPECT_EQ(EndedCount(), 0u);
+  const Refusal told = WaitForRefusal();
+  EXPECT_EQ(told.door, Door::kSession);
+  EXPECT_EQ(told.cause, RefusalCause::kVersion);
+  EXPECT_EQ(told.pid, getpid());
+  EXPECT_EQ(told.reason, refusal->reason());
 }
 
 TEST_F(SessionServerTest, NeighbouringMinorVersionIsServed) {
@@ -280,6 +309,7 @@ TEST_F(SessionServerTest, SessionsAreLimitedByUser) {
   ASSERT_OK(refusal);
   EXPECT_THAT(refusal->reason(), AllOf(HasSubstr("uid " + std::to_string(geteuid())),
                                        HasSubstr("limits.sessions_per_uid_max")));
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kLimit);
 }
 
 TEST_F(SessionServerTest, SilentConnectionIsClosed) {
@@ -364,6 +394,7 @@ TEST_F(SessionServerTest, WorkerThatTakesNothingIsEnded) {
     server_->Send({welcome->session_id()}, OneFile("x"));
   }
   EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("does not take"));
+  EXPECT_EQ(EndOf({welcome->session_id()}), SessionEnd::kNotTaken);
   EXPECT_TRUE(worker.IsClosed());
   EXPECT_TRUE(Eventually([&] { return CountOpenFds() <= before; }));
 }
@@ -382,6 +413,7 @@ TEST_F(SessionServerTest, WrongAcknowledgementEndsTheSession) {
   ASSERT_OK(welcome);
   ASSERT_OK(worker.Ack(99));
   EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("acknowledged transfer 99"));
+  EXPECT_EQ(EndOf({welcome->session_id()}), SessionEnd::kProtocol);
   EXPECT_TRUE(worker.IsClosed());
 }
 
@@ -604,6 +636,7 @@ TEST_F(SessionServerTest, StopEndsSessionsAndDeliversIt) {
   ASSERT_OK(welcome);
   server_->Stop();
   EXPECT_EQ(WaitForEnd({welcome->session_id()}, absl::ZeroDuration()), "the daemon is stopping");
+  EXPECT_EQ(EndOf({welcome->session_id()}), SessionEnd::kDaemonStopping);
   EXPECT_TRUE(worker.IsClosed());
   EXPECT_EQ(server_->session_count(), 0);
   EXPECT_FALSE(ConnectTo(socket_path(), SOCK_SEQPACKET).valid());
@@ -648,6 +681,8 @@ TEST_F(SessionServerTest, ControlConnectionsAreLimitedByUserAndCountedDown) {
   char byte;
   EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
   EXPECT_EQ(ControlCount(), 2u);
+  EXPECT_EQ(WaitForRefusal().door, Door::kControl);
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kLimit);
 
   // Its owner shuts it down and closes it: there is room for one more.
   {
@@ -715,6 +750,10 @@ TEST_F(SessionServerTest, OtherUsersAreNoAdministratorsWhateverTheModesSay) {
   });
   EXPECT_TRUE(child.Read<bool>());
   EXPECT_EQ(child.Read<ssize_t>(), 0) << "closed at once";
+  const Refusal refusal = WaitForRefusal();
+  EXPECT_EQ(refusal.door, Door::kAdmin);
+  EXPECT_EQ(refusal.cause, RefusalCause::kNotAdministrator);
+  EXPECT_EQ(refusal.uid, 65534u);
   absl::MutexLock lock(&mu_);
   EXPECT_THAT(admin_, IsEmpty());
 }
@@ -899,6 +938,7 @@ TEST_F(SessionServerTest, ConnectionsAreLimitedInTime) {
   const auto refusal = refused.ReceiveRefusal();
   ASSERT_OK(refusal);
   EXPECT_THAT(refusal->reason(), HasSubstr("connects too often"));
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kRate);
   EXPECT_FALSE(refusal->session_unknown());
 }
 
@@ -1048,6 +1088,7 @@ TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
   ASSERT_OK(welcome);
   KillAndRestart(absl::Milliseconds(50));
   EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("did not come back"));
+  EXPECT_EQ(EndOf({welcome->session_id()}), SessionEnd::kNotResumed);
   TestWorker late(socket_path());
   ASSERT_OK(SendResume(late, *welcome));
   const auto refusal = late.ReceiveRefusal();

@@ -1,0 +1,241 @@
+#include "client/cli/commands.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/base/status_macros.h"
+#include "client/base/version.h"
+#include "client/cli/changes.h"
+#include "client/cli/doctor.h"
+#include "client/cli/host_dump.h"
+#include "client/cli/host_facts.h"
+#include "client/cli/json.h"
+#include "client/cli/peer_check.h"
+#include "client/cli/proof_text.h"
+#include "client/cli/tables.h"
+#include "client/cli/topology_text.h"
+#include "client/cli/topology_words.h"
+
+namespace nodecomm {
+namespace {
+
+absl::StatusOr<Answer> Done(absl::StatusOr<std::string> text) {
+  if (!text.ok()) return text.status();
+  return Answer{*std::move(text)};
+}
+
+// As JSON if that is asked for, or as text.
+template <typename Message>
+absl::StatusOr<Answer> AnswerWith(const Options& options, const Message& message,
+                                  std::string (*render)(const Message&)) {
+  if (options.json) return Done(MessageToJson(message));
+  return Answer{render(message)};
+}
+
+absl::StatusOr<Answer> Why(AdminClient& client, const v1::GetTopologyResponse& topology,
+                           const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const int a, FindGpuNamed(topology.host(), options.why[0]));
+  ABSL_ASSIGN_OR_RETURN(const int b, FindGpuNamed(topology.host(), options.why[1]));
+  if (a == b) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("both names are those of ", GpuLabel(a), "; name two GPUs"));
+  }
+  v1::ExplainFastPathRequest request;
+  for (const int gpu : {a, b}) request.add_gpu_uuids(topology.host().gpus(gpu).uuid());
+  ABSL_ASSIGN_OR_RETURN(const v1::ExplainFastPathResponse answer, client.ExplainFastPath(request));
+  return Done(options.json ? MessageToJson(answer)
+                           : RenderPair(topology, a, b, answer.fast_path()));
+}
+
+// On standard error: the answer is what comes last. In place on a terminal; elsewhere a line for
+// each change.
+class ProgressLine {
+ public:
+  void Show(const v1::PeerCheckProgress& progress) {
+    if (progress.pairs_done() == shown_ || progress.pairs_total() == 0) return;
+    shown_ = progress.pairs_done();
+    std::fprintf(stderr, "%s%d of %d pairs%s", on_terminal_ ? "\r" : "", shown_,
+                 progress.pairs_total(), on_terminal_ ? "" : "\n");
+    std::fflush(stderr);
+  }
+  ~ProgressLine() {
+    if (on_terminal_ && shown_ >= 0) std::fputs("\n", stderr);
+  }
+
+ private:
+  const bool on_terminal_ = isatty(STDERR_FILENO) != 0;
+  int shown_ = -1;
+};
+
+int ExitCodeOf(const v1::GetTopologyResponse& topology) {
+  const int gpus = topology.host().gpus_size();
+  int proven = 0;
+  for (const v1::PeerProof& proof : topology.proofs()) {
+    if (proof.verdict() == v1::PROOF_VERDICT_FAILED) return kExitPairFailed;
+    proven += proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
+  }
+  return proven == gpus * (gpus - 1) ? kExitOk : kExitPairUnproven;
+}
+
+absl::StatusOr<std::string> FindGpu(AdminClient& client, const std::string& name) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology, client.GetTopology());
+  ABSL_ASSIGN_OR_RETURN(const int gpu, FindGpuNamed(topology.host(), name));
+  return topology.host().gpus(gpu).uuid();
+}
+
+}  // namespace
+
+absl::StatusOr<Answer> Topo(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse answer, client.GetTopology());
+  if (!options.why.empty()) return Why(client, answer, options);
+  if (options.dump) return Done(DumpHost(answer.host()));
+  return Done(options.json ? TopologyToJson(answer) : RenderTopology(answer));
+}
+
+absl::StatusOr<Answer> Status(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetStatusResponse answer, client.GetStatus());
+  return AnswerWith(options, answer, RenderStatus);
+}
+
+absl::StatusOr<Answer> Groups(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::ListGroupsResponse answer, client.ListGroups());
+  return AnswerWith(options, answer, RenderGroups);
+}
+
+absl::StatusOr<Answer> Pools(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::ListPoolsResponse answer, client.ListPools());
+  return AnswerWith(options, answer, RenderPools);
+}
+
+absl::StatusOr<Answer> Sessions(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::ListSessionsResponse answer, client.ListSessions());
+  return AnswerWith(options, answer, RenderSessions);
+}
+
+absl::StatusOr<Answer> ShowConfig(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetConfigResponse answer, client.GetConfig());
+  return AnswerWith(options, answer, RenderConfig);
+}
+
+// --- p2p
+
+absl::StatusOr<Answer> ShowProofs(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse answer, client.GetTopology());
+  return Done(options.json ? TopologyToJson(answer) : RenderProofs(answer));
+}
+
+absl::StatusOr<Answer> ProvePairs(AdminClient& client, const Options& options) {
+  ProgressLine line;
+  ABSL_ASSIGN_OR_RETURN(
+      const v1::GetTopologyResponse answer,
+      CheckPeers(client, options.force ? ProveWhich::kAll : ProveWhich::kMissing,
+                 absl::Seconds(options.timeout_s),
+                 [&](const v1::PeerCheckProgress& progress) { line.Show(progress); }));
+  ABSL_ASSIGN_OR_RETURN(std::string text, options.json
+                                              ? TopologyToJson(answer)
+                                              : absl::StatusOr<std::string>(RenderProofs(answer)));
+  return Answer{std::move(text), ExitCodeOf(answer)};
+}
+
+// --- changing things
+
+absl::StatusOr<Answer> Abort(AdminClient& client, const Options& options) {
+  ABSL_ASSIGN_OR_RETURN(const v1::ListGroupsResponse groups, client.ListGroups());
+  ABSL_ASSIGN_OR_RETURN(const uint64_t generation, FindGroupNamed(groups, options.group));
+  v1::AdminAbortGroupRequest request;
+  request.set_generation(generation);
+  request.set_reason(options.reason);
+  ABSL_RETURN_IF_ERROR(client.AbortGroup(request).status());
+  if (options.json) return Done(MessageToJson(request));
+  return Answer{absl::StrCat("Aborted group of generation ", generation, ".\n")};
+}
+
+absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options) {
+  v1::DrainGpuRequest request;
+  ABSL_ASSIGN_OR_RETURN(*request.mutable_gpu_uuid(), FindGpu(client, options.gpu));
+  request.set_abort_groups(options.abort);
+  ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer,
+                        DrainGpu(client, request, absl::Seconds(options.timeout_s)));
+  ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(answer)
+                                                       : absl::StatusOr<std::string>(
+                                                             RenderDrain(options.gpu, answer)));
+  return Answer{std::move(text), answer.drained() ? kExitOk : kExitStillBusy};
+}
+
+absl::StatusOr<Answer> Undrain(AdminClient& client, const Options& options) {
+  v1::UndrainGpuRequest request;
+  ABSL_ASSIGN_OR_RETURN(*request.mutable_gpu_uuid(), FindGpu(client, options.gpu));
+  ABSL_RETURN_IF_ERROR(client.UndrainGpu(request).status());
+  // Groups get the fast path there once its peer access is proven anew.
+  ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology,
+                        CheckPeers(client, ProveWhich::kMissing, absl::Seconds(options.timeout_s),
+                                   [](const v1::PeerCheckProgress&) {}));
+  ABSL_ASSIGN_OR_RETURN(std::string text,
+                        options.json ? MessageToJson(request)
+                                     : absl::StatusOr<std::string>(absl::StrCat(
+                                           "GPU ", options.gpu, " is back in service.\n")));
+  return Answer{std::move(text), topology.driver_trusted() ? kExitOk : ExitCodeOf(topology)};
+}
+
+// --- looking on
+
+namespace {
+
+absl::StatusOr<v1::TopView> TakeView(AdminClient& client) {
+  v1::TopView view;
+  view.set_unix_time_ms(absl::ToUnixMillis(absl::Now()));
+  ABSL_ASSIGN_OR_RETURN(*view.mutable_status(), client.GetStatus());
+  ABSL_ASSIGN_OR_RETURN(const v1::ListSessionsResponse sessions, client.ListSessions());
+  *view.mutable_sessions() = sessions.sessions();
+  ABSL_ASSIGN_OR_RETURN(const v1::ListGroupsResponse groups, client.ListGroups());
+  *view.mutable_groups() = groups.groups();
+  ABSL_ASSIGN_OR_RETURN(const v1::ListPoolsResponse pools, client.ListPools());
+  *view.mutable_pools() = pools.pools();
+  return view;
+}
+
+}  // namespace
+
+absl::StatusOr<Answer> Top(AdminClient& client, const Options& options, const ShowView& show) {
+  for (int i = 1;; ++i) {
+    ABSL_ASSIGN_OR_RETURN(const v1::TopView view, TakeView(client));
+    ABSL_ASSIGN_OR_RETURN(Answer answer, AnswerWith(options, view, RenderTop));
+    if (i == options.count) return answer;
+    if (!show(answer.text)) return Answer{"", kExitNotAsked};
+    absl::SleepFor(absl::Seconds(options.interval_s));
+  }
+}
+
+absl::StatusOr<Answer> ShowVersion(const Options& options) {
+  v1::VersionReport report;
+  report.mutable_version()->set_major(kVersionMajor);
+  report.mutable_version()->set_minor(kVersionMinor);
+  report.mutable_version()->set_patch(kVersionPatch);
+  report.set_version_line(kVersionLine);
+  const auto client = AdminClient::Connect(options.runtime_dir);
+  const absl::StatusOr<v1::GetStatusResponse> status =
+      client.ok() ? (*client)->GetStatus() : client.status();
+  if (status.ok()) {
+    report.set_daemon_version_line(status->version_line());
+  } else {
+    report.set_daemon_error(std::string(status.status().message()));
+  }
+  ABSL_ASSIGN_OR_RETURN(Answer answer, AnswerWith(options, report, RenderVersion));
+  answer.exit_code = status.ok() ? kExitOk : kExitNotAsked;
+  return answer;
+}
+
+absl::StatusOr<Answer> Doctor(const Options& options) {
+  const v1::DoctorReport report =
+      Diagnose(ReadHostFacts({.runtime_dir = options.runtime_dir}), AskDaemon(options.runtime_dir));
+  ABSL_ASSIGN_OR_RETURN(Answer answer, AnswerWith(options, report, RenderDoctor));
+  answer.exit_code = report.problems() > 0 ? kExitProblems : kExitOk;
+  return answer;
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,419 @@
+#include "client/cli/doctor.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "client/base/version.h"
+#include "client/cli/admin_client.h"
+#include "client/cli/text_table.h"
+#include "client/cli/topology_words.h"
+
+namespace nodecomm {
+namespace {
+
+// CUDA 12.4: what libnodecomm and the allocator are built for.
+constexpr int kCudaDriverVersionMin = 12040;
+
+// What a session costs: its socket, the worker's pidfd, its liveness page and calls.
+constexpr int kFdsPerSession = 4;
+
+// Findings of one check at a time.
+class Report {
+ public:
+  void Start(std::string check) { check_ = std::move(check); }
+  void Ok(std::string finding) { Add(v1::DOCTOR_VERDICT_OK, std::move(finding), ""); }
+  void Warn(std::string finding, std::string advice) {
+    Add(v1::DOCTOR_VERDICT_WARNING, std::move(finding), std::move(advice));
+    report_.set_warnings(report_.warnings() + 1);
+  }
+  void Problem(std::string finding, std::string advice) {
+    Add(v1::DOCTOR_VERDICT_PROBLEM, std::move(finding), std::move(advice));
+    report_.set_problems(report_.problems() + 1);
+  }
+  void Skip(std::string finding) { Add(v1::DOCTOR_VERDICT_SKIPPED, std::move(finding), ""); }
+  // Nothing was said since Start.
+  bool silent() const {
+    return report_.findings().empty() || report_.findings().rbegin()->check() != check_;
+  }
+  v1::DoctorReport Take() { return std::move(report_); }
+
+ private:
+  void Add(v1::DoctorVerdict verdict, std::string finding, std::string advice) {
+    v1::DoctorFinding* added = report_.add_findings();
+    added->set_check(check_);
+    added->set_verdict(verdict);
+    added->set_finding(std::move(finding));
+    added->set_advice(std::move(advice));
+  }
+
+  std::string check_;
+  v1::DoctorReport report_;
+};
+
+bool IsSimulated(const DaemonFacts& daemon) {
+  return daemon.asked.ok() && daemon.status.platform() == v1::PLATFORM_SIMULATED;
+}
+
+void CheckDriver(const HostFacts& host, Report& report) {
+  report.Start("driver");
+  if (host.driver_version.empty()) {
+    report.Problem("no NVIDIA driver is loaded (/proc/driver/nvidia/version is not there)",
+                   "install the driver and load it (modprobe nvidia); in a container, start it "
+                   "with the GPUs (--gpus all)");
+  } else if (host.driver_gpus == 0) {
+    report.Problem(absl::StrCat("driver ", host.driver_version, " drives no GPU"),
+                   "look for the GPUs with lspci, and for NVRM in the kernel's log");
+  } else {
+    report.Ok(absl::StrFormat("%s, %d GPUs", host.driver_version, host.driver_gpus));
+  }
+}
+
+void CheckDevices(const HostFacts& host, Report& report) {
+  report.Start("device-files");
+  if (host.driver_version.empty()) return report.Skip("there is no driver");
+  for (const DeviceFile& device : host.devices) {
+    const std::string finding = absl::StrCat(device.path, ": ", std::strerror(device.open_error));
+    switch (device.open_error) {
+      case 0:
+        break;
+      case ENOENT:
+        report.Problem(finding,
+                       "run nvidia-modprobe -u -c 0 as root, or nvidia-smi once; "
+                       "nvidia-persistenced does it at boot");
+        break;
+      case EPERM:
+        report.Problem(finding,
+                       "a device cgroup forbids it: give the container or the unit the "
+                       "device (--gpus, DeviceAllow=)");
+        break;
+      case EACCES:
+        report.Problem(finding,
+                       "run this as root, or as a user whom the file's mode allows; the "
+                       "daemon's user needs the same");
+        break;
+      case EIO:
+      case ENODEV:
+      case ENXIO:
+        report.Problem(finding,
+                       "the GPU does not answer: look for Xid in the kernel's log, reset "
+                       "it or the host");
+        break;
+      default:
+        report.Problem(finding, "look at the kernel's log");
+    }
+  }
+  const auto gpus = static_cast<int>(host.devices.size()) - 2;
+  if (gpus < host.driver_gpus) {
+    report.Warn(absl::StrFormat("%d GPUs, but device files of %d", host.driver_gpus, gpus),
+                "the container sees a part of the host, which is well for workers; the daemon "
+                "needs all");
+  }
+  if (report.silent()) report.Ok(absl::StrFormat("%d can be opened", host.devices.size()));
+}
+
+void CheckPersistence(const HostFacts& host, Report& report) {
+  report.Start("persistence");
+  if (host.driver_version.empty()) return report.Skip("there is no driver");
+  if (host.persistence_daemon) return report.Ok("nvidia-persistenced runs");
+  if (host.in_container) return report.Skip("not to be seen from a container");
+  report.Warn(
+      "nvidia-persistenced does not run: GPUs that nobody uses are shut down, and memory "
+      "that was exported is lost with that",
+      "systemctl enable --now nvidia-persistenced");
+}
+
+void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
+  report.Start("socket");
+  if (!daemon.asked.ok()) {
+    report.Problem(std::string(daemon.asked.message()),
+                   host.runtime_dir_exists
+                       ? "look at the daemon's log: journalctl -u nodecommd"
+                       : absl::StrCat(host.runtime_dir,
+                                      " is not there: start nodecommd, or mount "
+                                      "the directory into the container"));
+  } else {
+    report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
+                              RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
+  }
+  if (daemon.asked.ok() && !host.session_socket_exists) {
+    report.Problem(absl::StrCat(host.runtime_dir, "/session.sock is not there: no worker can come"),
+                   "somebody removed it; restart the daemon");
+  }
+}
+
+void CheckPermissions(const HostFacts& host, Report& report) {
+  report.Start("permissions");
+  if (!host.runtime_dir_exists) return report.Skip("there is no runtime directory");
+  if (host.runtime_dir_writable_by_others) {
+    report.Problem(absl::StrCat(host.runtime_dir,
+                                " can be written to by others, who could replace "
+                                "the sockets"),
+                   absl::StrCat("chmod go-w ", host.runtime_dir));
+  }
+  if (host.session_socket_exists && !host.session_socket_for_everybody) {
+    report.Warn("not every user may connect to session.sock",
+                "intended? else restart the daemon, which gives it mode 0666");
+  }
+  if (report.silent()) report.Ok("of the runtime directory and session.sock");
+}
+
+void CheckVersions(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
+  report.Start("versions");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  const v1::Version& version = daemon.status.version();
+  const bool same = version.major() == kVersionMajor && version.minor() == kVersionMinor;
+  if (!same) {
+    report.Warn(absl::StrFormat("nodecommctl is %s, nodecommd is %d.%d.%d", kVersion,
+                                version.major(), version.minor(), version.patch()),
+                "restart the daemon after an upgrade; workers may be one minor version apart");
+  }
+  const v1::Host& seen = daemon.topology.host();
+  if (!IsSimulated(daemon) && !host.driver_version.empty() && !seen.driver_version().empty() &&
+      host.driver_version != seen.driver_version()) {
+    report.Problem(absl::StrFormat("the driver that is loaded is %s, its libraries are %s",
+                                   host.driver_version, seen.driver_version()),
+                   "reboot, or unload and load the driver: it was upgraded under way");
+  }
+  if (!IsSimulated(daemon) && seen.cuda_driver_version() != 0 &&
+      seen.cuda_driver_version() < kCudaDriverVersionMin) {
+    report.Problem(
+        absl::StrFormat("the driver knows CUDA %d.%d, and 12.4 is needed",
+                        seen.cuda_driver_version() / 1000, seen.cuda_driver_version() % 1000 / 10),
+        "install a newer driver");
+  }
+  const std::vector<std::string> kernel =
+      absl::StrSplit(host.kernel_release, absl::ByAnyChar(".-"));
+  int major = 0;
+  int minor = 0;
+  if (kernel.size() >= 2 && absl::SimpleAtoi(kernel[0], &major) &&
+      absl::SimpleAtoi(kernel[1], &minor) && (major < 5 || (major == 5 && minor < 16))) {
+    report.Warn(
+        absl::StrCat("Linux ", host.kernel_release, " cannot wait for many futexes"),
+        "deaths of workers are found within 5 ms instead of at once; 5.16 or later does it");
+  }
+  if (report.silent()) report.Ok(daemon.status.version_line());
+}
+
+void CheckGpus(const DaemonFacts& daemon, Report& report) {
+  report.Start("gpus");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  const v1::Host& host = daemon.topology.host();
+  for (int i = 0; i < host.gpus_size(); ++i) {
+    const v1::Gpu& gpu = host.gpus(i);
+    const std::string label = absl::StrCat(GpuLabel(i), " (", RenderForeign(gpu.uuid()), ")");
+    if (gpu.condition() == v1::GPU_CONDITION_LOST) {
+      report.Problem(absl::StrCat(label, " is lost: ", RenderForeign(gpu.condition_reason())),
+                     "nodecommctl drain it, reset it (nvidia-smi --gpu-reset) or the host, then "
+                     "nodecommctl undrain it");
+    } else if (gpu.condition() == v1::GPU_CONDITION_DRAINING) {
+      report.Warn(
+          absl::StrCat(label, " is out of service: ", RenderForeign(gpu.condition_reason())),
+          "nodecommctl undrain takes it back");
+    }
+    if (gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
+      report.Warn(absl::StrCat(label, " is in MIG mode, which has no peer access"),
+                  "nvidia-smi -mig 0, if its workers are to reduce with other GPUs");
+    }
+  }
+  if (host.gpus().empty()) {
+    report.Problem("the daemon sees no GPU", "see the checks of driver and device files above");
+  }
+  if (report.silent()) {
+    report.Ok(absl::StrFormat("%d%s", host.gpus_size(), IsSimulated(daemon) ? ", simulated" : ""));
+  }
+}
+
+void CheckFabric(const DaemonFacts& daemon, Report& report) {
+  report.Start("fabric");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  bool has_fabric = false;
+  const v1::Host& host = daemon.topology.host();
+  for (int i = 0; i < host.gpus_size(); ++i) {
+    const v1::FabricState state = host.gpus(i).fabric_state();
+    has_fabric |= state == v1::FABRIC_STATE_COMPLETED;
+    if (state == v1::FABRIC_STATE_NOT_STARTED || state == v1::FABRIC_STATE_IN_PROGRESS) {
+      report.Problem(absl::StrCat("the NVLink fabric of ", GpuLabel(i), " is ", FabricWord(state)),
+                     "systemctl status nvidia-fabricmanager; its version must be the driver's");
+    }
+  }
+  if (report.silent()) report.Ok(has_fabric ? "ready" : "none here");
+}
+
+void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
+  report.Start("peer-access");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (daemon.topology.check().running()) {
+    report.Warn("proofs are going on", "wait: nodecommctl p2p check");
+  }
+  for (const v1::PeerProof& proof : daemon.topology.proofs()) {
+    if (proof.verdict() != v1::PROOF_VERDICT_FAILED) continue;
+    report.Problem(
+        absl::StrFormat("from %s to %s it is broken: %s", RenderForeign(proof.from_uuid()),
+                        RenderForeign(proof.to_uuid()), RenderForeign(proof.reason())),
+        "look for an IOMMU or ACS between the GPUs (nodecommctl topo --why), reset "
+        "them, and run nodecommctl p2p check --force");
+  }
+  const v1::GetStatusResponse& status = daemon.status;
+  if (status.pairs_unproven() > 0 && !status.driver_trusted() &&
+      !daemon.topology.check().running()) {
+    report.Warn(absl::StrFormat("%d pairs of GPUs have no proof, and get no fast path",
+                                status.pairs_unproven()),
+                "nodecommctl p2p check tells why");
+  }
+  if (report.silent()) {
+    report.Ok(status.driver_trusted() ? "the driver is trusted"
+                                      : absl::StrFormat("%d pairs proven", status.pairs_proven()));
+  }
+}
+
+void CheckPools(const DaemonFacts& daemon, Report& report) {
+  report.Start("pools");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  for (const v1::PoolInfo& pool : daemon.pools.pools()) {
+    if (!pool.last_error().empty()) {
+      report.Problem(absl::StrCat("GPU ", RenderForeign(pool.gpu_uuid()),
+                                  " gives no memory: ", RenderForeign(pool.last_error())),
+                     "see who holds its memory: nvidia-smi");
+    } else if (pool.bytes_in_use() / 9 * 10 > pool.bytes_max()) {
+      report.Warn(absl::StrFormat("groups hold %s of at most %s on GPU %s",
+                                  RenderBytes({pool.bytes_in_use()}),
+                                  RenderBytes({pool.bytes_max()}), RenderForeign(pool.gpu_uuid())),
+                  "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)");
+    }
+  }
+  if (report.silent()) report.Ok("all can be filled");
+}
+
+void CheckLimits(const DaemonFacts& daemon, Report& report) {
+  report.Start("limits");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  const int sessions_max = daemon.config.config().limits().sessions_max();
+  if (sessions_max > 0 && daemon.status.sessions() * 10 > sessions_max * 9) {
+    report.Warn(
+        absl::StrFormat("%d sessions of at most %d", daemon.status.sessions(), sessions_max),
+        "raise limits.sessions_max; nodecommctl sessions shows whose they are");
+  }
+  if (daemon.fds_max.has_value() && *daemon.fds_max < sessions_max * kFdsPerSession) {
+    report.Warn(absl::StrFormat("the daemon may open %d files, too few for %d sessions",
+                                *daemon.fds_max, sessions_max),
+                absl::StrFormat("set LimitNOFILE=%d", sessions_max * kFdsPerSession));
+  }
+  if (report.silent()) {
+    report.Ok(absl::StrFormat("%d of %d sessions", daemon.status.sessions(), sessions_max));
+  }
+}
+
+void CheckContainer(const HostFacts& host, Report& report) {
+  report.Start("container");
+  if (host.socket_is_mounted) {
+    report.Problem("a socket is mounted by itself: after the daemon's restart it leads nowhere",
+                   absl::StrCat("mount the directory ", host.runtime_dir, " instead"));
+  }
+  if (host.fast_path_disabled_here) {
+    report.Warn("NODECOMM_DISABLE=1 is set here: workers of this environment use no fast path",
+                "unset it");
+  }
+  if (host.in_container && report.silent()) {
+    report.Ok("in one; workers need the runtime directory and their GPUs, no more namespaces");
+  }
+  if (report.silent()) report.Ok("not in one");
+}
+
+std::string VerdictWord(v1::DoctorVerdict verdict) {
+  switch (verdict) {
+    case v1::DOCTOR_VERDICT_OK:
+      return "ok";
+    case v1::DOCTOR_VERDICT_WARNING:
+      return "warning";
+    case v1::DOCTOR_VERDICT_PROBLEM:
+      return "PROBLEM";
+    case v1::DOCTOR_VERDICT_SKIPPED:
+      return "skipped";
+    default:
+      return "unknown";
+  }
+}
+
+// "Max open files  1024  524288  files": the soft limit, which the daemon has raised. Nothing where
+// the process cannot be seen, from another PID namespace say.
+std::optional<int> FdsMaxOf(int pid) {
+  std::ifstream limits(absl::StrCat("/proc/", pid, "/limits"));
+  std::string line;
+  while (std::getline(limits, line)) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    int fds_max = 0;
+    if (line.starts_with("Max open files") && words.size() > 3 &&
+        absl::SimpleAtoi(words[3], &fds_max)) {
+      return fds_max;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+DaemonFacts AskDaemon(const std::string& runtime_dir) {
+  DaemonFacts facts;
+  const auto client = AdminClient::Connect(runtime_dir);
+  facts.asked = client.status();
+  const auto take = [&](auto answer, auto& into) {
+    facts.asked.Update(answer.status());
+    if (answer.ok()) into = *std::move(answer);
+  };
+  if (facts.asked.ok()) take((*client)->GetStatus(), facts.status);
+  if (facts.asked.ok()) take((*client)->GetTopology(), facts.topology);
+  if (facts.asked.ok()) take((*client)->ListPools(), facts.pools);
+  if (facts.asked.ok()) take((*client)->ListSessions(), facts.sessions);
+  if (facts.asked.ok()) take((*client)->GetConfig(), facts.config);
+  if (facts.asked.ok()) facts.fds_max = FdsMaxOf(facts.status.pid());
+  return facts;
+}
+
+v1::DoctorReport Diagnose(const HostFacts& host, const DaemonFacts& daemon) {
+  Report report;
+  if (IsSimulated(daemon)) {
+    // Nothing of it is used.
+    for (const char* check : {"driver", "device-files", "persistence"}) {
+      report.Start(check);
+      report.Skip("the daemon simulates a host");
+    }
+  } else {
+    CheckDriver(host, report);
+    CheckDevices(host, report);
+    CheckPersistence(host, report);
+  }
+  CheckSocket(host, daemon, report);
+  CheckPermissions(host, report);
+  CheckVersions(host, daemon, report);
+  CheckGpus(daemon, report);
+  CheckFabric(daemon, report);
+  CheckPeerAccess(daemon, report);
+  CheckPools(daemon, report);
+  CheckLimits(daemon, report);
+  CheckContainer(host, report);
+  return report.Take();
+}
+
+std::string RenderDoctor(const v1::DoctorReport& report) {
+  std::string text;
+  for (const v1::DoctorFinding& finding : report.findings()) {
+    absl::StrAppend(&text, absl::StrFormat("%-12s  %-7s  %s\n", finding.check(),
+                                           VerdictWord(finding.verdict()), finding.finding()));
+    if (!finding.advice().empty()) {
+      absl::StrAppend(&text, std::string(23, ' '), "-> ", finding.advice(), "\n");
+    }
+  }
+  return absl::StrCat(text, report.problems(), " problems, ", report.warnings(), " warnings\n");
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,123 @@
+#include "client/cli/host_facts.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/base/unique_fd.h"
+
+namespace nodecomm {
+namespace {
+
+// More than any host has; a directory of somebody's making is not read for ever.
+constexpr size_t kEntriesMax = 256;
+constexpr int kLinesMax = 10000;
+
+std::string FirstLine(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
+
+std::vector<std::string> ListDirectory(const std::string& path) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator it(path, ignored), end;
+       it != end && names.size() < kEntriesMax; it.increment(ignored)) {
+    names.push_back(it->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Wed ...": the first word of digits
+// and dots.
+std::string DriverVersion(const std::string& root) {
+  const std::string line = FirstLine(root + "/proc/driver/nvidia/version");
+  const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+  for (const std::string& word : words) {
+    if (word.find('.') != std::string::npos &&
+        word.find_first_not_of("0123456789.") == std::string::npos) {
+      return word;
+    }
+  }
+  return "";
+}
+
+// Opened, since a device cgroup lets nobody know beforehand. For a moment only: a GPU that is held
+// open can't be reset.
+DeviceFile Try(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  return {.path = path, .open_error = fd.valid() ? 0 : errno};
+}
+
+std::vector<DeviceFile> TryDevices(const std::string& root) {
+  std::vector<DeviceFile> devices = {Try(root + "/dev/nvidiactl"), Try(root + "/dev/nvidia-uvm")};
+  for (const std::string& name : ListDirectory(root + "/dev")) {
+    const std::string_view number = std::string_view(name).substr(std::min<size_t>(6, name.size()));
+    if (name.starts_with("nvidia") && !number.empty() &&
+        number.find_first_not_of("0123456789") == std::string_view::npos) {
+      devices.push_back(Try(absl::StrCat(root, "/dev/", name)));
+    }
+  }
+  return devices;
+}
+
+bool IsMountPoint(const std::string& root, const std::string& path) {
+  std::ifstream mounts(root + "/proc/self/mountinfo");
+  std::string line;
+  for (int i = 0; i < kLinesMax && std::getline(mounts, line); ++i) {
+    const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(' ', 5));
+    if (fields.size() > 4 && fields[4] == path) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+HostFacts ReadHostFacts(const HostFactsOptions& options) {
+  const std::string& root = options.root;
+  HostFacts facts;
+  facts.driver_version = DriverVersion(root);
+  facts.driver_gpus = static_cast<int>(ListDirectory(root + "/proc/driver/nvidia/gpus").size());
+  if (!facts.driver_version.empty()) facts.devices = TryDevices(root);
+  facts.persistence_daemon = Exists(root + "/run/nvidia-persistenced/socket");
+  facts.kernel_release = FirstLine(root + "/proc/sys/kernel/osrelease");
+  facts.in_container = Exists(root + "/.dockerenv") || Exists(root + "/run/.containerenv") ||
+                       Exists(root + "/var/run/secrets/kubernetes.io");
+
+  facts.runtime_dir = options.runtime_dir;
+  struct stat status = {};
+  facts.runtime_dir_exists = stat(options.runtime_dir.c_str(), &status) == 0;
+  facts.runtime_dir_writable_by_others =
+      facts.runtime_dir_exists && (status.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+  const std::string session_socket = options.runtime_dir + "/session.sock";
+  facts.session_socket_exists = stat(session_socket.c_str(), &status) == 0;
+  facts.session_socket_for_everybody =
+      facts.session_socket_exists && (status.st_mode & S_IWOTH) != 0;
+  for (const char* name : {"/session.sock", "/control.sock"}) {
+    facts.socket_is_mounted |= IsMountPoint(root, options.runtime_dir + name);
+  }
+  const char* const disable = std::getenv("NODECOMM_DISABLE");
+  facts.fast_path_disabled_here = disable != nullptr && std::string_view(disable) == "1";
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  facts.fds_max = static_cast<int>(limit.rlim_cur);
+  return facts;
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,75 @@
+#include "daemon/main/published_metrics.h"
+
+#include <sys/resource.h>
+
+#include <filesystem>
+#include <iterator>
+#include <system_error>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "client/base/status_macros.h"
+
+namespace nodecomm {
+namespace {
+
+int CountOpenFds() {
+  std::error_code ignored;
+  const std::filesystem::directory_iterator open_fds("/proc/self/fd", ignored);
+  // Less the one that reads the directory.
+  return static_cast<int>(std::distance(begin(open_fds), end(open_fds))) - 1;
+}
+
+int OpenFdsMax() {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<int>(limit.rlim_cur);
+}
+
+MetricsSnapshot TakeSnapshot(const PublishedMetrics::Parts& parts) {
+  MetricsSnapshot now;
+  now.host = parts.host->host();
+  now.proofs = parts.host->proofs();
+  now.groups = parts.groups->List();
+  now.pools = parts.pool->List();
+  now.sessions = parts.sessions->session_count();
+  now.ready = *parts.ready;
+  now.open_fds = CountOpenFds();
+  now.open_fds_max = OpenFdsMax();
+  return now;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PublishedMetrics>> PublishedMetrics::Start(
+    const Config& config, v1::Platform platform, Parts parts,
+    std::function<void(std::string_view)> warn) {
+  const auto snapshot = [parts, start_time = absl::Now(),
+                         simulated = platform == v1::PLATFORM_SIMULATED,
+                         sessions_max = config.limits.sessions_max] {
+    MetricsSnapshot now = TakeSnapshot(parts);
+    now.start_time = start_time;
+    now.simulated = simulated;
+    now.sessions_max = sessions_max;
+    now.groups_max = parts.groups_max();
+    return now;
+  };
+  std::unique_ptr<PublishedMetrics> published(new PublishedMetrics());
+  if (config.metrics.port != 0) {
+    ABSL_ASSIGN_OR_RETURN(published->server_, MetricsServer::Start({.port = config.metrics.port,
+                                                                    .metrics = parts.metrics,
+                                                                    .snapshot = snapshot}));
+  }
+  if (!config.metrics.textfile.empty()) {
+    ABSL_ASSIGN_OR_RETURN(
+        published->textfile_,
+        MetricsTextfile::Start(
+            {.path = config.metrics.textfile,
+             .interval = config.metrics.textfile_interval,
+             .expose = [snapshot, metrics = parts.metrics] { return metrics->Expose(snapshot()); },
+             .warn = std::move(warn)}));
+  }
+  return published;
+}
+
+}  // namespace nodecomm

@@ -1,0 +1,46 @@
+// The daemon's metrics where others can read them: an HTTP port on the loopback address, a file, or
+// nothing, as the configuration says. Not the metrics themselves (daemon/metrics).
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "daemon/config/config.h"
+#include "daemon/group/group_registry.h"
+#include "daemon/memory/plane_pool.h"
+#include "daemon/metrics/metrics.h"
+#include "daemon/metrics/textfile.h"
+#include "daemon/session/session_server.h"
+#include "daemon/topology/host_state.h"
+
+namespace nodecomm {
+
+class PublishedMetrics {
+ public:
+  // All outlive it.
+  struct Parts {
+    const Metrics* metrics = nullptr;
+    const HostState* host = nullptr;
+    const GroupRegistry* groups = nullptr;
+    const PlanePool* pool = nullptr;
+    const SessionServer* sessions = nullptr;
+    const std::atomic<bool>* ready = nullptr;
+    std::function<int()> groups_max;  // a reload may change it
+  };
+
+  static absl::StatusOr<std::unique_ptr<PublishedMetrics>> Start(
+      const Config& config, v1::Platform platform, Parts parts,
+      std::function<void(std::string_view)> warn);
+
+ private:
+  PublishedMetrics() = default;
+
+  std::unique_ptr<MetricsServer> server_;
+  std::unique_ptr<MetricsTextfile> textfile_;
+};
+
+}  // namespace nodecomm

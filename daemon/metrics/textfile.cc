@@ -1,0 +1,47 @@
+#include "daemon/metrics/textfile.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "client/base/status_macros.h"
+#include "daemon/files/small_file.h"
+
+namespace nodecomm {
+
+absl::StatusOr<std::unique_ptr<MetricsTextfile>> MetricsTextfile::Start(Options options) {
+  std::unique_ptr<MetricsTextfile> file(new MetricsTextfile(std::move(options)));
+  ABSL_RETURN_IF_ERROR(file->Write());
+  file->thread_ = std::thread([raw = file.get()] { raw->Run(); });
+  return file;
+}
+
+MetricsTextfile::~MetricsTextfile() {
+  stop_.Notify();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  unlink(options_.path.c_str());
+}
+
+absl::Status MetricsTextfile::Write() const {
+  // For everybody to read: node_exporter has a user of its own.
+  absl::Status written = ReplaceSmallFile(options_.path, options_.expose(), Readers::kEverybody);
+  if (written.ok()) return written;
+  return absl::Status(
+      written.code(),
+      absl::StrFormat("the metrics cannot be written (metrics.textfile): %s", written.message()));
+}
+
+void MetricsTextfile::Run() {
+  bool failed = false;
+  while (!stop_.WaitForNotificationWithTimeout(options_.interval)) {
+    absl::Status written = Write();
+    // Once, not at every interval.
+    if (!written.ok() && !failed) options_.warn(std::string(written.message()));
+    failed = !written.ok();
+  }
+}
+
+}  // namespace nodecomm

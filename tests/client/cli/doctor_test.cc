@@ -1,0 +1,277 @@
+// Every finding of the doctor: what is broken is named, with advice, and nothing else is.
+#include "client/cli/doctor.h"
+
+#include <errno.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "client/base/version.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
+
+namespace nodecomm {
+namespace {
+
+using ::testing::HasSubstr;
+
+HostFacts SoundHost() {
+  HostFacts host;
+  host.driver_version = "580.95.05";
+  host.driver_gpus = 2;
+  for (const char* path : {"/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidia1"}) {
+    host.devices.push_back({.path = path});
+  }
+  host.persistence_daemon = true;
+  host.kernel_release = "6.1.0-28-amd64";
+  host.runtime_dir = "/run/nodecomm";
+  host.runtime_dir_exists = true;
+  host.session_socket_exists = true;
+  host.session_socket_for_everybody = true;
+  return host;
+}
+
+DaemonFacts SoundDaemon() {
+  DaemonFacts daemon;
+  daemon.status.mutable_version()->set_major(kVersionMajor);
+  daemon.status.mutable_version()->set_minor(kVersionMinor);
+  daemon.status.set_platform(v1::PLATFORM_CUDA);
+  daemon.status.set_sessions(2);
+  daemon.status.set_pairs_proven(2);
+  v1::Host* host = daemon.topology.mutable_host();
+  host->set_driver_version("580.95.05");
+  host->set_cuda_driver_version(13000);
+  for (const char* uuid : {"GPU-a", "GPU-b"}) {
+    v1::Gpu* gpu = host->add_gpus();
+    gpu->set_uuid(uuid);
+    gpu->set_fabric_state(v1::FABRIC_STATE_COMPLETED);
+    v1::PoolInfo* pool = daemon.pools.add_pools();
+    pool->set_gpu_uuid(uuid);
+    pool->set_bytes_max(uint64_t{4} << 30);
+  }
+  daemon.config.mutable_config()->mutable_limits()->set_sessions_max(1024);
+  daemon.fds_max = 524288;
+  return daemon;
+}
+
+struct Broken {
+  const char* check;
+  v1::DoctorVerdict verdict;
+  const char* finding;
+  const char* advice;
+  std::function<void(HostFacts&, DaemonFacts&)> how;
+};
+
+const std::vector<Broken>& BrokenHosts() {
+  constexpr auto kProblem = v1::DOCTOR_VERDICT_PROBLEM;
+  constexpr auto kWarning = v1::DOCTOR_VERDICT_WARNING;
+  static const auto* const kCases = new std::vector<Broken>{
+      {"driver", kProblem, "no NVIDIA driver is loaded", "modprobe nvidia",
+       [](HostFacts& host, DaemonFacts&) { host.driver_version = ""; }},
+      {"driver", kProblem, "drives no GPU", "lspci",
+       [](HostFacts& host, DaemonFacts&) { host.driver_gpus = 0; }},
+      {"device-files", kProblem, "/dev/nvidia-uvm: No such file", "nvidia-modprobe",
+       [](HostFacts& host, DaemonFacts&) { host.devices[1].open_error = ENOENT; }},
+      {"device-files", kProblem, "/dev/nvidia1: Operation not permitted", "device cgroup",
+       [](HostFacts& host, DaemonFacts&) { host.devices[3].open_error = EPERM; }},
+      {"device-files", kProblem, "/dev/nvidiactl: Permission denied", "as root",
+       [](HostFacts& host, DaemonFacts&) { host.devices[0].open_error = EACCES; }},
+      {"device-files", kProblem, "/dev/nvidia0: Input/output error", "Xid",
+       [](HostFacts& host, DaemonFacts&) { host.devices[2].open_error = EIO; }},
+      {"device-files", kWarning, "2 GPUs, but device files of 1", "daemon needs all",
+       [](HostFacts& host, DaemonFacts&) { host.devices.pop_back(); }},
+      {"persistence", kWarning, "nvidia-persistenced does not run", "enable --now",
+       [](HostFacts& host, DaemonFacts&) { host.persistence_daemon = false; }},
+      {"socket", kProblem, "no nodecommd", "journalctl",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon = DaemonFacts();
+         daemon.asked = absl::UnavailableError("no nodecommd at /x");
+       }},
+      {"socket", kProblem, "session.sock is not there", "restart the daemon",
+       [](HostFacts& host, DaemonFacts&) { host.session_socket_exists = false; }},
+      {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_writable_by_others = true; }},
+      {"permissions", kWarning, "not every user", "0666",
+       [](HostFacts& host, DaemonFacts&) { host.session_socket_for_everybody = false; }},
+      {"versions", kWarning, "nodecommd is 9.9.0", "upgrade",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.mutable_version()->set_major(9);
+         daemon.status.mutable_version()->set_minor(9);
+       }},
+      {"versions", kProblem, "loaded is 570.1, its libraries are 580.95.05", "reboot",
+       [](HostFacts& host, DaemonFacts&) { host.driver_version = "570.1"; }},
+      {"versions", kProblem, "CUDA 12.2, and 12.4 is needed", "newer driver",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.topology.mutable_host()->set_cuda_driver_version(12020);
+       }},
+      {"versions", kWarning, "Linux 5.15.0-1", "5.16",
+       [](HostFacts& host, DaemonFacts&) { host.kernel_release = "5.15.0-1"; }},
+      {"gpus", kProblem, "GPU1 (GPU-b) is lost: Xid 79", "undrain",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::Gpu* gpu = daemon.topology.mutable_host()->mutable_gpus(1);
+         gpu->set_condition(v1::GPU_CONDITION_LOST);
+         gpu->set_condition_reason("Xid 79");
+       }},
+      {"gpus", kWarning, "is out of service", "undrain",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.topology.mutable_host()->mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
+       }},
+      {"gpus", kWarning, "MIG mode", "-mig 0",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.topology.mutable_host()->mutable_gpus(0)->set_mig_mode(v1::MIG_MODE_ENABLED);
+       }},
+      {"gpus", kProblem, "sees no GPU", "device files",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_host()->clear_gpus(); }},
+      {"fabric", kProblem, "fabric of GPU1 is in progress", "nvidia-fabricmanager",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.topology.mutable_host()->mutable_gpus(1)->set_fabric_state(
+             v1::FABRIC_STATE_IN_PROGRESS);
+       }},
+      {"peer-access", kProblem, "from GPU-a to GPU-b it is broken: wrong", "IOMMU",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::PeerProof* proof = daemon.topology.add_proofs();
+         proof->set_from_uuid("GPU-a");
+         proof->set_to_uuid("GPU-b");
+         proof->set_verdict(v1::PROOF_VERDICT_FAILED);
+         proof->set_reason("wrong");
+       }},
+      {"peer-access", kWarning, "2 pairs of GPUs have no proof", "p2p check",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
+      {"peer-access", kWarning, "proofs are going on", "wait",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_check()->set_running(true); }},
+      {"pools", kProblem, "GPU-b gives no memory: full", "nvidia-smi",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.pools.mutable_pools(1)->set_last_error("full");
+       }},
+      {"pools", kWarning, "groups hold 3.9 GiB of at most 4 GiB", "pool.bytes_per_gpu_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.pools.mutable_pools(0)->set_bytes_in_use(uint64_t{3999} << 20);
+       }},
+      {"limits", kWarning, "1000 sessions of at most 1024", "limits.sessions_max",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_sessions(1000); }},
+      {"limits", kWarning, "may open 1024 files", "LimitNOFILE=4096",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.fds_max = 1024; }},
+      {"container", kProblem, "a socket is mounted by itself", "mount the directory /run/nodecomm",
+       [](HostFacts& host, DaemonFacts&) { host.socket_is_mounted = true; }},
+      {"container", kWarning, "NODECOMM_DISABLE=1", "unset",
+       [](HostFacts& host, DaemonFacts&) { host.fast_path_disabled_here = true; }},
+  };
+  return *kCases;
+}
+
+TEST(Doctor, FindsNothingWrongWithASoundHost) {
+  const v1::DoctorReport report = Diagnose(SoundHost(), SoundDaemon());
+  EXPECT_EQ(report.findings_size(), 12);
+  for (const v1::DoctorFinding& finding : report.findings()) {
+    EXPECT_EQ(finding.verdict(), v1::DOCTOR_VERDICT_OK) << finding.DebugString();
+    EXPECT_EQ(finding.advice(), "");
+  }
+  EXPECT_EQ(report.problems() + report.warnings(), 0);
+}
+
+TEST(Doctor, NamesWhatIsBrokenAndWhatToDoAboutIt) {
+  for (const Broken& broken : BrokenHosts()) {
+    HostFacts host = SoundHost();
+    DaemonFacts daemon = SoundDaemon();
+    broken.how(host, daemon);
+    const v1::DoctorReport report = Diagnose(host, daemon);
+    int found = 0;
+    for (const v1::DoctorFinding& finding : report.findings()) {
+      if (finding.verdict() == v1::DOCTOR_VERDICT_OK ||
+          finding.verdict() == v1::DOCTOR_VERDICT_SKIPPED) {
+        continue;
+      }
+      ++found;
+      EXPECT_EQ(finding.check(), broken.check) << finding.DebugString();
+      EXPECT_EQ(finding.verdict(), broken.verdict) << finding.DebugString();
+      EXPECT_THAT(finding.finding(), HasSubstr(broken.finding));
+      EXPECT_THAT(finding.advice(), HasSubstr(broken.advice));
+    }
+    EXPECT_EQ(found, 1) << broken.finding;
+    EXPECT_EQ(report.problems() + report.warnings(), 1) << broken.finding;
+  }
+}
+
+TEST(Doctor, SimulatedHostNeedsNoDriver) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.status.set_platform(v1::PLATFORM_SIMULATED);
+  HostFacts host = SoundHost();
+  host.driver_version = "";
+  host.devices.clear();
+  const v1::DoctorReport report = Diagnose(host, daemon);
+  EXPECT_EQ(report.problems() + report.warnings(), 0) << report.DebugString();
+  EXPECT_EQ(report.findings(0).verdict(), v1::DOCTOR_VERDICT_SKIPPED);
+}
+
+TEST(Doctor, TextHasALineACheckAndAdviceBelow) {
+  HostFacts host = SoundHost();
+  host.persistence_daemon = false;
+  const std::string text = RenderDoctor(Diagnose(host, SoundDaemon()));
+  EXPECT_THAT(text, HasSubstr("driver        ok       580.95.05, 2 GPUs\n"));
+  EXPECT_THAT(text, HasSubstr("persistence   warning  nvidia-persistenced does not run"));
+  EXPECT_THAT(text, HasSubstr("\n                       -> systemctl enable"));
+  EXPECT_THAT(text, HasSubstr("\n0 problems, 1 warnings\n"));
+}
+
+// --- facts, of a host that lies in a directory
+
+class HostFactsTest : public testing::Test {
+ protected:
+  void Write(const std::string& path, const std::string& text) {
+    const std::filesystem::path file = root_.path() + path;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+  }
+  HostFacts Read() { return ReadHostFacts({.runtime_dir = "/run/nc", .root = root_.path()}); }
+
+  TemporaryDirectory root_;
+};
+
+TEST_F(HostFactsTest, EmptyHostHasNothing) {
+  const HostFacts facts = Read();
+  EXPECT_EQ(facts.driver_version, "");
+  EXPECT_TRUE(facts.devices.empty());
+  EXPECT_FALSE(facts.persistence_daemon || facts.in_container || facts.socket_is_mounted);
+}
+
+TEST_F(HostFactsTest, FindsDriverDevicesPersistenceKernelAndContainer) {
+  Write("/proc/driver/nvidia/version",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n");
+  std::filesystem::create_directories(root_.path() + "/proc/driver/nvidia/gpus/0000:18:00.0");
+  Write("/dev/nvidiactl", "");
+  Write("/dev/nvidia0", "");
+  Write("/dev/nvidia-caps-dir", "");
+  Write("/run/nvidia-persistenced/socket", "");
+  Write("/proc/sys/kernel/osrelease", "6.1.0\n");
+  Write("/run/.containerenv", "");
+  Write("/proc/self/mountinfo", "36 35 98:0 /x /run/nc/control.sock rw - ext4 /dev/sda1 rw\n");
+  const HostFacts facts = Read();
+  EXPECT_EQ(facts.driver_version, "580.95.05");
+  EXPECT_EQ(facts.driver_gpus, 1);
+  ASSERT_EQ(facts.devices.size(), 3u);
+  EXPECT_EQ(facts.devices[0].open_error, 0);
+  EXPECT_EQ(facts.devices[1].path, root_.path() + "/dev/nvidia-uvm");
+  EXPECT_EQ(facts.devices[1].open_error, ENOENT);
+  EXPECT_EQ(facts.devices[2].path, root_.path() + "/dev/nvidia0");
+  EXPECT_TRUE(facts.persistence_daemon);
+  EXPECT_EQ(facts.kernel_release, "6.1.0");
+  EXPECT_TRUE(facts.in_container);
+  EXPECT_TRUE(facts.socket_is_mounted);
+}
+
+TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
+  std::filesystem::permissions(root_.path(), std::filesystem::perms(0777));
+  Write("/session.sock", "");
+  std::filesystem::permissions(root_.path() + "/session.sock", std::filesystem::perms(0660));
+  const HostFacts facts = ReadHostFacts({.runtime_dir = root_.path()});
+  EXPECT_TRUE(facts.runtime_dir_exists);
+  EXPECT_TRUE(facts.runtime_dir_writable_by_others);
+  EXPECT_TRUE(facts.session_socket_exists);
+  EXPECT_FALSE(facts.session_socket_for_everybody);
+}
+
+}  // namespace
+}  // namespace nodecomm
