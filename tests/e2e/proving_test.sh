@@ -35,10 +35,10 @@ kill -KILL "${workers[a.1]}"
 await a.0 "error NODECOMM_ABORTED" 1
 start_worker a 1 2
 for ((i = 0; i < 200; ++i)); do
-  if grep -q "opened by pid ${workers[a.1]} " "$work/nodecommd.log"; then break; fi
+  if grep -q "session opened .* pid=${workers[a.1]}\$" "$work/nodecommd.log"; then break; fi
   sleep 0.05
 done
-grep -q "opened by pid ${workers[a.1]} " "$work/nodecommd.log" || fail "the new worker got no session"
+grep -q "session opened .* pid=${workers[a.1]}\$" "$work/nodecommd.log" || fail "the new worker got no session"
 (($(count a.0 ready) == 1)) || fail "a group formed before the proofs were done"
 touch "$work/prove"
 await a.1 ready 1
@@ -47,7 +47,7 @@ await a.0 ready 2
 # SIGTERM before the proofs are done: groups may finish, and that is noticed.
 restart_proving
 for ((i = 0; i < 200; ++i)); do
-  if [[ $(grep -c "opened by pid ${workers[b.0]} " "$work/nodecommd.log") -ge 3 ]]; then break; fi
+  if [[ $(grep -c "session opened .* pid=${workers[b.0]}\$" "$work/nodecommd.log") -ge 3 ]]; then break; fi
   sleep 0.05
 done
 kill -TERM "$daemon"
