@@ -24,8 +24,8 @@ namespace {
 // CUDA 12.4: what libnodecomm and the allocator are built for.
 constexpr int kCudaDriverVersionMin = 12040;
 
-// What a session costs: its socket, the worker's pidfd, its liveness page and calls.
-constexpr int kFdsPerSession = 4;
+// What a session costs at most: its socket, the worker's pidfd, its liveness page and calls.
+constexpr int kFdsPerSession = 6;
 
 // Findings of one check at a time.
 class Report {

@@ -152,7 +152,7 @@ const std::vector<Broken>& BrokenHosts() {
        }},
       {"limits", kWarning, "1000 sessions of at most 1024", "limits.sessions_max",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_sessions(1000); }},
-      {"limits", kWarning, "may open 1024 files", "LimitNOFILE=4096",
+      {"limits", kWarning, "may open 1024 files", "LimitNOFILE=6144",
        [](HostFacts&, DaemonFacts& daemon) { daemon.fds_max = 1024; }},
       {"container", kProblem, "a socket is mounted by itself", "mount the directory /run/nodecomm",
        [](HostFacts& host, DaemonFacts&) { host.socket_is_mounted = true; }},
