@@ -55,8 +55,7 @@ struct StopWords {
 struct Binding {
   Rank rank;
   GroupShape shape;
-  // Every rank's plane as mapped here, in rank order; each shape.plane_bytes long, zero when the
-  // group began.
+  // Every rank's plane as mapped here, in rank order; zero when the group began.
   std::array<std::byte*, kWorldSizeMax> planes{};
   StopWords stop_words;
   FailureRecord* failure = nullptr;

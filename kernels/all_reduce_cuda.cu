@@ -44,17 +44,21 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     GiveUp<GpuMachine>(call, kRanks, WhyOver(turn));
     return;
   }
-  if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
-  const bool scrubs =
-      Protocol::kMayTakeSeveralChunks ? IsScrubTurn(turn) : IsScrubEpoch(turn.epoch);
-  if (scrubs) [[unlikely]] {
-    Scrub<GpuMachine, Protocol::kIdleHalves>(call, turn.epoch, lane);
-    __threadfence_system();
-    __syncthreads();
+  if constexpr (Protocol::kMayTakeSeveralChunks) {
+    GpuMachine::ClearFinishedThreads();
+    if (IsScrubTurn(turn)) [[unlikely]] {
+      ScrubAhead<GpuMachine>(call, lane);
+      __threadfence_system();
+      __syncthreads();
+    }
   }
   const bool done = RunTurn<GpuMachine, kRanks>(call, turn, protocol);
-  if (scrubs) [[unlikely]]
-    __threadfence_system();
+  if constexpr (!Protocol::kMayTakeSeveralChunks) {
+    if (IsScrubEpoch(turn.epoch) && done) [[unlikely]] {
+      ScrubBehind<GpuMachine>(call, turn, lane);
+      __threadfence_system();
+    }
+  }
   EndTurn<GpuMachine>(call, turn, done);
 }
 

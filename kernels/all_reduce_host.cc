@@ -23,12 +23,14 @@ using RunFn = bool (*)(const Call& call, const Turn& turn);
 
 template <class Protocol, int kRanks>
 bool RunProtocol(const Call& call, const Turn& turn) {
-  if (IsScrubTurn(turn)) {
-    Scrub<HostMachine, Protocol::kIdleHalves>(call, turn.epoch, kWholeGrid);
-  }
+  constexpr bool kStreams = Protocol::kMayTakeSeveralChunks;
+  if (kStreams && IsScrubTurn(turn)) ScrubAhead<HostMachine>(call, kWholeGrid);
   Protocol protocol(call, kWholeGrid);
   protocol.Prepare();
-  return RunTurn<HostMachine, kRanks>(call, turn, protocol);
+  const bool done = RunTurn<HostMachine, kRanks>(call, turn, protocol);
+  if (!kStreams && IsScrubEpoch(turn.epoch) && done)
+    ScrubBehind<HostMachine>(call, turn, kWholeGrid);
+  return done;
 }
 
 template <template <class, ElementType, int, Buffers> class Protocol, ElementType kType, int kRanks>

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
-#include "kernels/plane_layout.h"
 
 namespace nodecomm::kernels {
 
@@ -20,7 +19,7 @@ Region ToRegion(const SlotRegion& region, WorldSize world_size) {
 
 Call CallTemplate(const Binding& binding) {
   const WorldSize ranks = binding.shape.world_size;
-  const PlaneLayout layout = LayOutPlane(binding.shape.plane_bytes, ranks);
+  const PlaneLayout& layout = binding.shape.layout;
   Call call = {};
   std::copy(binding.planes.begin(), binding.planes.end(), call.planes);
   call.rank = binding.rank.value;
@@ -41,7 +40,7 @@ CallFacts FactsOf(const Message& message) {
 
 Call CallForLaunch(Call call, const Message& message, const Plan& plan, const LaunchPlan& launch,
                    size_t offset, size_t bytes, const GroupShape& shape) {
-  const PlaneLayout layout = LayOutPlane(shape.plane_bytes, shape.world_size);
+  const PlaneLayout& layout = shape.layout;
   const bool epoch = plan.format == PacketFormat::kEpoch;
   const SlotRegion& first = plan.algorithm == Algorithm::kOneShot
                                 ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel)
@@ -53,7 +52,7 @@ Call CallForLaunch(Call call, const Message& message, const Plan& plan, const La
   call.packets = static_cast<uint32_t>(launch.packets);
   call.chunk_packets = static_cast<uint32_t>(launch.chunk_packets);
   call.chunks = static_cast<uint32_t>(launch.chunks);
-  call.whole_packets = static_cast<uint32_t>(bytes / PacketDataBytes(plan.format));
+  call.whole_packets = static_cast<uint32_t>(WholePackets(bytes, plan.format));
   call.region = ToRegion(first, shape.world_size);
   call.gather_region = ToRegion(second, shape.world_size);
   return call;

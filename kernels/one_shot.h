@@ -8,7 +8,6 @@
 #include "kernels/device/format.h"
 #include "kernels/device/lanes.h"
 #include "kernels/device/payload.h"
-#include "kernels/device/scrub.h"
 #include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
@@ -29,8 +28,6 @@ class OneShot {
  public:
   using Format = EpochFormat;
   static constexpr bool kMayTakeSeveralChunks = false;
-  // Of the regions of packets with epochs.
-  static constexpr ScrubHalves kIdleHalves = ScrubHalves::kOther;
 
   NODECOMM_KERNEL_FN OneShot(const Call& call, Lane lane) : call_(call), lane_(lane) {
     NODECOMM_UNROLL

@@ -8,7 +8,6 @@
 #include "kernels/device/credit.h"
 #include "kernels/device/format.h"
 #include "kernels/device/payload.h"
-#include "kernels/device/scrub.h"
 #include "kernels/device/stream.h"
 #include "kernels/device/turn.h"
 
@@ -30,8 +29,6 @@ class OneShotStream {
  public:
   using Format = SentinelFormat;
   static constexpr bool kMayTakeSeveralChunks = true;
-  // Of the regions of packets with epochs.
-  static constexpr ScrubHalves kIdleHalves = ScrubHalves::kBoth;
 
   NODECOMM_KERNEL_FN OneShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {
     NODECOMM_UNROLL

@@ -31,6 +31,7 @@ class Cutter {
 }  // namespace
 
 PlaneLayout LayOutPlane(ByteCount plane, WorldSize world_size) {
+  if (world_size.value == 1) return {};
   // Most goes to what serves large messages: with two ranks one-shot, which then moves no more
   // bytes than two-shot and has a hop less; with more, two-shot.
   const bool pair = world_size.value == 2;

@@ -77,7 +77,7 @@ struct PlaneLayout {
   SlotRegion gather_sentinel;
 };
 
-// `plane` is at least kPlaneBytesMin, `world_size` 2 to kWorldSizeMax.
+// `plane` is at least kPlaneBytesMin, `world_size` 1 to kWorldSizeMax; one rank has no regions.
 PlaneLayout LayOutPlane(ByteCount plane, WorldSize world_size);
 
 }  // namespace nodecomm::kernels

@@ -5,7 +5,6 @@
 #include <cstdint>
 
 #include "kernels/device/stream.h"
-#include "kernels/plane_layout.h"
 #include "kernels/tuning.h"
 
 namespace nodecomm::kernels {
@@ -36,7 +35,7 @@ size_t Shards(Algorithm algorithm, const GroupShape& shape) {
 }
 
 size_t SlotPackets(Algorithm algorithm, PacketFormat format, const GroupShape& shape) {
-  const PlaneLayout layout = LayOutPlane(shape.plane_bytes, shape.world_size);
+  const PlaneLayout& layout = shape.layout;
   const bool epoch = format == PacketFormat::kEpoch;
   return algorithm == Algorithm::kOneShot
              ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel).slot_packets
@@ -106,9 +105,10 @@ Plan SelectPlan(ByteCount message, ElementType /*type*/, const GroupShape& shape
   plan.format = SelectFormat(message, plan.algorithm, shape);
   if (plan.format == PacketFormat::kEpoch) {
     // Launches of equal size: a short last one would pay a whole latency for few bytes.
-    const size_t launches =
-        std::max<size_t>(1, DivideUp(message.value, EpochLaunchBytesMax(plan.algorithm, shape)));
-    plan.launch_bytes = DivideUp(message.value, launches);
+    const size_t launch_max = EpochLaunchBytesMax(plan.algorithm, shape);
+    if (message.value > launch_max) {
+      plan.launch_bytes = DivideUp(message.value, DivideUp(message.value, launch_max));
+    }
   }
   plan.launch_bytes = DivideUp(plan.launch_bytes, kLaunchMultiple) * kLaunchMultiple;
   return plan;
@@ -116,8 +116,10 @@ Plan SelectPlan(ByteCount message, ElementType /*type*/, const GroupShape& shape
 
 LaunchPlan PlanLaunch(const Plan& plan, ByteCount launch, const GroupShape& shape) {
   LaunchPlan result;
-  result.packets =
-      DivideUp(DivideUp(launch.value, PacketDataBytes(plan.format)), Shards(plan.algorithm, shape));
+  result.packets = WholePackets(launch.value + PacketDataBytes(plan.format) - 1, plan.format);
+  if (const size_t shards = Shards(plan.algorithm, shape); shards > 1) {
+    result.packets = DivideUp(result.packets, shards);
+  }
   result.chunk_packets = result.packets;
   const size_t blocks_max = BlocksMax(shape);
   if (plan.format == PacketFormat::kEpoch) {

@@ -10,6 +10,7 @@
 
 #include "client/base/quantities.h"
 #include "kernels/element.h"
+#include "kernels/plane_layout.h"
 
 namespace nodecomm::kernels {
 
@@ -22,10 +23,12 @@ enum class Algorithm { kCopy, kOneShot, kTwoShot };
 // "copy", "one_shot", "two_shot".
 std::string_view AlgorithmName(Algorithm algorithm);
 
-// What is fixed when a group forms.
+// What is fixed when a group forms. The layout is worked out then too: doing it in every call took
+// longer than all else that a call does before its launch.
 struct GroupShape {
   WorldSize world_size;
-  ByteCount plane_bytes;
+  // LayOutPlane's, for the group's planes.
+  PlaneLayout layout;
   // The least of all members.
   int multiprocessors = 1;
   // The least of all members, as 10 * major + minor; 0 on a simulated host.
@@ -37,8 +40,17 @@ struct GroupShape {
 // How packets say that they have come (device/format.h).
 enum class PacketFormat { kEpoch, kSentinel };
 
+inline constexpr size_t kEpochDataBytes = 12;
+inline constexpr size_t kSentinelDataBytes = 16;
+
 constexpr size_t PacketDataBytes(PacketFormat format) {
-  return format == PacketFormat::kEpoch ? 12 : 16;
+  return format == PacketFormat::kEpoch ? kEpochDataBytes : kSentinelDataBytes;
+}
+
+// Packets that `bytes` bytes fill. Every call asks this: divisions by constants are several times
+// faster.
+constexpr size_t WholePackets(size_t bytes, PacketFormat format) {
+  return format == PacketFormat::kEpoch ? bytes / kEpochDataBytes : bytes / kSentinelDataBytes;
 }
 
 struct Plan {

@@ -8,7 +8,6 @@
 #include "kernels/device/format.h"
 #include "kernels/device/lanes.h"
 #include "kernels/device/payload.h"
-#include "kernels/device/scrub.h"
 #include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
@@ -32,8 +31,6 @@ class TwoShot {
  public:
   using Format = EpochFormat;
   static constexpr bool kMayTakeSeveralChunks = false;
-  // Of the regions of packets with epochs.
-  static constexpr ScrubHalves kIdleHalves = ScrubHalves::kOther;
 
   NODECOMM_KERNEL_FN TwoShot(const Call& call, Lane lane) : call_(call), lane_(lane) {}
 

@@ -168,7 +168,7 @@ void Communicator::FillBinding(const CommunicatorOptions& options) {
   }
   binding_.rank = info_.rank;
   binding_.shape = {.world_size = info_.world_size,
-                    .plane_bytes = info_.plane_bytes,
+                    .layout = kernels::LayOutPlane(info_.plane_bytes, info_.world_size),
                     .multiprocessors = multiprocessors,
                     .architecture = architecture,
                     .algorithm_override = options.algorithm};

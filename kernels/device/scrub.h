@@ -12,40 +12,57 @@ NODECOMM_KERNEL_FN bool IsScrubEpoch(uint32_t epoch) {
 }
 
 // A slot that one large message filled and nobody since keeps its epoch, which comes round after
-// 2^32 chunks. So twice in that time the launches with these epochs clear what they do not use; it
-// also happens at the second and third chunk of a group, so that it is no rare path.
+// 2^32 chunks. So twice in that time the launches with these epochs, one of each parity, clear the
+// halves; it also happens at the second and third chunk of a group, so that it is no rare path.
 NODECOMM_KERNEL_FN bool IsScrubTurn(const Turn& turn) {
   const uint32_t first = turn.epoch & 0x7fffffffu;
   const uint32_t last = turn.last_epoch & 0x7fffffffu;
   return first > last || (first <= 3 && last >= 2);
 }
 
-// Clears, of our own plane, the packets of `lane` in the halves that this launch does not use, and
-// the credits. `kOwnFormat`: the launch itself sends packets with epochs, so one half is in use.
-//
-// Ordering: the halves were read last by our previous calls, which have finished. Peers write them,
-// and credits, only in launches that they begin when every block of ours has been heard in this
-// one, or, the credits, in this one after they have heard this block; the caller makes every
-// thread's clearing precede every packet of its block (a block barrier and a fence between), every
-// block has a packet, and of the credits a block clears its own.
-enum class ScrubHalves { kOther, kBoth };
-template <class Machine, ScrubHalves kHalves>
-NODECOMM_KERNEL_FN void Scrub(const Call& call, uint32_t epoch, Lane lane) {
-  std::byte* plane = call.planes[call.rank];
+// Clears the slots of our own plane in the half of this epoch, in all regions of packets with
+// epochs: those packets whose index is one of `lane`.
+template <class Machine>
+NODECOMM_KERNEL_FN void ClearHalf(const Call& call, uint32_t epoch, Lane lane) {
   NODECOMM_KEEP_ROLLED
   for (const Region& region : call.epoch_regions.region) {
-    std::byte* begin = plane + region.begin;
-    uint64_t bytes = 2 * region.half_bytes;
-    if constexpr (kHalves == ScrubHalves::kOther) {
-      begin += HalfOffset(region, epoch + 1u);
-      bytes = region.half_bytes;
-    }
+    std::byte* const begin = call.planes[call.rank] + region.begin + HalfOffset(region, epoch);
     NODECOMM_KEEP_ROLLED
-    for (uint64_t i = lane.first; i < bytes / kPacketBytes; i += lane.step) {
-      Machine::StorePacket(begin + i * kPacketBytes, Packet{{0, 0, 0, 0}});
+    for (uint64_t slot = 0; slot < region.half_bytes; slot += region.slot_bytes) {
+      NODECOMM_KEEP_ROLLED
+      for (uint64_t i = lane.first; i < region.slot_bytes / kPacketBytes; i += lane.step) {
+        Machine::StorePacket(begin + slot + i * kPacketBytes, Packet{{0, 0, 0, 0}});
+      }
     }
   }
-  Machine::ClearCredits(CreditsOf(plane));
+}
+
+// What a launch in packets with epochs clears at its end, when it keeps nobody waiting: the half
+// that it has used. Each thread by itself: of the packets it clears it has received those that this
+// launch was sent.
+//
+// Ordering: peers write this half again two launches later, for which they must have heard us in
+// the next one; and credits in the next launch at the earliest, for which they must have heard this
+// block in it.
+template <class Machine>
+NODECOMM_KERNEL_FN void ScrubBehind(const Call& call, const Turn& turn, Lane lane) {
+  ClearHalf<Machine>(call, turn.epoch, lane);
+  Machine::ClearCredits(CreditsOf(call.planes[call.rank]));
+}
+
+// What a streamed launch clears before it sends: it uses no packets with epochs, and its own
+// credits come while it runs.
+//
+// Ordering: the halves were read last by our previous launches, which have ended. Peers write them
+// only in launches that they begin when every block of ours has been heard in this one, and credits
+// in this one after they have heard this block. The caller makes every thread's clearing precede
+// every packet of its block (a block barrier and a fence between); every block has a packet, and of
+// the credits a block clears its own.
+template <class Machine>
+NODECOMM_KERNEL_FN void ScrubAhead(const Call& call, Lane lane) {
+  ClearHalf<Machine>(call, 0, lane);
+  ClearHalf<Machine>(call, 1, lane);
+  Machine::ClearCredits(CreditsOf(call.planes[call.rank]));
 }
 
 }  // namespace nodecomm::kernels

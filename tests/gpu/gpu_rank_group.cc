@@ -219,7 +219,7 @@ class GpuRankGroup : public RankGroup {
     const RankState& state = ranks_[static_cast<size_t>(rank.value)];
     Binding binding = {.rank = rank,
                        .shape = {.world_size = options_.world_size,
-                                 .plane_bytes = options_.plane_bytes,
+                                 .layout = LayOutPlane(options_.plane_bytes, options_.world_size),
                                  .multiprocessors = options_.multiprocessors,
                                  .algorithm_override = options_.algorithm_override},
                        .stop_words = {&shared_->stop, &shared_->left_mask, shared_->left_epoch},

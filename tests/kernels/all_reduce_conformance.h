@@ -108,8 +108,9 @@ TEST_P(AllReduceConformance, IsRightAtEveryWorldSizeTypeAndSmallCount) {
 TEST_P(AllReduceConformance, IsRightOnBothSidesOfEverySwitchOver) {
   for (const int ranks : {2, 3, 4, 8}) {
     NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
-    const GroupShape shape = {
-        .world_size = WorldSize{ranks}, .plane_bytes = kPlaneBytesMin, .multiprocessors = 132};
+    const GroupShape shape = {.world_size = WorldSize{ranks},
+                              .layout = LayOutPlane(kPlaneBytesMin, WorldSize{ranks}),
+                              .multiprocessors = 132};
     RankGroup::Run run;
     uint64_t seed = 100;
     for (const ElementType type : {ElementType::kFloat32, ElementType::kBfloat16}) {

@@ -119,7 +119,7 @@ class HostRankGroup : public RankGroup {
   RankOutcome RunRank(Rank rank, const Run& run) {
     Binding binding = {.rank = rank,
                        .shape = {.world_size = options_.world_size,
-                                 .plane_bytes = options_.plane_bytes,
+                                 .layout = LayOutPlane(options_.plane_bytes, options_.world_size),
                                  .multiprocessors = options_.multiprocessors,
                                  .algorithm_override = options_.algorithm_override},
                        .stop_words = {&stop_, &left_mask_, left_epoch_.data()},

@@ -18,7 +18,9 @@ constexpr size_t kSizes[] = {1,         2,         4,       11,      12,        
                              64u << 20, 1ull << 32};
 
 GroupShape Shape(int ranks, ByteCount plane = kPlaneBytesDefault) {
-  return {.world_size = WorldSize{ranks}, .plane_bytes = plane, .multiprocessors = 132};
+  return {.world_size = WorldSize{ranks},
+          .layout = LayOutPlane(plane, WorldSize{ranks}),
+          .multiprocessors = 132};
 }
 
 TEST(Selection, WorldSizeOneIsACopy) {
@@ -47,7 +49,7 @@ TEST(Selection, TheOverrideHoldsAtEverySize) {
 }
 
 size_t SlotPackets(const Plan& plan, const GroupShape& shape) {
-  const PlaneLayout layout = LayOutPlane(shape.plane_bytes, shape.world_size);
+  const PlaneLayout& layout = shape.layout;
   const bool epoch = plan.format == PacketFormat::kEpoch;
   return plan.algorithm == Algorithm::kOneShot
              ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel).slot_packets
