@@ -20,7 +20,7 @@
 #include "client/perf/random_run.h"
 #include "client/perf/report.h"
 #include "client/perf/sizes.h"
-#include "client/perf/sweep.h"
+#include "client/perf/table_run.h"
 #include "client/perf/worker.h"
 #include "client/perf/workers.h"
 
@@ -75,7 +75,7 @@ absl::Status RunRank(const Options& options, const std::string& group, const Sum
   ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker,
                         Worker::Create(options, group, rank, board, &sums));
   absl::Status status =
-      options.random_calls > 0 ? RunRandomCalls(worker.get()) : RunSweep(worker.get(), cases);
+      options.random_calls > 0 ? RunRandomCalls(worker.get()) : RunTable(worker.get(), cases);
   // Leaving before the others have asked for the group's state would show there.
   if (status.ok()) status = worker->Barrier();
   // Before the worker ends, which depends on whether the run has failed.

@@ -61,7 +61,7 @@ absl::StatusOr<nodecomm_type> ParseType(absl::string_view text) {
 absl::StatusOr<std::vector<Case>> ListCases(const Options& options) {
   if (options.bytes_min > options.bytes_max) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("the sweep begins at %d bytes and ends at %d: -b must not be above -e",
+        absl::StrFormat("the table begins at %d bytes and ends at %d: -b must not be above -e",
                         options.bytes_min.value, options.bytes_max.value));
   }
   if (options.step_factor < 2) {

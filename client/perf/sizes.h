@@ -1,4 +1,4 @@
-// Reads what the command line says of sizes and types, and lists the cases of a sweep.
+// Reads what the command line says of sizes and types, and lists the cases of a table.
 // Not the command line itself: that is main.cc.
 // Design note: client/perf/README.md.
 #pragma once

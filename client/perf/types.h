@@ -56,7 +56,7 @@ struct Options {
   std::string json_path;
   // Empty: the library's default.
   std::string runtime_dir;
-  // More than 0: that many random calls instead of the sweep.
+  // More than 0: that many random calls instead of the table.
   uint64_t random_calls = 0;
   uint64_t seed = 1;
 };

@@ -11,6 +11,6 @@
 
 namespace nodecomm::perf {
 
-absl::Status RunSweep(Worker* worker, const std::vector<Case>& cases);
+absl::Status RunTable(Worker* worker, const std::vector<Case>& cases);
 
 }  // namespace nodecomm::perf

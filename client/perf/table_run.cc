@@ -1,5 +1,5 @@
-// See sweep.h.
-#include "client/perf/sweep.h"
+// See table_run.h.
+#include "client/perf/table_run.h"
 
 #include <algorithm>
 #include <memory>
@@ -180,7 +180,7 @@ absl::Status RunCase(Worker* worker, const NcclBeside& nccl, const Case& c, size
 
 }  // namespace
 
-absl::Status RunSweep(Worker* worker, const std::vector<Case>& cases) {
+absl::Status RunTable(Worker* worker, const std::vector<Case>& cases) {
   ByteCount arena{0};
   for (const Case& c : cases) {
     arena = std::max(arena, MakeLayout(c, worker->options()).used());
