@@ -3,7 +3,6 @@
 
 #include <sys/utsname.h>
 
-#include <algorithm>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/perf/json.h"
+#include "client/perf/result.h"
 
 namespace nodecomm::perf {
 namespace {
@@ -103,25 +103,6 @@ void WriteRandom(const Options& options, Board& board, JsonWriter* json) {
 }
 
 }  // namespace
-
-Result Combine(const Row& row, WorldSize ranks) {
-  Result result;
-  for (int rank = 0; rank < ranks.value; ++rank) {
-    const Measurement& measurement = row.measurements[rank];
-    result.latency_us = std::max(result.latency_us, measurement.latency_us);
-    result.nccl_latency_us = std::max(result.nccl_latency_us, measurement.nccl_latency_us);
-    result.wrong += measurement.wrong;
-  }
-  return result;
-}
-
-double AlgorithmBandwidthGbps(ByteCount bytes, double latency_us) {
-  return latency_us > 0 ? static_cast<double>(bytes.value) / latency_us * 1e-3 : 0;
-}
-
-double BusBandwidthGbps(ByteCount bytes, double latency_us, WorldSize ranks) {
-  return AlgorithmBandwidthGbps(bytes, latency_us) * 2 * (ranks.value - 1) / ranks.value;
-}
 
 std::string FormatHeader(const Options& options, Board& board) {
   const RunFacts& facts = board.facts();

@@ -3,7 +3,6 @@
 // Design note: client/perf/README.md.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,19 +11,6 @@
 #include "client/perf/types.h"
 
 namespace nodecomm::perf {
-
-// A case over all ranks: the slowest rank's times, and everybody's wrong elements.
-struct Result {
-  double latency_us = 0;
-  double nccl_latency_us = 0;
-  uint64_t wrong = 0;
-};
-Result Combine(const Row& row, WorldSize ranks);
-
-// Bytes a second that a call reduces, and that times 2 (n - 1) / n, which compares with a link's
-// bandwidth whatever n is.
-double AlgorithmBandwidthGbps(ByteCount bytes, double latency_us);
-double BusBandwidthGbps(ByteCount bytes, double latency_us, WorldSize ranks);
 
 // Lines about the run, then the table's head. Rows and head fit each other.
 std::string FormatHeader(const Options& options, Board& board);

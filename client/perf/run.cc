@@ -19,6 +19,7 @@
 #include "client/perf/random_calls.h"
 #include "client/perf/random_run.h"
 #include "client/perf/report.h"
+#include "client/perf/result.h"
 #include "client/perf/sizes.h"
 #include "client/perf/table_run.h"
 #include "client/perf/worker.h"

@@ -40,22 +40,6 @@ class ReportTest : public ::testing::Test {
   const HostFacts host_{"box", "Linux 6", 8, "2026-01-01T00:00:00Z"};
 };
 
-TEST_F(ReportTest, TheSlowestRankAndAllWrongElementsCount) {
-  board_->row(0).measurements[1].wrong = 2;
-  board_->row(0).measurements[3].wrong = 5;
-  const Result result = Combine(board_->row(0), options_.ranks);
-  EXPECT_EQ(result.latency_us, 13.0);
-  EXPECT_EQ(result.wrong, 7u);
-}
-
-TEST(Bandwidth, IsBytesOverTimeAndScaledForTheBus) {
-  EXPECT_DOUBLE_EQ(AlgorithmBandwidthGbps({1000000}, 10), 100);
-  EXPECT_DOUBLE_EQ(BusBandwidthGbps({1000000}, 10, WorldSize{4}), 150);
-  EXPECT_DOUBLE_EQ(BusBandwidthGbps({1000000}, 10, WorldSize{2}), 100);
-  EXPECT_DOUBLE_EQ(BusBandwidthGbps({1000000}, 10, WorldSize{1}), 0);
-  EXPECT_EQ(AlgorithmBandwidthGbps({1000000}, 0), 0);
-}
-
 TEST_F(ReportTest, RowsShowWhatWasMeasured) {
   EXPECT_EQ(FormatRow(options_, case_, board_->row(0)),
             "     1048576      524288   bf16   two_shot       13.00    80.66   120.99       0\n");
