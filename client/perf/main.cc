@@ -36,9 +36,10 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
   app->add_option("-b,--min-bytes", texts->bytes_min, "Smallest message; K, M and G are understood")
       ->capture_default_str();
   app->add_option("-e,--max-bytes", texts->bytes_max, "Largest message")->capture_default_str();
-  app->add_option("-f,--step-factor", options->step_factor, "Each size is this times the last")
-      ->check(CLI::Range(2, 1024))
-      ->capture_default_str();
+  app->add_option("-f,--step-factor", options->step_factor,
+                  "Each size is this times the last. Default: 2, and with --sweep the midpoints "
+                  "between as well")
+      ->check(CLI::Range(2, 1024));
   app->add_option(
          "-d,--type", texts->types,
          "Element type: float (f32, float32), half (f16, float16), bf16 (bfloat16); several "
@@ -49,9 +50,15 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
                   "graph: calls captured in a CUDA graph and replayed; eager: launched one by one. "
                   "Default: graph on GPUs, eager on a simulated host")
       ->check(CLI::IsMember({"graph", "eager"}));
-  app->add_option("--algorithm", texts->algorithm, "One algorithm for every size")
-      ->check(CLI::IsMember({"auto", "one_shot", "two_shot"}))
-      ->capture_default_str();
+  CLI::Option* algorithm =
+      app->add_option("--algorithm", texts->algorithm, "One algorithm for every size")
+          ->check(CLI::IsMember({"auto", "one_shot", "two_shot"}))
+          ->capture_default_str();
+  CLI::Option* sweep =
+      app->add_flag("--sweep", options->sweep,
+                    "Measure every size with every algorithm, one group after the other; say which "
+                    "is the fastest, what auto loses against it, and up to which size one_shot is")
+          ->excludes(algorithm);
   app->add_flag("--check", options->check, "Compare every result, bit for bit");
   app->add_flag("--in-place", options->in_place, "Input and output are the same buffer");
   app->add_option("--iters", options->repetitions, "Repetitions; the median is reported")
@@ -72,7 +79,8 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
   app->add_option(
          "--random", options->random_calls,
          "Instead of the table: so many calls of random size, type and placement, each checked")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40));
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
+      ->excludes(sweep);
   app->add_option("--seed", options->seed, "Chooses the random calls")->capture_default_str();
   app->add_option("--json", options->json_path, "Also write the results to this file")
       ->type_name("FILE");
@@ -107,6 +115,9 @@ void Understand(const Texts& texts, Options* options) {
   options->compare_nccl = texts.versus == "nccl";
   if (texts.algorithm == "one_shot") options->algorithm = NODECOMM_ALGORITHM_ONE_SHOT;
   if (texts.algorithm == "two_shot") options->algorithm = NODECOMM_ALGORITHM_TWO_SHOT;
+  if (options->sweep && options->ranks.value == 1) {
+    throw CLI::ValidationError("--sweep", "one rank has one algorithm: give -n 2 or more");
+  }
   // Every usage error before any process is started.
   if (options->random_calls == 0) ValueOrUsage(ListCases(*options), "-b, -e, -d");
 }

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "client/perf/json.h"
 #include "client/perf/result.h"
+#include "client/perf/sweep_report.h"
 
 namespace nodecomm::perf {
 namespace {
@@ -21,6 +22,17 @@ absl::string_view PlatformName(nodecomm_platform platform) {
 
 std::string WrongText(const Options& options, uint64_t wrong) {
   return options.check ? absl::StrCat(wrong) : "N/A";
+}
+
+// The names of the columns.
+std::string FormatHead(const Options& options) {
+  std::string text = absl::StrFormat("#%11s %11s %6s %10s %11s %8s %8s %7s", "size", "count",
+                                     "type", "algorithm", "time", "algbw", "busbw", "#wrong");
+  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "nccl", "ratio");
+  absl::StrAppendFormat(&text, "\n#%11s %11s %6s %10s %11s %8s %8s %7s", "(B)", "(elements)", "",
+                        "", "(us)", "(GB/s)", "(GB/s)", "");
+  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "(us)", "");
+  return text + "\n";
 }
 
 void WriteHost(const HostFacts& host, absl::string_view version, const Options& options,
@@ -71,6 +83,8 @@ void WriteResult(const Options& options, Board& board, const Case& c, const Row&
   json->String(TypeName(c.type));
   json->Key("mode");
   json->String(ModeName(board.facts().mode));
+  json->Key("requested");
+  json->String(nodecomm_algorithm_name(c.requested));
   json->Key("algorithm");
   json->String(nodecomm_algorithm_name(row.algorithm));
   number("latency_us", result.latency_us);
@@ -132,13 +146,7 @@ std::string FormatHeader(const Options& options, Board& board) {
                         ModeName(facts.mode), options.in_place ? "in place" : "out of place",
                         facts.calls_small, facts.calls_large, facts.repetitions_small,
                         facts.repetitions_large);
-  absl::StrAppendFormat(&text, "#%11s %11s %6s %10s %11s %8s %8s %7s", "size", "count", "type",
-                        "algorithm", "time", "algbw", "busbw", "#wrong");
-  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "nccl", "ratio");
-  absl::StrAppendFormat(&text, "\n#%11s %11s %6s %10s %11s %8s %8s %7s", "(B)", "(elements)", "",
-                        "", "(us)", "(GB/s)", "(GB/s)", "");
-  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "(us)", "");
-  return text + "\n";
+  return text + (options.sweep ? FormatSweepHead(options) : FormatHead(options));
 }
 
 std::string FormatRow(const Options& options, const Case& c, const Row& row) {
@@ -169,7 +177,7 @@ HostFacts ReadHostFacts() {
 }
 
 std::string FormatJson(const Options& options, const HostFacts& host, absl::string_view version,
-                       Board& board, const std::vector<Case>& cases) {
+                       Board& board, std::span<const Case> cases) {
   JsonWriter json;
   json.BeginObject();
   json.Key("host");
@@ -182,6 +190,7 @@ std::string FormatJson(const Options& options, const HostFacts& host, absl::stri
     WriteResult(options, board, cases[i], board.row(i), &json);
   }
   json.EndArray();
+  if (options.sweep) WriteSweep(CompareAlgorithms(cases, options.ranks, board), &json);
   if (options.random_calls > 0) WriteRandom(options, board, &json);
   json.EndObject();
   return json.text() + "\n";

@@ -3,8 +3,8 @@
 // Design note: client/perf/README.md.
 #pragma once
 
+#include <span>
 #include <string>
-#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "client/perf/board.h"
@@ -25,9 +25,9 @@ struct HostFacts {
 };
 HostFacts ReadHostFacts();
 
-// `cases` are those with complete rows, in order. Of random calls there is one object "random"
-// instead.
+// `cases` are those with complete rows, in order. A sweep has an object "sweep" more, random calls
+// have "random" instead of results.
 std::string FormatJson(const Options& options, const HostFacts& host, absl::string_view version,
-                       Board& board, const std::vector<Case>& cases);
+                       Board& board, std::span<const Case> cases);
 
 }  // namespace nodecomm::perf

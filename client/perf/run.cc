@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "client/perf/report.h"
 #include "client/perf/result.h"
 #include "client/perf/sizes.h"
+#include "client/perf/sweep_report.h"
 #include "client/perf/table_run.h"
 #include "client/perf/worker.h"
 #include "client/perf/workers.h"
@@ -52,36 +54,81 @@ class Progress {
     if (board_->facts().ready.load(std::memory_order_acquire) == 0) return;
     if (!header_printed_) perf::Print(FormatHeader(options_, *board_));
     header_printed_ = true;
+    const size_t rows_before = rows_;
     for (; rows_ < cases_.size(); ++rows_) {
       const Row& row = board_->row(rows_);
       if (row.ranks_done.load(std::memory_order_acquire) < options_.ranks.value) break;
-      perf::Print(FormatRow(options_, cases_[rows_], row));
+      if (!options_.sweep) perf::Print(FormatRow(options_, cases_[rows_], row));
     }
+    if (options_.sweep && rows_ > rows_before) PrintComparisons();
   }
-  size_t rows() const { return rows_; }
+  std::span<const Case> complete() const { return std::span(cases_).first(rows_); }
 
  private:
+  void PrintComparisons() {
+    const std::vector<Comparison> comparisons =
+        CompareAlgorithms(complete(), options_.ranks, *board_);
+    for (; comparisons_ < comparisons.size(); ++comparisons_) {
+      perf::Print(FormatSweepRow(options_, comparisons[comparisons_]));
+    }
+  }
+
   const Options& options_;
   const std::vector<Case>& cases_;
   Board* const board_;
   bool header_printed_ = false;
   size_t rows_ = 0;
+  size_t comparisons_ = 0;
 };
+
+// What one group measures: cases that ask for the same algorithm. Random calls have none.
+struct Pass {
+  nodecomm_algorithm algorithm;
+  size_t first_row;
+  std::span<const Case> cases;
+};
+
+std::vector<Pass> ListPasses(const Options& options, std::span<const Case> cases) {
+  if (cases.empty()) return {Pass{options.algorithm, 0, {}}};
+  std::vector<Pass> passes;
+  for (size_t first = 0, end = 0; first < cases.size(); first = end) {
+    const nodecomm_algorithm algorithm = cases[first].requested;
+    while (end < cases.size() && cases[end].requested == algorithm) ++end;
+    passes.push_back({algorithm, first, cases.subspan(first, end - first)});
+  }
+  return passes;
+}
+
+absl::Status RunPass(const Options& options, const Pass& pass, const std::string& group,
+                     const SumsMemory& sums, Board* board, Rank rank) {
+  ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker,
+                        Worker::Create(options, group, rank, board, &sums));
+  absl::Status status = options.random_calls > 0
+                            ? RunRandomCalls(worker.get())
+                            : RunTable(worker.get(), pass.cases, pass.first_row);
+  // Leaving before the others have asked for the group's state would show there.
+  if (status.ok()) status = worker->Barrier();
+  // Before the worker ends, which depends on whether the run has failed.
+  if (!status.ok() && !absl::IsAborted(status)) board->ReportFailure(rank, status.message());
+  return status;
+}
 
 absl::Status RunRank(const Options& options, const std::string& group, const SumsMemory& sums,
                      const std::vector<Case>& cases, Board* board, Rank rank) {
   sums.FillPart(rank, options.ranks);
   // The sums are complete for everybody after this, and no rank's share counts as time for joining.
   ABSL_RETURN_IF_ERROR(board->Barrier(kBarrierTimeout));
-  ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker,
-                        Worker::Create(options, group, rank, board, &sums));
-  absl::Status status =
-      options.random_calls > 0 ? RunRandomCalls(worker.get()) : RunTable(worker.get(), cases);
-  // Leaving before the others have asked for the group's state would show there.
-  if (status.ok()) status = worker->Barrier();
-  // Before the worker ends, which depends on whether the run has failed.
-  if (!status.ok() && !absl::IsAborted(status)) board->ReportFailure(rank, status.message());
-  return status;
+  for (const Pass& pass : ListPasses(options, cases)) {
+    Options of_pass = options;
+    of_pass.algorithm = pass.algorithm;
+    // NCCL is the same whatever we do.
+    of_pass.compare_nccl = options.compare_nccl && pass.first_row == 0;
+    // A rank may still be leaving the group before when another joins the next.
+    const std::string name =
+        options.sweep ? absl::StrCat(group, "-", nodecomm_algorithm_name(pass.algorithm)) : group;
+    ABSL_RETURN_IF_ERROR(RunPass(of_pass, pass, name, sums, board, rank));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status WriteFile(const std::string& path, const std::string& text) {
@@ -122,17 +169,19 @@ absl::Status Run(const Options& options) {
       [&](Rank rank) { return RunRank(options, group, sums, cases, board.get(), rank); },
       [&] { progress.Print(); });
 
-  const uint64_t wrong = ReportWrong(options, progress.rows(), board.get());
+  const uint64_t wrong = ReportWrong(options, progress.complete().size(), board.get());
   if (options.random_calls > 0 && ran.ok()) {
     Print(absl::StrFormat("# %d random calls with %d ranks, seed %d: %d wrong elements\n",
                           board->random_calls_done().load(), options.ranks.value, options.seed,
                           wrong));
   }
+  if (options.sweep) {
+    Print(FormatCrossovers(CompareAlgorithms(progress.complete(), options.ranks, *board)));
+  }
   if (!options.json_path.empty()) {
-    cases.resize(progress.rows());
-    ABSL_RETURN_IF_ERROR(
-        WriteFile(options.json_path,
-                  FormatJson(options, ReadHostFacts(), nodecomm_version(), *board, cases)));
+    ABSL_RETURN_IF_ERROR(WriteFile(
+        options.json_path,
+        FormatJson(options, ReadHostFacts(), nodecomm_version(), *board, progress.complete())));
   }
   ABSL_RETURN_IF_ERROR(ran);
   if (wrong > 0) return absl::DataLossError(absl::StrFormat("%d wrong elements", wrong));
