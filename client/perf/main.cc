@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "client/perf/plot.h"
 #include "client/perf/run.h"
 #include "client/perf/sizes.h"
 #include "client/perf/types.h"
@@ -76,21 +77,34 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
   app->add_option("--vs", texts->versus,
                   "Also measure this library: nccl (libnccl.so.2, or $NODECOMM_NCCL_LIB)")
       ->check(CLI::IsMember({"nccl"}));
-  app->add_option(
-         "--random", options->random_calls,
-         "Instead of the table: so many calls of random size, type and placement, each checked")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
-      ->excludes(sweep);
+  CLI::Option* random =
+      app->add_option(
+             "--random", options->random_calls,
+             "Instead of the table: so many calls of random size, type and placement, each checked")
+          ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
+          ->excludes(sweep);
   app->add_option("--seed", options->seed, "Chooses the random calls")->capture_default_str();
-  app->add_option("--json", options->json_path, "Also write the results to this file")
-      ->type_name("FILE");
+  CLI::Option* json =
+      app->add_option("--json", options->json_path, "Also write the results to this file")
+          ->type_name("FILE");
+  CLI::Option* plot = app->add_option("--plot", options->plot_path,
+                                      "Also draw latency over message size, as an SVG file")
+                          ->type_name("FILE")
+                          ->excludes(random);
+  app->add_option("--from", options->from_path,
+                  "Run nothing: draw --plot from the results that --json wrote earlier")
+      ->type_name("FILE")
+      ->needs(plot)
+      ->excludes(sweep)
+      ->excludes(random)
+      ->excludes(json);
   app->add_option("--runtime-dir", options->runtime_dir,
                   "Directory of the daemon's sockets. Default: $NODECOMM_RUNTIME_DIR, else "
                   "/run/nodecomm")
       ->type_name("DIR");
   app->set_version_flag("--version", std::string("nodecomm-perf ") + nodecomm_version());
   app->footer(
-      "The daemon nodecommd must be running.\n"
+      "The daemon nodecommd must be running, except with --from.\n"
       "Exit codes: 0 all well; 1 something failed or an element was wrong; 2 usage.");
 }
 
@@ -149,7 +163,8 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
-  const absl::Status status = Run(options);
+  const absl::Status status =
+      options.from_path.empty() ? Run(options) : PlotFile(options.from_path, options.plot_path);
   if (status.ok()) return kExitOk;
   std::fprintf(stderr, "nodecomm-perf: %s\n", std::string(status.message()).c_str());
   return kExitFailed;

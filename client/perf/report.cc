@@ -20,6 +20,18 @@ absl::string_view PlatformName(nodecomm_platform platform) {
   return platform == NODECOMM_PLATFORM_CUDA ? "cuda" : "simulated";
 }
 
+// Why the times say nothing; empty where they do.
+absl::string_view TimesNote(const Options& options, const RunFacts& facts) {
+  if (facts.platform != NODECOMM_PLATFORM_CUDA) {
+    return "simulated host: the results are right or wrong as on GPUs, the times say nothing about "
+           "GPUs";
+  }
+  if (facts.devices > 0 && facts.devices < options.ranks.value) {
+    return "ranks share GPUs and take turns: the times say nothing";
+  }
+  return "";
+}
+
 std::string WrongText(const Options& options, uint64_t wrong) {
   return options.check ? absl::StrCat(wrong) : "N/A";
 }
@@ -52,6 +64,7 @@ void WriteHost(const HostFacts& host, absl::string_view version, const Options& 
   text("time_utc", host.time_utc);
   text("nodecomm_version", version);
   text("platform", PlatformName(facts.platform));
+  if (const absl::string_view note = TimesNote(options, facts); !note.empty()) text("note", note);
   json->Key("gpus");
   json->BeginArray();
   for (int rank = 0; rank < board.ranks().value; ++rank) {
@@ -127,16 +140,9 @@ std::string FormatHeader(const Options& options, Board& board) {
     }
     absl::StrAppendFormat(&text, "# driver %s, CUDA runtime %s\n", facts.driver.Get(),
                           facts.cuda_version.Get());
-  } else {
-    absl::StrAppend(
-        &text,
-        "# simulated host: the results are right or wrong as on GPUs, the times say nothing "
-        "about GPUs\n");
   }
-  if (facts.platform == NODECOMM_PLATFORM_CUDA && facts.devices > 0 &&
-      facts.devices < options.ranks.value) {
-    absl::StrAppend(&text, "# ranks share GPUs and take turns: the times say nothing\n");
-  }
+  const absl::string_view note = TimesNote(options, facts);
+  if (!note.empty()) absl::StrAppend(&text, "# ", note, "\n");
   if (options.compare_nccl) absl::StrAppend(&text, "# NCCL: ", facts.nccl.Get(), "\n");
   if (options.random_calls > 0) return text;
   absl::StrAppendFormat(&text,

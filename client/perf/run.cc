@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -17,6 +15,8 @@
 #include "client/base/status_macros.h"
 #include "client/perf/board.h"
 #include "client/perf/expected_sums.h"
+#include "client/perf/files.h"
+#include "client/perf/plot.h"
 #include "client/perf/random_calls.h"
 #include "client/perf/random_run.h"
 #include "client/perf/report.h"
@@ -131,14 +131,6 @@ absl::Status RunRank(const Options& options, const std::string& group, const Sum
   return absl::OkStatus();
 }
 
-absl::Status WriteFile(const std::string& path, const std::string& text) {
-  std::FILE* file = std::fopen(path.c_str(), "w");
-  bool written = file != nullptr && std::fputs(text.c_str(), file) >= 0;
-  if (file != nullptr && std::fclose(file) != 0) written = false;
-  if (written) return absl::OkStatus();
-  return absl::InternalError(absl::StrFormat("writing %s: %s", path, std::strerror(errno)));
-}
-
 // Wrong elements of all ranks; prints the first of each.
 uint64_t ReportWrong(const Options& options, size_t rows, Board* board) {
   uint64_t wrong = 0;
@@ -178,14 +170,12 @@ absl::Status Run(const Options& options) {
   if (options.sweep) {
     Print(FormatCrossovers(CompareAlgorithms(progress.complete(), options.ranks, *board)));
   }
-  if (!options.json_path.empty()) {
-    ABSL_RETURN_IF_ERROR(WriteFile(
-        options.json_path,
-        FormatJson(options, ReadHostFacts(), nodecomm_version(), *board, progress.complete())));
-  }
+  const std::string json =
+      FormatJson(options, ReadHostFacts(), nodecomm_version(), *board, progress.complete());
+  if (!options.json_path.empty()) ABSL_RETURN_IF_ERROR(WriteFile(options.json_path, json));
   ABSL_RETURN_IF_ERROR(ran);
   if (wrong > 0) return absl::DataLossError(absl::StrFormat("%d wrong elements", wrong));
-  return absl::OkStatus();
+  return options.plot_path.empty() ? absl::OkStatus() : WritePlot(json, options.plot_path);
 }
 
 }  // namespace nodecomm::perf

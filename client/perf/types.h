@@ -55,6 +55,10 @@ struct Options {
   std::optional<int> gpus;
   // Not empty: also written there.
   std::string json_path;
+  // Not empty: a picture of the results is drawn there.
+  std::string plot_path;
+  // Not empty: the results of that JSON file are drawn, and nothing is run.
+  std::string from_path;
   // Empty: the library's default.
   std::string runtime_dir;
   // Every size with every algorithm, to compare them; `algorithm` does not count then.
