@@ -142,7 +142,8 @@ constexpr ManualTexts kManual = {
         "nodecomm-perf starts worker processes that form a group and reduce, as an engine's "
         "workers "
         "would, and prints a line a size and type: time, bandwidth and, if asked, whether every "
-        "element was right.",
+        "element was right. With --sweep it compares the algorithms; with --plot it draws what it "
+        "measured.",
     .files = "/run/nodecomm/session.sock, /run/nodecomm/control.sock",
     .see_also = "nodecommctl(1), nodecommd(8)"};
 

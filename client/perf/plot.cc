@@ -16,7 +16,7 @@ absl::Status WritePlot(const std::string& json, const std::string& svg_path) {
 
 absl::Status PlotFile(const std::string& json_path, const std::string& svg_path) {
   ABSL_ASSIGN_OR_RETURN(const std::string json, ReadFile(json_path));
-  const absl::Status status = WritePlot(json, svg_path);
+  absl::Status status = WritePlot(json, svg_path);
   if (!absl::IsInvalidArgument(status)) return status;
   return absl::InvalidArgumentError(absl::StrCat(json_path, ": ", status.message()));
 }
