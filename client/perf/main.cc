@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "client/perf/plot.h"
 #include "client/perf/run.h"
 #include "client/perf/sizes.h"
 #include "client/perf/types.h"
@@ -36,9 +37,10 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
   app->add_option("-b,--min-bytes", texts->bytes_min, "Smallest message; K, M and G are understood")
       ->capture_default_str();
   app->add_option("-e,--max-bytes", texts->bytes_max, "Largest message")->capture_default_str();
-  app->add_option("-f,--step-factor", options->step_factor, "Each size is this times the last")
-      ->check(CLI::Range(2, 1024))
-      ->capture_default_str();
+  app->add_option("-f,--step-factor", options->step_factor,
+                  "Each size is this times the last. Default: 2, and with --sweep the midpoints "
+                  "between as well")
+      ->check(CLI::Range(2, 1024));
   app->add_option(
          "-d,--type", texts->types,
          "Element type: float (f32, float32), half (f16, float16), bf16 (bfloat16); several "
@@ -49,9 +51,15 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
                   "graph: calls captured in a CUDA graph and replayed; eager: launched one by one. "
                   "Default: graph on GPUs, eager on a simulated host")
       ->check(CLI::IsMember({"graph", "eager"}));
-  app->add_option("--algorithm", texts->algorithm, "One algorithm for every size")
-      ->check(CLI::IsMember({"auto", "one_shot", "two_shot"}))
-      ->capture_default_str();
+  CLI::Option* algorithm =
+      app->add_option("--algorithm", texts->algorithm, "One algorithm for every size")
+          ->check(CLI::IsMember({"auto", "one_shot", "two_shot"}))
+          ->capture_default_str();
+  CLI::Option* sweep =
+      app->add_flag("--sweep", options->sweep,
+                    "Measure every size with every algorithm, one group after the other; say which "
+                    "is the fastest, what auto loses against it, and up to which size one_shot is")
+          ->excludes(algorithm);
   app->add_flag("--check", options->check, "Compare every result, bit for bit");
   app->add_flag("--in-place", options->in_place, "Input and output are the same buffer");
   app->add_option("--iters", options->repetitions, "Repetitions; the median is reported")
@@ -69,20 +77,34 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
   app->add_option("--vs", texts->versus,
                   "Also measure this library: nccl (libnccl.so.2, or $NODECOMM_NCCL_LIB)")
       ->check(CLI::IsMember({"nccl"}));
-  app->add_option(
-         "--random", options->random_calls,
-         "Instead of the table: so many calls of random size, type and placement, each checked")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40));
+  CLI::Option* random =
+      app->add_option(
+             "--random", options->random_calls,
+             "Instead of the table: so many calls of random size, type and placement, each checked")
+          ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
+          ->excludes(sweep);
   app->add_option("--seed", options->seed, "Chooses the random calls")->capture_default_str();
-  app->add_option("--json", options->json_path, "Also write the results to this file")
-      ->type_name("FILE");
+  CLI::Option* json =
+      app->add_option("--json", options->json_path, "Also write the results to this file")
+          ->type_name("FILE");
+  CLI::Option* plot = app->add_option("--plot", options->plot_path,
+                                      "Also draw latency over message size, as an SVG file")
+                          ->type_name("FILE")
+                          ->excludes(random);
+  app->add_option("--from", options->from_path,
+                  "Run nothing: draw --plot from the results that --json wrote earlier")
+      ->type_name("FILE")
+      ->needs(plot)
+      ->excludes(sweep)
+      ->excludes(random)
+      ->excludes(json);
   app->add_option("--runtime-dir", options->runtime_dir,
                   "Directory of the daemon's sockets. Default: $NODECOMM_RUNTIME_DIR, else "
                   "/run/nodecomm")
       ->type_name("DIR");
   app->set_version_flag("--version", std::string("nodecomm-perf ") + nodecomm_version());
   app->footer(
-      "The daemon nodecommd must be running.\n"
+      "The daemon nodecommd must be running, except with --from.\n"
       "Exit codes: 0 all well; 1 something failed or an element was wrong; 2 usage.");
 }
 
@@ -107,6 +129,9 @@ void Understand(const Texts& texts, Options* options) {
   options->compare_nccl = texts.versus == "nccl";
   if (texts.algorithm == "one_shot") options->algorithm = NODECOMM_ALGORITHM_ONE_SHOT;
   if (texts.algorithm == "two_shot") options->algorithm = NODECOMM_ALGORITHM_TWO_SHOT;
+  if (options->sweep && options->ranks.value == 1) {
+    throw CLI::ValidationError("--sweep", "one rank has one algorithm: give -n 2 or more");
+  }
   // Every usage error before any process is started.
   if (options->random_calls == 0) ValueOrUsage(ListCases(*options), "-b, -e, -d");
 }
@@ -117,7 +142,8 @@ constexpr ManualTexts kManual = {
         "nodecomm-perf starts worker processes that form a group and reduce, as an engine's "
         "workers "
         "would, and prints a line a size and type: time, bandwidth and, if asked, whether every "
-        "element was right.",
+        "element was right. With --sweep it compares the algorithms; with --plot it draws what it "
+        "measured.",
     .files = "/run/nodecomm/session.sock, /run/nodecomm/control.sock",
     .see_also = "nodecommctl(1), nodecommd(8)"};
 
@@ -138,7 +164,8 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
-  const absl::Status status = Run(options);
+  const absl::Status status =
+      options.from_path.empty() ? Run(options) : PlotFile(options.from_path, options.plot_path);
   if (status.ok()) return kExitOk;
   std::fprintf(stderr, "nodecomm-perf: %s\n", std::string(status.message()).c_str());
   return kExitFailed;

@@ -3,7 +3,6 @@
 
 #include <sys/utsname.h>
 
-#include <algorithm>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +10,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/perf/json.h"
+#include "client/perf/result.h"
+#include "client/perf/sweep_report.h"
 
 namespace nodecomm::perf {
 namespace {
@@ -19,8 +20,31 @@ absl::string_view PlatformName(nodecomm_platform platform) {
   return platform == NODECOMM_PLATFORM_CUDA ? "cuda" : "simulated";
 }
 
+// Why the times say nothing; empty where they do.
+absl::string_view TimesNote(const Options& options, const RunFacts& facts) {
+  if (facts.platform != NODECOMM_PLATFORM_CUDA) {
+    return "simulated host: the results are right or wrong as on GPUs, the times say nothing about "
+           "GPUs";
+  }
+  if (facts.devices > 0 && facts.devices < options.ranks.value) {
+    return "ranks share GPUs and take turns: the times say nothing";
+  }
+  return "";
+}
+
 std::string WrongText(const Options& options, uint64_t wrong) {
   return options.check ? absl::StrCat(wrong) : "N/A";
+}
+
+// The names of the columns.
+std::string FormatHead(const Options& options) {
+  std::string text = absl::StrFormat("#%11s %11s %6s %10s %11s %8s %8s %7s", "size", "count",
+                                     "type", "algorithm", "time", "algbw", "busbw", "#wrong");
+  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "nccl", "ratio");
+  absl::StrAppendFormat(&text, "\n#%11s %11s %6s %10s %11s %8s %8s %7s", "(B)", "(elements)", "",
+                        "", "(us)", "(GB/s)", "(GB/s)", "");
+  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "(us)", "");
+  return text + "\n";
 }
 
 void WriteHost(const HostFacts& host, absl::string_view version, const Options& options,
@@ -40,6 +64,7 @@ void WriteHost(const HostFacts& host, absl::string_view version, const Options& 
   text("time_utc", host.time_utc);
   text("nodecomm_version", version);
   text("platform", PlatformName(facts.platform));
+  if (const absl::string_view note = TimesNote(options, facts); !note.empty()) text("note", note);
   json->Key("gpus");
   json->BeginArray();
   for (int rank = 0; rank < board.ranks().value; ++rank) {
@@ -71,6 +96,8 @@ void WriteResult(const Options& options, Board& board, const Case& c, const Row&
   json->String(TypeName(c.type));
   json->Key("mode");
   json->String(ModeName(board.facts().mode));
+  json->Key("requested");
+  json->String(nodecomm_algorithm_name(c.requested));
   json->Key("algorithm");
   json->String(nodecomm_algorithm_name(row.algorithm));
   number("latency_us", result.latency_us);
@@ -104,25 +131,6 @@ void WriteRandom(const Options& options, Board& board, JsonWriter* json) {
 
 }  // namespace
 
-Result Combine(const Row& row, WorldSize ranks) {
-  Result result;
-  for (int rank = 0; rank < ranks.value; ++rank) {
-    const Measurement& measurement = row.measurements[rank];
-    result.latency_us = std::max(result.latency_us, measurement.latency_us);
-    result.nccl_latency_us = std::max(result.nccl_latency_us, measurement.nccl_latency_us);
-    result.wrong += measurement.wrong;
-  }
-  return result;
-}
-
-double AlgorithmBandwidthGbps(ByteCount bytes, double latency_us) {
-  return latency_us > 0 ? static_cast<double>(bytes.value) / latency_us * 1e-3 : 0;
-}
-
-double BusBandwidthGbps(ByteCount bytes, double latency_us, WorldSize ranks) {
-  return AlgorithmBandwidthGbps(bytes, latency_us) * 2 * (ranks.value - 1) / ranks.value;
-}
-
 std::string FormatHeader(const Options& options, Board& board) {
   const RunFacts& facts = board.facts();
   std::string text;
@@ -132,16 +140,9 @@ std::string FormatHeader(const Options& options, Board& board) {
     }
     absl::StrAppendFormat(&text, "# driver %s, CUDA runtime %s\n", facts.driver.Get(),
                           facts.cuda_version.Get());
-  } else {
-    absl::StrAppend(
-        &text,
-        "# simulated host: the results are right or wrong as on GPUs, the times say nothing "
-        "about GPUs\n");
   }
-  if (facts.platform == NODECOMM_PLATFORM_CUDA && facts.devices > 0 &&
-      facts.devices < options.ranks.value) {
-    absl::StrAppend(&text, "# ranks share GPUs and take turns: the times say nothing\n");
-  }
+  const absl::string_view note = TimesNote(options, facts);
+  if (!note.empty()) absl::StrAppend(&text, "# ", note, "\n");
   if (options.compare_nccl) absl::StrAppend(&text, "# NCCL: ", facts.nccl.Get(), "\n");
   if (options.random_calls > 0) return text;
   absl::StrAppendFormat(&text,
@@ -151,13 +152,7 @@ std::string FormatHeader(const Options& options, Board& board) {
                         ModeName(facts.mode), options.in_place ? "in place" : "out of place",
                         facts.calls_small, facts.calls_large, facts.repetitions_small,
                         facts.repetitions_large);
-  absl::StrAppendFormat(&text, "#%11s %11s %6s %10s %11s %8s %8s %7s", "size", "count", "type",
-                        "algorithm", "time", "algbw", "busbw", "#wrong");
-  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "nccl", "ratio");
-  absl::StrAppendFormat(&text, "\n#%11s %11s %6s %10s %11s %8s %8s %7s", "(B)", "(elements)", "",
-                        "", "(us)", "(GB/s)", "(GB/s)", "");
-  if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "(us)", "");
-  return text + "\n";
+  return text + (options.sweep ? FormatSweepHead(options) : FormatHead(options));
 }
 
 std::string FormatRow(const Options& options, const Case& c, const Row& row) {
@@ -188,7 +183,7 @@ HostFacts ReadHostFacts() {
 }
 
 std::string FormatJson(const Options& options, const HostFacts& host, absl::string_view version,
-                       Board& board, const std::vector<Case>& cases) {
+                       Board& board, std::span<const Case> cases) {
   JsonWriter json;
   json.BeginObject();
   json.Key("host");
@@ -201,6 +196,7 @@ std::string FormatJson(const Options& options, const HostFacts& host, absl::stri
     WriteResult(options, board, cases[i], board.row(i), &json);
   }
   json.EndArray();
+  if (options.sweep) WriteSweep(CompareAlgorithms(cases, options.ranks, board), &json);
   if (options.random_calls > 0) WriteRandom(options, board, &json);
   json.EndObject();
   return json.text() + "\n";

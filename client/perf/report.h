@@ -3,28 +3,14 @@
 // Design note: client/perf/README.md.
 #pragma once
 
-#include <cstdint>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "client/perf/board.h"
 #include "client/perf/types.h"
 
 namespace nodecomm::perf {
-
-// A case over all ranks: the slowest rank's times, and everybody's wrong elements.
-struct Result {
-  double latency_us = 0;
-  double nccl_latency_us = 0;
-  uint64_t wrong = 0;
-};
-Result Combine(const Row& row, WorldSize ranks);
-
-// Bytes a second that a call reduces, and that times 2 (n - 1) / n, which compares with a link's
-// bandwidth whatever n is.
-double AlgorithmBandwidthGbps(ByteCount bytes, double latency_us);
-double BusBandwidthGbps(ByteCount bytes, double latency_us, WorldSize ranks);
 
 // Lines about the run, then the table's head. Rows and head fit each other.
 std::string FormatHeader(const Options& options, Board& board);
@@ -39,9 +25,9 @@ struct HostFacts {
 };
 HostFacts ReadHostFacts();
 
-// `cases` are those with complete rows, in order. Of random calls there is one object "random"
-// instead.
+// `cases` are those with complete rows, in order. A sweep has an object "sweep" more, random calls
+// have "random" instead of results.
 std::string FormatJson(const Options& options, const HostFacts& host, absl::string_view version,
-                       Board& board, const std::vector<Case>& cases);
+                       Board& board, std::span<const Case> cases);
 
 }  // namespace nodecomm::perf

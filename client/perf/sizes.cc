@@ -29,6 +29,44 @@ size_t SuffixFactor(absl::string_view suffix) {
   }
 }
 
+absl::Status CheckRange(const Options& options) {
+  if (options.bytes_min > options.bytes_max) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("the table begins at %d bytes and ends at %d: -b must not be above -e",
+                        options.bytes_min.value, options.bytes_max.value));
+  }
+  if (options.step_factor && *options.step_factor < 2) {
+    return absl::InvalidArgumentError("--step-factor must be at least 2");
+  }
+  for (const nodecomm_type type : options.types) {
+    if (options.bytes_min.value >= TypeBytes(type)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%d bytes hold no element of %s: raise -b to %d at least",
+                        options.bytes_min.value, TypeName(type), TypeBytes(type)));
+  }
+  return absl::OkStatus();
+}
+
+// The sizes of a range that was found good, once a type.
+std::vector<Case> ListSizes(const Options& options) {
+  std::vector<Case> sizes;
+  const auto add = [&](nodecomm_type type, size_t bytes) {
+    if (bytes > options.bytes_max.value) return;
+    const Case c{type, bytes / TypeBytes(type)};
+    // Rounded down, a midpoint can be the size before it.
+    if (!sizes.empty() && sizes.back().type == type && sizes.back().count == c.count) return;
+    sizes.push_back(c);
+  };
+  for (const nodecomm_type type : options.types) {
+    for (size_t bytes = options.bytes_min.value; bytes <= options.bytes_max.value;
+         bytes *= options.step_factor.value_or(2)) {
+      add(type, bytes);
+      if (options.sweep && !options.step_factor) add(type, bytes + bytes / 2);
+    }
+  }
+  return sizes;
+}
+
 }  // namespace
 
 absl::StatusOr<ByteCount> ParseBytes(absl::string_view text) {
@@ -58,30 +96,37 @@ absl::StatusOr<nodecomm_type> ParseType(absl::string_view text) {
       absl::StrFormat("\"%s\" is no element type: use f32, f16 or bf16", text));
 }
 
-absl::StatusOr<std::vector<Case>> ListCases(const Options& options) {
-  if (options.bytes_min > options.bytes_max) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("the sweep begins at %d bytes and ends at %d: -b must not be above -e",
-                        options.bytes_min.value, options.bytes_max.value));
+std::string FormatBytes(ByteCount bytes) {
+  constexpr struct {
+    size_t bytes;
+    const char* name;
+  } kUnits[] = {{size_t{1} << 30, "GiB"}, {size_t{1} << 20, "MiB"}, {size_t{1} << 10, "KiB"}};
+  for (const auto& unit : kUnits) {
+    if (bytes.value < unit.bytes || bytes.value % (unit.bytes / 2) != 0) continue;
+    const bool half = bytes.value % unit.bytes != 0;
+    return absl::StrFormat("%d%s %s", bytes.value / unit.bytes, half ? ".5" : "", unit.name);
   }
-  if (options.step_factor < 2) {
-    return absl::InvalidArgumentError("--step-factor must be at least 2");
+  return absl::StrFormat("%d B", bytes.value);
+}
+
+absl::StatusOr<std::vector<Case>> ListCases(const Options& options) {
+  ABSL_RETURN_IF_ERROR(CheckRange(options));
+  const std::vector<Case> sizes = ListSizes(options);
+  if (sizes.empty() || sizes.size() > kSizesMax) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "a run has 1 to %d sizes, this one would have %d", kSizesMax, sizes.size()));
+  }
+  std::vector<nodecomm_algorithm> algorithms{options.algorithm};
+  if (options.sweep) {
+    algorithms = {NODECOMM_ALGORITHM_AUTO, NODECOMM_ALGORITHM_ONE_SHOT,
+                  NODECOMM_ALGORITHM_TWO_SHOT};
   }
   std::vector<Case> cases;
-  for (nodecomm_type type : options.types) {
-    if (options.bytes_min.value < TypeBytes(type)) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("%d bytes hold no element of %s: raise -b to %d at least",
-                          options.bytes_min.value, TypeName(type), TypeBytes(type)));
+  for (const nodecomm_algorithm algorithm : algorithms) {
+    for (Case c : sizes) {
+      c.requested = algorithm;
+      cases.push_back(c);
     }
-    for (size_t bytes = options.bytes_min.value; bytes <= options.bytes_max.value;
-         bytes *= options.step_factor) {
-      cases.push_back({type, bytes / TypeBytes(type)});
-    }
-  }
-  if (cases.empty() || cases.size() > kCasesMax) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "a run has 1 to %d sizes, this one would have %d", kCasesMax, cases.size()));
   }
   return cases;
 }

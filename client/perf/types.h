@@ -37,7 +37,8 @@ struct Options {
   WorldSize ranks{2};
   ByteCount bytes_min = 1_KiB;
   ByteCount bytes_max = 64_MiB;
-  int step_factor = 2;
+  // Each size is this times the last. Not set: 2, and in a sweep the midpoints between as well.
+  std::optional<int> step_factor;
   std::vector<nodecomm_type> types{NODECOMM_FLOAT32};
   // Not set: graphs on GPUs, eager on a simulated host.
   std::optional<Mode> mode;
@@ -54,9 +55,15 @@ struct Options {
   std::optional<int> gpus;
   // Not empty: also written there.
   std::string json_path;
+  // Not empty: a picture of the results is drawn there.
+  std::string plot_path;
+  // Not empty: the results of that JSON file are drawn, and nothing is run.
+  std::string from_path;
   // Empty: the library's default.
   std::string runtime_dir;
-  // More than 0: that many random calls instead of the sweep.
+  // Every size with every algorithm, to compare them; `algorithm` does not count then.
+  bool sweep = false;
+  // More than 0: that many random calls instead of the table.
   uint64_t random_calls = 0;
   uint64_t seed = 1;
 };
@@ -65,6 +72,8 @@ struct Options {
 struct Case {
   nodecomm_type type = NODECOMM_FLOAT32;
   size_t count = 0;
+  // What the group is formed with. Which algorithm then serves the case is in its row.
+  nodecomm_algorithm requested = NODECOMM_ALGORITHM_AUTO;
 
   ByteCount bytes() const { return {count * TypeBytes(type)}; }
 };

@@ -87,7 +87,9 @@ absl::Status Worker::Join(absl::string_view name) {
   }
   board_->gpu_name(rank_).Set(device_->Name());
   ABSL_RETURN_IF_ERROR(Barrier());
-  if (rank_.value == 0) PublishFacts(devices);
+  // Only the first group's, since the parent may be reading them after that.
+  const bool published = board_->facts().ready.load(std::memory_order_acquire) != 0;
+  if (rank_.value == 0 && !published) PublishFacts(devices);
   return absl::OkStatus();
 }
 

@@ -1,5 +1,5 @@
 // One rank of a run: its communicator, its device, and the memory that its checked calls use.
-// Not what is run: that is sweep.h and random_run.h.
+// Not what is run: that is table_run.h and random_run.h.
 // Design note: client/perf/README.md.
 #pragma once
 

@@ -37,24 +37,9 @@ class ReportTest : public ::testing::Test {
   const std::unique_ptr<Board> board_ = *Board::Create(WorldSize{4});
   Options options_;
   const Case case_{NODECOMM_BFLOAT16, 1 << 19};
+  const std::vector<Case> cases_{case_};
   const HostFacts host_{"box", "Linux 6", 8, "2026-01-01T00:00:00Z"};
 };
-
-TEST_F(ReportTest, TheSlowestRankAndAllWrongElementsCount) {
-  board_->row(0).measurements[1].wrong = 2;
-  board_->row(0).measurements[3].wrong = 5;
-  const Result result = Combine(board_->row(0), options_.ranks);
-  EXPECT_EQ(result.latency_us, 13.0);
-  EXPECT_EQ(result.wrong, 7u);
-}
-
-TEST(Bandwidth, IsBytesOverTimeAndScaledForTheBus) {
-  EXPECT_DOUBLE_EQ(AlgorithmBandwidthGbps({1000000}, 10), 100);
-  EXPECT_DOUBLE_EQ(BusBandwidthGbps({1000000}, 10, WorldSize{4}), 150);
-  EXPECT_DOUBLE_EQ(BusBandwidthGbps({1000000}, 10, WorldSize{2}), 100);
-  EXPECT_DOUBLE_EQ(BusBandwidthGbps({1000000}, 10, WorldSize{1}), 0);
-  EXPECT_EQ(AlgorithmBandwidthGbps({1000000}, 0), 0);
-}
 
 TEST_F(ReportTest, RowsShowWhatWasMeasured) {
   EXPECT_EQ(FormatRow(options_, case_, board_->row(0)),
@@ -64,14 +49,14 @@ TEST_F(ReportTest, RowsShowWhatWasMeasured) {
 TEST_F(ReportTest, UncheckedRowsDoNotClaimToBeRight) {
   options_.check = false;
   EXPECT_THAT(FormatRow(options_, case_, board_->row(0)), HasSubstr("N/A"));
-  EXPECT_THAT(FormatJson(options_, host_, "1", *board_, {case_}), HasSubstr("\"wrong\": null"));
+  EXPECT_THAT(FormatJson(options_, host_, "1", *board_, cases_), HasSubstr("\"wrong\": null"));
 }
 
 TEST_F(ReportTest, NcclStandsBesideWithTheRatio) {
   options_.compare_nccl = true;
   board_->row(0).measurements[2].nccl_latency_us = 26;
   EXPECT_THAT(FormatRow(options_, case_, board_->row(0)), HasSubstr("26.00   2.00x"));
-  EXPECT_THAT(FormatJson(options_, host_, "1", *board_, {case_}),
+  EXPECT_THAT(FormatJson(options_, host_, "1", *board_, cases_),
               HasSubstr("\"nccl_latency_us\": 26"));
 }
 
@@ -92,17 +77,29 @@ TEST_F(ReportTest, HeaderSaysWhenTimesMeanNothing) {
 }
 
 TEST_F(ReportTest, JsonHasTheAgreedMembers) {
-  const std::string json = FormatJson(options_, host_, "0.1.0 (commit x)", *board_, {case_});
+  const std::string json = FormatJson(options_, host_, "0.1.0 (commit x)", *board_, cases_);
   for (const char* part :
        {"\"host\": {", "\"machine\": \"box\"", "\"gpus\": [\n      \"GPU \\\"X\\\"\"",
         "\"nodecomm_version\": \"0.1.0 (commit x)\"", "\"platform\": \"cuda\"",
         "\"calls_per_repetition_up_to_1_mib\": 100", "\"results\": [", "\"ranks\": 4",
         "\"bytes\": 1048576", "\"type\": \"bf16\"", "\"mode\": \"graph\"",
-        "\"algorithm\": \"two_shot\"", "\"latency_us\": 13,", "\"algbw_gbps\": 80.6597",
-        "\"busbw_gbps\": 120.99", "\"wrong\": 0"}) {
+        "\"requested\": \"auto\"", "\"algorithm\": \"two_shot\"", "\"latency_us\": 13,",
+        "\"algbw_gbps\": 80.6597", "\"busbw_gbps\": 120.99", "\"wrong\": 0"}) {
     EXPECT_THAT(json, HasSubstr(part));
   }
   EXPECT_THAT(json, Not(HasSubstr("\"random\"")));
+  EXPECT_THAT(json, Not(HasSubstr("\"sweep\"")));
+}
+
+TEST_F(ReportTest, ASweepHasItsOwnHeadAndPartOfTheJson) {
+  options_.sweep = true;
+  EXPECT_THAT(FormatHeader(options_, *board_), HasSubstr("fastest"));
+  std::vector<Case> cases(3, case_);
+  cases[1].requested = NODECOMM_ALGORITHM_ONE_SHOT;
+  cases[2].requested = NODECOMM_ALGORITHM_TWO_SHOT;
+  const std::string json = FormatJson(options_, host_, "1", *board_, cases);
+  EXPECT_THAT(json, HasSubstr("\"requested\": \"one_shot\""));
+  EXPECT_THAT(json, HasSubstr("\"auto_chose\": \"two_shot\""));
 }
 
 TEST_F(ReportTest, JsonOfRandomCallsCountsThem) {

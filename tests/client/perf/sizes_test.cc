@@ -64,6 +64,52 @@ TEST(ListCases, RoundsDownToWholeElements) {
   EXPECT_EQ((*cases)[0].bytes().value, 1024u);
 }
 
+TEST(FormatBytes, IsExactInTheLargestUnit) {
+  EXPECT_EQ(FormatBytes({0}), "0 B");
+  EXPECT_EQ(FormatBytes({1000}), "1000 B");
+  EXPECT_EQ(FormatBytes({1536}), "1.5 KiB");
+  EXPECT_EQ(FormatBytes(96_KiB), "96 KiB");
+  EXPECT_EQ(FormatBytes(1280_KiB), "1280 KiB");
+  EXPECT_EQ(FormatBytes(3_MiB), "3 MiB");
+  EXPECT_EQ(FormatBytes({size_t{4} << 30}), "4 GiB");
+}
+
+TEST(ListCases, AsksForTheAlgorithmOfTheCommandLine) {
+  Options options;
+  options.algorithm = NODECOMM_ALGORITHM_TWO_SHOT;
+  const auto cases = ListCases(options);
+  ASSERT_THAT(cases, IsOk());
+  for (const Case& c : *cases) EXPECT_EQ(c.requested, NODECOMM_ALGORITHM_TWO_SHOT);
+}
+
+TEST(ListCases, OfASweepHasMidpointsAndEveryAlgorithmInTurn) {
+  Options options;
+  options.sweep = true;
+  const auto cases = ListCases(options);
+  ASSERT_THAT(cases, IsOk());
+  ASSERT_EQ(cases->size(), 3 * 33u);
+  EXPECT_EQ((*cases)[1].bytes(), ByteCount{1536});
+  EXPECT_EQ((*cases)[31].bytes(), 48_MiB);
+  EXPECT_EQ((*cases)[32].bytes(), 64_MiB);
+  EXPECT_EQ((*cases)[32].requested, NODECOMM_ALGORITHM_AUTO);
+  EXPECT_EQ((*cases)[33].requested, NODECOMM_ALGORITHM_ONE_SHOT);
+  EXPECT_EQ((*cases)[66].requested, NODECOMM_ALGORITHM_TWO_SHOT);
+  EXPECT_EQ((*cases)[66].bytes(), 1_KiB);
+}
+
+TEST(ListCases, OfASweepTakesTheSizesThatAreGiven) {
+  Options options;
+  options.sweep = true;
+  options.step_factor = 4;
+  options.bytes_max = 16_KiB;
+  EXPECT_EQ(ListCases(options)->size(), 3 * 3u);
+  // 4, 8 and 12 bytes: the midpoint of the first is rounded down to it.
+  options.step_factor.reset();
+  options.bytes_min = {4};
+  options.bytes_max = {12};
+  EXPECT_EQ(ListCases(options)->size(), 3 * 3u);
+}
+
 TEST(ListCases, RefusesWhatCannotBeRun) {
   Options options;
   options.bytes_min = {2048};

@@ -1,9 +1,10 @@
-// See sweep.h.
-#include "client/perf/sweep.h"
+// See table_run.h.
+#include "client/perf/table_run.h"
 
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -180,7 +181,7 @@ absl::Status RunCase(Worker* worker, const NcclBeside& nccl, const Case& c, size
 
 }  // namespace
 
-absl::Status RunSweep(Worker* worker, const std::vector<Case>& cases) {
+absl::Status RunTable(Worker* worker, std::span<const Case> cases, size_t first_row) {
   ByteCount arena{0};
   for (const Case& c : cases) {
     arena = std::max(arena, MakeLayout(c, worker->options()).used());
@@ -193,7 +194,7 @@ absl::Status RunSweep(Worker* worker, const std::vector<Case>& cases) {
     worker->board()->facts().ready.store(1, std::memory_order_release);
   }
   for (size_t i = 0; i < cases.size(); ++i) {
-    ABSL_RETURN_IF_ERROR(RunCase(worker, nccl, cases[i], i));
+    ABSL_RETURN_IF_ERROR(RunCase(worker, nccl, cases[i], first_row + i));
   }
   return absl::OkStatus();
 }

@@ -3,7 +3,8 @@
 // measured".
 #pragma once
 
-#include <vector>
+#include <cstddef>
+#include <span>
 
 #include "absl/status/status.h"
 #include "client/perf/types.h"
@@ -11,6 +12,7 @@
 
 namespace nodecomm::perf {
 
-absl::Status RunSweep(Worker* worker, const std::vector<Case>& cases);
+// The results of cases[i] go to row first_row + i.
+absl::Status RunTable(Worker* worker, std::span<const Case> cases, size_t first_row);
 
 }  // namespace nodecomm::perf
