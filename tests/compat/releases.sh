@@ -50,6 +50,11 @@ check_tools() {
     ctl "$command" --json >"$work/$command.json" || fail "nodecommctl $command --json of $(version "$1")"
   done
   expect_json "$work/status.json" 'd["gpus"] == 4 and d["platform"] == "PLATFORM_SIMULATED"'
+  # It is what one asks about two versions; 6: it found something, as it may on this host.
+  if [[ $1 == "$new" ]]; then
+    ctl doctor --json >"$work/doctor.json" || (($? == 6)) || fail "nodecommctl doctor"
+    expect_json "$work/doctor.json" 'all(f["verdict"] == "DOCTOR_VERDICT_OK" for f in d["findings"] if f["check"] == "socket")'
+  fi
   expect_json "$work/topo.json" 'len(d["gpus"]) == 4 and len(d["links"]) == 12'
 }
 
