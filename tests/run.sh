@@ -8,6 +8,8 @@
 #   tests/run.sh sanitize               AddressSanitizer with UndefinedBehaviorSanitizer, then ThreadSanitizer
 #   tests/run.sh fuzz [SECONDS]         every fuzz target for SECONDS (60), with fresh seeds; findings are kept in build/fuzz/findings
 #   tests/run.sh package                build the Debian packages into build/package/packages and try them in a clean root; needs root
+#   tests/run.sh release [COMMIT|TAG]   build that release too (the one of tests/compat/last_release) and run it together with this one
+#   tests/run.sh record                 keep the contract of the commit that is checked out as the last release's
 #   tests/run.sh lint [COMMIT]          format, shell scripts, clang's warnings, clang-tidy; of files changed since COMMIT, or all
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,9 +25,10 @@ usage() {
   exit 2
 }
 
+# build_preset PRESET [TARGET...]
 build_preset() {
   cmake --preset "$1"
-  cmake --build --preset "$1" -j "$jobs"
+  cmake --build --preset "$1" -j "$jobs" ${2:+--target "${@:2}"}
 }
 
 run_dev() {
@@ -151,6 +154,42 @@ run_fuzz() {
   fi
 }
 
+run_release() {
+  local name=${1:-$(sed -n 's/^release commit: //p' tests/compat/last_release)} commit tree
+  local programs=(nodecommd nodecommctl nodecomm-perf chaos_worker)
+  if ! commit=$(git rev-parse --verify --quiet "$name^{commit}"); then
+    echo "$name is not in this checkout. If it is a shallow one: git fetch --unshallow --tags" >&2
+    exit 1
+  fi
+  install_packages deploy/packages.txt deploy/packages-checks.txt
+  tree=$PWD/build/releases/$commit
+  # Of those that went with the build directory.
+  git worktree prune
+  [[ -e $tree ]] || git worktree add --detach "$tree" "$commit"
+  build_preset dev "${programs[@]}"
+  (
+    cd "$tree"
+    CCACHE_BASEDIR=$tree build_preset dev "${programs[@]}"
+  )
+  timeout --kill-after=30 900 tests/compat/releases.sh "$tree" "$PWD"
+}
+
+run_record() {
+  if [[ -n $(git status --porcelain) ]]; then
+    echo "commit first: what is kept is the contract of a commit" >&2
+    exit 1
+  fi
+  install_packages deploy/packages.txt
+  build_preset dev print_contract
+  {
+    echo "# What the last release promises to other versions; see README.md. Written by tests/run.sh record."
+    echo "release commit: $(git rev-parse HEAD)"
+    build/dev/tests/print_contract
+  } >tests/compat/last_release.new
+  mv tests/compat/last_release.new tests/compat/last_release
+  git diff --stat -- tests/compat/last_release
+}
+
 # Files of ours that git knows, with one of the given patterns; only those changed since $since, if set.
 our_files() {
   if [[ -n ${since:-} ]]; then
@@ -185,6 +224,8 @@ case "${1:-dev}" in
   sanitize) run_sanitize ;;
   package) run_package ;;
   fuzz) run_fuzz "${@:2}" ;;
+  release) run_release "${@:2}" ;;
+  record) run_record ;;
   lint) run_lint "${@:2}" ;;
   *) usage ;;
 esac

@@ -112,8 +112,11 @@ class GrpcAdminClient : public AdminClient {
                           socket_path_, status.error_message()));
     }
     if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
-      return absl::UnimplementedError(absl::StrFormat(
-          "nodecommd at %s does not know this question; is it of the same version?", socket_path_));
+      return absl::UnimplementedError(
+          absl::StrFormat("nodecommd at %s does not know this question: it is of an earlier "
+                          "version than nodecommctl "
+                          "(nodecommctl version)",
+                          socket_path_));
     }
     // The codes of the two are the same by definition.
     return absl::Status(

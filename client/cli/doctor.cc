@@ -297,6 +297,9 @@ void CheckPools(const DaemonFacts& daemon, Report& report) {
 void CheckLimits(const DaemonFacts& daemon, Report& report) {
   report.Start("limits");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (!daemon.config.has_config()) {
+    return report.Skip("the daemon is of an earlier version, which does not tell its limits");
+  }
   const int sessions_max = daemon.config.config().limits().sessions_max();
   if (sessions_max > 0 && daemon.status.sessions() * 10 > sessions_max * 9) {
     report.Warn(
@@ -367,13 +370,13 @@ DaemonFacts AskDaemon(const std::string& runtime_dir) {
   const auto client = AdminClient::Connect(runtime_dir);
   facts.asked = client.status();
   const auto take = [&](auto answer, auto& into) {
-    facts.asked.Update(answer.status());
+    // A daemon of an earlier version may lack a question, and is to be looked at all the same.
+    if (!absl::IsUnimplemented(answer.status())) facts.asked.Update(answer.status());
     if (answer.ok()) into = *std::move(answer);
   };
   if (facts.asked.ok()) take((*client)->GetStatus(), facts.status);
   if (facts.asked.ok()) take((*client)->GetTopology(), facts.topology);
   if (facts.asked.ok()) take((*client)->ListPools(), facts.pools);
-  if (facts.asked.ok()) take((*client)->ListSessions(), facts.sessions);
   if (facts.asked.ok()) take((*client)->GetConfig(), facts.config);
   if (facts.asked.ok()) facts.fds_max = FdsMaxOf(facts.status.pid());
   return facts;

@@ -18,9 +18,8 @@ struct DaemonFacts {
   v1::GetStatusResponse status;
   v1::GetTopologyResponse topology;
   v1::ListPoolsResponse pools;
-  v1::ListSessionsResponse sessions;
-  v1::GetConfigResponse config;
-  std::optional<int> fds_max;  // of the daemon's process, where it can be seen
+  v1::GetConfigResponse config;  // empty too if the daemon is older than the question
+  std::optional<int> fds_max;    // of the daemon's process, where it can be seen
 };
 
 DaemonFacts AskDaemon(const std::string& runtime_dir);

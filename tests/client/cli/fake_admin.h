@@ -51,6 +51,7 @@ struct FakeAdminAnswers {
   v1::ExplainFastPathResponse fast_path;
   int drained_after = 1;  // calls of DrainGpu
   grpc::Status error;     // instead of any of these, if not OK
+  bool older = false;     // lack what came after the first version
   bool hang = false;      // answer nothing until the server stops
 };
 
@@ -97,10 +98,12 @@ class FakeAdmin : public v1::Admin::Service {
 
   grpc::Status ListSessions(grpc::ServerContext*, const v1::ListSessionsRequest*,
                             v1::ListSessionsResponse* response) override {
+    if (answers_.older) return Lacking();
     return Answer(answers_.sessions, response);
   }
   grpc::Status GetConfig(grpc::ServerContext*, const v1::GetConfigRequest*,
                          v1::GetConfigResponse* response) override {
+    if (answers_.older) return Lacking();
     return Answer(answers_.config, response);
   }
   grpc::Status AbortGroup(grpc::ServerContext*, const v1::AdminAbortGroupRequest*,
@@ -133,6 +136,8 @@ class FakeAdmin : public v1::Admin::Service {
   }
 
  private:
+  static grpc::Status Lacking() { return {grpc::StatusCode::UNIMPLEMENTED, ""}; }
+
   template <typename Response>
   grpc::Status Answer(const Response& answer, Response* response) {
     if (answers_.hang) stopping_.WaitForNotification();

@@ -149,6 +149,19 @@ TEST(Nodecommctl, DoctorFindsThatThereIsNoDaemonAndSaysWhatToDo) {
   }
 }
 
+TEST(Nodecommctl, DoctorLooksAtADaemonOfAnEarlierVersionToo) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers;
+  answers.status.set_pid(42);
+  answers.status.mutable_version()->set_major(kVersionMajor + 1);
+  answers.older = true;
+  const FakeAdmin admin(dir, answers);
+  const Outcome outcome = RunProgram("doctor --runtime-dir " + dir.path());
+  EXPECT_THAT(outcome.out, HasSubstr("nodecommd answers, pid 42"));
+  EXPECT_THAT(outcome.out, HasSubstr("restart the daemon after an upgrade"));
+  EXPECT_THAT(outcome.out, HasSubstr("limits        skipped  the daemon is of an earlier version"));
+}
+
 TEST(Nodecommctl, ProvesPairsAndTellsTheOutcomeByItsExitCode) {
   const struct {
     v1::ProofVerdict second;
