@@ -31,7 +31,7 @@ constexpr int kBlocksPerMultiprocessor = 2;
 // Before:   planes mapped, zero when the group began; one call in flight a communicator, which the
 //           epoch words prove: a second one fails the generation.
 // Failure:  the generation is poisoned; this launch and later ones end soon.
-template <class Protocol, int kRanks>
+template <class Protocol, int kRanks, Code kCode>
 __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     AllReduceKernel(const __grid_constant__ Call call) {
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
   Protocol protocol(call, lane);
   GpuMachine::WaitForEarlierKernels();
   protocol.Prepare();
-  const Turn turn = BeginTurn<GpuMachine>(call);
+  const Turn turn = BeginTurn<GpuMachine>(call, kCode == Code::kFull && call.proves_alone);
   if (IsOver(turn)) [[unlikely]] {
     GiveUp<GpuMachine>(call, kRanks, WhyOver(turn));
     return;
@@ -73,46 +73,49 @@ __global__ void CheckKernel(const __grid_constant__ Call call,
   CallCheck<GpuMachine, kRanks>::Run(call, mine);
 }
 
-template <template <class, ElementType, int, Buffers> class Protocol, ElementType kType, int kRanks>
-const void* Address(Buffers buffers) {
-  return buffers == Buffers::kAligned
-             ? reinterpret_cast<const void*>(
-                   &AllReduceKernel<Protocol<GpuMachine, kType, kRanks, Buffers::kAligned>, kRanks>)
-             : reinterpret_cast<const void*>(
-                   &AllReduceKernel<Protocol<GpuMachine, kType, kRanks, Buffers::kAny>, kRanks>);
+template <class Protocol, int kRanks, Code kCode>
+const void* Address() {
+  return reinterpret_cast<const void*>(&AllReduceKernel<Protocol, kRanks, kCode>);
+}
+
+template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
+const void* AddressOf(Code code) {
+  return code == Code::kLean
+             ? Address<Protocol<GpuMachine, kType, kRanks, Code::kLean>, kRanks, Code::kLean>()
+             : Address<Protocol<GpuMachine, kType, kRanks, Code::kFull>, kRanks, Code::kFull>();
 }
 
 template <ElementType kType, int kRanks>
-const void* FindForRanks(const Plan& plan, Buffers buffers) {
+const void* FindForRanks(const Plan& plan, Code code) {
   if (plan.format == PacketFormat::kEpoch) {
-    return plan.algorithm == Algorithm::kOneShot ? Address<OneShot, kType, kRanks>(buffers)
-                                                 : Address<TwoShot, kType, kRanks>(buffers);
+    return plan.algorithm == Algorithm::kOneShot ? AddressOf<OneShot, kType, kRanks>(code)
+                                                 : AddressOf<TwoShot, kType, kRanks>(code);
   }
   // Only the algorithm that has a region for it (plane_layout.cc).
   if constexpr (kRanks == 2) {
-    return Address<OneShotStream, kType, kRanks>(buffers);
+    return AddressOf<OneShotStream, kType, kRanks>(code);
   } else {
-    return Address<TwoShotStream, kType, kRanks>(buffers);
+    return AddressOf<TwoShotStream, kType, kRanks>(code);
   }
 }
 
 template <ElementType kType>
-const void* FindForType(const Plan& plan, Buffers buffers, WorldSize world_size) {
-  static constexpr const void* (*kFinders[])(const Plan&, Buffers) = {
+const void* FindForType(const Plan& plan, Code code, WorldSize world_size) {
+  static constexpr const void* (*kFinders[])(const Plan&, Code) = {
       FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
       FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
       FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan, buffers);
+  return kFinders[world_size.value - 2](plan, code);
 }
 
-const void* Find(const Plan& plan, ElementType type, Buffers buffers, WorldSize world_size) {
+const void* Find(const Plan& plan, ElementType type, Code code, WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return FindForType<ElementType::kFloat32>(plan, buffers, world_size);
+      return FindForType<ElementType::kFloat32>(plan, code, world_size);
     case ElementType::kFloat16:
-      return FindForType<ElementType::kFloat16>(plan, buffers, world_size);
+      return FindForType<ElementType::kFloat16>(plan, code, world_size);
     case ElementType::kBfloat16:
-      return FindForType<ElementType::kBfloat16>(plan, buffers, world_size);
+      return FindForType<ElementType::kBfloat16>(plan, code, world_size);
   }
   return nullptr;
 }
@@ -171,9 +174,9 @@ absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size) {
     for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot}) {
       for (const PacketFormat format : {PacketFormat::kEpoch, PacketFormat::kSentinel}) {
         const Plan plan = {.algorithm = algorithm, .format = format};
-        for (const Buffers buffers : {Buffers::kAligned, Buffers::kAny}) {
-          ABSL_RETURN_IF_ERROR(LoadKernel(Find(plan, type, buffers, world_size),
-                                          AlgorithmName(algorithm), world_size));
+        for (const Code code : {Code::kLean, Code::kFull}) {
+          ABSL_RETURN_IF_ERROR(
+              LoadKernel(Find(plan, type, code, world_size), AlgorithmName(algorithm), world_size));
         }
       }
     }
@@ -196,7 +199,8 @@ absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
   call.proves_alone = binding.checked || !IsBeingCaptured(stream);
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const void* kernel = Find(plan, message.type, BuffersOf(message, plan), binding.shape.world_size);
+  const Code code = call.proves_alone ? Code::kFull : CodeFor(message, plan);
+  const void* kernel = Find(plan, message.type, code, binding.shape.world_size);
   // The boundary between kernels orders launches as it orders calls.
   for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
     const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);

@@ -33,44 +33,44 @@ bool RunProtocol(const Call& call, const Turn& turn) {
   return done;
 }
 
-template <template <class, ElementType, int, Buffers> class Protocol, ElementType kType, int kRanks>
-RunFn RunOf(Buffers buffers) {
-  return buffers == Buffers::kAligned
-             ? RunProtocol<Protocol<HostMachine, kType, kRanks, Buffers::kAligned>, kRanks>
-             : RunProtocol<Protocol<HostMachine, kType, kRanks, Buffers::kAny>, kRanks>;
+template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
+RunFn RunOf(Code code) {
+  return code == Code::kLean
+             ? RunProtocol<Protocol<HostMachine, kType, kRanks, Code::kLean>, kRanks>
+             : RunProtocol<Protocol<HostMachine, kType, kRanks, Code::kFull>, kRanks>;
 }
 
 template <ElementType kType, int kRanks>
-RunFn FindForRanks(const Plan& plan, Buffers buffers) {
+RunFn FindForRanks(const Plan& plan, Code code) {
   if (plan.format == PacketFormat::kEpoch) {
-    return plan.algorithm == Algorithm::kOneShot ? RunOf<OneShot, kType, kRanks>(buffers)
-                                                 : RunOf<TwoShot, kType, kRanks>(buffers);
+    return plan.algorithm == Algorithm::kOneShot ? RunOf<OneShot, kType, kRanks>(code)
+                                                 : RunOf<TwoShot, kType, kRanks>(code);
   }
   // Only the algorithm that has a region for it (plane_layout.cc).
   if constexpr (kRanks == 2) {
-    return RunOf<OneShotStream, kType, kRanks>(buffers);
+    return RunOf<OneShotStream, kType, kRanks>(code);
   } else {
-    return RunOf<TwoShotStream, kType, kRanks>(buffers);
+    return RunOf<TwoShotStream, kType, kRanks>(code);
   }
 }
 
 template <ElementType kType>
-RunFn FindForType(const Plan& plan, Buffers buffers, WorldSize world_size) {
-  static constexpr RunFn (*kFinders[])(const Plan&, Buffers) = {
+RunFn FindForType(const Plan& plan, Code code, WorldSize world_size) {
+  static constexpr RunFn (*kFinders[])(const Plan&, Code) = {
       FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
       FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
       FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan, buffers);
+  return kFinders[world_size.value - 2](plan, code);
 }
 
-RunFn Find(const Plan& plan, ElementType type, Buffers buffers, WorldSize world_size) {
+RunFn Find(const Plan& plan, ElementType type, Code code, WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return FindForType<ElementType::kFloat32>(plan, buffers, world_size);
+      return FindForType<ElementType::kFloat32>(plan, code, world_size);
     case ElementType::kFloat16:
-      return FindForType<ElementType::kFloat16>(plan, buffers, world_size);
+      return FindForType<ElementType::kFloat16>(plan, code, world_size);
     case ElementType::kBfloat16:
-      return FindForType<ElementType::kBfloat16>(plan, buffers, world_size);
+      return FindForType<ElementType::kBfloat16>(plan, code, world_size);
   }
   return nullptr;
 }
@@ -94,7 +94,7 @@ absl::Status AbortedError(const Call& call) {
 }
 
 absl::Status RunLaunch(const Call& call, RunFn run, int ranks) {
-  const Turn turn = BeginTurn<HostMachine>(call);
+  const Turn turn = BeginTurn<HostMachine>(call, call.proves_alone);
   if (IsOver(turn)) {
     GiveUp<HostMachine>(call, ranks, WhyOver(turn));
     return AbortedError(call);
@@ -116,7 +116,7 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
   if (message.count == 0) return absl::OkStatus();
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const RunFn run = Find(plan, message.type, BuffersOf(message, plan), binding.shape.world_size);
+  const RunFn run = Find(plan, message.type, CodeFor(message, plan), binding.shape.world_size);
   for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
     const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);
     const LaunchPlan launch = PlanLaunch(plan, ByteCount{part_bytes}, binding.shape);

@@ -58,12 +58,12 @@ Call CallForLaunch(Call call, const Message& message, const Plan& plan, const La
   return call;
 }
 
-Buffers BuffersOf(const Message& message, const Plan& plan) {
+Code CodeFor(const Message& message, const Plan& plan) {
   const uintptr_t alignment = plan.format == PacketFormat::kSentinel ? kPacketBytes : 4;
   const uintptr_t addresses =
       reinterpret_cast<uintptr_t>(message.in) | reinterpret_cast<uintptr_t>(message.out);
   const size_t bytes = message.count * ElementBytes(message.type);
-  return addresses % alignment == 0 && bytes % 4 == 0 ? Buffers::kAligned : Buffers::kAny;
+  return addresses % alignment == 0 && bytes % 4 == 0 ? Code::kLean : Code::kFull;
 }
 
 absl::Status CheckMessage(const Binding& binding, const Message& message) {

@@ -23,8 +23,9 @@ CallFacts FactsOf(const Message& message);
 Call CallForLaunch(Call call, const Message& message, const Plan& plan, const LaunchPlan& launch,
                    size_t offset, size_t bytes, const GroupShape& shape);
 
-// How this rank's buffers lie for the launches of `plan`: the same for all launches of a message.
-Buffers BuffersOf(const Message& message, const Plan& plan);
+// The least that serves this rank's buffers in the launches of `plan`: the same for all launches of
+// a message.
+Code CodeFor(const Message& message, const Plan& plan);
 
 // InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null
 // pointers.

@@ -23,7 +23,7 @@ namespace nodecomm::kernels {
 // Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
 //           ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
-template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
+template <class Machine, ElementType kType, int kRanks, Code kCode>
 class OneShot {
  public:
   using Format = EpochFormat;
@@ -67,7 +67,7 @@ class OneShot {
         return false;
       }
       Machine::AllowNextKernel();
-      StorePayload<kType, kBuffers>(
+      StorePayload<kType, kCode>(
           call_, i,
           SumInRankOrder<Machine, Format, kType, kPeers>(mine_.Get(i, Load()), call_.rank, from));
       return true;
@@ -82,7 +82,7 @@ class OneShot {
   using Data = Payload<Format::kWords>;
 
   NODECOMM_KERNEL_FN auto Load() const {
-    return [this](uint32_t i) { return LoadPayload<kType, Format::kWords, kBuffers>(call_, i); };
+    return [this](uint32_t i) { return LoadPayload<kType, Format::kWords, kCode>(call_, i); };
   }
   NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const { return PacketOffset(i - lane_.first); }
 

@@ -24,7 +24,7 @@ namespace nodecomm::kernels {
 // Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
 //           ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
-template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
+template <class Machine, ElementType kType, int kRanks, Code kCode>
 class OneShotStream {
  public:
   using Format = SentinelFormat;
@@ -67,6 +67,7 @@ class OneShotStream {
       under_way_.Exchange(packet);
       sending_.Advance(call_, lane_);
     }
+    if constexpr (kKeeps) next_ = Load(sending_);
   }
 
   // Goes on until all is done, or, with false, until something has not come for a while.
@@ -79,10 +80,11 @@ class OneShotStream {
                                               &awaited_)) {
             return false;
           }
-          newest_ = Encoded(sending_);
+          newest_ = kKeeps ? Format::Encode(next_, sending_.epoch()) : Encoded(sending_);
           Send(newest_);
         }
         sending_.Advance(call_, lane_);
+        if constexpr (kKeeps) next_ = Load(sending_);
         has_sent_ = true;
       }
       Packet from[kPeers];
@@ -97,7 +99,7 @@ class OneShotStream {
       // Our own as the others find it: the format may change the payload of a NaN.
       const Packet oldest = under_way_.Exchange(newest_);
       const Data mine = Format::Decode(kKeeps ? oldest : Encoded(receiving_));
-      StorePayload<kType, kBuffers>(
+      StorePayload<kType, kCode>(
           call_, receiving_.index(),
           SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from));
       const uint32_t epoch = receiving_.epoch();
@@ -121,7 +123,7 @@ class OneShotStream {
   static constexpr bool kKeeps = Machine::kOnePacketALane;
 
   NODECOMM_KERNEL_FN Data Load(const Cursor& at) const {
-    return LoadPayload<kType, Format::kWords, kBuffers>(call_, at.index());
+    return LoadPayload<kType, Format::kWords, kCode>(call_, at.index());
   }
 
   NODECOMM_KERNEL_FN Packet Encoded(const Cursor& at) const {
@@ -154,6 +156,8 @@ class OneShotStream {
   // For the packet that is being received, the one ahead has been sent: newest_.
   bool has_sent_ = false;
   Packet newest_ = {};
+  // This rank's own data behind it, under way while the loop waits.
+  Data next_ = {};
   Awaited awaited_;
   // The slots in the even half: in the order of sending, and by peer.
   std::byte* to_[kPeers];

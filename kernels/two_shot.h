@@ -26,7 +26,7 @@ namespace nodecomm::kernels {
 //           those that are, as long as GPUs start blocks in order.
 // Before:   the previous call on this communicator has ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
-template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
+template <class Machine, ElementType kType, int kRanks, Code kCode>
 class TwoShot {
  public:
   using Format = EpochFormat;
@@ -122,10 +122,10 @@ class TwoShot {
     return static_cast<uint32_t>(shard) * call_.packets + i;
   }
   NODECOMM_KERNEL_FN Data Load(int shard, uint32_t i) const {
-    return LoadPayload<kType, Format::kWords, kBuffers>(call_, InShard(shard, i));
+    return LoadPayload<kType, Format::kWords, kCode>(call_, InShard(shard, i));
   }
   NODECOMM_KERNEL_FN void Store(int shard, uint32_t i, const Data& sum) const {
-    StorePayload<kType, kBuffers>(call_, InShard(shard, i), sum);
+    StorePayload<kType, kCode>(call_, InShard(shard, i), sum);
   }
 
   const Call& call_;

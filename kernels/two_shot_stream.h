@@ -25,7 +25,7 @@ namespace nodecomm::kernels {
 //           use the half of the last chunk but one.
 // Before:   the previous call on this communicator has ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
-template <class Machine, ElementType kType, int kRanks, Buffers kBuffers>
+template <class Machine, ElementType kType, int kRanks, Code kCode>
 class TwoShotStream {
  public:
   using Format = SentinelFormat;
@@ -159,10 +159,10 @@ class TwoShotStream {
     return static_cast<uint32_t>(shard) * call_.packets + at.index();
   }
   NODECOMM_KERNEL_FN Data Load(int shard, const Cursor& at) const {
-    return LoadPayload<kType, Format::kWords, kBuffers>(call_, InShard(shard, at));
+    return LoadPayload<kType, Format::kWords, kCode>(call_, InShard(shard, at));
   }
   NODECOMM_KERNEL_FN void Store(int shard, const Cursor& at, const Data& sum) const {
-    StorePayload<kType, kBuffers>(call_, InShard(shard, at), sum);
+    StorePayload<kType, kCode>(call_, InShard(shard, at), sum);
   }
 
   const Call& call_;

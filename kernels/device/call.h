@@ -62,6 +62,16 @@ struct Call {
   EpochRegions epoch_regions;
 };
 
+// What a kernel has code for. What it lacks is not on the way of the rest: a launch takes less than
+// two microseconds, in which code that is never run costs too. Each rank chooses for itself.
+enum class Code {
+  // Buffers of whole words, and for packets of four words aligned to 16 bytes; a launch that does
+  // not prove that it is alone. What replayed graphs of nearly all callers need.
+  kLean,
+  // Any number of elements at any element's address, and such a proof, decided as it runs.
+  kFull,
+};
+
 // Which packets a thread takes: first, first + step, ...
 struct Lane {
   uint32_t first;
@@ -96,6 +106,8 @@ struct Turn {
   bool overlaps;
   // Non-zero: the generation is over.
   uint32_t poison;
+  // As in the call.
+  bool proves_alone;
 };
 
 // What a thread finds in the epoch words at its start.

@@ -19,14 +19,6 @@ struct alignas(16) FourWords {
   uint32_t word[kPacketBytes / 4];
 };
 
-// How the caller's buffers lie; each rank sees for itself (BuffersOf in call_setup.h).
-enum class Buffers {
-  // Whole words, and for packets of four words 16-byte alignment. What nearly all callers pass.
-  kAligned,
-  // Any number of elements at any element's address.
-  kAny,
-};
-
 // What of a packet's data lies inside the message, word by word.
 template <class Access>
 NODECOMM_KERNEL_FN void ForWordsInside(uint64_t offset, uint64_t bytes, int words,
@@ -37,17 +29,23 @@ NODECOMM_KERNEL_FN void ForWordsInside(uint64_t offset, uint64_t bytes, int word
   }
 }
 
+// Whether four words at `at` are one access.
+template <Code kCode>
+NODECOMM_KERNEL_FN bool IsVector(const std::byte* at) {
+  return kCode == Code::kLean || reinterpret_cast<uintptr_t>(at) % sizeof(FourWords) == 0;
+}
+
 // Packet `index` of the caller's input; zeros beyond its end.
-template <ElementType kType, int kWords, Buffers kBuffers>
+template <ElementType kType, int kWords, Code kCode>
 NODECOMM_KERNEL_FN Payload<kWords> LoadPayload(const Call& call, uint32_t index) {
   constexpr uint64_t kBytes = 4 * kWords;
-  constexpr bool kWordsOnly = kBuffers == Buffers::kAligned || kType == ElementType::kFloat32;
+  constexpr bool kWordsOnly = kCode == Code::kLean || kType == ElementType::kFloat32;
   const uint64_t offset = index * kBytes;
   const std::byte* at = call.in + offset;
   const auto* words = reinterpret_cast<const uint32_t*>(at);
   const bool is_whole = index < call.whole_packets;
   Payload<kWords> payload = {};
-  if (kBuffers == Buffers::kAligned && kWords == 4 && is_whole) [[likely]] {
+  if (kWords == 4 && is_whole && IsVector<kCode>(at)) [[likely]] {
     const FourWords four = *reinterpret_cast<const FourWords*>(at);
     for (int i = 0; i < kWords; ++i) payload.word[i] = four.word[i];
   } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) [[likely]] {
@@ -66,16 +64,16 @@ NODECOMM_KERNEL_FN Payload<kWords> LoadPayload(const Call& call, uint32_t index)
 }
 
 // The same for the output; what lies beyond the end is dropped.
-template <ElementType kType, Buffers kBuffers, int kWords>
+template <ElementType kType, Code kCode, int kWords>
 NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint32_t index,
                                      const Payload<kWords>& payload) {
   constexpr uint64_t kBytes = 4 * kWords;
-  constexpr bool kWordsOnly = kBuffers == Buffers::kAligned || kType == ElementType::kFloat32;
+  constexpr bool kWordsOnly = kCode == Code::kLean || kType == ElementType::kFloat32;
   const uint64_t offset = index * kBytes;
   std::byte* at = call.out + offset;
   auto* words = reinterpret_cast<uint32_t*>(at);
   const bool is_whole = index < call.whole_packets;
-  if (kBuffers == Buffers::kAligned && kWords == 4 && is_whole) [[likely]] {
+  if (kWords == 4 && is_whole && IsVector<kCode>(at)) [[likely]] {
     FourWords four;
     for (int i = 0; i < kWords; ++i) four.word[i] = payload.word[i];
     *reinterpret_cast<FourWords*>(at) = four;

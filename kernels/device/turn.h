@@ -10,18 +10,20 @@
 
 namespace nodecomm::kernels {
 
+// `proves_alone`: call.proves_alone, or false in code that cannot.
 // Every load is in flight before one is looked at: this is on the way of the first packet.
 template <class Machine>
-NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call) {
+NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call, bool proves_alone) {
   PlaneHeader* header = HeaderOf(call.planes[call.rank]);
   const uint32_t poison = Machine::LoadRelaxed(&header->poison);
-  const FoundEpochs found = Machine::FindEpochs(header, call.proves_alone);
+  const FoundEpochs found = Machine::FindEpochs(header, proves_alone);
   const uint32_t last = found.own.begun;
   return {.found = last,
           .epoch = NextEpoch(last),
           .last_epoch = EpochAfter(last, call.chunks),
           .overlaps = found.own.ended != last || found.others_differ,
-          .poison = poison};
+          .poison = poison,
+          .proves_alone = proves_alone};
 }
 
 // True: the generation is over here, and the call ends before it sends anything. After a leave a
@@ -44,7 +46,7 @@ NODECOMM_KERNEL_FN Failure WhyOver(const Turn& turn) {
 template <class Machine>
 NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, Failure* failure) {
   PlaneHeader* header = HeaderOf(call.planes[call.rank]);
-  if (!call.proves_alone) [[likely]] {
+  if (!turn.proves_alone) [[likely]] {
     Machine::AdvanceEpochs(header, turn.last_epoch);
     return true;
   }
@@ -57,7 +59,7 @@ NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, Failure* 
 // up.
 template <class Machine>
 NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn, bool done) {
-  if (call.proves_alone) {
+  if (turn.proves_alone) {
     Machine::EndEpoch(HeaderOf(call.planes[call.rank]), turn.last_epoch, done);
   }
 }

@@ -290,7 +290,7 @@ void AddSelection(Contract& contract) {
             absl::StrFormat("selection of architecture %d, planes of %d bytes, %d ranks",
                             architecture, bytes.value, ranks),
             PlansFingerprint({.world_size = {ranks},
-                              .plane_bytes = bytes,
+                              .layout = kernels::LayOutPlane(bytes, {ranks}),
                               .multiprocessors = 132,
                               .architecture = architecture}));
       }

@@ -43,7 +43,7 @@ class TurnTest : public testing::Test {
 TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
   for (const uint32_t last : {0u, 1u, 41u, 0xfffffffeu, 0xffffffffu}) {
     SetAll(last);
-    const Turn turn = BeginTurn<HostMachine>(call_);
+    const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
     EXPECT_EQ(turn.epoch, NextEpoch(last));
     EXPECT_FALSE(IsOver(turn));
     EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_)) << last;
@@ -65,7 +65,7 @@ TEST_F(TurnTest, ALaunchOfSeveralChunksTakesAsManyEpochs) {
     for (const bool proves_alone : {false, true}) {
       call_.proves_alone = proves_alone;
       SetAll(last);
-      const Turn turn = BeginTurn<HostMachine>(call_);
+      const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
       EXPECT_EQ(turn.epoch, NextEpoch(last));
       EXPECT_EQ(turn.last_epoch, end);
       EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
@@ -91,7 +91,7 @@ TEST(Scrub, IsDueInEveryLaunchThatHasOneOfItsEpochs) {
 
 TEST_F(TurnTest, WhoGaveUpHasNotEnded) {
   SetAll(5);
-  const Turn turn = BeginTurn<HostMachine>(call_);
+  const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
   EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
   EndTurn<HostMachine>(call_, turn, /*done=*/false);
   EXPECT_EQ(own_.epoch[0].begun, 6u);
@@ -106,7 +106,7 @@ TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {
       SetAll(6);
       own_.epoch[block] = late;
       own_.failure_claimed = own_.poison = headers_[1].header.poison = 0;
-      const Turn turn = BeginTurn<HostMachine>(call_);
+      const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
       EXPECT_TRUE(IsOver(turn)) << "block " << block;
       GiveUp<HostMachine>(call_, kRanks, WhyOver(turn));
       EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
@@ -118,8 +118,8 @@ TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {
 
 TEST_F(TurnTest, TwoThatTakeTheSameEpochAreSeenByTheSecond) {
   SetAll(5);
-  const Turn first = BeginTurn<HostMachine>(call_);
-  const Turn second = BeginTurn<HostMachine>(call_);
+  const Turn first = BeginTurn<HostMachine>(call_, call_.proves_alone);
+  const Turn second = BeginTurn<HostMachine>(call_, call_.proves_alone);
   EXPECT_FALSE(IsOver(second));
   EXPECT_TRUE(EndSending<HostMachine>(call_, first, &why_));
   EXPECT_FALSE(EndSending<HostMachine>(call_, second, &why_));
@@ -135,13 +135,13 @@ TEST_F(TurnTest, OneThatProvesNothingLeavesTheWordsAsOthersExpectThem) {
   call_.proves_alone = false;
   for (const uint32_t last : {0u, 41u, 0xffffffffu}) {
     SetAll(last);
-    const Turn turn = BeginTurn<HostMachine>(call_);
+    const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
     EXPECT_FALSE(IsOver(turn));
     EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
     EndTurn<HostMachine>(call_, turn, /*done=*/true);
     EXPECT_EQ(ReadLastEpoch(), NextEpoch(last));
     call_.proves_alone = true;
-    EXPECT_FALSE(IsOver(BeginTurn<HostMachine>(call_)));
+    EXPECT_FALSE(IsOver(BeginTurn<HostMachine>(call_, call_.proves_alone)));
     call_.proves_alone = false;
   }
 }
@@ -150,7 +150,7 @@ TEST_F(TurnTest, ThePoisonOfAnEarlierFailureComesFirst) {
   SetAll(5);
   own_.epoch[0] = {6, 5};
   own_.poison = 1;
-  const Turn turn = BeginTurn<HostMachine>(call_);
+  const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
   EXPECT_TRUE(IsOver(turn));
   GiveUp<HostMachine>(call_, kRanks, WhyOver(turn));
   EXPECT_EQ(failure_.state, FailureRecord::kStopped);
