@@ -38,6 +38,11 @@ for run in run sweep; do
   perf --from "$work/$run.json" --plot "$work/again.svg"
   cmp "$work/$run.svg" "$work/again.svg" || fail "$run.json gives another picture than the run"
 done
+# So that the README shows what was measured.
+for results in "$(dirname "$0")"/../../client/perf/measured/*.json; do
+  perf --from "$results" --plot "$work/again.svg"
+  cmp "${results%.json}.svg" "$work/again.svg" || fail "$results gives another picture: draw it anew"
+done
 echo '{"results": []}' >"$work/empty.json"
 expect_failure 1 "empty.json: no results" perf --from "$work/empty.json" --plot "$work/again.svg"
 expect_failure 1 "not JSON" perf --from "$0" --plot "$work/again.svg"
