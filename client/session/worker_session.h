@@ -88,6 +88,8 @@ class WorkerSession {
   // calls EnsureConnected.
   absl::Status WaitForSocket(int socket, absl::Duration timeout);
   absl::Status ReadFrame();
+  // Again and again while there is no room for it, for a while.
+  absl::Status SendPatiently(const FrameView& frame);
   void Keep(Frame frame);
   // Until the session stands again, or never will.
   absl::Status ResumeSession();
