@@ -30,6 +30,8 @@ constexpr absl::Duration kResumeTimeout = absl::Seconds(60);
 constexpr absl::Duration kSendRetryInterval = absl::Milliseconds(10);
 constexpr absl::Duration kSendTimeout = absl::Seconds(5);
 
+absl::Status UnusedStatus() { return absl::CancelledError("nobody uses the session any more"); }
+
 std::string PeerName(const std::string& runtime_dir) {
   return absl::StrFormat("nodecommd at %s", SessionSocketPath(runtime_dir));
 }
@@ -181,6 +183,7 @@ absl::Status WorkerSession::ResumeSession() {
       const absl::MutexLock lock(&mutex_);
       ++failed_attempts_;
       last_failure_ = resumed;
+      if (lingers_until_.has_value() && absl::Now() > *lingers_until_) return UnusedStatus();
     }
     ABSL_RETURN_IF_ERROR(WaitForSocket(-1, interval));
     interval = std::min(interval * 2, kResumeIntervalMax);
@@ -205,6 +208,7 @@ absl::Status WorkerSession::TryToResume() {
   if (resumed) resumed();
   std::map<uint64_t, std::vector<UniqueFd>> stale;  // closed after the lock is released
   const absl::MutexLock lock(&mutex_);
+  if (lingers_until_.has_value()) return UnusedStatus();
   stale.swap(pending_);
   dropped_up_to_ = opened.welcome.last_transfer_id();
   connected_ = true;
@@ -214,6 +218,18 @@ absl::Status WorkerSession::TryToResume() {
 void WorkerSession::OnResume(std::function<void()> resumed) {
   const absl::MutexLock lock(&mutex_);
   on_resume_ = std::move(resumed);
+}
+
+bool WorkerSession::Linger(absl::Duration timeout) {
+  const absl::MutexLock lock(&mutex_);
+  if (connected_ || !end_.ok()) return false;
+  lingers_until_ = absl::Now() + timeout;
+  return true;
+}
+
+void WorkerSession::StopLingering() {
+  const absl::MutexLock lock(&mutex_);
+  lingers_until_.reset();
 }
 
 absl::Status WorkerSession::EnsureConnected(absl::Duration timeout) {
