@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -124,8 +125,9 @@ class Rank {
   Rank(const Rank&) = delete;
   Rank& operator=(const Rank&) = delete;
 
-  void Begin(const std::string& group, absl::Duration timeout) {
-    const std::string line = absl::StrCat(group, " ", absl::ToInt64Milliseconds(timeout), "\n");
+  void Begin(const char* what, const std::string& group, absl::Duration timeout) {
+    const std::string line =
+        absl::StrCat(what, " ", group, " ", absl::ToInt64Milliseconds(timeout), "\n");
     // One that has ended says nothing, which is noticed then.
     [[maybe_unused]] const ssize_t put = write(to_.get(), line.data(), line.size());
   }
@@ -185,10 +187,24 @@ struct Host {
     daemon = *std::move(started);
     ranks[0] = std::make_unique<Rank>(daemon->runtime_dir(), 0, nullptr);
     ranks[1] = std::make_unique<Rank>(daemon->runtime_dir(), kFaultyRank, &rank_plan);
-    auto connected = AdminClient::Connect(daemon->runtime_dir());
-    if (!connected.ok()) return;
-    admin = *std::move(connected);
+    if (!ConnectAsAdministrator().ok()) return;
     if (Eventually([this] { return PoolsAreFull(); })) stock_at_first = ReadStock();
+  }
+
+  absl::Status ConnectAsAdministrator() {
+    auto connected = AdminClient::Connect(daemon->runtime_dir());
+    if (!connected.ok()) return connected.status();
+    admin = *std::move(connected);
+    return absl::OkStatus();
+  }
+
+  absl::Status RestartDaemon() {
+    daemon->Kill();
+    if (absl::Status started = daemon->Restart(); !started.ok()) return started;
+    // Its sockets come one after the other.
+    absl::Status connected;
+    Eventually([&] { return (connected = ConnectAsAdministrator()).ok(); });
+    return connected;
   }
 
   bool PoolsAreFull() {
@@ -268,9 +284,10 @@ class Rendezvous : public testing::Test {
 
   // What each rank has to say of it.
   using Ends = std::array<std::string, kRanks>;
-  static Ends Meet(absl::Duration timeout) {
+  static Ends Meet(absl::Duration timeout) { return Do("meet", timeout); }
+  static Ends Do(const char* what, absl::Duration timeout) {
     const std::string group = absl::StrCat("group-", host_->groups++);
-    for (const auto& rank : host_->ranks) rank->Begin(group, timeout);
+    for (const auto& rank : host_->ranks) rank->Begin(what, group, timeout);
     Ends ends;
     for (size_t i = 0; i < ends.size(); ++i) ends[i] = host_->ranks[i]->WaitForEnd();
     return ends;
@@ -372,6 +389,46 @@ TEST_F(Rendezvous, SessionIsRefusedWhereItsProcessCannotBeRecorded) {
   ASSERT_NO_FATAL_FAILURE(CheckRendezvousWorks());
 }
 
+// --- a rank that comes back to a daemon that was restarted
+
+class ResumeFault : public RendezvousFault {
+ protected:
+  // What each rank has to say of a group that goes on with another daemon.
+  static void MeetTwoDaemons(const std::function<void()>& before_the_restart, Ends& ends) {
+    ends = Do("hold", kLongRendezvous);
+    ASSERT_TRUE(std::all_of(ends.begin(), ends.end(), IsOk)) << ends[0] << "; " << ends[1];
+    before_the_restart();
+    ASSERT_OK(host_->RestartDaemon());
+    ends = Do("use", kLongRendezvous);
+    host_->rank_plan.Disarm();
+    ASSERT_TRUE(Eventually([] { return WhatIsHeld().empty(); })) << WhatIsHeld();
+  }
+};
+
+TEST_P(ResumeFault, HarmsNothingButThatGroup) {
+  const Fault& fault = GetParam();
+  SharedPlan& plan = host_->rank_plan;
+  Ends ends;
+  ASSERT_NO_FATAL_FAILURE(MeetTwoDaemons([&] { plan.ForgetCount(fault.call); }, ends));
+  ASSERT_TRUE(std::all_of(ends.begin(), ends.end(), IsOk)) << ends[0] << "; " << ends[1];
+  const int64_t calls = plan.CountOf(fault.call);
+  int fired = 0;
+  int went_on = 0;
+  for (int64_t nth = 0; nth < calls; ++nth) {
+    SCOPED_TRACE(absl::StrFormat("call %d of %d", nth, calls));
+    ASSERT_NO_FATAL_FAILURE(MeetTwoDaemons([&] { plan.Arm(fault.call, nth, fault.error); }, ends));
+    ASSERT_NO_FATAL_FAILURE(CheckSaySomething(ends));
+    const bool all_well = std::all_of(ends.begin(), ends.end(), IsOk);
+    ASSERT_TRUE(all_well || fault.harm != Harm::kNone) << ends[0] << "; " << ends[1];
+    fired += plan.fired() ? 1 : 0;
+    went_on += all_well ? 1 : 0;
+    ASSERT_NO_FATAL_FAILURE(CheckRendezvousWorks());
+  }
+  EXPECT_GT(fired, 0) << "nothing has failed";
+  std::printf("%d of %d calls failed, %d groups went on all the same\n", fired,
+              static_cast<int>(calls), went_on);
+}
+
 #define NAMED(error) #error, error
 
 constexpr Fault kDaemonFaults[] = {
@@ -426,6 +483,17 @@ constexpr Fault kRankFaults[] = {
     {Side::kRank, "grpc_recvmsg", Call::kRpcReceive, NAMED(ECONNRESET)},
 };
 INSTANTIATE_TEST_SUITE_P(Rank, RendezvousFault, testing::ValuesIn(kRankFaults), NameOf);
+
+constexpr Fault kResumeFaults[] = {
+    {Side::kRank, "socket", Call::kSocket, NAMED(EMFILE), Harm::kNone},
+    {Side::kRank, "connect", Call::kConnect, NAMED(EAGAIN), Harm::kNone},
+    {Side::kRank, "recvmsg", Call::kReceive, NAMED(EINTR), Harm::kNone},
+    {Side::kRank, "recvmsg", Call::kReceive, NAMED(ECONNRESET)},
+    {Side::kRank, "sendmsg", Call::kSend, NAMED(ENOBUFS), Harm::kNone},
+    {Side::kRank, "sendmsg", Call::kSend, NAMED(EPIPE)},
+    {Side::kRank, "mmap", Call::kMap, NAMED(ENOMEM)},
+};
+INSTANTIATE_TEST_SUITE_P(Rank, ResumeFault, testing::ValuesIn(kResumeFaults), NameOf);
 
 }  // namespace
 }  // namespace nodecomm

@@ -2,12 +2,16 @@
 // to, and says what came of it. One process for many rendezvous, each with a session of its own.
 // Driven by rendezvous_fault_test.cc; design note: tests/faults/README.md.
 
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <sstream>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "client/include/nodecomm/nodecomm.hpp"
@@ -33,41 +37,89 @@ void CheckSums(const Place& place, const std::vector<float>& sums) {
   }
 }
 
-// The communicator ends with it, and with the communicator the session.
-Status Meet(const Place& place, const std::string& name, int64_t timeout_ms) {
-  Options options;
-  options.name = name;
-  options.runtime_dir = place.runtime_dir;
-  options.rank = place.rank;
-  options.world_size = place.world_size;
-  options.device = place.rank;
-  options.rendezvous_timeout_ms = timeout_ms;
-  options.call_timeout_ms = timeout_ms;
-  Result<Communicator> comm = Communicator::Create(options);
-  if (!comm.ok()) return comm.status();
+Status Reduce(const Place& place, Communicator& comm) {
   const std::vector<float> in(kCount, static_cast<float>(place.rank + 1));
   std::vector<float> out(kCount);
   Status reduced =
-      comm->AllReduce(in.data(), out.data(), kCount, DataType::kFloat32, ReduceOp::kSum, nullptr);
-  if (!reduced.ok()) return reduced;
-  CheckSums(place, out);
-  Result<SharedBuffer> shared = comm->AllocateShared(kSharedBytes);
-  if (!shared.ok()) return shared.status();
-  shared->Free();
-  return comm->Leave();
+      comm.AllReduce(in.data(), out.data(), kCount, DataType::kFloat32, ReduceOp::kSum, nullptr);
+  if (reduced.ok()) CheckSums(place, out);
+  return reduced;
 }
+
+class Rank {
+ public:
+  explicit Rank(Place place) : place_(std::move(place)) {}
+
+  Status Do(const std::string& what, const std::string& name, int64_t timeout_ms) {
+    if (what == "meet") return Meet(name, timeout_ms);
+    if (what == "hold") return Hold(name, timeout_ms);
+    if (what == "use") return Use(timeout_ms);
+    return Status(NODECOMM_INVALID_ARGUMENT, "no such command");
+  }
+
+ private:
+  Result<Communicator> Create(const std::string& name, int64_t timeout_ms) {
+    Options options;
+    options.name = name;
+    options.runtime_dir = place_.runtime_dir;
+    options.rank = place_.rank;
+    options.world_size = place_.world_size;
+    options.device = place_.rank;
+    options.rendezvous_timeout_ms = timeout_ms;
+    options.call_timeout_ms = timeout_ms;
+    return Communicator::Create(options);
+  }
+
+  // The communicator ends with it, and with the communicator the session.
+  Status Meet(const std::string& name, int64_t timeout_ms) {
+    Result<Communicator> comm = Create(name, timeout_ms);
+    if (!comm.ok()) return comm.status();
+    Status reduced = Reduce(place_, *comm);
+    if (!reduced.ok()) return reduced;
+    Status shared = Share(*comm);
+    if (!shared.ok()) return shared;
+    return comm->Leave();
+  }
+
+  Status Hold(const std::string& name, int64_t timeout_ms) {
+    Result<Communicator> comm = Create(name, timeout_ms);
+    if (!comm.ok()) return comm.status();
+    held_ = *std::move(comm);
+    return Reduce(place_, *held_);
+  }
+
+  // What is held, a last time, with a daemon that may just be coming back.
+  Status Use(int64_t timeout_ms) {
+    Communicator comm = *std::exchange(held_, std::nullopt);
+    Status reduced = Reduce(place_, comm);
+    if (!reduced.ok()) return reduced;
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+    Status shared = Share(comm);
+    while (shared.code() == NODECOMM_UNAVAILABLE && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      shared = Share(comm);
+    }
+    if (!shared.ok()) return shared;
+    return comm.Leave();
+  }
+
+  static Status Share(Communicator& comm) { return comm.AllocateShared(kSharedBytes).status(); }
+
+  const Place place_;
+  std::optional<Communicator> held_;
+};
 
 int Main(int argc, char** argv) {
   if (argc != 4) return 2;
-  const Place place = {
-      .runtime_dir = argv[1], .rank = std::atoi(argv[2]), .world_size = std::atoi(argv[3])};
+  Rank rank({.runtime_dir = argv[1], .rank = std::atoi(argv[2]), .world_size = std::atoi(argv[3])});
   std::string line;
   while (std::getline(std::cin, line)) {
     std::istringstream words(line);
+    std::string what;
     std::string name;
     int64_t timeout_ms = 0;
-    words >> name >> timeout_ms;
-    std::cout << Meet(place, name, timeout_ms).ToString() << std::endl;
+    words >> what >> name >> timeout_ms;
+    std::cout << rank.Do(what, name, timeout_ms).ToString() << std::endl;
   }
   return 0;
 }
