@@ -143,8 +143,13 @@ absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket) {
   }
   frame.fds = TakeFds(message);
   if (received == 0) return absl::UnavailableError("session socket: the peer closed it");
-  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
-    return absl::InvalidArgumentError("frame is longer, or carries more fds, than allowed");
+  if ((message.msg_flags & MSG_TRUNC) != 0) {
+    return absl::InvalidArgumentError("frame is longer than allowed");
+  }
+  if ((message.msg_flags & MSG_CTRUNC) != 0) {
+    return absl::InvalidArgumentError(
+        "fds of a frame are lost: there are more than allowed, or this process may open no more "
+        "files (ulimit -n)");
   }
   if (static_cast<size_t>(received) < sizeof(header) || header.magic != kMagic) {
     return absl::InvalidArgumentError("not a frame of nodecomm");

@@ -13,6 +13,9 @@ namespace {
 constexpr absl::Duration kCallTimeout = absl::Seconds(10);
 // From the daemon's answer to the fds that it sent along.
 constexpr absl::Duration kTransferTimeout = absl::Seconds(30);
+
+// For a session whose daemon was restarted.
+constexpr absl::Duration kReconnectTimeout = absl::Seconds(5);
 // A call that waits for other ranks ends by the daemon's hand, with the names of the missing ones;
 // only if the daemon hangs does the client's own bound, later by this much, end it.
 constexpr absl::Duration kRendezvousMargin = absl::Seconds(10);
@@ -106,6 +109,9 @@ absl::Status Membership::Leave(uint32_t last_epoch) {
 }
 
 absl::StatusOr<SharedGrant> Membership::AllocateShared(ByteCount bytes) {
+  // Calls may reach a daemon that came back before the session does, and then this rank alone would
+  // not get what is sent to all.
+  ABSL_RETURN_IF_ERROR(link_->session().EnsureConnected(kReconnectTimeout));
   v1::AllocateSharedRequest request;
   request.set_generation(group_.generation());
   request.set_rank(rank_.value);

@@ -16,6 +16,10 @@ constexpr absl::Duration kReconnectTimeout = absl::Seconds(5);
 // For each of what the daemon is told when it is back, before anybody else may use the link.
 constexpr absl::Duration kTellAtResumeTimeout = absl::Seconds(2);
 
+// A daemon that is only restarted is back by then. One that is not learns of what it was to be told
+// when the session has not come back in time.
+constexpr absl::Duration kLingerTimeout = absl::Minutes(2);
+
 using LinkOr = absl::StatusOr<std::shared_ptr<DaemonLink>>;
 
 // A thread's attempt to open a link; others that want the same wait for it, so that a process has
@@ -27,6 +31,8 @@ struct Attempt {
 
 struct Entry {
   std::weak_ptr<DaemonLink> link;
+  // That which nobody uses any more, if it lingers.
+  std::shared_ptr<DaemonLink> lingering;
   std::shared_ptr<Attempt> attempt;  // null: none under way
 };
 
@@ -50,12 +56,15 @@ struct Turn {
 };
 
 Turn TakeTurn(Registry& registry, const std::string& runtime_dir) {
-  // Outlives the lock: dropping the last reference to a link joins its thread.
+  // Both outlive the lock: dropping the last reference to a link takes it, or joins the link's
+  // thread.
   std::shared_ptr<DaemonLink> link;
+  std::shared_ptr<DaemonLink> lingering;
   const absl::MutexLock lock(&registry.mutex);
   Entry& entry = registry.entries[runtime_dir];
   if (entry.attempt != nullptr) return {.attempt = entry.attempt};
   link = entry.link.lock();
+  lingering.swap(entry.lingering);
   auto attempt = std::make_shared<Attempt>();
   entry.attempt = attempt;
   return {.attempt = std::move(attempt), .own = true, .link = std::move(link)};
@@ -90,6 +99,7 @@ absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Open(const std::string& 
   const Turn turn = TakeTurn(registry, runtime_dir);
   if (!turn.own) return WaitFor(registry, *turn.attempt);
   if (turn.link != nullptr) {
+    turn.link->session().StopLingering();
     const absl::Status stands = turn.link->session().EnsureConnected(kReconnectTimeout);
     if (stands.ok()) return Finish(registry, runtime_dir, turn.link);
     if (!turn.link->session().ended()) return Finish(registry, runtime_dir, stands);
@@ -100,12 +110,15 @@ absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Open(const std::string& 
 absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Make(const std::string& runtime_dir) {
   ABSL_ASSIGN_OR_RETURN(WorkerSession::Owner session, WorkerSession::Connect(runtime_dir));
   auto control = std::make_unique<ControlClient>(runtime_dir, session->welcome().token());
-  return std::shared_ptr<DaemonLink>(new DaemonLink(std::move(session), std::move(control)),
-                                     &DaemonLink::Dispose);
+  return std::shared_ptr<DaemonLink>(
+      new DaemonLink(runtime_dir, std::move(session), std::move(control)), &DaemonLink::Dispose);
 }
 
-DaemonLink::DaemonLink(WorkerSession::Owner session, std::unique_ptr<ControlClient> control)
-    : control_(std::move(control)), session_(std::move(session)) {
+DaemonLink::DaemonLink(std::string runtime_dir, WorkerSession::Owner session,
+                       std::unique_ptr<ControlClient> control)
+    : runtime_dir_(std::move(runtime_dir)),
+      control_(std::move(control)),
+      session_(std::move(session)) {
   session_->OnResume([this] {
     control_->Reconnect();
     notices_.TellKept(kTellAtResumeTimeout);
@@ -113,11 +126,18 @@ DaemonLink::DaemonLink(WorkerSession::Owner session, std::unique_ptr<ControlClie
 }
 
 void DaemonLink::Dispose(DaemonLink* link) {
-  if (link->stamp_.InSameProcess()) {
+  if (!link->stamp_.InSameProcess()) {
+    link->session_.reset();
+  } else if (link->session_->Linger(kLingerTimeout)) {
+    std::shared_ptr<DaemonLink> lingering(link, &DaemonLink::Dispose);
+    Registry& registry = GetRegistry();
+    const absl::MutexLock lock(&registry.mutex);
+    Entry& entry = registry.entries[link->runtime_dir_];
+    if (entry.link.expired()) entry.link = lingering;
+    entry.lingering.swap(lingering);
+  } else {
     delete link;
-    return;
   }
-  link->session_.reset();
 }
 
 }  // namespace nodecomm

@@ -28,12 +28,16 @@ class DaemonLink {
   Notices& notices() { return notices_; }
 
  private:
-  DaemonLink(WorkerSession::Owner session, std::unique_ptr<ControlClient> control);
+  DaemonLink(std::string runtime_dir, WorkerSession::Owner session,
+             std::unique_ptr<ControlClient> control);
   static absl::StatusOr<std::shared_ptr<DaemonLink>> Make(const std::string& runtime_dir);
-  // In a forked child, closes descriptors only: gRPC's threads and locks are the parent's.
+  // With its last user, but for one whose daemon is away: it is kept until that is back and has
+  // been told what there was to tell, for a while. In a forked child, closes descriptors only:
+  // gRPC's threads and locks are the parent's.
   static void Dispose(DaemonLink* link);
 
   const ProcessStamp stamp_;
+  const std::string runtime_dir_;
   std::unique_ptr<ControlClient> control_;
   Notices notices_;
   WorkerSession::Owner session_;  // last: its thread uses the other two

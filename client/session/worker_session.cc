@@ -26,6 +26,12 @@ constexpr absl::Duration kResumeIntervalMax = absl::Seconds(1);
 // first.
 constexpr absl::Duration kResumeTimeout = absl::Seconds(60);
 
+// The daemon waits longer for an acknowledgement.
+constexpr absl::Duration kSendRetryInterval = absl::Milliseconds(10);
+constexpr absl::Duration kSendTimeout = absl::Seconds(5);
+
+absl::Status UnusedStatus() { return absl::CancelledError("nobody uses the session any more"); }
+
 std::string PeerName(const std::string& runtime_dir) {
   return absl::StrFormat("nodecommd at %s", SessionSocketPath(runtime_dir));
 }
@@ -111,6 +117,8 @@ void WorkerSession::Run() {
     const bool daemon_gone = absl::IsUnavailable(end);
     if (daemon_gone && !runtime_dir_.empty()) end = ResumeSession();
   }
+  // So that the daemon knows at once, and the peers with it: nobody acknowledges any more.
+  socket_.Reset();
   const absl::MutexLock lock(&mutex_);
   connected_ = false;
   end_ = end;
@@ -122,7 +130,7 @@ std::unique_ptr<LivenessLock> WorkerSession::SayAlive() {
   absl::StatusOr<std::unique_ptr<LivenessLock>> lock =
       LivenessLock::Take(std::move(liveness_page_));
   if (!lock.ok()) return nullptr;
-  SendFrame(socket_.get(), {.type = FrameType::kAlive, .transfer_id = 0, .payload = {}, .fds = {}})
+  SendPatiently({.type = FrameType::kAlive, .transfer_id = 0, .payload = {}, .fds = {}})
       .IgnoreError();
   return *std::move(lock);
 }
@@ -175,6 +183,7 @@ absl::Status WorkerSession::ResumeSession() {
       const absl::MutexLock lock(&mutex_);
       ++failed_attempts_;
       last_failure_ = resumed;
+      if (lingers_until_.has_value() && absl::Now() > *lingers_until_) return UnusedStatus();
     }
     ABSL_RETURN_IF_ERROR(WaitForSocket(-1, interval));
     interval = std::min(interval * 2, kResumeIntervalMax);
@@ -199,6 +208,7 @@ absl::Status WorkerSession::TryToResume() {
   if (resumed) resumed();
   std::map<uint64_t, std::vector<UniqueFd>> stale;  // closed after the lock is released
   const absl::MutexLock lock(&mutex_);
+  if (lingers_until_.has_value()) return UnusedStatus();
   stale.swap(pending_);
   dropped_up_to_ = opened.welcome.last_transfer_id();
   connected_ = true;
@@ -208,6 +218,18 @@ absl::Status WorkerSession::TryToResume() {
 void WorkerSession::OnResume(std::function<void()> resumed) {
   const absl::MutexLock lock(&mutex_);
   on_resume_ = std::move(resumed);
+}
+
+bool WorkerSession::Linger(absl::Duration timeout) {
+  const absl::MutexLock lock(&mutex_);
+  if (connected_ || !end_.ok()) return false;
+  lingers_until_ = absl::Now() + timeout;
+  return true;
+}
+
+void WorkerSession::StopLingering() {
+  const absl::MutexLock lock(&mutex_);
+  lingers_until_.reset();
 }
 
 absl::Status WorkerSession::EnsureConnected(absl::Duration timeout) {
@@ -239,9 +261,17 @@ absl::Status WorkerSession::ReadFrame() {
   }
   const uint64_t transfer_id = frame->transfer_id;
   Keep(*std::move(frame));
-  return SendFrame(
-      socket_.get(),
+  return SendPatiently(
       {.type = FrameType::kTransferAck, .transfer_id = transfer_id, .payload = {}, .fds = {}});
+}
+
+absl::Status WorkerSession::SendPatiently(const FrameView& frame) {
+  const absl::Time deadline = absl::Now() + kSendTimeout;
+  while (true) {
+    absl::Status sent = SendFrame(socket_.get(), frame);
+    if (!absl::IsResourceExhausted(sent) || absl::Now() > deadline) return sent;
+    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, kSendRetryInterval));
+  }
 }
 
 void WorkerSession::Keep(Frame frame) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,13 @@ class WorkerSession {
   // before anybody is told. Must not call the session.
   void OnResume(std::function<void()> resumed);
 
+  // Nobody uses it any more. Where the daemon is away it is looked for that long, and the session
+  // ends once OnResume's function was called. False: the daemon is not away, or the session has
+  // ended.
+  bool Linger(absl::Duration timeout);
+  // Somebody uses it again.
+  void StopLingering();
+
  private:
   static absl::StatusOr<Owner> Start(const std::string& runtime_dir, OpenedSession opened);
   WorkerSession(std::string runtime_dir, OpenedSession opened);
@@ -88,6 +96,8 @@ class WorkerSession {
   // calls EnsureConnected.
   absl::Status WaitForSocket(int socket, absl::Duration timeout);
   absl::Status ReadFrame();
+  // Again and again while there is no room for it, for a while.
+  absl::Status SendPatiently(const FrameView& frame);
   void Keep(Frame frame);
   // Until the session stands again, or never will.
   absl::Status ResumeSession();
@@ -112,6 +122,7 @@ class WorkerSession {
   uint64_t failed_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Time> lingers_until_ ABSL_GUARDED_BY(mutex_);
   // By transfer id, which grows.
   std::map<uint64_t, std::vector<UniqueFd>> pending_ ABSL_GUARDED_BY(mutex_);
   // Transfers up to here that are not in pending_ were taken or dropped.

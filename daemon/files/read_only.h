@@ -12,7 +12,7 @@
 namespace nodecomm {
 
 // Close-on-exec. Where the daemon may not make mounts (it needs CAP_SYS_ADMIN, and Linux 5.12), the
-// file is opened as it is.
+// file is opened as it is. ResourceExhausted: no descriptor or mount is to be had now.
 absl::StatusOr<UniqueFd> OpenForStrangers(const std::string& dir, const std::string& name);
 
 }  // namespace nodecomm

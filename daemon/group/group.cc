@@ -315,6 +315,11 @@ absl::Status Group::Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after) {
   }
   // Of a group that is over it is for a daemon that comes back: who has left holds nothing there.
   absl::Status written = memory_.page->WriteLeft(rank, last_epoch);
+  if (!written.ok()) {
+    // Or the others would wait for it in a call until they give up.
+    AbortBy(rank, GroupEnd::kMemberLeft,
+            absl::StrCat("left, which its page does not tell: ", written.message()), after);
+  }
   shared_.FailWaiting(
       absl::FailedPreconditionError(absl::StrFormat("rank %d has left %s", rank.value, label_)),
       after);

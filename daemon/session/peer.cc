@@ -54,9 +54,10 @@ absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
   return UniqueFd(fd);
 }
 
-uint64_t ReadProcessStart(pid_t pid) {
+absl::StatusOr<uint64_t> ReadProcessStart(pid_t pid) {
   const absl::StatusOr<std::string> stat =
       ReadSmallFile(absl::StrFormat("/proc/%d/stat", pid), kStatBytesMax);
+  if (absl::IsResourceExhausted(stat.status())) return stat.status();
   if (!stat.ok()) return 0;
   // The second field, in brackets, is the program's name and may hold anything.
   const size_t name_end = stat->rfind(')');

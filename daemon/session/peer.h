@@ -27,8 +27,9 @@ absl::StatusOr<UniqueFd> OpenPeerPidfd(int socket, pid_t pid);
 // Likewise of any process. NotFound or Unavailable: there is none.
 absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid);
 
-// When the process began, in ticks since the boot; 0: not known. Tells a process from a later one
-// of the same id. Source: proc(5), /proc/pid/stat, field 22.
-uint64_t ReadProcessStart(pid_t pid);
+// When the process began, in ticks since the boot; 0: it is hidden from the daemon, or has ended.
+// Tells a process from a later one of the same id. ResourceExhausted: not to be read at this
+// moment. Source: proc(5), /proc/pid/stat, field 22.
+absl::StatusOr<uint64_t> ReadProcessStart(pid_t pid);
 
 }  // namespace nodecomm

@@ -28,7 +28,7 @@ absl::StatusOr<KnownSession> Recognise(const std::string& bytes) {
   std::copy(record.token().begin(), record.token().end(), known.token.begin());
   ABSL_ASSIGN_OR_RETURN(known.pidfd, OpenPidfd(record.pid()));
   // Asked after the pidfd was opened: if the id has passed to another process, this tells.
-  const uint64_t start = ReadProcessStart(record.pid());
+  ABSL_ASSIGN_OR_RETURN(const uint64_t start, ReadProcessStart(record.pid()));
   if (start == 0 && record.process_start() != 0) {
     return absl::InternalError("when the process began cannot be read");
   }
@@ -55,7 +55,9 @@ absl::Status SessionRecords::Add(const Caller& caller, const Token& token) const
   record.set_token(token.data(), token.size());
   record.set_pid(caller.pid);
   record.set_uid(caller.uid);
-  record.set_process_start(ReadProcessStart(caller.pid));
+  // Not without: a later daemon would take the process for another one.
+  ABSL_ASSIGN_OR_RETURN(const uint64_t start, ReadProcessStart(caller.pid));
+  record.set_process_start(start);
   return ReplaceSmallFile(PathOf(caller.session), record.SerializeAsString());
 }
 

@@ -248,9 +248,15 @@ bool WorkerSessions::Welcome(Connection& connection) {
   const std::string payload =
       WelcomePayload({.id = connection.caller.session, .token = connection.token},
                      options_.platform, table_->transfers_begin());
-  const absl::Status sent =
-      SendFrame(connection.socket.get(),
-                {.type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = fds});
+  FrameView welcome = {
+      .type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = fds};
+  absl::Status sent = SendFrame(connection.socket.get(), welcome);
+  if (absl::IsResourceExhausted(sent) && !fds.empty()) {
+    // Too many descriptors are in flight. A page is not worth a session, which may have groups.
+    connection.liveness.reset();
+    welcome.fds = {};
+    sent = SendFrame(connection.socket.get(), welcome);
+  }
   if (sent.ok()) return true;
   End(connection.id, SessionEnd::kNotSent,
       absl::StrFormat("process %d could not be welcomed: %s", connection.caller.pid,

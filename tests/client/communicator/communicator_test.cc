@@ -767,6 +767,25 @@ TEST_F(CommunicatorTest, LeavingWhileTheDaemonIsAwayIsToldWhenItIsBack) {
   EXPECT_EQ(files(), 2);
 }
 
+// Not only when the daemon has waited long enough for the session.
+TEST_F(CommunicatorTest, DaemonThatComesBackIsToldThatTheLastCommunicatorHasGone) {
+  {
+    const Result<Communicator> only = Communicator::Create(RankOptions(0, 1));
+    ASSERT_THAT(only.status(), Succeeds());
+    daemon_->Kill();
+  }
+  ASSERT_OK(daemon_->Restart());
+  const auto is_empty = [&](const std::string& folder) {
+    return std::filesystem::is_empty(daemon_->runtime_dir() + folder);
+  };
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (!(is_empty("/groups") && is_empty("/sessions")) && absl::Now() < deadline) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_TRUE(is_empty("/groups"));
+  EXPECT_TRUE(is_empty("/sessions"));
+}
+
 TEST_F(CommunicatorTest, SharedBufferIsZeroAndSeenByAll) {
   RunGroup(3, [](int rank, Communicator& comm) {
     Result<SharedBuffer> shared = comm.AllocateShared(3000);

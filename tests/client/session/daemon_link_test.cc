@@ -3,9 +3,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "tests/client/session/fake_session_daemon.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
@@ -108,6 +113,55 @@ TEST(DaemonLink, IsAnErrorWhileTheDaemonIsAway) {
               StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_THAT(DaemonLink::Open(directory.path()), StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_FALSE((*link)->session().ended());
+}
+
+// What is to be told to a daemon that is away, and the link's last user.
+class LastUser {
+ public:
+  explicit LastUser(const std::string& runtime_dir) {
+    auto daemon = std::make_unique<FakeSessionDaemon>(runtime_dir);
+    auto link = DaemonLink::Open(runtime_dir);
+    EXPECT_OK(link);
+    daemon = nullptr;
+    std::filesystem::remove(SessionSocketPath(runtime_dir));
+    // Returns once the link knows.
+    EXPECT_THAT((*link)->session().TakeTransfer(2000, absl::Now() + absl::Seconds(20)),
+                StatusIs(absl::StatusCode::kUnavailable));
+    const auto notice = [this](absl::Duration) {
+      if (!daemon_is_back_) return absl::UnavailableError("away");
+      told_.Notify();
+      return absl::OkStatus();
+    };
+    EXPECT_THAT((*link)->notices().Tell(notice, absl::Seconds(1)),
+                StatusIs(absl::StatusCode::kUnavailable));
+  }
+  void DaemonIsBack() { daemon_is_back_ = true; }
+  bool IsTold() { return told_.WaitForNotificationWithTimeout(absl::Seconds(20)); }
+
+ private:
+  std::atomic<bool> daemon_is_back_ = false;
+  absl::Notification told_;
+};
+
+TEST(DaemonLink, DaemonIsToldThoughNobodyUsesTheLinkAnyMore) {
+  const TemporaryDirectory directory;
+  LastUser user(directory.path());
+  user.DaemonIsBack();
+  const FakeSessionDaemon daemon(directory.path());
+  EXPECT_TRUE(user.IsTold());
+  // The old session ends with that, sooner or later.
+  EXPECT_OK(DaemonLink::Open(directory.path()));
+}
+
+TEST(DaemonLink, NextUserTakesTheLinkThatNobodyUses) {
+  const TemporaryDirectory directory;
+  LastUser user(directory.path());
+  EXPECT_THAT(DaemonLink::Open(directory.path()), StatusIs(absl::StatusCode::kUnavailable));
+  user.DaemonIsBack();
+  const FakeSessionDaemon daemon(directory.path());
+  const auto next = DaemonLink::Open(directory.path());
+  ASSERT_OK(next);
+  EXPECT_TRUE(user.IsTold());
 }
 
 TEST(DaemonLink, ForkedChildIsToldToExec) {

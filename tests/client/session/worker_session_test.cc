@@ -52,7 +52,9 @@ struct Ends {
   // The next frame that the worker sends.
   absl::StatusOr<std::optional<Frame>> Receive() {
     pollfd watched = {.fd = daemon.get(), .events = POLLIN, .revents = 0};
-    EXPECT_EQ(poll(&watched, 1, absl::ToInt64Milliseconds(kLongEnough)), 1);
+    if (poll(&watched, 1, static_cast<int>(absl::ToInt64Milliseconds(kLongEnough))) != 1) {
+      return absl::DeadlineExceededError("the worker says nothing");
+    }
     return ReceiveFrame(daemon.get());
   }
 
@@ -265,6 +267,29 @@ TEST(WorkerSession, UnexpectedFrameEndsTheSession) {
   ends.Send(FrameType::kWelcome, WelcomePayload());
   EXPECT_THAT(session->TakeTransfer(1, Soon()),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("after its welcome")));
+}
+
+TEST(WorkerSession, EndIsOneForTheDaemonAsWell) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  ends.Send(FrameType::kRefusal, "");
+  EXPECT_THAT(ends.Receive(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("closed")));
+}
+
+TEST(WorkerSession, AcknowledgesAsSoonAsThereIsRoom) {
+  Ends ends;
+  const UniqueFd worker = ends.worker.Duplicate();
+  const WorkerSession::Owner session = ends.Open();
+  int queued = 0;
+  while (SendFrame(worker.get(), {.type = FrameType::kAlive}).ok()) ++queued;
+  ends.Send(FrameType::kTransfer, "", 1);
+  // Its acknowledgement is what comes next.
+  ASSERT_OK(session->TakeTransfer(1, Soon()));
+  for (int i = 0; i < queued; ++i) ASSERT_OK(ends.Receive());
+  const auto ack = ends.Receive();
+  ASSERT_OK(ack);
+  EXPECT_EQ((*ack)->type, FrameType::kTransferAck);
+  EXPECT_FALSE(session->ended());
 }
 
 TEST(WorkerSession, DestroyingItEndsItForTheDaemon) {

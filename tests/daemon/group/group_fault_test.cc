@@ -3,9 +3,11 @@
 // held afterwards, and the next group forms.
 
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 
+#include <cstddef>
 #include <fstream>
 #include <thread>
 
@@ -179,6 +181,26 @@ TEST_F(GroupFault, GroupsSurviveARestartOnAFullDisk) {
     EXPECT_TRUE(NothingIsHeld());
   }).join();
   if (!may_mount) GTEST_SKIP() << "not allowed to mount";
+}
+
+TEST_F(GroupFault, LeaveThatCannotBeWrittenStopsTheOthers) {
+  const Formed group = FormReady(2);
+  const MappedPage page(group.page_fd(1));
+  // Of the page, only what comes before the word of who left can be written.
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit before;
+  getrlimit(RLIMIT_FSIZE, &before);
+  rlimit few = before;
+  few.rlim_cur = offsetof(ControlPage, left_mask);
+  setrlimit(RLIMIT_FSIZE, &few);
+  const absl::Status left = Leave(group.generation, 0);
+  setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_THAT(left.message(), HasSubstr("writing the control page"));
+  EXPECT_NE(page->stop, 0u) << "it would wait for rank 0 until its call times out";
+  EXPECT_THAT(AllocateShared(group.generation, 1, 2_MiB).Wait(),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("left, which its page does not")));
+  EXPECT_OK(Leave(group.generation, 1));
+  EXPECT_TRUE(NothingIsHeld());
 }
 
 TEST_F(GroupFault, ErrorsOfAFullPoolSayWhatTheCallerHoldsAndTheTotals) {
