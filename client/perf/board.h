@@ -52,6 +52,8 @@ struct FixedText {
 // What one rank found out about one case.
 struct Measurement {
   double latency_us;
+  // What the calling thread is kept for; 0: not measured.
+  double host_us;
   // 0: not measured.
   double nccl_latency_us;
   uint64_t wrong;

@@ -37,12 +37,15 @@ std::string WrongText(const Options& options, uint64_t wrong) {
 }
 
 // The names of the columns.
-std::string FormatHead(const Options& options) {
+std::string FormatHead(const Options& options, const RunFacts& facts) {
   std::string text = absl::StrFormat("#%11s %11s %6s %10s %11s %8s %8s %7s", "size", "count",
                                      "type", "algorithm", "time", "algbw", "busbw", "#wrong");
+  const bool host = facts.mode == Mode::kEager && facts.platform == NODECOMM_PLATFORM_CUDA;
+  if (host) absl::StrAppendFormat(&text, " %8s", "host");
   if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "nccl", "ratio");
   absl::StrAppendFormat(&text, "\n#%11s %11s %6s %10s %11s %8s %8s %7s", "(B)", "(elements)", "",
                         "", "(us)", "(GB/s)", "(GB/s)", "");
+  if (host) absl::StrAppendFormat(&text, " %8s", "(us)");
   if (options.compare_nccl) absl::StrAppendFormat(&text, " %11s %7s", "(us)", "");
   return text + "\n";
 }
@@ -101,6 +104,7 @@ void WriteResult(const Options& options, Board& board, const Case& c, const Row&
   json->Key("algorithm");
   json->String(nodecomm_algorithm_name(row.algorithm));
   number("latency_us", result.latency_us);
+  if (result.host_us > 0) number("host_us", result.host_us);
   number("algbw_gbps", AlgorithmBandwidthGbps(c.bytes(), result.latency_us));
   number("busbw_gbps", BusBandwidthGbps(c.bytes(), result.latency_us, options.ranks));
   json->Key("wrong");
@@ -152,7 +156,7 @@ std::string FormatHeader(const Options& options, Board& board) {
                         ModeName(facts.mode), options.in_place ? "in place" : "out of place",
                         facts.calls_small, facts.calls_large, facts.repetitions_small,
                         facts.repetitions_large);
-  return text + (options.sweep ? FormatSweepHead(options) : FormatHead(options));
+  return text + (options.sweep ? FormatSweepHead(options) : FormatHead(options, facts));
 }
 
 std::string FormatRow(const Options& options, const Case& c, const Row& row) {
@@ -163,6 +167,7 @@ std::string FormatRow(const Options& options, const Case& c, const Row& row) {
                       AlgorithmBandwidthGbps(c.bytes(), result.latency_us),
                       BusBandwidthGbps(c.bytes(), result.latency_us, options.ranks),
                       WrongText(options, result.wrong));
+  if (result.host_us > 0) absl::StrAppendFormat(&text, " %8.2f", result.host_us);
   if (result.nccl_latency_us > 0) {
     absl::StrAppendFormat(&text, " %11.2f %6.2fx", result.nccl_latency_us,
                           result.nccl_latency_us / result.latency_us);

@@ -10,6 +10,7 @@ Result Combine(const Row& row, WorldSize ranks) {
   for (int rank = 0; rank < ranks.value; ++rank) {
     const Measurement& measurement = row.measurements[rank];
     result.latency_us = std::max(result.latency_us, measurement.latency_us);
+    result.host_us = std::max(result.host_us, measurement.host_us);
     result.nccl_latency_us = std::max(result.nccl_latency_us, measurement.nccl_latency_us);
     result.wrong += measurement.wrong;
   }

@@ -13,6 +13,7 @@ namespace nodecomm::perf {
 // A case over all ranks: the slowest rank's times, and everybody's wrong elements.
 struct Result {
   double latency_us = 0;
+  double host_us = 0;
   double nccl_latency_us = 0;
   uint64_t wrong = 0;
 };

@@ -8,6 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/base/status_macros.h"
 #include "client/perf/nccl.h"
 
@@ -29,6 +31,17 @@ ArenaLayout MakeLayout(const Case& c, const Options& options) {
   for (int i = 0; i < calls; ++i) layout.Place(c.type, c.count, placement, 0, 0);
   return layout;
 }
+
+double Median(std::vector<double>& values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+// A call's.
+struct Times {
+  double latency_us;
+  double host_us;
+};
 
 class CaseRun {
  public:
@@ -56,8 +69,8 @@ class CaseRun {
     return wrong;
   }
 
-  // The median of the repetitions, a call. `enqueue` puts one call on the stream.
-  absl::StatusOr<double> Time(absl::FunctionRef<absl::Status(const ArenaCall&)> enqueue) {
+  // The medians of the repetitions, a call. `enqueue` puts one call on the stream.
+  absl::StatusOr<Times> Time(absl::FunctionRef<absl::Status(const ArenaCall&)> enqueue) {
     // Sums of sums in place would run into infinity; zeros stay zeros.
     ABSL_RETURN_IF_ERROR(worker_->options().in_place ? worker_->UploadZeros(layout_)
                                                      : worker_->UploadArena(layout_));
@@ -71,17 +84,23 @@ class CaseRun {
       ABSL_ASSIGN_OR_RETURN(graph, worker_->device()->Capture(enqueue_all));
     }
     const int warmup = worker_->effort().warmup;
-    std::vector<double> times;
+    std::vector<double> latencies;
+    std::vector<double> host_times;
     for (int i = 0; i < warmup + worker_->effort().Repetitions(case_.bytes()); ++i) {
       ABSL_RETURN_IF_ERROR(worker_->Barrier());
+      absl::Duration on_host;
       ABSL_ASSIGN_OR_RETURN(const double time, worker_->device()->TimeUs([&] {
-        return graph != nullptr ? graph->Launch() : enqueue_all();
+        const absl::Time start = absl::Now();
+        absl::Status enqueued = graph != nullptr ? graph->Launch() : enqueue_all();
+        on_host = absl::Now() - start;
+        return enqueued;
       }));
-      if (i >= warmup) times.push_back(time / calls);
+      if (i < warmup) continue;
+      latencies.push_back(time / calls);
+      host_times.push_back(absl::ToDoubleMicroseconds(on_host) / calls);
     }
     ABSL_RETURN_IF_ERROR(worker_->CheckGroup());
-    std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-    return times[times.size() / 2];
+    return Times{.latency_us = Median(latencies), .host_us = Median(host_times)};
   }
 
  private:
@@ -165,15 +184,21 @@ absl::Status RunCase(Worker* worker, const NcclBeside& nccl, const Case& c, size
   }
   CaseRun run(worker, c, index);
   ABSL_ASSIGN_OR_RETURN(const uint64_t wrong_before, run.Check());
-  ABSL_ASSIGN_OR_RETURN(measurement.latency_us,
+  ABSL_ASSIGN_OR_RETURN(const Times ours,
                         run.Time([&](const ArenaCall& call) { return worker->Enqueue(call); }));
+  measurement.latency_us = ours.latency_us;
+  // A simulated host's calls return when they are done; a graph's launch is not ours.
+  if (worker->mode() == Mode::kEager && worker->platform() == NODECOMM_PLATFORM_CUDA) {
+    measurement.host_us = ours.host_us;
+  }
   ABSL_ASSIGN_OR_RETURN(const uint64_t wrong_after, run.Check());
   measurement.wrong = wrong_before + wrong_after;
   if (nccl.communicator != nullptr) {
-    ABSL_ASSIGN_OR_RETURN(measurement.nccl_latency_us, run.Time([&](const ArenaCall& call) {
+    ABSL_ASSIGN_OR_RETURN(const Times theirs, run.Time([&](const ArenaCall& call) {
       return nccl.communicator->AllReduce(worker->At(call.in_offset), worker->At(call.out_offset),
                                           call.count, call.type, worker->device()->stream());
     }));
+    measurement.nccl_latency_us = theirs.latency_us;
   }
   row.ranks_done.fetch_add(1, std::memory_order_release);
   return absl::OkStatus();

@@ -60,6 +60,16 @@ TEST_F(ReportTest, NcclStandsBesideWithTheRatio) {
               HasSubstr("\"nccl_latency_us\": 26"));
 }
 
+TEST_F(ReportTest, EagerCallsSayHowLongTheyKeepTheCaller) {
+  EXPECT_THAT(FormatHeader(options_, *board_), Not(HasSubstr("host")));
+  board_->facts().mode = Mode::kEager;
+  EXPECT_THAT(FormatHeader(options_, *board_), HasSubstr("#wrong     host\n"));
+  board_->row(0).measurements[1].host_us = 2.5;
+  board_->row(0).measurements[3].host_us = 2.75;
+  EXPECT_THAT(FormatRow(options_, case_, board_->row(0)), HasSubstr("       0     2.75\n"));
+  EXPECT_THAT(FormatJson(options_, host_, "1", *board_, cases_), HasSubstr("\"host_us\": 2.75"));
+}
+
 TEST_F(ReportTest, HeaderNamesCallsRepetitionsAndMode) {
   const std::string header = FormatHeader(options_, *board_);
   EXPECT_THAT(header,
