@@ -31,6 +31,11 @@ class Dice {
 constexpr uint64_t kCommon = 0;
 constexpr uint64_t kDataOfRound = 100;
 constexpr uint64_t kOfRank = 200;
+constexpr uint64_t kDelayOfRank = 300;
+
+// One round in so many begins late on a rank, by so much at most.
+constexpr uint32_t kRoundsADelay = 16;
+constexpr double kDelayUsMax = 10'000;
 
 // 1 byte to kRandomMessageMax, every power of two as likely as the next.
 size_t ChooseBytes(Dice* dice) {
@@ -70,6 +75,13 @@ Batch MakeBatch(uint64_t seed, uint64_t index, Rank rank) {
   }
   ChooseData(seed, index, 0, &batch.layout);
   return batch;
+}
+
+absl::Duration ChooseDelay(uint64_t seed, uint64_t index, int round, Rank rank) {
+  Dice dice(seed, index * 8 + static_cast<uint64_t>(round),
+            kDelayOfRank + static_cast<uint64_t>(rank.value));
+  if (dice.Below(kRoundsADelay) != 0) return absl::ZeroDuration();
+  return absl::Microseconds(dice.Unit() * kDelayUsMax);
 }
 
 void ChooseData(uint64_t seed, uint64_t index, int round, ArenaLayout* layout) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "client/base/quantities.h"
 #include "client/perf/arena.h"
 #include "client/perf/types.h"
@@ -27,6 +28,10 @@ ByteCount BatchArenaBytes();
 
 // Batch number `index` of `seed`, as `rank` places it; first elements are those of round 0.
 Batch MakeBatch(uint64_t seed, uint64_t index, Rank rank);
+
+// How late `rank` begins this round of the batch: mostly not at all, at times up to 10 ms, in which
+// its peers' kernels wait.
+absl::Duration ChooseDelay(uint64_t seed, uint64_t index, int round, Rank rank);
 
 // Gives the batch's calls other data, the same on every rank.
 void ChooseData(uint64_t seed, uint64_t index, int round, ArenaLayout* layout);

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "client/perf/random_calls.h"
 
@@ -31,6 +32,7 @@ absl::Status RunBatch(Worker* worker, uint64_t index) {
   for (int round = 0; round < (graph != nullptr ? kReplays : 1); ++round) {
     ChooseData(seed, index, round, &batch.layout);
     ABSL_RETURN_IF_ERROR(worker->UploadArena(batch.layout));
+    absl::SleepFor(ChooseDelay(seed, index, round, worker->rank()));
     ABSL_RETURN_IF_ERROR(graph != nullptr ? graph->Launch() : worker->EnqueueAll(batch.layout));
     ABSL_ASSIGN_OR_RETURN(const uint64_t wrong, worker->CountWrong(batch.layout));
     board->random_wrong(worker->rank()) += wrong;

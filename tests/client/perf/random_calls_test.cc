@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 namespace nodecomm::perf {
@@ -29,6 +30,24 @@ TEST(MakeBatch, RanksAgreeOnEverythingButPlacement) {
     }
   }
   EXPECT_TRUE(placed_differently);
+}
+
+TEST(ChooseDelay, IsRareBoundedAndEachRanksOwn) {
+  int late = 0;
+  int together = 0;
+  absl::Duration longest;
+  for (uint64_t index = 0; index < kBatches; ++index) {
+    const absl::Duration delay = ChooseDelay(1, index, 0, Rank{0});
+    longest = std::max(longest, delay);
+    late += delay > absl::ZeroDuration();
+    together += delay > absl::ZeroDuration() && ChooseDelay(1, index, 0, Rank{1}) == delay;
+    EXPECT_EQ(ChooseDelay(1, index, 0, Rank{0}), delay);
+  }
+  EXPECT_GT(late, static_cast<int>(kBatches) / 32);
+  EXPECT_LT(late, static_cast<int>(kBatches) / 8);
+  EXPECT_EQ(together, 0);
+  EXPECT_GT(longest, absl::Milliseconds(5));
+  EXPECT_LE(longest, absl::Milliseconds(10));
 }
 
 TEST(MakeBatch, StaysWithinItsBounds) {
