@@ -67,6 +67,9 @@ struct Binding {
   int compute_capability_major = 0;
 };
 
+// What a packet's index of 32 bits can count, with room for a grid's step.
+inline constexpr uint64_t kMessageBytesMax = uint64_t{32} << 30;
+
 struct Message {
   const void* in = nullptr;
   void* out = nullptr;
@@ -79,7 +82,8 @@ struct Message {
 // call with the same rank's plane (see `binding.failure`).
 absl::Status AllReduceOnHost(const Binding& binding, const Message& message);
 
-// The epoch of the last call on this plane that has completed in all its blocks. `plane_header` is
+// The epoch of the last call on this plane that has completed in all its blocks; or of a call in a
+// graph that was given up later, whose peers know of its end by the cause. `plane_header` is
 // host memory that holds a copy of a plane's first kPlaneHeaderBytes (plane_layout.h).
 uint32_t LastEpoch(const std::byte* plane_header);
 

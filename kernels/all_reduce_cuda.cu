@@ -29,7 +29,7 @@ constexpr int kBlocksPerMultiprocessor = 2;
 //           each block has all that it needs from the peers: all peers' blocks are running by then,
 //           and nothing that takes room here can keep them from ending this launch.
 // Before:   planes mapped, zero when the group began; one call in flight a communicator, which the
-//           epoch words prove: a second one fails the generation.
+//           epoch words prove where the call asks for it: a second one fails the generation.
 // Failure:  the generation is poisoned; this launch and later ones end soon.
 template <class Protocol, int kRanks, Code kCode>
 __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)

@@ -14,8 +14,9 @@ namespace nodecomm::kernels {
 // confirmed.
 absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size);
 
-// Enqueues the all-reduce on `stream` of the current device; one kernel launch a chunk, and one of
-// a single thread before them in checked mode; nothing else. May be captured.
+// Enqueues the all-reduce on `stream` of the current device; one kernel launch (several for
+// messages in packets with epochs that are larger than their slots), and one of a single thread
+// before it in checked mode; nothing else. May be captured.
 absl::Status AllReduceOnStream(const Binding& binding, const Message& message, cudaStream_t stream);
 
 }  // namespace nodecomm::kernels

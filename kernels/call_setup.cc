@@ -75,6 +75,11 @@ absl::Status CheckMessage(const Binding& binding, const Message& message) {
   if (message.count > 0 && (message.in == nullptr || message.out == nullptr)) {
     return absl::InvalidArgumentError("all-reduce of a null pointer");
   }
+  if (message.count > kMessageBytesMax / ElementBytes(message.type)) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("all-reduce of %d elements: at most %d bytes are served in one call",
+                        message.count, kMessageBytesMax));
+  }
   return absl::OkStatus();
 }
 

@@ -28,7 +28,7 @@ Call CallForLaunch(Call call, const Message& message, const Plan& plan, const La
 Code CodeFor(const Message& message, const Plan& plan);
 
 // InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null
-// pointers.
+// pointers, more than kMessageBytesMax.
 absl::Status CheckMessage(const Binding& binding, const Message& message);
 
 }  // namespace nodecomm::kernels

@@ -28,7 +28,7 @@ struct alignas(8) EpochPair {
 };
 
 // First bytes of a plane. Written by its owner's kernels only, except `poison`, which any member
-// may set.
+// may set, and `check_slots`.
 struct PlaneHeader {
   // Non-zero: a kernel gave up; the generation is over and later kernels return at once.
   uint32_t poison;

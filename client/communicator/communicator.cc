@@ -246,6 +246,9 @@ const char* Communicator::WhyUnsupported(ByteCount message, kernels::ElementType
   if (message.value % kernels::ElementBytes(type) != 0) {
     return "the message is not a whole number of elements: round its size";
   }
+  if (message.value > kernels::kMessageBytesMax && info_.world_size.value > 1) {
+    return "the message has more than 32 GiB: use several calls";
+  }
   return "";
 }
 

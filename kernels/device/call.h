@@ -65,8 +65,8 @@ struct Call {
 // What a kernel has code for. What it lacks is not on the way of the rest: a launch takes less than
 // two microseconds, in which code that is never run costs too. Each rank chooses for itself.
 enum class Code {
-  // Buffers of whole words, and for packets of four words aligned to 16 bytes; a launch that does
-  // not prove that it is alone. What replayed graphs of nearly all callers need.
+  // Buffers of whole words, and for packets of four words aligned to 16 bytes. On GPUs also: a
+  // launch that does not prove that it is alone. What replayed graphs of nearly all callers need.
   kLean,
   // Any number of elements at any element's address, and such a proof, decided as it runs.
   kFull,

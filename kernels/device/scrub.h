@@ -41,9 +41,8 @@ NODECOMM_KERNEL_FN void ClearHalf(const Call& call, uint32_t epoch, Lane lane) {
 // that it has used. Each thread by itself: of the packets it clears it has received those that this
 // launch was sent.
 //
-// Ordering: peers write this half again two launches later, for which they must have heard us in
-// the next one; and credits in the next launch at the earliest, for which they must have heard this
-// block in it.
+// Ordering: peers write this half again two launches later, and credits in the next launch at the
+// earliest; for either they must have heard us in the next one, so all of this one has ended.
 template <class Machine>
 NODECOMM_KERNEL_FN void ScrubBehind(const Call& call, const Turn& turn, Lane lane) {
   ClearHalf<Machine>(call, turn.epoch, lane);

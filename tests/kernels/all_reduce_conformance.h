@@ -260,20 +260,43 @@ TEST_P(AllReduceConformance, EpochsWrapWithoutZeroAndKeepAlternating) {
 }
 
 TEST_P(AllReduceConformance, PacketsOfTheSameEpochTwoToThe32CallsAgoAreNotTaken) {
-  for (const uint32_t scrub : {0x80000002u, 2u}) {
-    for (const uint32_t planted : {scrub + 2, scrub + 3}) {
-      NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
-      // The last call before the two that scrub; over the wrap that is the largest epoch.
-      group->SetLastEpoch(scrub == 2u ? 0xffffffffu : scrub - 1);
-      group->PlantPackets(planted);
-      RankGroup::Run run;
-      for (uint64_t i = 0; i < 4; ++i) {
-        // Small while scrubbing, so that only the scrub can have cleared what the large ones then
-        // use.
-        const size_t count = i < 2 ? 16 : planted % 2 == 0 ? 2000 : 7000;
-        run.calls.push_back(Mixed(ElementType::kFloat32, count, i, 4));
+  // Elements, by what serves them.
+  constexpr size_t kTiny = 16;
+  constexpr size_t kOneShot = 2000;
+  constexpr size_t kTwoShot = 5000;
+  constexpr size_t kStreamed = 100'000;
+  const GroupShape shape = {.world_size = WorldSize{4},
+                            .layout = LayOutPlane(kPlaneBytesMin, WorldSize{4}),
+                            .multiprocessors = 132};
+  const auto plan_of = [&](size_t count) {
+    return SelectPlan(ByteCount{4 * count}, ElementType::kFloat32, shape);
+  };
+  ASSERT_EQ(plan_of(kOneShot).algorithm, Algorithm::kOneShot);
+  ASSERT_EQ(plan_of(kTwoShot).algorithm, Algorithm::kTwoShot);
+  ASSERT_EQ(plan_of(kTwoShot).format, PacketFormat::kEpoch);
+  ASSERT_EQ(plan_of(kStreamed).format, PacketFormat::kSentinel);
+  ASSERT_EQ(PlanLaunch(plan_of(kStreamed), ByteCount{4 * kStreamed}, shape).chunks, 1u);
+  // The two calls that scrub use little of what the next two do: only the scrub can have cleared
+  // it.
+  using Scrubbing = std::pair<size_t, size_t>;
+  for (const auto& [first, second] :
+       {Scrubbing{kTiny, kTiny}, Scrubbing{kTiny, kStreamed}, Scrubbing{kStreamed, kTiny},
+        Scrubbing{kStreamed, kStreamed}, Scrubbing{kTwoShot, kTiny}}) {
+    for (const uint32_t scrub : {0x80000002u, 2u}) {
+      for (const uint32_t planted : {scrub + 2, scrub + 3}) {
+        for (const size_t after : {kOneShot, kTwoShot}) {
+          NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
+          // The last call before the two that scrub; over the wrap that is the largest epoch.
+          group->SetLastEpoch(scrub == 2u ? 0xffffffffu : scrub - 1);
+          group->PlantPackets(planted);
+          RankGroup::Run run;
+          uint64_t seed = 0;
+          for (const size_t count : {first, second, after, after}) {
+            run.calls.push_back(Mixed(ElementType::kFloat32, count, ++seed, 4));
+          }
+          ExpectRight(*group, run, 4);
+        }
       }
-      ExpectRight(*group, run, 4);
     }
   }
 }

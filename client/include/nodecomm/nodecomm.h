@@ -163,7 +163,7 @@ NODECOMM_API nodecomm_result nodecomm_comm_create(const nodecomm_options* option
  * Sums are taken in float32 in rank order and rounded once to `type`. in, out: count elements of
  * `type`, aligned to the element, in memory that this communicator's device can access; equal, or
  *            not overlapping. 16-byte alignment is faster.
- *   count:   any number from 0, the same on every rank.
+ *   count:   from 0 to 32 GiB in all, the same on every rank.
  *   stream:  a cudaStream_t of this communicator's device (NULL: the legacy default stream); may be
  * capturing a graph. Returns when the work is enqueued, without host work beyond the kernel
  * launches; allocates nothing. NODECOMM_FAILED_PRECONDITION: not supported, or a rank has left.

@@ -193,7 +193,7 @@ class Communicator {
   //   in, out: count elements of `type`, aligned to the element, in memory that this communicator's
   //   device can access (host
   //            memory on a simulated host); equal, or not overlapping. 16-byte alignment is faster.
-  //   count:   from 0, the same on every rank.
+  //   count:   from 0 to 32 GiB in all, the same on every rank.
   //   stream:  a cudaStream_t of this communicator's device (null: the legacy default stream); may
   //   be capturing a graph.
   //            Ignored on a simulated host, where the call returns when done.

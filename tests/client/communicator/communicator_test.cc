@@ -244,6 +244,9 @@ TEST_F(CommunicatorTest, SupportsWholeElementsOnly) {
   RunGroup(2, [](int /*rank*/, Communicator& comm) {
     const char* reason = nullptr;
     EXPECT_TRUE(comm.Supports(1 << 30, DataType::kBfloat16));
+    EXPECT_TRUE(comm.Supports(size_t{32} << 30, DataType::kBfloat16));
+    EXPECT_FALSE(comm.Supports((size_t{32} << 30) + 4, DataType::kBfloat16, &reason));
+    EXPECT_THAT(reason, HasSubstr("several calls"));
     EXPECT_FALSE(comm.Supports(6, DataType::kFloat32, &reason));
     EXPECT_THAT(reason, HasSubstr("whole number"));
   });
