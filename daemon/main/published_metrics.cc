@@ -42,7 +42,7 @@ MetricsSnapshot TakeSnapshot(const PublishedMetrics::Parts& parts) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PublishedMetrics>> PublishedMetrics::Start(
-    const Config& config, v1::Platform platform, Parts parts,
+    const Config& config, v1::Platform platform, const Parts& parts,
     std::function<void(std::string_view)> warn) {
   const auto snapshot = [parts, start_time = absl::Now(),
                          simulated = platform == v1::PLATFORM_SIMULATED,

@@ -33,7 +33,7 @@ class PublishedMetrics {
   };
 
   static absl::StatusOr<std::unique_ptr<PublishedMetrics>> Start(
-      const Config& config, v1::Platform platform, Parts parts,
+      const Config& config, v1::Platform platform, const Parts& parts,
       std::function<void(std::string_view)> warn);
 
  private:
