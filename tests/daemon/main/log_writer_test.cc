@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <array>
-#include <regex>
 #include <string>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "client/base/unique_fd.h"
 #include "tests/support/status_matchers.h"
@@ -40,11 +43,14 @@ class LogWriterTest : public testing::Test {
 
   // In several reports, where the thread took a line while others were still being lost.
   static size_t CountLost(const std::string& all) {
-    const std::regex report("([0-9]+) lines of the log are lost");
     size_t lost = 0;
-    for (std::sregex_iterator at(all.begin(), all.end(), report); at != std::sregex_iterator();
-         ++at) {
-      lost += std::stoul((*at)[1]);
+    for (const absl::string_view line : absl::StrSplit(all, '\n')) {
+      const std::vector<absl::string_view> words = absl::StrSplit(line, absl::MaxSplits(' ', 1));
+      size_t count = 0;
+      if (words.size() == 2 && words[1].starts_with("lines of the log are lost") &&
+          absl::SimpleAtoi(words[0], &count)) {
+        lost += count;
+      }
     }
     return lost;
   }
