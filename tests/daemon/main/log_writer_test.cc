@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -47,7 +48,7 @@ class LogWriterTest : public testing::Test {
     for (const absl::string_view line : absl::StrSplit(all, '\n')) {
       const std::vector<absl::string_view> words = absl::StrSplit(line, absl::MaxSplits(' ', 1));
       size_t count = 0;
-      if (words.size() == 2 && words[1].starts_with("lines of the log are lost") &&
+      if (words.size() == 2 && absl::StartsWith(words[1], "lines of the log are lost") &&
           absl::SimpleAtoi(words[0], &count)) {
         lost += count;
       }
