@@ -151,7 +151,7 @@ class Rank {
       status = comm.GetStatus();
       if (!status.ok()) return status;
       CheckSums(count);
-      if (call % 1024 == 0) Say("calls %llu", static_cast<unsigned long long>(call));
+      if (call % 256 == 0) Say("calls %llu", static_cast<unsigned long long>(call));
     }
     return Status();
   }
