@@ -204,6 +204,11 @@ void CheckVersions(const HostFacts& host, const DaemonFacts& daemon, Report& rep
   if (report.silent()) report.Ok(daemon.status.version_line());
 }
 
+bool HasGpu(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(),
+                     [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
+}
+
 void CheckGpus(const DaemonFacts& daemon, Report& report) {
   report.Start("gpus");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
@@ -224,6 +229,12 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
       report.Warn(absl::StrCat(label, " is in MIG mode, which has no peer access"),
                   "nvidia-smi -mig 0, if its workers are to reduce with other GPUs");
     }
+  }
+  for (const v1::GpuAccessConfig& access : daemon.config.config().gpu_access()) {
+    if (HasGpu(host, access.gpu_uuid())) continue;
+    report.Warn(absl::StrCat("gpu_access names ", RenderForeign(access.gpu_uuid()),
+                             ", which is no GPU of this host: it reserves nothing"),
+                "write its gpu_uuid as nvidia-smi -L prints it, and reload (SIGHUP)");
   }
   if (host.gpus().empty()) {
     report.Problem("the daemon sees no GPU", "see the checks of driver and device files above");

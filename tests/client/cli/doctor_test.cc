@@ -123,6 +123,12 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(0)->set_mig_mode(v1::MIG_MODE_ENABLED);
        }},
+      {"gpus", kWarning, "gpu_access names GPU-c, which is no GPU of this host", "nvidia-smi -L",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const char* uuid : {"GPU-a", "GPU-c"}) {
+           daemon.config.mutable_config()->add_gpu_access()->set_gpu_uuid(uuid);
+         }
+       }},
       {"gpus", kProblem, "sees no GPU", "device files",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_host()->clear_gpus(); }},
       {"fabric", kProblem, "fabric of GPU1 is in progress", "nvidia-fabricmanager",
