@@ -145,8 +145,10 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
     report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
                               RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
   }
-  if (daemon.asked.ok() && !host.session_socket_exists) {
-    report.Problem(absl::StrCat(host.runtime_dir, "/session.sock is not there: no worker can come"),
+  if (!daemon.asked.ok()) return;
+  for (const std::string& name : host.missing_sockets) {
+    report.Problem(absl::StrCat(host.runtime_dir, "/", name, " is not there: no worker",
+                                name.starts_with("workers/") ? " in a container" : "", " can come"),
                    "somebody removed it; restart the daemon");
   }
 }

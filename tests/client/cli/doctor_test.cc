@@ -16,6 +16,7 @@
 namespace nodecomm {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 HostFacts SoundHost() {
@@ -86,12 +87,22 @@ const std::vector<Broken>& BrokenHosts() {
       {"persistence", kWarning, "nvidia-persistenced does not run", "enable --now",
        [](HostFacts& host, DaemonFacts&) { host.persistence_daemon = false; }},
       {"socket", kProblem, "no nodecommd", "journalctl",
-       [](HostFacts&, DaemonFacts& daemon) {
+       [](HostFacts& host, DaemonFacts& daemon) {
          daemon = DaemonFacts();
          daemon.asked = absl::UnavailableError("no nodecommd at /x");
+         host.missing_sockets = {"session.sock", "control.sock"};  // which is no wonder then
        }},
       {"socket", kProblem, "session.sock is not there", "restart the daemon",
-       [](HostFacts& host, DaemonFacts&) { host.session_socket_exists = false; }},
+       [](HostFacts& host, DaemonFacts&) {
+         host.session_socket_exists = false;
+         host.missing_sockets = {"session.sock"};
+       }},
+      {"socket", kProblem, "/run/nodecomm/control.sock is not there: no worker can",
+       "restart the daemon",
+       [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"control.sock"}; }},
+      {"socket", kProblem, "workers/control.sock is not there: no worker in a container can",
+       "restart the daemon",
+       [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"workers/control.sock"}; }},
       {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_writable_by_others = true; }},
       {"permissions", kWarning, "not every user", "0666",
@@ -277,6 +288,8 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   EXPECT_TRUE(facts.runtime_dir_writable_by_others);
   EXPECT_TRUE(facts.session_socket_exists);
   EXPECT_FALSE(facts.session_socket_for_everybody);
+  EXPECT_THAT(facts.missing_sockets,
+              ElementsAre("control.sock", "workers/session.sock", "workers/control.sock"));
 }
 
 }  // namespace
