@@ -27,6 +27,9 @@ constexpr int kCudaDriverVersionMin = 12040;
 // What a session costs at most: its socket, the worker's pidfd, its liveness page and calls.
 constexpr int kFdsPerSession = 6;
 
+constexpr char kRaisePoolLimit[] =
+    "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)";
+
 // Findings of one check at a time.
 class Report {
  public:
@@ -289,6 +292,11 @@ void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
   }
 }
 
+// Our own limit, rather than the GPU, keeps the pool from another plane.
+bool IsAtItsLimit(const v1::PoolInfo& pool) {
+  return pool.bytes_ready() + pool.bytes_in_use() + pool.plane_bytes() > pool.bytes_max();
+}
+
 void CheckPools(const DaemonFacts& daemon, Report& report) {
   report.Start("pools");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
@@ -296,12 +304,12 @@ void CheckPools(const DaemonFacts& daemon, Report& report) {
     if (!pool.last_error().empty()) {
       report.Problem(absl::StrCat("GPU ", RenderForeign(pool.gpu_uuid()),
                                   " gives no memory: ", RenderForeign(pool.last_error())),
-                     "see who holds its memory: nvidia-smi");
+                     IsAtItsLimit(pool) ? kRaisePoolLimit : "see who holds its memory: nvidia-smi");
     } else if (pool.bytes_in_use() / 9 * 10 > pool.bytes_max()) {
       report.Warn(absl::StrFormat("groups hold %s of at most %s on GPU %s",
                                   RenderBytes({pool.bytes_in_use()}),
                                   RenderBytes({pool.bytes_max()}), RenderForeign(pool.gpu_uuid())),
-                  "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)");
+                  kRaisePoolLimit);
     }
   }
   if (report.silent()) report.Ok("all can be filled");

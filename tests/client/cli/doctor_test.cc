@@ -163,6 +163,13 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.pools.mutable_pools(1)->set_last_error("full");
        }},
+      {"pools", kProblem, "GPU-b gives no memory: no room", "raise pool.bytes_per_gpu_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::PoolInfo* pool = daemon.pools.mutable_pools(1);
+         pool->set_last_error("no room");
+         pool->set_plane_bytes(uint64_t{36} << 20);
+         pool->set_bytes_in_use(pool->bytes_max() - (uint64_t{35} << 20));
+       }},
       {"pools", kWarning, "groups hold 3.9 GiB of at most 4 GiB", "pool.bytes_per_gpu_max",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.pools.mutable_pools(0)->set_bytes_in_use(uint64_t{3999} << 20);
