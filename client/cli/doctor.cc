@@ -149,6 +149,10 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                               RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
   }
   if (!daemon.asked.ok()) return;
+  if (!daemon.status.not_ready().empty()) {
+    report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
+                "wait; if it stays so, look at the daemon's log: journalctl -u nodecommd");
+  }
   for (const std::string& name : host.missing_sockets) {
     report.Problem(absl::StrCat(host.runtime_dir, "/", name, " is not there: no worker",
                                 name.starts_with("workers/") ? " in a container" : "", " can come"),

@@ -163,6 +163,14 @@ std::string Daemon::WaitsFor() const {
   return nodecomm::WaitsFor(host_->host(), prover_->Progress(), pool_->List());
 }
 
+std::string Daemon::NotReady() const {
+  if (stopping_) return "stopping: no group is formed any more, those that are there may finish";
+  // What it lacks after it has been ready keeps nobody from it.
+  if (ready_) return "";
+  const std::string waits_for = WaitsFor();
+  return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
+}
+
 int Daemon::Gpus() const { return host_->host().gpus_size(); }
 
 int Daemon::GpusInService() const {
@@ -227,6 +235,7 @@ absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher() {
 }
 
 void Daemon::StopForming() {
+  stopping_ = true;
   ready_ = false;
   if (calls_ != nullptr) calls_->SetServing(RpcServer::Serving::kNo);
   if (logged_groups_ != nullptr) {
@@ -363,6 +372,7 @@ absl::Status Daemon::MakeCalls() {
   view.gpus = gpus_.get();
   view.refresh_host = [this] { return RefreshHost(); };
   view.config = [this] { return ConfigInForce(); };
+  view.not_ready = [this] { return NotReady(); };
   view.platform = platform_;
   view.start_time = absl::Now();
   view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };

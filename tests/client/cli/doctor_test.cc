@@ -103,6 +103,8 @@ const std::vector<Broken>& BrokenHosts() {
       {"socket", kProblem, "workers/control.sock is not there: no worker in a container can",
        "restart the daemon",
        [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"workers/control.sock"}; }},
+      {"socket", kWarning, "it is not ready: stopping", "wait",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
       {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_writable_by_others = true; }},
       {"permissions", kWarning, "not every user", "0666",
