@@ -137,7 +137,10 @@ void CheckPersistence(const HostFacts& host, Report& report) {
 
 void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   report.Start("socket");
-  if (!daemon.asked.ok()) {
+  if (absl::IsPermissionDenied(daemon.asked)) {
+    report.Problem(std::string(daemon.asked.message()),
+                   "not allowed: run it as root or as the daemon's user");
+  } else if (!daemon.asked.ok()) {
     report.Problem(std::string(daemon.asked.message()),
                    host.runtime_dir_exists
                        ? "look at the daemon's log: journalctl -u nodecommd"

@@ -97,6 +97,12 @@ const std::vector<Broken>& BrokenHosts() {
          host.session_socket_exists = false;
          host.missing_sockets = {"session.sock"};
        }},
+      {"socket", kProblem, "/x/admin/admin.sock", "run it as root or as the daemon's user",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = DaemonFacts();
+         daemon.asked = absl::PermissionDeniedError("not allowed to ask at /x/admin/admin.sock");
+         host.runtime_dir_exists = false;  // as far as somebody sees who may not look
+       }},
       {"socket", kProblem, "/run/nodecomm/control.sock is not there: no worker can",
        "restart the daemon",
        [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"control.sock"}; }},
