@@ -27,6 +27,9 @@ constexpr int kCudaDriverVersionMin = 12040;
 // What a session costs at most: its socket, the worker's pidfd, its liveness page and calls.
 constexpr int kFdsPerSession = 6;
 
+constexpr char kRaisePoolLimit[] =
+    "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)";
+
 // Findings of one check at a time.
 class Report {
  public:
@@ -134,7 +137,10 @@ void CheckPersistence(const HostFacts& host, Report& report) {
 
 void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   report.Start("socket");
-  if (!daemon.asked.ok()) {
+  if (absl::IsPermissionDenied(daemon.asked)) {
+    report.Problem(std::string(daemon.asked.message()),
+                   "not allowed: run it as root or as the daemon's user");
+  } else if (!daemon.asked.ok()) {
     report.Problem(std::string(daemon.asked.message()),
                    host.runtime_dir_exists
                        ? "look at the daemon's log: journalctl -u nodecommd"
@@ -145,8 +151,14 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
     report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
                               RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
   }
-  if (daemon.asked.ok() && !host.session_socket_exists) {
-    report.Problem(absl::StrCat(host.runtime_dir, "/session.sock is not there: no worker can come"),
+  if (!daemon.asked.ok()) return;
+  if (!daemon.status.not_ready().empty()) {
+    report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
+                "wait; if it stays so, look at the daemon's log: journalctl -u nodecommd");
+  }
+  for (const std::string& name : host.missing_sockets) {
+    report.Problem(absl::StrCat(host.runtime_dir, "/", name, " is not there: no worker",
+                                name.starts_with("workers/") ? " in a container" : "", " can come"),
                    "somebody removed it; restart the daemon");
   }
 }
@@ -204,6 +216,11 @@ void CheckVersions(const HostFacts& host, const DaemonFacts& daemon, Report& rep
   if (report.silent()) report.Ok(daemon.status.version_line());
 }
 
+bool HasGpu(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(),
+                     [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
+}
+
 void CheckGpus(const DaemonFacts& daemon, Report& report) {
   report.Start("gpus");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
@@ -224,6 +241,12 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
       report.Warn(absl::StrCat(label, " is in MIG mode, which has no peer access"),
                   "nvidia-smi -mig 0, if its workers are to reduce with other GPUs");
     }
+  }
+  for (const v1::GpuAccessConfig& access : daemon.config.config().gpu_access()) {
+    if (HasGpu(host, access.gpu_uuid())) continue;
+    report.Warn(absl::StrCat("gpu_access names ", RenderForeign(access.gpu_uuid()),
+                             ", which is no GPU of this host: it reserves nothing"),
+                "write its gpu_uuid as nvidia-smi -L prints it, and reload (SIGHUP)");
   }
   if (host.gpus().empty()) {
     report.Problem("the daemon sees no GPU", "see the checks of driver and device files above");
@@ -276,6 +299,11 @@ void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
   }
 }
 
+// Our own limit, rather than the GPU, keeps the pool from another plane.
+bool IsAtItsLimit(const v1::PoolInfo& pool) {
+  return pool.bytes_ready() + pool.bytes_in_use() + pool.plane_bytes() > pool.bytes_max();
+}
+
 void CheckPools(const DaemonFacts& daemon, Report& report) {
   report.Start("pools");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
@@ -283,12 +311,12 @@ void CheckPools(const DaemonFacts& daemon, Report& report) {
     if (!pool.last_error().empty()) {
       report.Problem(absl::StrCat("GPU ", RenderForeign(pool.gpu_uuid()),
                                   " gives no memory: ", RenderForeign(pool.last_error())),
-                     "see who holds its memory: nvidia-smi");
+                     IsAtItsLimit(pool) ? kRaisePoolLimit : "see who holds its memory: nvidia-smi");
     } else if (pool.bytes_in_use() / 9 * 10 > pool.bytes_max()) {
       report.Warn(absl::StrFormat("groups hold %s of at most %s on GPU %s",
                                   RenderBytes({pool.bytes_in_use()}),
                                   RenderBytes({pool.bytes_max()}), RenderForeign(pool.gpu_uuid())),
-                  "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)");
+                  kRaisePoolLimit);
     }
   }
   if (report.silent()) report.Ok("all can be filled");

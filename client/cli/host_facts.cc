@@ -109,6 +109,12 @@ HostFacts ReadHostFacts(const HostFactsOptions& options) {
   facts.session_socket_exists = stat(session_socket.c_str(), &status) == 0;
   facts.session_socket_for_everybody =
       facts.session_socket_exists && (status.st_mode & S_IWOTH) != 0;
+  for (const char* name :
+       {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
+    if (!Exists(absl::StrCat(options.runtime_dir, "/", name))) {
+      facts.missing_sockets.push_back(name);
+    }
+  }
   for (const char* name : {"/session.sock", "/control.sock"}) {
     facts.socket_is_mounted |= IsMountPoint(root, options.runtime_dir + name);
   }

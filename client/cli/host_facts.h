@@ -26,6 +26,8 @@ struct HostFacts {
   bool runtime_dir_writable_by_others = false;
   bool session_socket_exists = false;
   bool session_socket_for_everybody = false;
+  // Of the sockets that workers come by: their names below runtime_dir.
+  std::vector<std::string> missing_sockets = {};
   bool fast_path_disabled_here = false;  // NODECOMM_DISABLE in this environment
   int fds_max = 0;                       // of this process
 };

@@ -67,7 +67,7 @@ std::string PeerAccessSummary(const v1::GetStatusResponse& status) {
 }  // namespace
 
 std::string RenderStatus(const v1::GetStatusResponse& status) {
-  return RenderTable({
+  std::vector<TextRow> rows = {
       {"nodecommd", status.version_line()},
       {"pid", absl::StrCat(status.pid())},
       {"up", RenderDuration(absl::Milliseconds(status.uptime_ms()))},
@@ -78,7 +78,9 @@ std::string RenderStatus(const v1::GetStatusResponse& status) {
       {"groups",
        absl::StrFormat("%d ready, %d forming", status.groups_ready(), status.groups_forming())},
       {"peer access", PeerAccessSummary(status)},
-  });
+  };
+  if (!status.not_ready().empty()) rows.push_back({"not ready", RenderForeign(status.not_ready())});
+  return RenderTable(rows);
 }
 
 std::string RenderGroups(const v1::ListGroupsResponse& groups) {

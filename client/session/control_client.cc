@@ -6,6 +6,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "nodecomm/v1/control.grpc.pb.h"
@@ -31,15 +32,25 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
   return grpc::CreateCustomChannel("unix:" + path, grpc::InsecureChannelCredentials(), arguments);
 }
 
+// Whether the daemon said so itself, rather than gRPC, which has the same codes for what happens to
+// a connection. There is no other sign of it in gRPC; where a release words it otherwise, the
+// message only becomes longer.
+bool IsFromDaemon(const grpc::ClientContext& context) {
+  return absl::StrContains(context.debug_error_string(), "Error received from peer");
+}
+
 // The codes of the two are the same numbers.
-absl::Status ToStatus(const grpc::Status& status, const std::string& path) {
+absl::Status ToStatus(const grpc::Status& status, const grpc::ClientContext& context,
+                      const std::string& path) {
   if (status.ok()) return absl::OkStatus();
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   switch (code) {
     case absl::StatusCode::kUnavailable:
-      return absl::UnavailableError(absl::StrFormat(
-          "nodecommd at %s has gone or does not take calls (systemctl status nodecommd): %s", path,
-          status.error_message()));
+      if (IsFromDaemon(context)) return absl::UnavailableError(status.error_message());
+      return absl::UnavailableError(
+          absl::StrFormat("nodecommd at %s has gone or does not take calls (systemctl status "
+                          "nodecommd; its log names a limit that was reached): %s",
+                          path, status.error_message()));
     case absl::StatusCode::kUnauthenticated:
       return absl::UnavailableError(absl::StrFormat(
           "nodecommd at %s does not know this process any more (was it restarted?): %s", path,
@@ -81,8 +92,8 @@ struct ControlClient::Channel {
     context.set_wait_for_ready(false);
     context.AddMetadata(kTokenKey, token);
     Response response;
-    const absl::Status status =
-        ToStatus((Stub().get()->*method)(&context, request, &response), path);
+    const grpc::Status answered = (Stub().get()->*method)(&context, request, &response);
+    const absl::Status status = ToStatus(answered, context, path);
     if (!status.ok()) return status;
     return response;
   }

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "client/base/gpu_uuid.h"
 #include "client/base/status_macros.h"
 #include "daemon/config/problem_list.h"
 #include "daemon/files/small_file.h"
@@ -234,6 +235,14 @@ void ReadGpuAccess(const v1::DaemonConfig& file, ProblemList& problems, Config& 
     const v1::GpuAccessConfig& entry = file.gpu_access(i);
     if (entry.gpu_uuid().empty()) {
       problems.Add(absl::StrFormat("gpu_access[%d]", i), "has no gpu_uuid");
+      continue;
+    }
+    // A GPU that no entry names is for everybody, so a slip of the pen would open it.
+    if (!IsGpuUuid(entry.gpu_uuid())) {
+      problems.Add(absl::StrFormat("gpu_access[%d].gpu_uuid", i),
+                   absl::StrFormat("\"%s\" is no GPU UUID; it must look like \"%s\" "
+                                   "(nvidia-smi -L)",
+                                   entry.gpu_uuid(), kGpuUuidExample));
       continue;
     }
     // Several entries of one GPU add up; one without a uid keeps everybody out.

@@ -65,6 +65,17 @@ void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
   }
 }
 
+// Such an entry keeps nobody out: the GPU that it means is for everybody.
+void WarnOfAccessToAbsentGpus(const v1::Host& host, const GpuUsers& users) {
+  for (const auto& [uuid, unused] : users) {
+    const bool is_there = std::any_of(host.gpus().begin(), host.gpus().end(),
+                                      [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
+    if (is_there) continue;
+    Log(spdlog::level::warn, {.gpu = uuid},
+        "gpu_access names {}, which is no GPU of this host: it reserves nothing", Escaped(uuid));
+  }
+}
+
 void LogProof(const v1::PeerProof& proof) {
   const LogFields fields = {.gpu = proof.from_uuid()};
   if (proof.verdict() == v1::PROOF_VERDICT_PROVEN) {
@@ -144,11 +155,20 @@ absl::Status Daemon::ReadHost(const std::string& simulate_path) {
   host_ = std::make_unique<HostState>(std::move(host));
   admission_ = std::make_unique<Admission>(host_.get(), PolicyOf(config_), config_.gpu_users);
   LogHost();
+  WarnOfAccessToAbsentGpus(host_->host(), config_.gpu_users);
   return absl::OkStatus();
 }
 
 std::string Daemon::WaitsFor() const {
   return nodecomm::WaitsFor(host_->host(), prover_->Progress(), pool_->List());
+}
+
+std::string Daemon::NotReady() const {
+  if (stopping_) return "stopping: no group is formed any more, those that are there may finish";
+  // What it lacks after it has been ready keeps nobody from it.
+  if (ready_) return "";
+  const std::string waits_for = WaitsFor();
+  return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
 }
 
 int Daemon::Gpus() const { return host_->host().gpus_size(); }
@@ -170,6 +190,7 @@ ConfigChanges Daemon::Reload(const Config& fresh) {
   ConfigChanges changes = CompareConfigs(config(), fresh);
   SetLogLevel(changes.config.log_level);
   admission_->SetRules(PolicyOf(changes.config), changes.config.gpu_users);
+  WarnOfAccessToAbsentGpus(host_->host(), changes.config.gpu_users);
   logged_groups_->SetLimits(GroupLimitsOf(changes.config));
   absl::MutexLock lock(&in_force_mu_);
   in_force_ = changes.config;
@@ -214,6 +235,7 @@ absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher() {
 }
 
 void Daemon::StopForming() {
+  stopping_ = true;
   ready_ = false;
   if (calls_ != nullptr) calls_->SetServing(RpcServer::Serving::kNo);
   if (logged_groups_ != nullptr) {
@@ -350,6 +372,7 @@ absl::Status Daemon::MakeCalls() {
   view.gpus = gpus_.get();
   view.refresh_host = [this] { return RefreshHost(); };
   view.config = [this] { return ConfigInForce(); };
+  view.not_ready = [this] { return NotReady(); };
   view.platform = platform_;
   view.start_time = absl::Now();
   view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };

@@ -62,6 +62,9 @@ class Daemon {
   // What a daemon that serves still waits for, as systemctl status shows it; empty: it is ready.
   std::string WaitsFor() const;
 
+  // Likewise for administrators, who may ask while it stops, too. Thread-safe.
+  std::string NotReady() const;
+
   int Gpus() const;
   // Neither lost nor drained.
   int GpusInService() const;
@@ -133,6 +136,7 @@ class Daemon {
   // Every part may tell it something.
   const std::unique_ptr<Metrics> metrics_ = Metrics::Create();
   std::atomic<bool> ready_ = false;
+  std::atomic<bool> stopping_ = false;
   LogLimit refusals_logged_;
   LogLimit auth_failures_logged_;
   std::unique_ptr<RuntimeDir> runtime_dir_;

@@ -101,7 +101,13 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
     ABSL_RETURN_IF_ERROR(HoldOnlyServed());
   }
   // Nobody is told that it is drained before a daemon that comes back would know.
-  ABSL_RETURN_IF_ERROR(Save());
+  if (const absl::Status saved = Save(); !saved.ok()) {
+    return absl::Status(
+        saved.code(),
+        absl::StrFormat("GPU %s is out of service, but that is not remembered over a restart of "
+                        "the daemon: %s; drain it again once that is mended, or undrain it",
+                        uuid, saved.message()));
+  }
   if (request.abort_groups() && !HoldsNothing(parts_.pool->List(), uuid)) {
     parts_.groups->AbortOnGpu(uuid, absl::StrCat("GPU ", uuid, " is ", kDrainReason));
   }

@@ -1,5 +1,7 @@
 #include "daemon/main/log_line.h"
 
+#include <algorithm>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -88,6 +90,11 @@ std::string OneLine(std::string_view text) {
   return line;
 }
 
+// What may stand between quotes: they are escaped, too.
+std::string InQuotes(std::string_view text) {
+  return absl::Utf8SafeCEscape(absl::string_view(text.data(), text.size()));
+}
+
 std::string RenderText(const LogLine& line) {
   std::string text = OneLine(line.message);
   const LogFields& fields = line.fields;
@@ -96,7 +103,7 @@ std::string RenderText(const LogLine& line) {
   }
   if (fields.group.has_value()) absl::StrAppend(&text, " group=", *fields.group);
   if (!fields.group_name.empty()) {
-    absl::StrAppend(&text, " group_name=\"", Escaped(fields.group_name), "\"");
+    absl::StrAppend(&text, " group_name=\"", InQuotes(fields.group_name), "\"");
   }
   if (fields.rank.has_value()) absl::StrAppend(&text, " rank=", *fields.rank);
   if (fields.uid.has_value()) absl::StrAppend(&text, " uid=", *fields.uid);
@@ -133,7 +140,14 @@ std::string RenderLogLine(const LogLine& line, LogFormat format, LogTarget targe
 }
 
 std::string Escaped(std::string_view text) {
-  return absl::Utf8SafeCEscape(absl::string_view(text.data(), text.size()));
+  std::string escaped;
+  for (size_t at = 0; at < text.size();) {
+    const size_t quote = std::min(text.find_first_of("\"'", at), text.size());
+    escaped += InQuotes(text.substr(at, quote - at));
+    escaped += text.substr(quote, 1);
+    at = quote + 1;
+  }
+  return escaped;
 }
 
 }  // namespace nodecomm

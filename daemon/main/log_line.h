@@ -46,6 +46,7 @@ std::string RenderLogLine(const LogLine& line, LogFormat format, LogTarget targe
 std::string_view LogLevelWord(LogLevel level);
 
 // For words that a worker chose: no control characters, so that nobody writes lines of the log.
+// Quotes stay: JSON escapes them, once.
 std::string Escaped(std::string_view text);
 
 }  // namespace nodecomm

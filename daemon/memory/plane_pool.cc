@@ -293,7 +293,7 @@ std::vector<v1::PoolInfo> RefilledPlanePool::List() const {
     if (!stock.refill_error.empty()) {
       info.set_last_error(stock.refill_error);
     } else if (IsShort(stock) && !stock.refilling && !CanRefill(stock)) {
-      info.set_last_error("no room for another ready plane below bytes_max");
+      info.set_last_error("no room for another ready plane below pool.bytes_per_gpu_max");
     }
   }
   return pools;

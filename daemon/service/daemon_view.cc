@@ -67,6 +67,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_groups_forming(forming);
   answer.set_groups_ready(ready);
   answer.set_driver_trusted(view.driver_trusted);
+  answer.set_not_ready(view.not_ready());
   CountPairs(view, answer);
   return answer;
 }

@@ -28,9 +28,10 @@ bool NamesTheSame(int fd, int other_fd) {
 
 absl::Status AdoptedConnections::Add(const UniqueFd& connection, uid_t uid) {
   const auto count = count_by_uid_.find(uid);
-  if (count != count_by_uid_.end() && count->second >= per_uid_max_) {
+  if (count != count_by_uid_.end() && count->second >= limit_.per_uid_max) {
     return absl::ResourceExhaustedError(
-        absl::StrFormat("uid %d has %d connections already, the most allowed", uid, per_uid_max_));
+        absl::StrFormat("uid %d has %d connections already, the most allowed (%s)", uid,
+                        limit_.per_uid_max, limit_.name));
   }
   UniqueFd duplicate = connection.Duplicate();
   if (!duplicate.valid()) {

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -19,9 +20,14 @@ namespace nodecomm {
 // One thread.
 class AdoptedConnections {
  public:
-  // Both outlive it; the poller's events of `kind` belong to OnHangUp.
-  AdoptedConnections(Poller* poller, ForeignSockets* foreign, uint8_t kind, int per_uid_max)
-      : poller_(poller), foreign_(foreign), kind_(kind), per_uid_max_(per_uid_max) {}
+  struct Limit {
+    int per_uid_max = 0;
+    std::string_view name;  // for people who would raise it
+  };
+
+  // All outlive it; the poller's events of `kind` belong to OnHangUp.
+  AdoptedConnections(Poller* poller, ForeignSockets* foreign, uint8_t kind, Limit limit)
+      : poller_(poller), foreign_(foreign), kind_(kind), limit_(limit) {}
 
   // Counts the connection until its owner, who gets this very descriptor, has closed it.
   // ResourceExhausted: the user has as many as allowed.
@@ -50,7 +56,7 @@ class AdoptedConnections {
   Poller* const poller_;
   ForeignSockets* const foreign_;
   const uint8_t kind_;
-  const int per_uid_max_;
+  const Limit limit_;
   uint64_t last_id_ = 0;
   absl::flat_hash_map<uint64_t, Watched> watched_;
   absl::flat_hash_map<uid_t, int> count_by_uid_;

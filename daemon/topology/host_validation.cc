@@ -9,9 +9,9 @@
 #include <string_view>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/base/gpu_uuid.h"
 #include "client/base/status_macros.h"
 
 namespace nodecomm {
@@ -19,17 +19,6 @@ namespace {
 
 using ParseInfoTree = google::protobuf::TextFormat::ParseInfoTree;
 using Pair = std::pair<std::string_view, std::string_view>;
-
-// "GPU-" and the usual five groups of hexadecimal digits.
-bool IsGpuUuid(std::string_view text) {
-  constexpr std::string_view kShape = "GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-  if (text.size() != kShape.size() || !text.starts_with("GPU-")) return false;
-  for (size_t i = 4; i < text.size(); ++i) {
-    const bool fits = kShape[i] == '-' ? text[i] == '-' : absl::ascii_isxdigit(text[i]);
-    if (!fits) return false;
-  }
-  return true;
-}
 
 bool IsKnown(v1::LinkKind kind) { return kind != v1::LINK_KIND_UNKNOWN; }
 bool IsKnown(v1::PciDistance distance) {
@@ -70,9 +59,8 @@ class Validator {
     const v1::Gpu& gpu = host_.gpus(i);
     if (!IsGpuUuid(gpu.uuid())) {
       return Error("gpus", i, "uuid",
-                   absl::StrFormat("\"%s\" is no GPU UUID; it must look like "
-                                   "\"GPU-01234567-89ab-cdef-0123-456789abcdef\"",
-                                   gpu.uuid()));
+                   absl::StrFormat("\"%s\" is no GPU UUID; it must look like \"%s\"", gpu.uuid(),
+                                   kGpuUuidExample));
     }
     if (!uuids_.insert(gpu.uuid()).second) {
       return Error("gpus", i, "uuid", absl::StrCat("a second GPU with UUID ", gpu.uuid()));

@@ -57,6 +57,10 @@ for ((i = 0; i < 600; ++i)); do
   if grep -q "no group is formed any more" "$work/nodecommd.log"; then break; fi
   sleep 0.01
 done
+ctl status >"$work/status"
+grep -q '^not ready  *stopping: ' "$work/status" || fail "status does not tell that it stops: $(cat "$work/status")"
+ctl doctor >"$work/doctor" || true
+grep -q 'warning  it is not ready: stopping: ' "$work/doctor" || fail "nor does doctor: $(cat "$work/doctor")"
 expect_failure 1 "the daemon is stopping" perf -n 2 -b 1K -e 1K --gpus 4
 await c.0 calls $((before + 1))
 status=0

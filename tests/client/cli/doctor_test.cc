@@ -16,6 +16,7 @@
 namespace nodecomm {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 HostFacts SoundHost() {
@@ -86,12 +87,30 @@ const std::vector<Broken>& BrokenHosts() {
       {"persistence", kWarning, "nvidia-persistenced does not run", "enable --now",
        [](HostFacts& host, DaemonFacts&) { host.persistence_daemon = false; }},
       {"socket", kProblem, "no nodecommd", "journalctl",
-       [](HostFacts&, DaemonFacts& daemon) {
+       [](HostFacts& host, DaemonFacts& daemon) {
          daemon = DaemonFacts();
          daemon.asked = absl::UnavailableError("no nodecommd at /x");
+         host.missing_sockets = {"session.sock", "control.sock"};  // which is no wonder then
        }},
       {"socket", kProblem, "session.sock is not there", "restart the daemon",
-       [](HostFacts& host, DaemonFacts&) { host.session_socket_exists = false; }},
+       [](HostFacts& host, DaemonFacts&) {
+         host.session_socket_exists = false;
+         host.missing_sockets = {"session.sock"};
+       }},
+      {"socket", kProblem, "/x/admin/admin.sock", "run it as root or as the daemon's user",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = DaemonFacts();
+         daemon.asked = absl::PermissionDeniedError("not allowed to ask at /x/admin/admin.sock");
+         host.runtime_dir_exists = false;  // as far as somebody sees who may not look
+       }},
+      {"socket", kProblem, "/run/nodecomm/control.sock is not there: no worker can",
+       "restart the daemon",
+       [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"control.sock"}; }},
+      {"socket", kProblem, "workers/control.sock is not there: no worker in a container can",
+       "restart the daemon",
+       [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"workers/control.sock"}; }},
+      {"socket", kWarning, "it is not ready: stopping", "wait",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
       {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_writable_by_others = true; }},
       {"permissions", kWarning, "not every user", "0666",
@@ -123,6 +142,12 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(0)->set_mig_mode(v1::MIG_MODE_ENABLED);
        }},
+      {"gpus", kWarning, "gpu_access names GPU-c, which is no GPU of this host", "nvidia-smi -L",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const char* uuid : {"GPU-a", "GPU-c"}) {
+           daemon.config.mutable_config()->add_gpu_access()->set_gpu_uuid(uuid);
+         }
+       }},
       {"gpus", kProblem, "sees no GPU", "device files",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_host()->clear_gpus(); }},
       {"fabric", kProblem, "fabric of GPU1 is in progress", "nvidia-fabricmanager",
@@ -145,6 +170,13 @@ const std::vector<Broken>& BrokenHosts() {
       {"pools", kProblem, "GPU-b gives no memory: full", "nvidia-smi",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.pools.mutable_pools(1)->set_last_error("full");
+       }},
+      {"pools", kProblem, "GPU-b gives no memory: no room", "raise pool.bytes_per_gpu_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::PoolInfo* pool = daemon.pools.mutable_pools(1);
+         pool->set_last_error("no room");
+         pool->set_plane_bytes(uint64_t{36} << 20);
+         pool->set_bytes_in_use(pool->bytes_max() - (uint64_t{35} << 20));
        }},
       {"pools", kWarning, "groups hold 3.9 GiB of at most 4 GiB", "pool.bytes_per_gpu_max",
        [](HostFacts&, DaemonFacts& daemon) {
@@ -271,6 +303,8 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   EXPECT_TRUE(facts.runtime_dir_writable_by_others);
   EXPECT_TRUE(facts.session_socket_exists);
   EXPECT_FALSE(facts.session_socket_for_everybody);
+  EXPECT_THAT(facts.missing_sockets,
+              ElementsAre("control.sock", "workers/session.sock", "workers/control.sock"));
 }
 
 }  // namespace

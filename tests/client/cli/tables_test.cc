@@ -35,6 +35,8 @@ peer access  12 pairs proven, 1 failed, 2 unproven
 )");
   status.set_driver_trusted(true);
   EXPECT_THAT(RenderStatus(status), testing::HasSubstr("driver trusted: it is not proven"));
+  status.set_not_ready("waiting for a GPU");
+  EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nnot ready    waiting for a GPU\n"));
 }
 
 TEST(RenderGroups, SaysThatThereAreNone) {

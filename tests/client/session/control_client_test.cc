@@ -130,6 +130,13 @@ TEST_F(ControlClientTest, KeepsCodeAndMessageOfErrors) {
               StatusIs(absl::StatusCode::kResourceExhausted, "GPU is full"));
 }
 
+// Rather than that it has gone.
+TEST_F(ControlClientTest, ReasonOfADaemonThatTakesNoCallsStandsAlone) {
+  control_.answer = grpc::Status(grpc::StatusCode::UNAVAILABLE, "the daemon is stopping");
+  EXPECT_THAT(client_.JoinGroup(v1::JoinGroupRequest(), kLongEnough),
+              StatusIs(absl::StatusCode::kUnavailable, "the daemon is stopping"));
+}
+
 TEST_F(ControlClientTest, UnknownTokenMeansAnotherDaemon) {
   control_.answer = grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "no such session");
   EXPECT_THAT(client_.ConfirmGroup(v1::ConfirmGroupRequest(), kLongEnough),

@@ -62,8 +62,8 @@ TEST(ConfigMessage, ReadBackIsTheSameConfiguration) {
       trust_driver: true allow_unproven: true proof_bytes: 134217728 proof_timeout_ms: 2500
     }
     metrics { port: 9464 textfile: "/x/n.prom" textfile_interval_ms: 2000 }
-    gpu_access { gpu_uuid: "GPU-a" uid: [ 1000, 1001 ] }
-    gpu_access { gpu_uuid: "GPU-b" })");
+    gpu_access { gpu_uuid: "GPU-51000000-0000-4000-8000-00000000000a" uid: [ 1000, 1001 ] }
+    gpu_access { gpu_uuid: "GPU-51000000-0000-4000-8000-00000000000b" })");
   ASSERT_OK(config);
   const std::string text = TextOf(ToMessage(*config));
   const auto again = ParseConfig("again", text);
@@ -71,8 +71,9 @@ TEST(ConfigMessage, ReadBackIsTheSameConfiguration) {
   EXPECT_EQ(TextOf(ToMessage(*again)), text);
   // And it is not the defaults' text in any line.
   const std::string defaults = TextOf(ToMessage(Config()));
-  for (const char* value : {"/tmp/n", "0750", "0711", "warning", "json", "plane_bytes: 4194304",
-                            "drain_timeout_ms: 77", "calls_per_uid_per_second: 7", "GPU-b"}) {
+  for (const char* value :
+       {"/tmp/n", "0750", "0711", "warning", "json", "plane_bytes: 4194304", "drain_timeout_ms: 77",
+        "calls_per_uid_per_second: 7", "GPU-51000000-0000-4000-8000-00000000000b"}) {
     EXPECT_NE(text.find(value), std::string::npos) << value;
     EXPECT_EQ(defaults.find(value), std::string::npos) << value;
   }

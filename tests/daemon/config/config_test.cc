@@ -80,9 +80,9 @@ TEST(Config, EveryFieldIsTaken) {
       trust_driver: true allow_unproven: true proof_bytes: 134217728 proof_timeout_ms: 2500
     }
     metrics { port: 9464 textfile: "/x/n.prom" textfile_interval_ms: 2000 }
-    gpu_access { gpu_uuid: "GPU-a" uid: 1000 }
-    gpu_access { gpu_uuid: "GPU-b" }
-    gpu_access { gpu_uuid: "GPU-a" uid: [ 1001, 1002 ] }
+    gpu_access { gpu_uuid: "GPU-51000000-0000-4000-8000-00000000000a" uid: 1000 }
+    gpu_access { gpu_uuid: "GPU-51000000-0000-4000-8000-00000000000b" }
+    gpu_access { gpu_uuid: "GPU-51000000-0000-4000-8000-00000000000a" uid: [ 1001, 1002 ] }
     limits {
       sessions_max: 5 sessions_per_uid_max: 4 control_connections_per_uid_max: 3 groups_max: 2
     })");
@@ -111,8 +111,9 @@ TEST(Config, EveryFieldIsTaken) {
   EXPECT_EQ(config->metrics.textfile_interval, absl::Seconds(2));
   EXPECT_EQ(config->peer_access.proof_timeout, absl::Milliseconds(2500));
   EXPECT_THAT(config->gpu_users,
-              UnorderedElementsAre(Pair("GPU-a", UnorderedElementsAre(1000, 1001, 1002)),
-                                   Pair("GPU-b", IsEmpty())));
+              UnorderedElementsAre(Pair("GPU-51000000-0000-4000-8000-00000000000a",
+                                        UnorderedElementsAre(1000, 1001, 1002)),
+                                   Pair("GPU-51000000-0000-4000-8000-00000000000b", IsEmpty())));
 }
 
 TEST(Config, BadPeerAccessIsReported) {
@@ -125,6 +126,22 @@ TEST(Config, BadPeerAccessIsReported) {
                              HasSubstr("d.conf:3:5: field gpu_access[0]: has no gpu_uuid"))));
   EXPECT_THAT(ParseConfig("d.conf", "peer_access { proof_bytes: 2147483648 }"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("1 GiB")));
+}
+
+// A GPU that no entry names is for everybody.
+TEST(Config, AccessToWhatIsNoGpuIsAnError) {
+  for (const char* uuid : {"GPU-a", "GPU-51000000-0000-4000-8000-00000000000",
+                           "GPU-51000000-0000-4000-8000-00000000000g",
+                           "MIG-51000000-0000-4000-8000-00000000000a", "51000000"}) {
+    EXPECT_THAT(
+        ParseConfig(
+            "d.conf",
+            absl::StrCat("gpu_access { gpu_uuid: \"GPU-51000000-0000-4000-8000-00000000000a\" }\n"
+                         "gpu_access {\n  gpu_uuid: \"",
+                         uuid, "\"\n}")),
+        StatusIs(kInvalid, HasSubstr(absl::StrCat("d.conf:3:3: field gpu_access[1].gpu_uuid: \"",
+                                                  uuid, "\" is no GPU UUID"))));
+  }
 }
 
 TEST(Config, UnknownFieldIsNamedWithItsPlace) {

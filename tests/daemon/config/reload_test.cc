@@ -37,7 +37,7 @@ constexpr char kAllChanged[] = R"(
       trust_driver: true allow_unproven: true proof_bytes: 134217728 proof_timeout_ms: 2500
     }
     metrics { port: 9477 textfile: "/tmp/n.prom" textfile_interval_ms: 2000 }
-    gpu_access { gpu_uuid: "GPU-a" uid: 1000 uid: 1001 })";
+    gpu_access { gpu_uuid: "GPU-51000000-0000-4000-8000-00000000000a" uid: 1000 uid: 1001 })";
 
 // "limits.groups_max" and so on, of all settings that there are.
 void AddNames(const google::protobuf::Descriptor* type, const std::string& prefix,

@@ -14,6 +14,7 @@ namespace nodecomm {
 namespace {
 
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -107,9 +108,11 @@ TEST_F(GpuServiceTest, WhatIsDrainedIsWrittenDown) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
-TEST_F(GpuServiceTest, NobodyIsToldOfADrainThatCouldNotBeWrittenDown) {
+TEST_F(GpuServiceTest, DrainThatCouldNotBeWrittenDownSaysWhatItDid) {
   std::filesystem::create_directory(path_);
-  EXPECT_FALSE(Drain("GPU-1").ok());
+  EXPECT_THAT(
+      Drain("GPU-1").status().message(),
+      AllOf(HasSubstr("GPU-1 is out of service, but that is not remembered"), HasSubstr(path_)));
   EXPECT_FALSE(Drain("GPU-1").ok()) << "nor the second time";
   EXPECT_FALSE(IsOpen("GPU-1")) << "it is drained all the same";
   std::filesystem::remove(path_);

@@ -92,6 +92,20 @@ TEST(LogLine, NobodyWritesASecondLineOrLeavesAString) {
   EXPECT_THAT(json.at("message").string_value(), EndsWith("\",\"level\":\"error"));
 }
 
+TEST(LogLine, QuotesOfAMessageAreEscapedOnceAndInJsonOnly) {
+  const std::string message = Escaped("d.conf:1:1: \"x\" isn't known\n");
+  EXPECT_EQ(message, "d.conf:1:1: \"x\" isn't known\\n");
+  EXPECT_EQ(Escaped(""), "");
+  EXPECT_EQ(Escaped("'\""), "'\"");
+  EXPECT_EQ(Escaped("\xc3\xa9\"\x01\\"), "\xc3\xa9\"\\001\\\\");
+  EXPECT_THAT(RenderLogLine(Line(message), LogFormat::kJson, LogTarget::kStream),
+              HasSubstr("1:1: \\\"x\\\" isn't"));
+  EXPECT_THAT(
+      RenderLogLine(Line("m", {.group_name = "a\" uid=0"}), LogFormat::kText, LogTarget::kStream),
+      EndsWith(" group_name=\"a\\\" uid=0\""))
+      << "nobody leaves the quotes of a field";
+}
+
 TEST(LogLine, JournalGetsItsPrioritiesAndNoSecondTime) {
   const struct {
     LogLevel level;

@@ -226,6 +226,26 @@ TEST_F(NodecommdTest, ConfigIsCheckedWithoutStarting) {
   EXPECT_FALSE(std::filesystem::exists(runtime_dir()));
 }
 
+TEST_F(NodecommdTest, WarnsOfAccessToGpusThatAreNotThere) {
+  const std::string uuid = "GPU-51000000-0000-4000-8000-00000000000";
+  const auto entry = [&](char last) {
+    return absl::StrCat("gpu_access { gpu_uuid: \"", uuid, std::string(1, last), "\" }\n");
+  };
+  std::vector<std::string> arguments = SimulatedHost();
+  arguments.insert(arguments.end(), {"--config", WriteConfig(entry('0') + entry('a'))});
+  Program daemon(arguments);
+  ASSERT_TRUE(daemon.PrintsLine("ready"));
+  WriteConfig(entry('1') + entry('b'));
+  daemon.Signal(SIGHUP);  // taken before the next, which has a higher number
+  daemon.Signal(SIGTERM);
+  EXPECT_EQ(daemon.Wait(), 0);
+  const std::string log = daemon.Errors();
+  EXPECT_THAT(log, AllOf(HasSubstr(absl::StrCat("gpu_access names ", uuid, "a, which is no GPU")),
+                         HasSubstr(absl::StrCat("gpu_access names ", uuid, "b, which is no GPU"))));
+  EXPECT_THAT(log, Not(HasSubstr(absl::StrCat("gpu_access names ", uuid, "0"))));
+  EXPECT_THAT(log, Not(HasSubstr(absl::StrCat("gpu_access names ", uuid, "1"))));
+}
+
 TEST_F(NodecommdTest, UsageErrorsHaveTheirOwnExitCode) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"--bogus"}, {"extra"}, {"--log-level", "loud"}, {"--config"}}) {

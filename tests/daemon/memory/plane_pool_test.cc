@@ -132,7 +132,8 @@ TEST_F(PlanePoolTest, RefillRespectsTheLimitAndSaysSo) {
   const v1::PoolInfo full = InfoOf(*pool, "GPU-a");
   EXPECT_EQ(full.bytes_ready() + full.bytes_in_use(), (16_MiB).value);
   EXPECT_EQ(full.planes_ready(), 0);
-  EXPECT_THAT(full.last_error(), HasSubstr("no room"));
+  EXPECT_THAT(full.last_error(),
+              HasSubstr("no room for another ready plane below pool.bytes_per_gpu_max"));
   leases.clear();
   ASSERT_TRUE(pool->WaitUntilFilled(kLong));
   EXPECT_EQ(InfoOf(*pool, "GPU-a").planes_ready(), 2);

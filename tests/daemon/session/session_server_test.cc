@@ -683,6 +683,7 @@ TEST_F(SessionServerTest, ControlConnectionsAreLimitedByUserAndCountedDown) {
   EXPECT_EQ(ControlCount(), 2u);
   EXPECT_EQ(WaitForRefusal().door, Door::kControl);
   EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kLimit);
+  EXPECT_THAT(WaitForRefusal().reason, HasSubstr("limits.control_connections_per_uid_max"));
 
   // Its owner shuts it down and closes it: there is room for one more.
   {
