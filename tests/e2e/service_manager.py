@@ -99,7 +99,7 @@ seen = messages_until(lambda m: m.get("RELOADING") == "1")
 assert int(seen[-1]["MONOTONIC_USEC"]) > 0
 messages_until(lambda m: m.get("READY") == "1")
 assert logged("reload: limits.groups_max is now 7, was 256")
-assert logged('reload: log_level is now \\"debug\\", was \\"info\\"')
+assert logged('reload: log_level is now "debug", was "info"')
 assert logged("reload: pool.planes_ready stays 1; 2 takes a restart")
 assert logged("reload: done, 2 settings taken, 1 wait for a restart")
 
