@@ -67,7 +67,8 @@ void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
 
 // Such an entry keeps nobody out: the GPU that it means is for everybody.
 void WarnOfAccessToAbsentGpus(const v1::Host& host, const GpuUsers& users) {
-  for (const auto& [uuid, unused] : users) {
+  for (const auto& entry : users) {
+    const std::string& uuid = entry.first;
     const bool is_there = std::any_of(host.gpus().begin(), host.gpus().end(),
                                       [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
     if (is_there) continue;
