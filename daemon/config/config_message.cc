@@ -7,22 +7,6 @@
 namespace nodecomm {
 namespace {
 
-std::string LevelName(LogLevel level) {
-  switch (level) {
-    case LogLevel::kTrace:
-      return "trace";
-    case LogLevel::kDebug:
-      return "debug";
-    case LogLevel::kInfo:
-      return "info";
-    case LogLevel::kWarning:
-      return "warning";
-    case LogLevel::kError:
-      return "error";
-  }
-  return "info";
-}
-
 std::string FormatName(LogFormat format) { return format == LogFormat::kJson ? "json" : "text"; }
 
 std::string Octal(mode_t mode) { return absl::StrFormat("%04o", mode); }
@@ -69,12 +53,28 @@ void SetMetrics(const Config::Metrics& metrics, v1::MetricsConfig& message) {
 
 }  // namespace
 
+std::string_view LogLevelName(LogLevel level) {
+  switch (level) {
+    case LogLevel::kTrace:
+      return "trace";
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
+  }
+  return "info";
+}
+
 v1::DaemonConfig ToMessage(const Config& config) {
   v1::DaemonConfig message;
   message.set_runtime_dir(config.runtime_dir);
   message.set_runtime_dir_mode(Octal(config.runtime_dir_mode));
   message.set_admin_dir_mode(Octal(config.admin_dir_mode));
-  message.set_log_level(LevelName(config.log_level));
+  message.set_log_level(std::string(LogLevelName(config.log_level)));
   message.set_log_format(FormatName(config.log_format));
   SetPool(config.pool, *message.mutable_pool());
   SetGroup(config.group, *message.mutable_group());

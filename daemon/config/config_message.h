@@ -2,10 +2,15 @@
 // Not a file's text (config.h reads that). Design note: daemon/config/README.md.
 #pragma once
 
+#include <string_view>
+
 #include "daemon/config/config.h"
 #include "nodecomm/v1/config.pb.h"
 
 namespace nodecomm {
+
+// As a file and a line of the log have it.
+std::string_view LogLevelName(LogLevel level);
 
 // Every field is set, also where the file has none; proof_bytes only if `config` has it. Read back,
 // it is the same configuration.

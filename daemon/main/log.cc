@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/config/config_message.h"
 #include "daemon/main/log_writer.h"
 
 namespace nodecomm {
@@ -88,7 +89,7 @@ class LineFormatter final : public spdlog::formatter {
     if (format_ == LogFormat::kText && target_ == LogTarget::kStream) {
       // The level, which the sink colours on a terminal: the second word.
       message.color_range_start = to.size() + text.find(' ') + 1;
-      message.color_range_end = message.color_range_start + LogLevelWord(line.level).size();
+      message.color_range_end = message.color_range_start + LogLevelName(line.level).size();
     }
     to.append(text.data(), text.data() + text.size());
   }

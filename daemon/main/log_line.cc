@@ -5,6 +5,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "daemon/config/config_message.h"
 
 namespace nodecomm {
 namespace {
@@ -64,7 +65,7 @@ std::string SessionWord(SessionId session) { return absl::StrFormat("%016x", ses
 std::string RenderJson(const LogLine& line) {
   std::string json =
       absl::StrCat("{\"time\":\"", Time(line.time), "\",\"level\":\"",
-                   std::string(LogLevelWord(line.level)), "\",\"message\":", Quoted(line.message));
+                   std::string(LogLevelName(line.level)), "\",\"message\":", Quoted(line.message));
   const LogFields& fields = line.fields;
   if (fields.session.has_value()) {
     absl::StrAppend(&json, ",\"session\":\"", SessionWord(*fields.session), "\"");
@@ -114,28 +115,12 @@ std::string RenderText(const LogLine& line) {
 
 }  // namespace
 
-std::string_view LogLevelWord(LogLevel level) {
-  switch (level) {
-    case LogLevel::kTrace:
-      return "trace";
-    case LogLevel::kDebug:
-      return "debug";
-    case LogLevel::kInfo:
-      return "info";
-    case LogLevel::kWarning:
-      return "warning";
-    case LogLevel::kError:
-      return "error";
-  }
-  return "info";
-}
-
 std::string RenderLogLine(const LogLine& line, LogFormat format, LogTarget target) {
   const std::string priority =
       target == LogTarget::kJournal ? absl::StrCat("<", Priority(line.level), ">") : "";
   if (format == LogFormat::kJson) return absl::StrCat(priority, RenderJson(line));
   if (target == LogTarget::kJournal) return absl::StrCat(priority, RenderText(line));
-  return absl::StrCat(Time(line.time), " ", std::string(LogLevelWord(line.level)), " ",
+  return absl::StrCat(Time(line.time), " ", std::string(LogLevelName(line.level)), " ",
                       RenderText(line));
 }
 

@@ -42,9 +42,6 @@ struct LogLine {
 // Without a newline at its end or within, whatever is in it.
 std::string RenderLogLine(const LogLine& line, LogFormat format, LogTarget target);
 
-// "info" and so on, as in the configuration.
-std::string_view LogLevelWord(LogLevel level);
-
 // For words that a worker chose: no control characters, so that nobody writes lines of the log.
 // Quotes stay: JSON escapes them, once.
 std::string Escaped(std::string_view text);

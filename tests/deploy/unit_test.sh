@@ -43,9 +43,10 @@ fd_store=$(sed -n 's/^FileDescriptorStoreMax=//p' "$unit")
 
 # The user: made from the file alone, in a root of its own.
 if command -v systemd-sysusers >/dev/null; then
-  mkdir -p "$work/root/etc"
-  systemd-sysusers --root="$work/root" - <"$(dirname "$0")/../../deploy/systemd/sysusers.conf"
-  grep -q '^nodecomm:' "$work/root/etc/passwd" || fail "sysusers makes no user nodecomm"
-  grep -q '^video:.*:nodecomm$' "$work/root/etc/group" || fail "nodecomm is not in the group video"
+  sysroot=$work/sysroot
+  mkdir -p "$sysroot/etc"
+  systemd-sysusers --root="$sysroot" - <"$(dirname "$0")/../../deploy/systemd/sysusers.conf"
+  grep -q '^nodecomm:' "$sysroot/etc/passwd" || fail "sysusers makes no user nodecomm"
+  grep -q '^video:.*:nodecomm$' "$sysroot/etc/group" || fail "nodecomm is not in the group video"
 fi
 echo "ok: exposure $exposure tenths"

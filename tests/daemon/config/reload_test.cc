@@ -9,6 +9,7 @@
 
 #include "google/protobuf/descriptor.h"
 #include "nodecomm/v1/config.pb.h"
+#include "tests/daemon/config/every_value.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
@@ -16,28 +17,6 @@ namespace {
 
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAreArray;
-
-// Every setting, none of which has its default.
-constexpr char kAllChanged[] = R"(
-    runtime_dir: "/tmp/n" runtime_dir_mode: "0750" admin_dir_mode: "0711" log_level: "debug"
-    log_format: "json"
-    pool {
-      plane_bytes: 4194304 planes_ready: 1 bytes_per_gpu_max: 8388608
-      bytes_per_gpu_per_uid_max: 6291456
-    }
-    group {
-      rendezvous_timeout_ms: 1500 allow_gpu_sharing: true allow_pci: true disable_fast_path: true
-      drain_timeout_ms: 5
-    }
-    limits {
-      sessions_max: 5 sessions_per_uid_max: 4 control_connections_per_uid_max: 3 groups_max: 2
-      groups_per_uid_max: 1 connections_per_uid_per_second: 7 calls_per_uid_per_second: 8
-    }
-    peer_access {
-      trust_driver: true allow_unproven: true proof_bytes: 134217728 proof_timeout_ms: 2500
-    }
-    metrics { port: 9477 textfile: "/tmp/n.prom" textfile_interval_ms: 2000 }
-    gpu_access { gpu_uuid: "GPU-51000000-0000-4000-8000-00000000000a" uid: 1000 uid: 1001 })";
 
 // "limits.groups_max" and so on, of all settings that there are.
 void AddNames(const google::protobuf::Descriptor* type, const std::string& prefix,
@@ -59,7 +38,7 @@ TEST(CompareConfigs, SameIsNoChange) {
 }
 
 TEST(CompareConfigs, NoSettingIsForgotten) {
-  const absl::StatusOr<Config> fresh = ParseConfig("all", kAllChanged);
+  const absl::StatusOr<Config> fresh = ParseConfig("all", kEveryValueChanged);
   ASSERT_OK(fresh);
   const ConfigChanges changes = CompareConfigs(Config(), *fresh);
   std::vector<std::string> reported;
@@ -77,7 +56,7 @@ TEST(CompareConfigs, NoSettingIsForgotten) {
 }
 
 TEST(CompareConfigs, WhatIsSaidToBeTakenIsTakenAndNothingElse) {
-  const absl::StatusOr<Config> fresh = ParseConfig("all", kAllChanged);
+  const absl::StatusOr<Config> fresh = ParseConfig("all", kEveryValueChanged);
   ASSERT_OK(fresh);
   const ConfigChanges changes = CompareConfigs(Config(), *fresh);
   const ConfigChanges again = CompareConfigs(changes.config, *fresh);
@@ -106,7 +85,7 @@ TEST(CompareConfigs, ValuesAreThoseOfAFile) {
 }
 
 TEST(ConfigText, IsAFileThatSaysTheSame) {
-  const absl::StatusOr<Config> config = ParseConfig("all", kAllChanged);
+  const absl::StatusOr<Config> config = ParseConfig("all", kEveryValueChanged);
   ASSERT_OK(config);
   const absl::StatusOr<Config> again = ParseConfig("text", ConfigText(*config));
   ASSERT_OK(again);
