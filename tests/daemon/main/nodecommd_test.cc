@@ -118,6 +118,7 @@ class Program {
 class NodecommdTest : public testing::Test {
  protected:
   void SetUp() override {
+    // Not under testing::TempDir(), whose path may be too long for a socket's.
     std::string name = "/tmp/nodecomm.XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     parent_ = name;

@@ -37,6 +37,7 @@ using ::testing::UnorderedElementsAre;
 class RpcServerTest : public testing::Test {
  protected:
   void SetUp() override {
+    // Not under testing::TempDir(), whose path may be too long for a socket's.
     std::string name = "/tmp/nodecomm.XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     parent_ = name;

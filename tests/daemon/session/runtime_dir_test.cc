@@ -54,6 +54,7 @@ int ConnectAs(uid_t uid, const std::string& path, int type) {
 class RuntimeDirTest : public testing::Test {
  protected:
   void SetUp() override {
+    // Not under testing::TempDir(), whose path may be too long for a socket's.
     std::string name = "/tmp/nodecomm.XXXXXX";
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     parent_ = name;
