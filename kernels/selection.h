@@ -23,8 +23,8 @@ enum class Algorithm { kCopy, kOneShot, kTwoShot };
 // "copy", "one_shot", "two_shot".
 std::string_view AlgorithmName(Algorithm algorithm);
 
-// What is fixed when a group forms. The layout is worked out then too: in every call it was 60 of the
-// 140 ns that planning took (one core of an EPYC).
+// What is fixed when a group forms. The layout is worked out then too: in every call it was 60 of
+// the 140 ns that planning took (one core of an EPYC).
 struct GroupShape {
   WorldSize world_size;
   // LayOutPlane's, for the group's planes.
