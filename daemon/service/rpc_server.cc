@@ -28,6 +28,7 @@
 #include "daemon/process/background.h"
 #include "daemon/service/waiting_calls.h"
 #include "daemon/session/rate_limit.h"
+#include "grpc/health/v1/health.pb.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 
@@ -472,6 +473,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(DaemonView view) {
   static absl::once_flag once;
   absl::call_once(once, [] {
     grpc::EnableDefaultHealthCheckService(true);
+    // Reflection describes what is linked in, and gRPC's health service brings no descriptors.
+    grpc::health::v1::HealthCheckRequest::descriptor();
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
   auto server = std::make_unique<GrpcServer>(std::move(view));

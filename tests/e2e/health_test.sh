@@ -43,6 +43,8 @@ client call "$control" nodecomm.v1.Control/GetHost >"$work/host.json"
 expect_json "$work/host.json" 'len(d["host"]["gpus"]) == 4 and d["simulated"]'
 client call "$admin" nodecomm.v1.Admin/GetStatus >"$work/status.json"
 expect_json "$work/status.json" 'd["gpus"] == 4'
+client call "$control" grpc.health.v1.Health/Check >"$work/health.json"
+expect_json "$work/health.json" 'd["status"] == "SERVING"'
 
 # Each stream of reflection holds a thread of the daemon: few are served at once, and the service goes on.
 served=$(client hold "$control" 64)
