@@ -195,7 +195,13 @@ ConfigChanges Daemon::Reload(const Config& fresh) {
   logged_groups_->SetLimits(GroupLimitsOf(changes.config));
   absl::MutexLock lock(&in_force_mu_);
   in_force_ = changes.config;
+  reload_problem_.clear();
   return changes;
+}
+
+void Daemon::ReloadFailed(std::string problem) {
+  absl::MutexLock lock(&in_force_mu_);
+  reload_problem_ = std::move(problem);
 }
 
 absl::Status Daemon::RefreshHost() {
@@ -356,6 +362,7 @@ absl::Status Daemon::MakeGroups() {
                                                                    .pool = pool_.get(),
                                                                    .courier = sessions_.get()}));
   logged_groups_ = std::make_unique<LoggedGroups>(groups_.get());
+  LogTakenOver();
   return absl::OkStatus();
 }
 
@@ -374,6 +381,7 @@ absl::Status Daemon::MakeCalls() {
   view.refresh_host = [this] { return RefreshHost(); };
   view.config = [this] { return ConfigInForce(); };
   view.not_ready = [this] { return NotReady(); };
+  view.reload_problem = [this] { return reload_problem(); };
   view.platform = platform_;
   view.start_time = absl::Now();
   view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };
@@ -434,13 +442,14 @@ absl::Status Daemon::PublishMetrics() {
                                .pool = pool_.get(),
                                .sessions = sessions_.get(),
                                .ready = &ready_,
-                               .groups_max = [this] { return config().limits.groups_max; }},
+                               .groups_max = [this] { return config().limits.groups_max; },
+                               .reload_failed = [this] { return !reload_problem().empty(); }},
                               [](std::string_view warning) { spdlog::warn("{}", warning); }));
   return absl::OkStatus();
 }
 
 void Daemon::SetReady() {
-  ready_ = true;
+  if (!ready_.exchange(true)) spdlog::info("ready: nothing is waited for");
   calls_->SetServing(RpcServer::Serving::kYes);
 }
 
@@ -502,6 +511,16 @@ void Daemon::LogHost() const {
         Escaped(gpu.pci_bus_id()));
   }
   if (host.gpus().empty()) spdlog::warn("the host has no GPU: no group can be formed");
+}
+
+void Daemon::LogTakenOver() const {
+  for (const v1::GroupInfo& group : groups_->List()) {
+    if (group.state() != v1::GROUP_STATE_READY) continue;
+    Log(spdlog::level::info,
+        {.group = group.generation(), .group_name = group.name(), .uid = group.uid()},
+        "group of an earlier daemon goes on: {} ranks, whose sessions are expected back",
+        group.world_size());
+  }
 }
 
 void Daemon::LogPools() const {

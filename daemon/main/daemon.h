@@ -74,6 +74,13 @@ class Daemon {
 
   // Takes what of `fresh` a running daemon can take; says what was taken and what was not.
   ConfigChanges Reload(const Config& fresh);
+  // There was nothing to take: says so to those who ask, until a reload works.
+  void ReloadFailed(std::string problem);
+  // Why the last reload failed; empty: it worked, or there was none. Thread-safe.
+  std::string reload_problem() const {
+    absl::MutexLock lock(&in_force_mu_);
+    return reload_problem_;
+  }
 
   // Says to those who ask (health, metrics) that the daemon is ready: it waits for nothing more.
   void SetReady();
@@ -126,11 +133,14 @@ class Daemon {
 
   void LogHost() const;
   void LogPools() const;
+  // Groups of an earlier daemon.
+  void LogTakenOver() const;
 
   // In the order of creation, so that each is destroyed before what it was given.
   const Config config_;  // as it was at the start
   mutable absl::Mutex in_force_mu_;
   Config in_force_ ABSL_GUARDED_BY(in_force_mu_);
+  std::string reload_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string config_path_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
   // Every part may tell it something.

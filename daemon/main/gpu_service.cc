@@ -134,7 +134,13 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
     return back;
   }
   Log(spdlog::level::info, {.gpu = uuid}, "back in service");
-  ABSL_RETURN_IF_ERROR(Save());
+  if (const absl::Status saved = Save(); !saved.ok()) {
+    return absl::Status(
+        saved.code(),
+        absl::StrFormat("GPU %s is back in service, but a restart of the daemon would drain it "
+                        "again: %s; undrain it again once that is mended",
+                        uuid, saved.message()));
+  }
   return v1::UndrainGpuResponse();
 }
 

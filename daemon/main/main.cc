@@ -67,7 +67,7 @@ std::optional<int> WaitForPools(Daemon& daemon) {
 void SayServing(Daemon& daemon) {
   // Else upkeep says it once nothing is missing any more.
   if (daemon.WaitsFor().empty()) daemon.SetReady();
-  spdlog::info("ready: sockets in {}", daemon.runtime_dir());
+  spdlog::info("serving workers: sockets in {}", daemon.runtime_dir());
   // For whoever started the daemon and waits for this line.
   std::puts("ready");
   std::fflush(stdout);

@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<PublishedMetrics>> PublishedMetrics::Start(
     now.simulated = simulated;
     now.sessions_max = sessions_max;
     now.groups_max = parts.groups_max();
+    now.reload_failed = parts.reload_failed();
     return now;
   };
   std::unique_ptr<PublishedMetrics> published(new PublishedMetrics());

@@ -30,6 +30,7 @@ class PublishedMetrics {
     const SessionServer* sessions = nullptr;
     const std::atomic<bool>* ready = nullptr;
     std::function<int()> groups_max;  // a reload may change it
+    std::function<bool()> reload_failed;
   };
 
   static absl::StatusOr<std::unique_ptr<PublishedMetrics>> Start(

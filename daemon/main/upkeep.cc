@@ -88,7 +88,7 @@ void Upkeep::TellHowItIs() {
       told_ = Serving();
       return SayReadyToServiceManager(told_);
     }
-    status = absl::StrCat("Waiting for ", waits_for, ". Workers are served.", reload_failed_);
+    status = absl::StrCat("Waiting for ", waits_for, ". Workers are served.", ReloadNote());
   } else {
     status = Serving();
   }
@@ -100,7 +100,11 @@ void Upkeep::TellHowItIs() {
 
 std::string Upkeep::Serving() const {
   return absl::StrCat("Serving workers on ", daemon_->GpusInService(), " of ", daemon_->Gpus(),
-                      " GPUs.", reload_failed_);
+                      " GPUs.", ReloadNote());
+}
+
+std::string Upkeep::ReloadNote() const {
+  return daemon_->reload_problem().empty() ? "" : " The last reload failed; see the log.";
 }
 
 void Upkeep::Reload() {
@@ -110,10 +114,9 @@ void Upkeep::Reload() {
   const absl::StatusOr<Config> fresh = read_config_();
   if (fresh.ok()) {
     LogChanges(daemon_->Reload(*fresh));
-    reload_failed_.clear();
   } else {
     spdlog::error("reload: nothing is changed: {}", Escaped(fresh.status()));
-    reload_failed_ = " The last reload failed; see the log.";
+    daemon_->ReloadFailed(std::string(fresh.status().message()));
   }
   if (!ready_) return;
   told_ = Serving();

@@ -31,14 +31,14 @@ class Upkeep {
   void TellHowItIs();
   void Reload();
   std::string Serving() const;
+  std::string ReloadNote() const;
 
   Daemon* const daemon_;
   const ReadConfig read_config_;
   const absl::Duration watchdog_interval_;
   absl::Time refresh_at_;
   bool ready_ = false;
-  std::string told_;           // the status that the service manager has
-  std::string reload_failed_;  // a note on the last reload, if it failed
+  std::string told_;  // the status that the service manager has
 };
 
 }  // namespace nodecomm

@@ -241,10 +241,12 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(Options opti
   const int port = options.port;
   try {
     return std::make_unique<ExposerServer>(port, std::make_shared<Reader>(std::move(options)));
-  } catch (const std::exception& error) {
-    return absl::UnavailableError(absl::StrFormat(
-        "metrics cannot be served on 127.0.0.1:%d (metrics.port): %s; is the port taken?", port,
-        error.what()));
+  } catch (const std::exception&) {
+    // What it says of itself names no cause.
+    return absl::UnavailableError(
+        absl::StrFormat("metrics cannot be served on 127.0.0.1:%d (metrics.port); is the port "
+                        "taken? ss -ltnp 'sport = :%d' says by whom",
+                        port, port));
   }
 }
 

@@ -90,7 +90,13 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
   families.push_back(One("nodecomm_start_time_seconds",
                          "When the daemon started, in seconds since 1970.",
                          absl::ToDoubleSeconds(now.start_time - absl::UnixEpoch())));
-  families.push_back(One("nodecomm_ready", "1 once workers are served.", now.ready ? 1 : 0));
+  families.push_back(One("nodecomm_ready",
+                         "1 once GPUs, fabric, proofs and pools are as they should be. Workers are "
+                         "served before that, as far as it goes.",
+                         now.ready ? 1 : 0));
+  families.push_back(One("nodecomm_config_last_reload_successful",
+                         "0 if the last reload failed: what was in force before it still is.",
+                         now.reload_failed ? 0 : 1));
   families.push_back(One("nodecomm_sessions", "Open sessions of workers.", now.sessions));
   families.push_back(
       One("nodecomm_sessions_limit", "Sessions that there may be.", now.sessions_max));

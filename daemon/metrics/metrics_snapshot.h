@@ -22,7 +22,8 @@ struct MetricsSnapshot {
   int sessions_max = 0;
   int groups_max = 0;
   bool simulated = false;
-  bool ready = false;  // workers are served
+  bool ready = false;  // it waits for nothing more
+  bool reload_failed = false;
   absl::Time start_time;
   int open_fds = 0;
   int open_fds_max = 0;

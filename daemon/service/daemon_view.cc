@@ -68,6 +68,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_groups_ready(ready);
   answer.set_driver_trusted(view.driver_trusted);
   answer.set_not_ready(view.not_ready());
+  answer.set_reload_problem(view.reload_problem());
   CountPairs(view, answer);
   return answer;
 }

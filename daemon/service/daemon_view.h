@@ -49,6 +49,8 @@ struct DaemonView {
   std::function<v1::GetConfigResponse()> config;
   // Why the daemon is not ready; empty: it is.
   std::function<std::string()> not_ready = [] { return std::string(); };
+  // Why the last reload failed; empty: it did not.
+  std::function<std::string()> reload_problem = [] { return std::string(); };
   v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
   absl::Time start_time;
   // For the log and the metrics, on gRPC's threads.

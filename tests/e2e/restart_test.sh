@@ -23,6 +23,7 @@ for ((round = 1; round <= 3; ++round)); do
   start_simulated hgx-h100-x4
   await a.0 calls $((done_before + 1))
 done
+(($(grep -c 'group of an earlier daemon goes on: 2 ranks' "$work/nodecommd.log") == 6)) || fail "what goes on is not logged"
 ctl groups --json >"$work/groups.json"
 expect_json "$work/groups.json" 'len(d["groups"]) == 2 and all(g["state"] == "GROUP_STATE_READY" for g in d["groups"])'
 for worker in a.0 a.1 b.0 b.1; do

@@ -1,6 +1,7 @@
 """Plays systemd's part for service_manager_test.sh: reads what the daemon says on the notification socket."""
 
 import atexit
+import json
 import os
 import signal
 import socket
@@ -59,6 +60,11 @@ def start(topology):
     return process
 
 
+def status():
+    command = [os.path.join(bin_dir, "nodecommctl"), "status", "--json", "--runtime-dir", runtime]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
 with open(os.path.join(topologies, "hgx-h100-x8-fabric-starting.textproto")) as file:
     fabric_starting = file.read()
 fabric_ready = fabric_starting.replace("FABRIC_STATE_IN_PROGRESS", "FABRIC_STATE_COMPLETED").replace(
@@ -73,8 +79,8 @@ seen = messages_until(lambda m: "fabric of 8 of 8 GPUs" in m.get("STATUS", ""))
 assert "nvidia-fabricmanager" in seen[-1]["STATUS"], seen[-1]
 assert not any("READY" in m for m in seen), seen
 assert any("Reading" in m.get("STATUS", "") for m in seen), seen
-status = subprocess.run([os.path.join(bin_dir, "nodecommctl"), "status", "--runtime-dir", runtime], capture_output=True, text=True)
-assert status.returncode == 0, status
+assert status()["gpus"] == 8
+assert not logged("ready: nothing is waited for", seconds=0.1)
 # A reload meanwhile does not make it ready.
 daemon.send_signal(signal.SIGHUP)
 seen = messages_until(lambda m: m.get("WATCHDOG") == "1") + messages_until(lambda m: m.get("WATCHDOG") == "1")
@@ -85,6 +91,7 @@ write(host, fabric_ready)
 seen = messages_until(lambda m: m.get("READY") == "1")
 assert seen[-1]["STATUS"] == "Serving workers on 8 of 8 GPUs.", seen[-1]
 assert logged("the NVLink fabric is ready")
+assert logged("ready: nothing is waited for")
 
 # Alive, three times as often as it must be.
 begin = time.monotonic()
@@ -108,12 +115,14 @@ write(config, "limits { groups_max: 0 }\n")
 daemon.send_signal(signal.SIGHUP)
 seen = messages_until(lambda m: m.get("READY") == "1")
 assert "last reload failed" in seen[-1]["STATUS"], seen[-1]
+assert "field limits.groups_max" in status()["reload_problem"]
 assert logged("reload: nothing is changed: ") and logged("field limits.groups_max: 0 is outside")
 write(config, "pool { planes_ready: 1 plane_bytes: 2097152 }\n")
 daemon.send_signal(signal.SIGHUP)
 seen = messages_until(lambda m: m.get("READY") == "1")
 assert seen[-1]["STATUS"] == "Serving workers on 8 of 8 GPUs.", seen[-1]
 assert logged("reload: limits.groups_max is now 256, was 7")
+assert not status()["reload_problem"]
 
 # An end in order asks for the time that it may take.
 write(config, "group { drain_timeout_ms: 90000 }\n")

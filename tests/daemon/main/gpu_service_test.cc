@@ -121,6 +121,17 @@ TEST_F(GpuServiceTest, DrainThatCouldNotBeWrittenDownSaysWhatItDid) {
   EXPECT_TRUE(drained->drained());
 }
 
+TEST_F(GpuServiceTest, UndrainThatCouldNotBeWrittenDownSaysWhatItDid) {
+  EXPECT_OK(Drain("GPU-1"));
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);
+  EXPECT_THAT(Undrain("GPU-1").message(),
+              AllOf(HasSubstr("GPU-1 is back in service, but"), HasSubstr(path_)));
+  EXPECT_TRUE(IsOpen("GPU-1")) << "it is back all the same";
+  std::filesystem::remove(path_);
+  EXPECT_OK(Undrain("GPU-1"));
+}
+
 TEST_F(GpuServiceTest, UndrainThatFailsMayBeTriedAgain) {
   EXPECT_OK(Drain("GPU-1"));
   watcher_ = absl::ResourceExhaustedError("no thread");

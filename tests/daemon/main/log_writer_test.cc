@@ -42,6 +42,13 @@ class LogWriterTest : public testing::Test {
     return all;
   }
 
+  // A pipe that takes nothing more until it is read.
+  void FillPipe() {
+    ASSERT_EQ(fcntl(writer_fd_, F_SETFL, O_NONBLOCK), 0);
+    while (write(writer_fd_, "f", 1) == 1) {
+    }
+  }
+
   // In several reports, where the thread took a line while others were still being lost.
   static size_t CountLost(const std::string& all) {
     size_t lost = 0;
@@ -75,10 +82,7 @@ TEST_F(LogWriterTest, LinesComeWholeAndInOrder) {
 
 TEST_F(LogWriterTest, LinesThatNobodyReadsAreLostAndCounted) {
   constexpr int kLines = 200;
-  // Nobody reads from the start.
-  ASSERT_EQ(fcntl(writer_fd_, F_SETFL, O_NONBLOCK), 0);
-  while (write(writer_fd_, "f", 1) == 1) {
-  }
+  FillPipe();
   auto writer = LogWriter::Start(writer_fd_, /*queued_bytes_max=*/10'000);
   ASSERT_OK(writer);
   const absl::Time start = absl::Now();
@@ -95,6 +99,20 @@ TEST_F(LogWriterTest, LinesThatNobodyReadsAreLostAndCounted) {
   // And goes on.
   (*writer)->Write("more\n");
   EXPECT_EQ(ReadAll(), "more\n");
+}
+
+TEST_F(LogWriterTest, ItsOwnMessageIsRenderedAsOthersAre) {
+  FillPipe();
+  auto writer = LogWriter::Start(writer_fd_, /*queued_bytes_max=*/10, [](std::string_view message) {
+    return "{" + std::string(message) + "}";
+  });
+  ASSERT_OK(writer);
+  (*writer)->Write("kept\n");
+  (*writer)->Write("far too long\n");
+  const std::string before = ReadAll();
+  (*writer)->Write("next\n");
+  EXPECT_THAT(before + ReadAll(),
+              testing::HasSubstr("{1 lines of the log are lost: nobody read it in time}\n"));
 }
 
 }  // namespace
