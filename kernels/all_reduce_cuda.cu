@@ -4,63 +4,13 @@
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "kernels/all_reduce_cuda.h"
+#include "kernels/all_reduce_kernels.h"
 #include "kernels/call_check.h"
 #include "kernels/call_setup.h"
 #include "kernels/device/gpu.cuh"
-#include "kernels/device/scrub.h"
-#include "kernels/one_shot.h"
-#include "kernels/one_shot_stream.h"
-#include "kernels/two_shot.h"
-#include "kernels/two_shot_stream.h"
 
 namespace nodecomm::kernels {
 namespace {
-
-// 512 threads of at most 64 registers: two blocks fit on a multiprocessor, so that the grids of two
-// groups on the same GPUs (at most one block a multiprocessor each) are always resident together
-// and cannot keep each other from starting.
-constexpr int kThreadsMax = 512;
-constexpr int kBlocksPerMultiprocessor = 2;
-
-// What:     one launch of an all-reduce; see the protocols for shapes and ordering inside.
-// Grid:     PlanLaunch; at most kBlocksMax blocks, each with a packet.
-// Ordering: computes addresses, waits for earlier kernels of the stream, and only then touches
-//           memory. Lets the next kernel of the stream come and wait beside it once a thread of
-//           each block has all that it needs from the peers: all peers' blocks are running by then,
-//           and nothing that takes room here can keep them from ending this launch.
-// Before:   planes mapped, zero when the group began; one call in flight a communicator, which the
-//           epoch words prove where the call asks for it: a second one fails the generation.
-// Failure:  the generation is poisoned; this launch and later ones end soon.
-template <class Protocol, int kRanks, Code kCode>
-__global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
-    AllReduceKernel(const __grid_constant__ Call call) {
-  const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
-                     .step = gridDim.x * blockDim.x};
-  Protocol protocol(call, lane);
-  GpuMachine::WaitForEarlierKernels();
-  protocol.Prepare();
-  const Turn turn = BeginTurn<GpuMachine>(call, kCode == Code::kFull && call.proves_alone);
-  if (IsOver(turn)) [[unlikely]] {
-    GiveUp<GpuMachine>(call, kRanks, WhyOver(turn));
-    return;
-  }
-  if constexpr (Protocol::kMayTakeSeveralChunks) {
-    GpuMachine::ClearFinishedThreads();
-    if (IsScrubTurn(turn)) [[unlikely]] {
-      ScrubAhead<GpuMachine>(call, lane);
-      __threadfence_system();
-      __syncthreads();
-    }
-  }
-  const bool done = RunTurn<GpuMachine, kRanks>(call, turn, protocol);
-  if constexpr (!Protocol::kMayTakeSeveralChunks) {
-    if (IsScrubEpoch(turn.epoch) && done) [[unlikely]] {
-      ScrubBehind<GpuMachine>(call, turn, lane);
-      __threadfence_system();
-    }
-  }
-  EndTurn<GpuMachine>(call, turn, done);
-}
 
 // What:     CallCheck, for the call that follows on the stream.
 // Grid:     one thread.
@@ -73,49 +23,14 @@ __global__ void CheckKernel(const __grid_constant__ Call call,
   CallCheck<GpuMachine, kRanks>::Run(call, mine);
 }
 
-template <class Protocol, int kRanks, Code kCode>
-const void* Address() {
-  return reinterpret_cast<const void*>(&AllReduceKernel<Protocol, kRanks, kCode>);
-}
-
-template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
-const void* AddressOf(Code code) {
-  return code == Code::kLean
-             ? Address<Protocol<GpuMachine, kType, kRanks, Code::kLean>, kRanks, Code::kLean>()
-             : Address<Protocol<GpuMachine, kType, kRanks, Code::kFull>, kRanks, Code::kFull>();
-}
-
-template <ElementType kType, int kRanks>
-const void* FindForRanks(const Plan& plan, Code code) {
-  if (plan.format == PacketFormat::kEpoch) {
-    return plan.algorithm == Algorithm::kOneShot ? AddressOf<OneShot, kType, kRanks>(code)
-                                                 : AddressOf<TwoShot, kType, kRanks>(code);
-  }
-  // Only the algorithm that has a region for it (plane_layout.cc).
-  if constexpr (kRanks == 2) {
-    return AddressOf<OneShotStream, kType, kRanks>(code);
-  } else {
-    return AddressOf<TwoShotStream, kType, kRanks>(code);
-  }
-}
-
-template <ElementType kType>
-const void* FindForType(const Plan& plan, Code code, WorldSize world_size) {
-  static constexpr const void* (*kFinders[])(const Plan&, Code) = {
-      FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
-      FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
-      FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan, code);
-}
-
 const void* Find(const Plan& plan, ElementType type, Code code, WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return FindForType<ElementType::kFloat32>(plan, code, world_size);
+      return FindKernelOfType<ElementType::kFloat32>(plan, code, world_size);
     case ElementType::kFloat16:
-      return FindForType<ElementType::kFloat16>(plan, code, world_size);
+      return FindKernelOfType<ElementType::kFloat16>(plan, code, world_size);
     case ElementType::kBfloat16:
-      return FindForType<ElementType::kBfloat16>(plan, code, world_size);
+      return FindKernelOfType<ElementType::kBfloat16>(plan, code, world_size);
   }
   return nullptr;
 }

@@ -1,0 +1,7 @@
+#include "kernels/all_reduce_kernels.cuh"
+
+namespace nodecomm::kernels {
+
+template const void* FindKernelOfType<ElementType::kFloat16>(const Plan&, Code, WorldSize);
+
+}  // namespace nodecomm::kernels

@@ -1,0 +1,16 @@
+// Which kernel serves a plan. Not the kernels (all_reduce_kernels.cuh), which are compiled
+// elsewhere.
+#pragma once
+
+#include "kernels/all_reduce.h"
+#include "kernels/device/call.h"
+#include "kernels/selection.h"
+
+namespace nodecomm::kernels {
+
+// For cudaLaunchKernelExC; takes a Call. Defined for every type of element, each in a file of its
+// own.
+template <ElementType kType>
+const void* FindKernelOfType(const Plan& plan, Code code, WorldSize world_size);
+
+}  // namespace nodecomm::kernels
