@@ -11,6 +11,9 @@ function(nodecomm_library name)
   target_link_libraries(nodecomm_${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
 endfunction()
 
+# Of the tests' own sources only.
+set(NODECOMM_TEST_OPTIONS "" CACHE STRING "Compiler options for the tests, after all others")
+
 # nodecomm_test(NAME SOURCES... [LINK deps...] [LABELS labels...] [TIMEOUT seconds]): a GoogleTest program, one
 # ctest entry, bounded in time.
 function(nodecomm_test name)
@@ -21,6 +24,7 @@ function(nodecomm_test name)
   add_executable(${name} ${ARG_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_options(${name} PRIVATE ${NODECOMM_TEST_OPTIONS})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
