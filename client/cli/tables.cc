@@ -58,6 +58,14 @@ std::string GroupDetails(const v1::GroupInfo& group) {
   return text;
 }
 
+// What follows the number of GPUs. Of an earlier daemon nothing: it does not tell.
+std::string GpuTroubles(const v1::GetStatusResponse& status) {
+  std::string text;
+  if (status.gpus_draining() > 0) absl::StrAppend(&text, ", ", status.gpus_draining(), " draining");
+  if (status.gpus_lost() > 0) absl::StrAppend(&text, ", ", status.gpus_lost(), " lost");
+  return text;
+}
+
 std::string PeerAccessSummary(const v1::GetStatusResponse& status) {
   if (status.driver_trusted()) return "driver trusted: it is not proven";
   return absl::StrFormat("%d pairs proven, %d failed, %d unproven", status.pairs_proven(),
@@ -73,7 +81,7 @@ std::string RenderStatus(const v1::GetStatusResponse& status) {
       {"up", RenderDuration(absl::Milliseconds(status.uptime_ms()))},
       {"platform", PlatformWord(status.platform())},
       {"topology", status.topology_source()},
-      {"GPUs", absl::StrCat(status.gpus())},
+      {"GPUs", absl::StrCat(status.gpus(), GpuTroubles(status))},
       {"sessions", absl::StrCat(status.sessions())},
       {"groups",
        absl::StrFormat("%d ready, %d forming", status.groups_ready(), status.groups_forming())},
@@ -151,10 +159,11 @@ std::string RenderTop(const v1::TopView& view) {
   const absl::Time time = absl::FromUnixMillis(view.unix_time_ms());
   const v1::GetStatusResponse& status = view.status();
   std::string text = absl::StrFormat(
-      "nodecommd, up %s   %s\n%d GPUs   %d sessions   %d groups ready, %d forming   %s\n\n",
+      "nodecommd, up %s   %s\n%d GPUs%s   %d sessions   %d groups ready, %d forming   %s\n\n",
       RenderDuration(absl::Milliseconds(status.uptime_ms())),
       absl::FormatTime("%Y-%m-%d %H:%M:%S", time, absl::LocalTimeZone()), status.gpus(),
-      status.sessions(), status.groups_ready(), status.groups_forming(), PeerAccessSummary(status));
+      GpuTroubles(status), status.sessions(), status.groups_ready(), status.groups_forming(),
+      PeerAccessSummary(status));
   std::vector<TextRow> groups = {{"Group", "User", "State", "For", "Ranks", "Waits for", "Shared"}};
   for (const v1::GroupInfo& group : view.groups()) {
     groups.push_back(

@@ -10,7 +10,8 @@ done
 expect_failure 6 "no nodecommd" ctl doctor
 expect_failure 2 "" ctl no-such-command
 
-start_simulated hgx-h100-x4
+cp "$topologies/hgx-h100-x4.textproto" "$work/host.textproto"
+start_daemon --simulate "$work/host.textproto"
 ctl topo | grep -q 'GPU0.*NV18' || fail "topo shows no NVLinks"
 for command in status groups pools; do
   ctl "$command" >/dev/null || fail "$command"
@@ -33,6 +34,13 @@ ctl version | grep -q '^nodecommd ' || fail "no version of the daemon"
 ctl config show >"$work/in-force.textproto"
 "$NODECOMM_BIN/nodecommd" --config "$work/in-force.textproto" --check-config >/dev/null || fail "config show is no config"
 grep -q '^  sessions_max: 1024$' "$work/in-force.textproto" || fail "no default in config show"
+
+# A GPU that falls off the bus is seen by whoever asks next.
+sed -i '0,/^ *uuid: "/s//  condition: GPU_CONDITION_LOST condition_reason: "off the bus" uuid: "/' "$work/host.textproto"
+expect_failure 6 "is lost: off the bus" ctl doctor
+ctl status | grep -qx 'GPUs  *4, 1 lost' || fail "status does not tell of the lost GPU: $(ctl status)"
+stop_daemon
+start_simulated hgx-h100-x4
 
 # A group that is at work shows with its members; its memory comes back afterwards.
 # Not through the function, whose shell would be the process.

@@ -39,6 +39,18 @@ peer access  12 pairs proven, 1 failed, 2 unproven
   EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nnot ready    waiting for a GPU\n"));
 }
 
+TEST(RenderStatus, SaysHowManyGpusAreLostOrOutOfService) {
+  v1::GetStatusResponse status;
+  status.set_gpus(8);
+  status.set_gpus_lost(1);
+  EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nGPUs         8, 1 lost\n"));
+  status.set_gpus_draining(2);
+  EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nGPUs         8, 2 draining, 1 lost\n"));
+  v1::TopView view;
+  *view.mutable_status() = status;
+  EXPECT_THAT(RenderTop(view), testing::HasSubstr("\n8 GPUs, 2 draining, 1 lost   0 sessions"));
+}
+
 TEST(RenderGroups, SaysThatThereAreNone) {
   EXPECT_EQ(RenderGroups(v1::ListGroupsResponse()), "No groups.\n");
 }
