@@ -28,6 +28,7 @@ for field in log_format pool.plane_bytes limits.groups_max peer_access.proof_tim
   grep -q "^.fB$field.fR" "$page" || fail "$page lacks $field"
 done
 grep -q 'node_exporter' "$page" || fail "$page lacks the schema's comments"
+! grep -q 'See above' "$page" || fail "$page: a field without words of its own"
 if command -v groff >/dev/null; then
   for page in "$share"/man/man*/*.[158]; do
     problems=$(groff -man -ww -Tutf8 "$page" 2>&1 >/dev/null)
