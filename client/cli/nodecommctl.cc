@@ -19,6 +19,7 @@
 #include "client/cli/admin_client.h"
 #include "client/cli/colour.h"
 #include "client/cli/commands.h"
+#include "client/reference/absolute_path.h"
 #include "client/reference/reference.h"
 
 namespace nodecomm {
@@ -188,6 +189,7 @@ int Main(int argc, char** argv) {
   app.add_option("--runtime-dir", options.runtime_dir, "Directory of the daemon's sockets")
       ->envname("NODECOMM_RUNTIME_DIR")
       ->type_name("DIR")
+      ->check(AbsolutePath())
       ->capture_default_str();
   app.add_option("--color", options.color, "Colours: auto (on a terminal), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
