@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "client/base/version.h"
 #include "client/cli/admin_client.h"
+#include "client/cli/doctor_checks.h"
 #include "client/cli/text_table.h"
 #include "client/cli/topology_words.h"
 
@@ -24,44 +25,8 @@ namespace {
 // CUDA 12.4: what libnodecomm and the allocator are built for.
 constexpr int kCudaDriverVersionMin = 12040;
 
-// What a session costs at most: its socket, the worker's pidfd, its liveness page and calls.
-constexpr int kFdsPerSession = 6;
-
 constexpr char kRaisePoolLimit[] =
     "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)";
-
-// Findings of one check at a time.
-class Report {
- public:
-  void Start(std::string check) { check_ = std::move(check); }
-  void Ok(std::string finding) { Add(v1::DOCTOR_VERDICT_OK, std::move(finding), ""); }
-  void Warn(std::string finding, std::string advice) {
-    Add(v1::DOCTOR_VERDICT_WARNING, std::move(finding), std::move(advice));
-    report_.set_warnings(report_.warnings() + 1);
-  }
-  void Problem(std::string finding, std::string advice) {
-    Add(v1::DOCTOR_VERDICT_PROBLEM, std::move(finding), std::move(advice));
-    report_.set_problems(report_.problems() + 1);
-  }
-  void Skip(std::string finding) { Add(v1::DOCTOR_VERDICT_SKIPPED, std::move(finding), ""); }
-  // Nothing was said since Start.
-  bool silent() const {
-    return report_.findings().empty() || report_.findings().rbegin()->check() != check_;
-  }
-  v1::DoctorReport Take() { return std::move(report_); }
-
- private:
-  void Add(v1::DoctorVerdict verdict, std::string finding, std::string advice) {
-    v1::DoctorFinding* added = report_.add_findings();
-    added->set_check(check_);
-    added->set_verdict(verdict);
-    added->set_finding(std::move(finding));
-    added->set_advice(std::move(advice));
-  }
-
-  std::string check_;
-  v1::DoctorReport report_;
-};
 
 bool IsSimulated(const DaemonFacts& daemon) {
   return daemon.asked.ok() && daemon.status.platform() == v1::PLATFORM_SIMULATED;
@@ -133,50 +98,6 @@ void CheckPersistence(const HostFacts& host, Report& report) {
       "nvidia-persistenced does not run: GPUs that nobody uses are shut down, and memory "
       "that was exported is lost with that",
       "systemctl enable --now nvidia-persistenced");
-}
-
-void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
-  report.Start("socket");
-  if (absl::IsPermissionDenied(daemon.asked)) {
-    report.Problem(std::string(daemon.asked.message()),
-                   "not allowed: run it as root or as the daemon's user");
-  } else if (!daemon.asked.ok()) {
-    report.Problem(std::string(daemon.asked.message()),
-                   host.runtime_dir_exists
-                       ? "look at the daemon's log: journalctl -u nodecommd"
-                       : absl::StrCat(host.runtime_dir,
-                                      " is not there: start nodecommd, or mount "
-                                      "the directory into the container"));
-  } else {
-    report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
-                              RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
-  }
-  if (!daemon.asked.ok()) return;
-  if (!daemon.status.not_ready().empty()) {
-    report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
-                "wait; if it stays so, look at the daemon's log: journalctl -u nodecommd");
-  }
-  for (const std::string& name : host.missing_sockets) {
-    report.Problem(absl::StrCat(host.runtime_dir, "/", name, " is not there: no worker",
-                                name.starts_with("workers/") ? " in a container" : "", " can come"),
-                   "somebody removed it; restart the daemon");
-  }
-}
-
-void CheckPermissions(const HostFacts& host, Report& report) {
-  report.Start("permissions");
-  if (!host.runtime_dir_exists) return report.Skip("there is no runtime directory");
-  if (host.runtime_dir_writable_by_others) {
-    report.Problem(absl::StrCat(host.runtime_dir,
-                                " can be written to by others, who could replace "
-                                "the sockets"),
-                   absl::StrCat("chmod go-w ", host.runtime_dir));
-  }
-  if (host.session_socket_exists && !host.session_socket_for_everybody) {
-    report.Warn("not every user may connect to session.sock",
-                "intended? else restart the daemon, which gives it mode 0666");
-  }
-  if (report.silent()) report.Ok("of the runtime directory and session.sock");
 }
 
 void CheckVersions(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
@@ -320,28 +241,6 @@ void CheckPools(const DaemonFacts& daemon, Report& report) {
     }
   }
   if (report.silent()) report.Ok("all can be filled");
-}
-
-void CheckLimits(const DaemonFacts& daemon, Report& report) {
-  report.Start("limits");
-  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
-  if (!daemon.config.has_config()) {
-    return report.Skip("the daemon is of an earlier version, which does not tell its limits");
-  }
-  const int sessions_max = daemon.config.config().limits().sessions_max();
-  if (sessions_max > 0 && daemon.status.sessions() * 10 > sessions_max * 9) {
-    report.Warn(
-        absl::StrFormat("%d sessions of at most %d", daemon.status.sessions(), sessions_max),
-        "raise limits.sessions_max; nodecommctl sessions shows whose they are");
-  }
-  if (daemon.fds_max.has_value() && *daemon.fds_max < sessions_max * kFdsPerSession) {
-    report.Warn(absl::StrFormat("the daemon may open %d files, too few for %d sessions",
-                                *daemon.fds_max, sessions_max),
-                absl::StrFormat("set LimitNOFILE=%d", sessions_max * kFdsPerSession));
-  }
-  if (report.silent()) {
-    report.Ok(absl::StrFormat("%d of %d sessions", daemon.status.sessions(), sessions_max));
-  }
 }
 
 void CheckContainer(const HostFacts& host, Report& report) {
