@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -28,13 +27,26 @@ constexpr int kCudaDriverVersionMin = 12040;
 constexpr char kRaisePoolLimit[] =
     "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)";
 
+// Also if a later question failed.
 bool IsSimulated(const DaemonFacts& daemon) {
-  return daemon.asked.ok() && daemon.status.platform() == v1::PLATFORM_SIMULATED;
+  return daemon.status.platform() == v1::PLATFORM_SIMULATED;
 }
 
-void CheckDriver(const HostFacts& host, Report& report) {
+// There is a daemon, and it did not get to say whether it simulates a host.
+bool MaySimulate(const HostFacts& host, const DaemonFacts& daemon) {
+  return daemon.status.platform() == v1::PLATFORM_UNSPECIFIED &&
+         (daemon.connected || host.lock_holder.has_value() ||
+          absl::IsPermissionDenied(daemon.asked));
+}
+
+void CheckDriver(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   report.Start("driver");
-  if (host.driver_version.empty()) {
+  if (host.driver_version.empty() && MaySimulate(host, daemon)) {
+    report.Skip(
+        "no NVIDIA driver is loaded; whether the daemon needs one is unknown: it could not be "
+        "asked "
+        "whether it simulates a host");
+  } else if (host.driver_version.empty()) {
     report.Problem("no NVIDIA driver is loaded (/proc/driver/nvidia/version is not there)",
                    "install the driver and load it (modprobe nvidia); in a container, start it "
                    "with the GPUs (--gpus all)");
@@ -274,28 +286,13 @@ std::string VerdictWord(v1::DoctorVerdict verdict) {
   }
 }
 
-// "Max open files  1024  524288  files": the soft limit, which the daemon has raised. Nothing where
-// the process cannot be seen, from another PID namespace say.
-std::optional<int> FdsMaxOf(int pid) {
-  std::ifstream limits(absl::StrCat("/proc/", pid, "/limits"));
-  std::string line;
-  while (std::getline(limits, line)) {
-    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
-    int fds_max = 0;
-    if (line.starts_with("Max open files") && words.size() > 3 &&
-        absl::SimpleAtoi(words[3], &fds_max)) {
-      return fds_max;
-    }
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 DaemonFacts AskDaemon(const std::string& runtime_dir) {
   DaemonFacts facts;
   const auto client = AdminClient::Connect(runtime_dir);
   facts.asked = client.status();
+  facts.connected = client.ok();
   const auto take = [&](auto answer, auto& into) {
     // A daemon of an earlier version may lack a question, and is to be looked at all the same.
     if (!absl::IsUnimplemented(answer.status())) facts.asked.Update(answer.status());
@@ -304,8 +301,9 @@ DaemonFacts AskDaemon(const std::string& runtime_dir) {
   if (facts.asked.ok()) take((*client)->GetStatus(), facts.status);
   if (facts.asked.ok()) take((*client)->GetTopology(), facts.topology);
   if (facts.asked.ok()) take((*client)->ListPools(), facts.pools);
+  if (facts.asked.ok()) take((*client)->ListGroups(), facts.groups);
+  if (facts.asked.ok()) take((*client)->ListSessions(), facts.sessions);
   if (facts.asked.ok()) take((*client)->GetConfig(), facts.config);
-  if (facts.asked.ok()) facts.fds_max = FdsMaxOf(facts.status.pid());
   return facts;
 }
 
@@ -318,12 +316,13 @@ v1::DoctorReport Diagnose(const HostFacts& host, const DaemonFacts& daemon) {
       report.Skip("the daemon simulates a host");
     }
   } else {
-    CheckDriver(host, report);
+    CheckDriver(host, daemon, report);
     CheckDevices(host, report);
     CheckPersistence(host, report);
   }
   CheckSocket(host, daemon, report);
   CheckPermissions(host, report);
+  CheckFileSystem(host, report);
   CheckVersions(host, daemon, report);
   CheckGpus(daemon, report);
   CheckFabric(daemon, report);

@@ -10,6 +10,7 @@ namespace nodecomm {
 // doctor_runtime_dir.cc
 void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report);
 void CheckPermissions(const HostFacts& host, Report& report);
+void CheckFileSystem(const HostFacts& host, Report& report);
 
 // doctor_limits.cc
 void CheckLimits(const DaemonFacts& daemon, Report& report);

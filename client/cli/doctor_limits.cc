@@ -1,12 +1,73 @@
 // How near the daemon is to the most that it may hold.
+#include <cstdint>
+#include <map>
+#include <string>
+
 #include "absl/strings/str_format.h"
 #include "client/cli/doctor_checks.h"
 
 namespace nodecomm {
 namespace {
 
-// What a session costs at most: its socket, the worker's pidfd, its liveness page and calls.
-constexpr int kFdsPerSession = 6;
+// What a session takes of LimitNOFILE: five descriptors (its socket, the worker's pidfd, its
+// liveness page, and two of its calls), and workers may have three quarters of all.
+constexpr int kFdsPerSession = 7;
+
+// From nine tenths on.
+bool IsNearlyFull(int64_t used, int64_t max) { return max > 0 && used * 10 >= max * 9; }
+
+template <typename Items>
+std::map<uint32_t, int> CountByUser(const Items& items) {
+  std::map<uint32_t, int> counts;
+  for (const auto& item : items) ++counts[item.uid()];
+  return counts;
+}
+
+void CheckSessions(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
+  if (IsNearlyFull(daemon.status.sessions(), limits.sessions_max())) {
+    report.Warn(absl::StrFormat("%d sessions of at most %d", daemon.status.sessions(),
+                                limits.sessions_max()),
+                "raise limits.sessions_max; nodecommctl sessions shows whose they are");
+  }
+  for (const auto& [uid, count] : CountByUser(daemon.sessions.sessions())) {
+    if (!IsNearlyFull(count, limits.sessions_per_uid_max())) continue;
+    report.Warn(absl::StrFormat("user %d has %d sessions of at most %d", uid, count,
+                                limits.sessions_per_uid_max()),
+                "raise limits.sessions_per_uid_max; nodecommctl sessions shows the processes");
+  }
+}
+
+void CheckGroups(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
+  constexpr char kEnd[] = "nodecommctl groups shows them, nodecommctl abort ends one";
+  if (IsNearlyFull(daemon.groups.groups_size(), limits.groups_max())) {
+    report.Warn(absl::StrFormat("%d groups of at most %d", daemon.groups.groups_size(),
+                                limits.groups_max()),
+                absl::StrFormat("raise limits.groups_max; %s", kEnd));
+  }
+  for (const auto& [uid, count] : CountByUser(daemon.groups.groups())) {
+    if (!IsNearlyFull(count, limits.groups_per_uid_max())) continue;
+    report.Warn(absl::StrFormat("user %d has %d groups of at most %d", uid, count,
+                                limits.groups_per_uid_max()),
+                absl::StrFormat("raise limits.groups_per_uid_max; %s", kEnd));
+  }
+}
+
+void CheckFds(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
+  const int fds_max = daemon.status.open_fds_max();
+  if (fds_max == 0) return;  // a daemon of an earlier version
+  if (IsNearlyFull(daemon.status.open_fds(), fds_max / 4 * 3)) {
+    report.Warn(absl::StrFormat("the daemon has %d of at most %d files open, and refuses workers "
+                                "when they hold three quarters",
+                                daemon.status.open_fds(), fds_max),
+                "raise LimitNOFILE; nodecommctl sessions and groups show what holds them");
+  }
+  const int64_t wanted = int64_t{limits.sessions_max()} * kFdsPerSession;
+  if (fds_max < wanted) {
+    report.Warn(absl::StrFormat("the daemon may open %d files, too few for %d sessions", fds_max,
+                                limits.sessions_max()),
+                absl::StrFormat("set LimitNOFILE=%d", wanted));
+  }
+}
 
 }  // namespace
 
@@ -16,19 +77,14 @@ void CheckLimits(const DaemonFacts& daemon, Report& report) {
   if (!daemon.config.has_config()) {
     return report.Skip("the daemon is of an earlier version, which does not tell its limits");
   }
-  const int sessions_max = daemon.config.config().limits().sessions_max();
-  if (sessions_max > 0 && daemon.status.sessions() * 10 > sessions_max * 9) {
-    report.Warn(
-        absl::StrFormat("%d sessions of at most %d", daemon.status.sessions(), sessions_max),
-        "raise limits.sessions_max; nodecommctl sessions shows whose they are");
-  }
-  if (daemon.fds_max.has_value() && *daemon.fds_max < sessions_max * kFdsPerSession) {
-    report.Warn(absl::StrFormat("the daemon may open %d files, too few for %d sessions",
-                                *daemon.fds_max, sessions_max),
-                absl::StrFormat("set LimitNOFILE=%d", sessions_max * kFdsPerSession));
-  }
+  const v1::LimitConfig& limits = daemon.config.config().limits();
+  CheckSessions(daemon, limits, report);
+  CheckGroups(daemon, limits, report);
+  CheckFds(daemon, limits, report);
   if (report.silent()) {
-    report.Ok(absl::StrFormat("%d of %d sessions", daemon.status.sessions(), sessions_max));
+    report.Ok(absl::StrFormat("%d of %d sessions, %d of %d groups", daemon.status.sessions(),
+                              limits.sessions_max(), daemon.groups.groups_size(),
+                              limits.groups_max()));
   }
 }
 
