@@ -42,6 +42,7 @@ ctl status | grep -qx 'GPUs  *4, 1 lost' || fail "status does not tell of the lo
 stop_daemon
 start_simulated hgx-h100-x4
 
+ctl status --json >"$work/idle.json"
 # A group that is at work shows with its members; its memory comes back afterwards.
 # Not through the function, whose shell would be the process.
 "$NODECOMM_BIN/nodecomm-perf" --runtime-dir "$runtime" -n 2 -b 1K -e 1K --iters 100000 --gpus 4 >/dev/null 2>&1 &
@@ -57,6 +58,9 @@ for ((i = 0; i < 600; ++i)); do
 done
 [[ $seen == yes ]] || fail "groups does not show a group at work"
 expect_json "$work/groups.json" 'len(d["groups"]) == 1'
+# What the doctor reckons with: seven descriptors a session, planes and groups included.
+ctl status --json >"$work/status.json"
+expect_json "$work/status.json" "0 < d['open_fds'] - json.load(open('$work/idle.json'))['open_fds'] <= 2 * 7"
 ctl top --count 1 | grep -q nodecomm-perf || fail "top does not show the group"
 ctl sessions --json >"$work/sessions.json"
 expect_json "$work/sessions.json" 'len(d["sessions"]) == 2 and all(len(s["session"]) == 16 for s in d["sessions"])'
