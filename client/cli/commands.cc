@@ -18,6 +18,7 @@
 #include "client/cli/peer_check.h"
 #include "client/cli/proof_text.h"
 #include "client/cli/tables.h"
+#include "client/cli/text_table.h"
 #include "client/cli/topology_text.h"
 #include "client/cli/topology_words.h"
 
@@ -59,8 +60,8 @@ class ProgressLine {
   void Show(const v1::PeerCheckProgress& progress) {
     if (progress.pairs_done() == shown_ || progress.pairs_total() == 0) return;
     shown_ = progress.pairs_done();
-    std::fprintf(stderr, "%s%d of %d pairs%s", on_terminal_ ? "\r" : "", shown_,
-                 progress.pairs_total(), on_terminal_ ? "" : "\n");
+    std::fprintf(stderr, "%s%d of %s%s", on_terminal_ ? "\r" : "", shown_,
+                 Counted(progress.pairs_total(), "pair").c_str(), on_terminal_ ? "" : "\n");
     std::fflush(stderr);
   }
   ~ProgressLine() {

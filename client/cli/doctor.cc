@@ -54,7 +54,7 @@ void CheckDriver(const HostFacts& host, const DaemonFacts& daemon, Report& repor
     report.Problem(absl::StrCat("driver ", host.driver_version, " drives no GPU"),
                    "look for the GPUs with lspci, and for NVRM in the kernel's log");
   } else {
-    report.Ok(absl::StrFormat("%s, %d GPUs", host.driver_version, host.driver_gpus));
+    report.Ok(absl::StrCat(host.driver_version, ", ", Counted(host.driver_gpus, "GPU")));
   }
 }
 
@@ -94,7 +94,7 @@ void CheckDevices(const HostFacts& host, Report& report) {
   }
   const auto gpus = static_cast<int>(host.devices.size()) - 2;
   if (gpus < host.driver_gpus) {
-    report.Warn(absl::StrFormat("%d GPUs, but device files of %d", host.driver_gpus, gpus),
+    report.Warn(absl::StrCat(Counted(host.driver_gpus, "GPU"), ", but device files of ", gpus),
                 "the container sees a part of the host, which is well for workers; the daemon "
                 "needs all");
   }
@@ -222,13 +222,14 @@ void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
   const v1::GetStatusResponse& status = daemon.status;
   if (status.pairs_unproven() > 0 && !status.driver_trusted() &&
       !daemon.topology.check().running()) {
-    report.Warn(absl::StrFormat("%d pairs of GPUs have no proof, and get no fast path",
-                                status.pairs_unproven()),
+    report.Warn(absl::StrFormat("no proof, and so no fast path, for %s of GPUs",
+                                Counted(status.pairs_unproven(), "pair")),
                 "nodecommctl p2p check tells why");
   }
   if (report.silent()) {
-    report.Ok(status.driver_trusted() ? "the driver is trusted"
-                                      : absl::StrFormat("%d pairs proven", status.pairs_proven()));
+    report.Ok(status.driver_trusted()
+                  ? "the driver is trusted"
+                  : absl::StrCat(Counted(status.pairs_proven(), "pair"), " proven"));
   }
 }
 
@@ -342,7 +343,8 @@ std::string RenderDoctor(const v1::DoctorReport& report) {
       absl::StrAppend(&text, std::string(23, ' '), "-> ", finding.advice(), "\n");
     }
   }
-  return absl::StrCat(text, report.problems(), " problems, ", report.warnings(), " warnings\n");
+  return absl::StrCat(text, Counted(report.problems(), "problem"), ", ",
+                      Counted(report.warnings(), "warning"), "\n");
 }
 
 }  // namespace nodecomm

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_format.h"
 #include "client/cli/doctor_checks.h"
+#include "client/cli/text_table.h"
 
 namespace nodecomm {
 namespace {
@@ -25,13 +26,13 @@ std::map<uint32_t, int> CountByUser(const Items& items) {
 
 void CheckSessions(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
   if (IsNearlyFull(daemon.status.sessions(), limits.sessions_max())) {
-    report.Warn(absl::StrFormat("%d sessions of at most %d", daemon.status.sessions(),
+    report.Warn(absl::StrFormat("%s of at most %d", Counted(daemon.status.sessions(), "session"),
                                 limits.sessions_max()),
                 "raise limits.sessions_max; nodecommctl sessions shows whose they are");
   }
   for (const auto& [uid, count] : CountByUser(daemon.sessions.sessions())) {
     if (!IsNearlyFull(count, limits.sessions_per_uid_max())) continue;
-    report.Warn(absl::StrFormat("user %d has %d sessions of at most %d", uid, count,
+    report.Warn(absl::StrFormat("user %d has %s of at most %d", uid, Counted(count, "session"),
                                 limits.sessions_per_uid_max()),
                 "raise limits.sessions_per_uid_max; nodecommctl sessions shows the processes");
   }
@@ -40,13 +41,13 @@ void CheckSessions(const DaemonFacts& daemon, const v1::LimitConfig& limits, Rep
 void CheckGroups(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
   constexpr char kEnd[] = "nodecommctl groups shows them, nodecommctl abort ends one";
   if (IsNearlyFull(daemon.groups.groups_size(), limits.groups_max())) {
-    report.Warn(absl::StrFormat("%d groups of at most %d", daemon.groups.groups_size(),
+    report.Warn(absl::StrFormat("%s of at most %d", Counted(daemon.groups.groups_size(), "group"),
                                 limits.groups_max()),
                 absl::StrFormat("raise limits.groups_max; %s", kEnd));
   }
   for (const auto& [uid, count] : CountByUser(daemon.groups.groups())) {
     if (!IsNearlyFull(count, limits.groups_per_uid_max())) continue;
-    report.Warn(absl::StrFormat("user %d has %d groups of at most %d", uid, count,
+    report.Warn(absl::StrFormat("user %d has %s of at most %d", uid, Counted(count, "group"),
                                 limits.groups_per_uid_max()),
                 absl::StrFormat("raise limits.groups_per_uid_max; %s", kEnd));
   }
@@ -63,8 +64,8 @@ void CheckFds(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& 
   }
   const int64_t wanted = int64_t{limits.sessions_max()} * kFdsPerSession;
   if (fds_max < wanted) {
-    report.Warn(absl::StrFormat("the daemon may open %d files, too few for %d sessions", fds_max,
-                                limits.sessions_max()),
+    report.Warn(absl::StrFormat("the daemon may open %s, too few for %s", Counted(fds_max, "file"),
+                                Counted(limits.sessions_max(), "session")),
                 absl::StrFormat("set LimitNOFILE=%d", wanted));
   }
 }
@@ -82,9 +83,9 @@ void CheckLimits(const DaemonFacts& daemon, Report& report) {
   CheckGroups(daemon, limits, report);
   CheckFds(daemon, limits, report);
   if (report.silent()) {
-    report.Ok(absl::StrFormat("%d of %d sessions, %d of %d groups", daemon.status.sessions(),
-                              limits.sessions_max(), daemon.groups.groups_size(),
-                              limits.groups_max()));
+    report.Ok(absl::StrFormat("%d of %s, %d of %s", daemon.status.sessions(),
+                              Counted(limits.sessions_max(), "session"),
+                              daemon.groups.groups_size(), Counted(limits.groups_max(), "group")));
   }
 }
 

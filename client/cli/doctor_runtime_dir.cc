@@ -143,8 +143,8 @@ void CheckFileSystem(const HostFacts& host, Report& report) {
         "see who fills it (df, du -x), and make room or give the file system more (mount -o "
         "remount,size=)");
   check(room.files_free, room.files_total, kFilesMin, kFilesWanted,
-        absl::StrFormat("%s has %d files left of %d", host.runtime_dir, room.files_free,
-                        room.files_total),
+        absl::StrFormat("%s has %s left of %d", host.runtime_dir,
+                        Counted(static_cast<int64_t>(room.files_free), "file"), room.files_total),
         "see who makes so many (df -i), and remove some or give the file system more (mount -o "
         "remount,nr_inodes=)");
   if (report.silent()) {

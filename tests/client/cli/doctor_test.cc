@@ -241,7 +241,7 @@ const std::vector<Broken>& BrokenHosts() {
          proof->set_verdict(v1::PROOF_VERDICT_FAILED);
          proof->set_reason("wrong");
        }},
-      {"peer-access", kWarning, "2 pairs of GPUs have no proof", "p2p check",
+      {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs", "p2p check",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
       {"peer-access", kWarning, "proofs are going on", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_check()->set_running(true); }},
@@ -385,7 +385,7 @@ TEST(Doctor, TextHasALineACheckAndAdviceBelow) {
   EXPECT_THAT(text, HasSubstr("driver        ok       580.95.05, 2 GPUs\n"));
   EXPECT_THAT(text, HasSubstr("persistence   warning  nvidia-persistenced does not run"));
   EXPECT_THAT(text, HasSubstr("\n                       -> systemctl enable"));
-  EXPECT_THAT(text, HasSubstr("\n0 problems, 1 warnings\n"));
+  EXPECT_THAT(text, HasSubstr("\n0 problems, 1 warning\n"));
 }
 
 // --- facts, of a host that lies in a directory

@@ -85,6 +85,25 @@ TEST(RenderGroups, ShowsMembersAndWhoIsWaitedFor) {
 )");
 }
 
+TEST(RenderGroups, SpeaksOfOneRankAsOfOne) {
+  v1::ListGroupsResponse groups;
+  groups.add_groups()->set_world_size(1);
+  groups.mutable_groups(0)->add_missing_ranks(0);
+  const std::string text = RenderGroups(groups);
+  EXPECT_THAT(text, testing::HasSubstr("0 of 1 rank joined"));
+  EXPECT_THAT(text, testing::HasSubstr("  waits for rank 0\n"));
+}
+
+TEST(RenderTop, SpeaksOfOneAsOfOne) {
+  v1::TopView view;
+  view.mutable_status()->set_gpus(1);
+  view.mutable_status()->set_sessions(1);
+  view.mutable_status()->set_groups_ready(1);
+  view.mutable_status()->set_pairs_proven(1);
+  EXPECT_THAT(RenderTop(view), testing::HasSubstr("1 GPU   1 session   1 group ready, 0 forming   "
+                                                  "1 pair proven, 0 failed"));
+}
+
 TEST(RenderGroups, ShowsWhyAGroupWasAborted) {
   v1::ListGroupsResponse groups;
   v1::GroupInfo& group = *groups.add_groups();
@@ -185,6 +204,12 @@ TEST(RenderBytes, ChoosesTheUnit) {
   EXPECT_EQ(RenderBytes({1536}), "1.5 KiB");
   EXPECT_EQ(RenderBytes({85520809984}), "79.6 GiB");
   EXPECT_EQ(RenderBytes({3ULL << 50}), "3072 TiB");
+}
+
+TEST(Counted, HasOneOfOne) {
+  EXPECT_EQ(Counted(0, "group"), "0 groups");
+  EXPECT_EQ(Counted(1, "group"), "1 group");
+  EXPECT_EQ(Counted(2, "GPU"), "2 GPUs");
 }
 
 TEST(RenderDuration, ShowsWholeSeconds) {
