@@ -205,7 +205,8 @@ absl::StatusOr<v1::TopView> TakeView(AdminClient& client) {
 absl::StatusOr<Answer> Top(AdminClient& client, const Options& options, const ShowView& show) {
   for (int i = 1;; ++i) {
     ABSL_ASSIGN_OR_RETURN(const v1::TopView view, TakeView(client));
-    ABSL_ASSIGN_OR_RETURN(Answer answer, AnswerWith(options, view, RenderTop));
+    ABSL_ASSIGN_OR_RETURN(Answer answer,
+                          Done(options.json ? MessageToJsonLine(view) : RenderTop(view)));
     if (i == options.count) return answer;
     if (!show(answer.text)) return Answer{"", kExitNotAsked};
     absl::SleepFor(absl::Seconds(options.interval_s));

@@ -139,6 +139,7 @@ class CommandTable {
     Add(app, "doctor", "Check driver, device files, GPUs, daemon and container; say what to do",
         Command(Doctor));
     CLI::App* const top = Add(app, "top", "Sessions, groups and pools, again and again", ShowTop);
+    top->get_option("--json")->description("Print JSON, a line a view");
     top->add_option("--interval", options_.interval_s, "Seconds between two views")
         ->check(CLI::Range(0.2, 3600.0))
         ->capture_default_str();

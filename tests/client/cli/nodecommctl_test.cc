@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -81,7 +82,7 @@ TEST(Nodecommctl, AnswersEveryCommandInBothForms) {
       {"version", "7.8.9"},
       {"version --json", "\"daemon_version_line\": \"7.8.9 (commit abc)\""},
       {"top --count 1", "tp0"},
-      {"top --count 1 --json", "\"unix_time_ms\": \""},
+      {"top --count 1 --json", "\"unix_time_ms\":\""},
       {"abort tp0", "generation 7"},
       {"abort tp0 --json", "\"generation\": \"7\""},
       {"drain --gpu 0 --json", "\"drained\": true"},
@@ -125,6 +126,17 @@ TEST(Nodecommctl, TopShowsAsManyViewsAsAskedForAndClearsNoPipe) {
   EXPECT_EQ(views, 3u);
   EXPECT_THAT(outcome.out, Not(HasSubstr("\033[")));
   EXPECT_EQ(RunProgram("top --interval 0.01").exit_code, 2);
+}
+
+TEST(Nodecommctl, TopPrintsALineOfJsonAView) {
+  const FakeRuntimeDir dir;
+  const FakeAdmin admin(dir, SomeAnswers());
+  const Outcome outcome =
+      RunProgram("top --json --count 2 --interval 0.2 --runtime-dir " + dir.path());
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 2);
+  EXPECT_THAT(outcome.out, StartsWith("{\"unix_time_ms\":"));
+  EXPECT_THAT(outcome.out.substr(outcome.out.find('\n') + 1), StartsWith("{\"unix_time_ms\":"));
 }
 
 TEST(Nodecommctl, TopEndsWithItsDaemon) {
