@@ -27,7 +27,7 @@ namespace {
 
 constexpr char kFooter[] =
     "Exit codes: 0 done, 1 the daemon could not be asked or did not answer, 2 wrong usage;\n"
-    "of `p2p check` also 3 peer access of a pair is broken, 4 that of a pair is not proven;\n"
+    "of `p2p check` and `undrain` also 3 peer access of a pair is broken, 4 it is not proven;\n"
     "of `drain` also 5 groups are still on the GPU; of `doctor` 6 something does not work.\n"
     "--runtime-dir and --color may also follow the command.";
 

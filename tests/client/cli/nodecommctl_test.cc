@@ -195,6 +195,36 @@ TEST(Nodecommctl, ProvesPairsAndTellsTheOutcomeByItsExitCode) {
   }
 }
 
+TEST(Nodecommctl, UndrainTellsByItsExitCodeWhetherTheGpuHasItsProofs) {
+  const struct {
+    v1::ProofVerdict second;
+    bool driver_trusted;
+    int exit_code;
+  } cases[] = {{v1::PROOF_VERDICT_PROVEN, false, 0},
+               {v1::PROOF_VERDICT_FAILED, false, 3},
+               {v1::PROOF_VERDICT_UNPROVEN, false, 4},
+               {v1::PROOF_VERDICT_UNPROVEN, true, 0}};
+  for (const auto& test : cases) {
+    const FakeRuntimeDir dir;
+    FakeAdminAnswers answers = AnswersWithVerdicts(v1::PROOF_VERDICT_PROVEN, test.second);
+    answers.topology.set_driver_trusted(test.driver_trusted);
+    const FakeAdmin admin(dir, answers);
+    const Outcome outcome = RunProgram("undrain --gpu 1 --runtime-dir " + dir.path());
+    EXPECT_EQ(outcome.exit_code, test.exit_code) << outcome.err;
+    EXPECT_EQ(outcome.out, "GPU 1 is back in service.\n");
+  }
+}
+
+TEST(Nodecommctl, DrainTellsByItsExitCodeThatTheGpuIsStillHeld) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers = SomeAnswers();
+  answers.drained_after = 2;
+  const FakeAdmin admin(dir, answers);
+  const std::string drain = "drain --gpu 0 --timeout 0 --runtime-dir " + dir.path();
+  EXPECT_EQ(RunProgram(drain).exit_code, 5);
+  EXPECT_EQ(RunProgram(drain).exit_code, 0);
+}
+
 TEST(Nodecommctl, DoesNotWaitForEverForProofs) {
   const FakeRuntimeDir dir;
   FakeAdminAnswers answers =
