@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "client/base/unique_fd.h"
+#include "client/cli/lock_holder.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
 
 namespace nodecomm {
@@ -36,7 +37,8 @@ absl::StatusOr<UniqueFd> ConnectSocket(const std::string& runtime_dir, const std
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return absl::ErrnoToStatus(errno, "creating a socket");
   if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return DescribeConnectError(runtime_dir, path, errno);
+    const int error_number = errno;
+    return DescribeConnectError(runtime_dir, path, error_number, FindLockHolder(runtime_dir));
   }
   return fd;
 }
@@ -142,12 +144,18 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(const std::str
 }
 
 absl::Status DescribeConnectError(const std::string& runtime_dir, const std::string& socket_path,
-                                  int error_number) {
+                                  int error_number, std::optional<int> lock_holder) {
   const char* const cause = std::strerror(error_number);
   switch (error_number) {
     case ENOENT:
     case ENOTDIR:
     case ECONNREFUSED:
+      if (lock_holder.has_value()) {
+        return absl::UnavailableError(absl::StrFormat(
+            "nodecommd (process %d) serves %s, but its socket %s does not answer: %s. Unless it is "
+            "just starting or stopping, somebody removed the socket: restart the daemon.",
+            *lock_holder, runtime_dir, socket_path, cause));
+      }
       return absl::UnavailableError(absl::StrFormat(
           "no nodecommd at %s: %s. Start it with `nodecommd --runtime-dir %s`, or name the "
           "directory of the one that runs with --runtime-dir or NODECOMM_RUNTIME_DIR.",

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -42,9 +43,10 @@ class AdminClient {
       const v1::UndrainGpuRequest& request) = 0;
 };
 
-// What a failed connect(2) to the daemon's socket means. Apart, since some of its cases cannot be
-// provoked by a test that runs as root.
+// What a failed connect(2) to the daemon's socket means; `lock_holder`: the process that serves the
+// directory nevertheless. Apart, since some of its cases cannot be provoked by a test that runs as
+// root.
 absl::Status DescribeConnectError(const std::string& runtime_dir, const std::string& socket_path,
-                                  int error_number);
+                                  int error_number, std::optional<int> lock_holder);
 
 }  // namespace nodecomm

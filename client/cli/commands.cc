@@ -18,6 +18,7 @@
 #include "client/cli/peer_check.h"
 #include "client/cli/proof_text.h"
 #include "client/cli/tables.h"
+#include "client/cli/text_table.h"
 #include "client/cli/topology_text.h"
 #include "client/cli/topology_words.h"
 
@@ -59,8 +60,8 @@ class ProgressLine {
   void Show(const v1::PeerCheckProgress& progress) {
     if (progress.pairs_done() == shown_ || progress.pairs_total() == 0) return;
     shown_ = progress.pairs_done();
-    std::fprintf(stderr, "%s%d of %d pairs%s", on_terminal_ ? "\r" : "", shown_,
-                 progress.pairs_total(), on_terminal_ ? "" : "\n");
+    std::fprintf(stderr, "%s%d of %s%s", on_terminal_ ? "\r" : "", shown_,
+                 Counted(progress.pairs_total(), "pair").c_str(), on_terminal_ ? "" : "\n");
     std::fflush(stderr);
   }
   ~ProgressLine() {
@@ -204,7 +205,8 @@ absl::StatusOr<v1::TopView> TakeView(AdminClient& client) {
 absl::StatusOr<Answer> Top(AdminClient& client, const Options& options, const ShowView& show) {
   for (int i = 1;; ++i) {
     ABSL_ASSIGN_OR_RETURN(const v1::TopView view, TakeView(client));
-    ABSL_ASSIGN_OR_RETURN(Answer answer, AnswerWith(options, view, RenderTop));
+    ABSL_ASSIGN_OR_RETURN(Answer answer,
+                          Done(options.json ? MessageToJsonLine(view) : RenderTop(view)));
     if (i == options.count) return answer;
     if (!show(answer.text)) return Answer{"", kExitNotAsked};
     absl::SleepFor(absl::Seconds(options.interval_s));

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "client/base/version.h"
 #include "client/cli/admin_client.h"
+#include "client/cli/doctor_checks.h"
 #include "client/cli/text_table.h"
 #include "client/cli/topology_words.h"
 
@@ -24,52 +24,29 @@ namespace {
 // CUDA 12.4: what libnodecomm and the allocator are built for.
 constexpr int kCudaDriverVersionMin = 12040;
 
-// What a session costs at most: its socket, the worker's pidfd, its liveness page and calls.
-constexpr int kFdsPerSession = 6;
-
 constexpr char kRaisePoolLimit[] =
     "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)";
 
-// Findings of one check at a time.
-class Report {
- public:
-  void Start(std::string check) { check_ = std::move(check); }
-  void Ok(std::string finding) { Add(v1::DOCTOR_VERDICT_OK, std::move(finding), ""); }
-  void Warn(std::string finding, std::string advice) {
-    Add(v1::DOCTOR_VERDICT_WARNING, std::move(finding), std::move(advice));
-    report_.set_warnings(report_.warnings() + 1);
-  }
-  void Problem(std::string finding, std::string advice) {
-    Add(v1::DOCTOR_VERDICT_PROBLEM, std::move(finding), std::move(advice));
-    report_.set_problems(report_.problems() + 1);
-  }
-  void Skip(std::string finding) { Add(v1::DOCTOR_VERDICT_SKIPPED, std::move(finding), ""); }
-  // Nothing was said since Start.
-  bool silent() const {
-    return report_.findings().empty() || report_.findings().rbegin()->check() != check_;
-  }
-  v1::DoctorReport Take() { return std::move(report_); }
-
- private:
-  void Add(v1::DoctorVerdict verdict, std::string finding, std::string advice) {
-    v1::DoctorFinding* added = report_.add_findings();
-    added->set_check(check_);
-    added->set_verdict(verdict);
-    added->set_finding(std::move(finding));
-    added->set_advice(std::move(advice));
-  }
-
-  std::string check_;
-  v1::DoctorReport report_;
-};
-
+// Also if a later question failed.
 bool IsSimulated(const DaemonFacts& daemon) {
-  return daemon.asked.ok() && daemon.status.platform() == v1::PLATFORM_SIMULATED;
+  return daemon.status.platform() == v1::PLATFORM_SIMULATED;
 }
 
-void CheckDriver(const HostFacts& host, Report& report) {
+// There is a daemon, and it did not get to say whether it simulates a host.
+bool MaySimulate(const HostFacts& host, const DaemonFacts& daemon) {
+  return daemon.status.platform() == v1::PLATFORM_UNSPECIFIED &&
+         (daemon.connected || host.lock_holder.has_value() ||
+          absl::IsPermissionDenied(daemon.asked));
+}
+
+void CheckDriver(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   report.Start("driver");
-  if (host.driver_version.empty()) {
+  if (host.driver_version.empty() && MaySimulate(host, daemon)) {
+    report.Skip(
+        "no NVIDIA driver is loaded; whether the daemon needs one is unknown: it could not be "
+        "asked "
+        "whether it simulates a host");
+  } else if (host.driver_version.empty()) {
     report.Problem("no NVIDIA driver is loaded (/proc/driver/nvidia/version is not there)",
                    "install the driver and load it (modprobe nvidia); in a container, start it "
                    "with the GPUs (--gpus all)");
@@ -77,7 +54,7 @@ void CheckDriver(const HostFacts& host, Report& report) {
     report.Problem(absl::StrCat("driver ", host.driver_version, " drives no GPU"),
                    "look for the GPUs with lspci, and for NVRM in the kernel's log");
   } else {
-    report.Ok(absl::StrFormat("%s, %d GPUs", host.driver_version, host.driver_gpus));
+    report.Ok(absl::StrCat(host.driver_version, ", ", Counted(host.driver_gpus, "GPU")));
   }
 }
 
@@ -117,7 +94,7 @@ void CheckDevices(const HostFacts& host, Report& report) {
   }
   const auto gpus = static_cast<int>(host.devices.size()) - 2;
   if (gpus < host.driver_gpus) {
-    report.Warn(absl::StrFormat("%d GPUs, but device files of %d", host.driver_gpus, gpus),
+    report.Warn(absl::StrCat(Counted(host.driver_gpus, "GPU"), ", but device files of ", gpus),
                 "the container sees a part of the host, which is well for workers; the daemon "
                 "needs all");
   }
@@ -133,50 +110,6 @@ void CheckPersistence(const HostFacts& host, Report& report) {
       "nvidia-persistenced does not run: GPUs that nobody uses are shut down, and memory "
       "that was exported is lost with that",
       "systemctl enable --now nvidia-persistenced");
-}
-
-void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
-  report.Start("socket");
-  if (absl::IsPermissionDenied(daemon.asked)) {
-    report.Problem(std::string(daemon.asked.message()),
-                   "not allowed: run it as root or as the daemon's user");
-  } else if (!daemon.asked.ok()) {
-    report.Problem(std::string(daemon.asked.message()),
-                   host.runtime_dir_exists
-                       ? "look at the daemon's log: journalctl -u nodecommd"
-                       : absl::StrCat(host.runtime_dir,
-                                      " is not there: start nodecommd, or mount "
-                                      "the directory into the container"));
-  } else {
-    report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
-                              RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
-  }
-  if (!daemon.asked.ok()) return;
-  if (!daemon.status.not_ready().empty()) {
-    report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
-                "wait; if it stays so, look at the daemon's log: journalctl -u nodecommd");
-  }
-  for (const std::string& name : host.missing_sockets) {
-    report.Problem(absl::StrCat(host.runtime_dir, "/", name, " is not there: no worker",
-                                name.starts_with("workers/") ? " in a container" : "", " can come"),
-                   "somebody removed it; restart the daemon");
-  }
-}
-
-void CheckPermissions(const HostFacts& host, Report& report) {
-  report.Start("permissions");
-  if (!host.runtime_dir_exists) return report.Skip("there is no runtime directory");
-  if (host.runtime_dir_writable_by_others) {
-    report.Problem(absl::StrCat(host.runtime_dir,
-                                " can be written to by others, who could replace "
-                                "the sockets"),
-                   absl::StrCat("chmod go-w ", host.runtime_dir));
-  }
-  if (host.session_socket_exists && !host.session_socket_for_everybody) {
-    report.Warn("not every user may connect to session.sock",
-                "intended? else restart the daemon, which gives it mode 0666");
-  }
-  if (report.silent()) report.Ok("of the runtime directory and session.sock");
 }
 
 void CheckVersions(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
@@ -289,13 +222,14 @@ void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
   const v1::GetStatusResponse& status = daemon.status;
   if (status.pairs_unproven() > 0 && !status.driver_trusted() &&
       !daemon.topology.check().running()) {
-    report.Warn(absl::StrFormat("%d pairs of GPUs have no proof, and get no fast path",
-                                status.pairs_unproven()),
+    report.Warn(absl::StrFormat("no proof, and so no fast path, for %s of GPUs",
+                                Counted(status.pairs_unproven(), "pair")),
                 "nodecommctl p2p check tells why");
   }
   if (report.silent()) {
-    report.Ok(status.driver_trusted() ? "the driver is trusted"
-                                      : absl::StrFormat("%d pairs proven", status.pairs_proven()));
+    report.Ok(status.driver_trusted()
+                  ? "the driver is trusted"
+                  : absl::StrCat(Counted(status.pairs_proven(), "pair"), " proven"));
   }
 }
 
@@ -320,28 +254,6 @@ void CheckPools(const DaemonFacts& daemon, Report& report) {
     }
   }
   if (report.silent()) report.Ok("all can be filled");
-}
-
-void CheckLimits(const DaemonFacts& daemon, Report& report) {
-  report.Start("limits");
-  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
-  if (!daemon.config.has_config()) {
-    return report.Skip("the daemon is of an earlier version, which does not tell its limits");
-  }
-  const int sessions_max = daemon.config.config().limits().sessions_max();
-  if (sessions_max > 0 && daemon.status.sessions() * 10 > sessions_max * 9) {
-    report.Warn(
-        absl::StrFormat("%d sessions of at most %d", daemon.status.sessions(), sessions_max),
-        "raise limits.sessions_max; nodecommctl sessions shows whose they are");
-  }
-  if (daemon.fds_max.has_value() && *daemon.fds_max < sessions_max * kFdsPerSession) {
-    report.Warn(absl::StrFormat("the daemon may open %d files, too few for %d sessions",
-                                *daemon.fds_max, sessions_max),
-                absl::StrFormat("set LimitNOFILE=%d", sessions_max * kFdsPerSession));
-  }
-  if (report.silent()) {
-    report.Ok(absl::StrFormat("%d of %d sessions", daemon.status.sessions(), sessions_max));
-  }
 }
 
 void CheckContainer(const HostFacts& host, Report& report) {
@@ -375,28 +287,13 @@ std::string VerdictWord(v1::DoctorVerdict verdict) {
   }
 }
 
-// "Max open files  1024  524288  files": the soft limit, which the daemon has raised. Nothing where
-// the process cannot be seen, from another PID namespace say.
-std::optional<int> FdsMaxOf(int pid) {
-  std::ifstream limits(absl::StrCat("/proc/", pid, "/limits"));
-  std::string line;
-  while (std::getline(limits, line)) {
-    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
-    int fds_max = 0;
-    if (line.starts_with("Max open files") && words.size() > 3 &&
-        absl::SimpleAtoi(words[3], &fds_max)) {
-      return fds_max;
-    }
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 DaemonFacts AskDaemon(const std::string& runtime_dir) {
   DaemonFacts facts;
   const auto client = AdminClient::Connect(runtime_dir);
   facts.asked = client.status();
+  facts.connected = client.ok();
   const auto take = [&](auto answer, auto& into) {
     // A daemon of an earlier version may lack a question, and is to be looked at all the same.
     if (!absl::IsUnimplemented(answer.status())) facts.asked.Update(answer.status());
@@ -405,8 +302,9 @@ DaemonFacts AskDaemon(const std::string& runtime_dir) {
   if (facts.asked.ok()) take((*client)->GetStatus(), facts.status);
   if (facts.asked.ok()) take((*client)->GetTopology(), facts.topology);
   if (facts.asked.ok()) take((*client)->ListPools(), facts.pools);
+  if (facts.asked.ok()) take((*client)->ListGroups(), facts.groups);
+  if (facts.asked.ok()) take((*client)->ListSessions(), facts.sessions);
   if (facts.asked.ok()) take((*client)->GetConfig(), facts.config);
-  if (facts.asked.ok()) facts.fds_max = FdsMaxOf(facts.status.pid());
   return facts;
 }
 
@@ -419,12 +317,13 @@ v1::DoctorReport Diagnose(const HostFacts& host, const DaemonFacts& daemon) {
       report.Skip("the daemon simulates a host");
     }
   } else {
-    CheckDriver(host, report);
+    CheckDriver(host, daemon, report);
     CheckDevices(host, report);
     CheckPersistence(host, report);
   }
   CheckSocket(host, daemon, report);
   CheckPermissions(host, report);
+  CheckFileSystem(host, report);
   CheckVersions(host, daemon, report);
   CheckGpus(daemon, report);
   CheckFabric(daemon, report);
@@ -444,7 +343,8 @@ std::string RenderDoctor(const v1::DoctorReport& report) {
       absl::StrAppend(&text, std::string(23, ' '), "-> ", finding.advice(), "\n");
     }
   }
-  return absl::StrCat(text, report.problems(), " problems, ", report.warnings(), " warnings\n");
+  return absl::StrCat(text, Counted(report.problems(), "problem"), ", ",
+                      Counted(report.warnings(), "warning"), "\n");
 }
 
 }  // namespace nodecomm

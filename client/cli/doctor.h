@@ -2,7 +2,6 @@
 // come from host_facts.h and the daemon. Design note: client/cli/README.md.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,11 +14,13 @@ namespace nodecomm {
 // What the daemon says of itself; `asked` is why it does not, and then the rest is empty.
 struct DaemonFacts {
   absl::Status asked;
+  bool connected = false;  // somebody listens, whatever came of the questions
   v1::GetStatusResponse status;
   v1::GetTopologyResponse topology;
   v1::ListPoolsResponse pools;
-  v1::GetConfigResponse config;  // empty too if the daemon is older than the question
-  std::optional<int> fds_max;    // of the daemon's process, where it can be seen
+  v1::ListGroupsResponse groups;
+  v1::ListSessionsResponse sessions;  // empty too if the daemon is older than the question
+  v1::GetConfigResponse config;       // empty too if the daemon is older than the question
 };
 
 DaemonFacts AskDaemon(const std::string& runtime_dir);

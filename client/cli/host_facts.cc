@@ -1,8 +1,8 @@
 #include "client/cli/host_facts.h"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/base/unique_fd.h"
+#include "client/cli/lock_holder.h"
 
 namespace nodecomm {
 namespace {
@@ -87,6 +88,41 @@ bool IsMountPoint(const std::string& root, const std::string& path) {
   return false;
 }
 
+std::optional<FileSystemRoom> RoomAt(const std::string& path) {
+  struct statvfs info = {};
+  if (statvfs(path.c_str(), &info) != 0) return std::nullopt;
+  return FileSystemRoom{.bytes_free = uint64_t{info.f_bavail} * info.f_frsize,
+                        .bytes_total = uint64_t{info.f_blocks} * info.f_frsize,
+                        .files_free = info.f_favail,
+                        .files_total = info.f_files,
+                        .read_only = (info.f_flag & ST_RDONLY) != 0};
+}
+
+void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
+  facts.runtime_dir = path;
+  struct stat status = {};
+  if (stat(path.c_str(), &status) != 0) {
+    facts.runtime_dir_error = errno;
+    return;
+  }
+  facts.runtime_dir_uid = status.st_uid;
+  facts.runtime_dir_mode = status.st_mode & 07777;
+  if (faccessat(AT_FDCWD, absl::StrCat(path, "/.").c_str(), X_OK, AT_EACCESS) != 0) {
+    facts.runtime_dir_error = errno;
+    return;
+  }
+  facts.runtime_dir_room = RoomAt(path);
+  facts.lock_file_exists = Exists(absl::StrCat(path, "/", kLockName));
+  facts.lock_holder = FindLockHolder(path);
+  facts.session_socket_exists = stat(absl::StrCat(path, "/session.sock").c_str(), &status) == 0;
+  facts.session_socket_for_everybody =
+      facts.session_socket_exists && (status.st_mode & S_IWOTH) != 0;
+  for (const char* name :
+       {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
+    if (!Exists(absl::StrCat(path, "/", name))) facts.missing_sockets.push_back(name);
+  }
+}
+
 }  // namespace
 
 HostFacts ReadHostFacts(const HostFactsOptions& options) {
@@ -100,29 +136,12 @@ HostFacts ReadHostFacts(const HostFactsOptions& options) {
   facts.in_container = Exists(root + "/.dockerenv") || Exists(root + "/run/.containerenv") ||
                        Exists(root + "/var/run/secrets/kubernetes.io");
 
-  facts.runtime_dir = options.runtime_dir;
-  struct stat status = {};
-  facts.runtime_dir_exists = stat(options.runtime_dir.c_str(), &status) == 0;
-  facts.runtime_dir_writable_by_others =
-      facts.runtime_dir_exists && (status.st_mode & (S_IWGRP | S_IWOTH)) != 0;
-  const std::string session_socket = options.runtime_dir + "/session.sock";
-  facts.session_socket_exists = stat(session_socket.c_str(), &status) == 0;
-  facts.session_socket_for_everybody =
-      facts.session_socket_exists && (status.st_mode & S_IWOTH) != 0;
-  for (const char* name :
-       {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
-    if (!Exists(absl::StrCat(options.runtime_dir, "/", name))) {
-      facts.missing_sockets.push_back(name);
-    }
-  }
+  LookAtRuntimeDir(options.runtime_dir, facts);
   for (const char* name : {"/session.sock", "/control.sock"}) {
     facts.socket_is_mounted |= IsMountPoint(root, options.runtime_dir + name);
   }
   const char* const disable = std::getenv("NODECOMM_DISABLE");
   facts.fast_path_disabled_here = disable != nullptr && std::string_view(disable) == "1";
-  rlimit limit = {};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  facts.fds_max = static_cast<int>(limit.rlim_cur);
   return facts;
 }
 

@@ -2,6 +2,10 @@
 // Facts only; what they mean is doctor.h's. Design note: client/cli/README.md.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +14,16 @@ namespace nodecomm {
 struct DeviceFile {
   std::string path;
   int open_error = 0;  // errno; 0: it can be opened for reading and writing
+};
+
+// What the file system of the runtime directory has left for the daemon's user. 0 in all: it has no
+// such bound.
+struct FileSystemRoom {
+  uint64_t bytes_free = 0;
+  uint64_t bytes_total = 0;
+  uint64_t files_free = 0;
+  uint64_t files_total = 0;
+  bool read_only = false;
 };
 
 struct HostFacts {
@@ -22,14 +36,19 @@ struct HostFacts {
   // One of the daemon's sockets is a mount of its own rather than a file of a directory that is.
   bool socket_is_mounted = false;
   std::string runtime_dir;
-  bool runtime_dir_exists = false;
-  bool runtime_dir_writable_by_others = false;
+  int runtime_dir_error = 0;  // errno of entering it; 0: this user may
+  // Owner and mode, unless even they can't be seen.
+  std::optional<uid_t> runtime_dir_uid = {};
+  mode_t runtime_dir_mode = 0;
+  std::optional<FileSystemRoom> runtime_dir_room = {};
+  bool lock_file_exists = false;
+  // The process of the daemon that serves the directory (lock_holder.h).
+  std::optional<int> lock_holder = {};
   bool session_socket_exists = false;
   bool session_socket_for_everybody = false;
   // Of the sockets that workers come by: their names below runtime_dir.
   std::vector<std::string> missing_sockets = {};
   bool fast_path_disabled_here = false;  // NODECOMM_DISABLE in this environment
-  int fds_max = 0;                       // of this process
 };
 
 struct HostFactsOptions {

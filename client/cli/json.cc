@@ -23,11 +23,8 @@ std::string_view Inside(std::string_view object) {
   return members.substr(0, members.find_last_not_of('\n') + 1);
 }
 
-}  // namespace
-
-absl::StatusOr<std::string> MessageToJson(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
+absl::StatusOr<std::string> Print(const google::protobuf::Message& message,
+                                  google::protobuf::util::JsonPrintOptions options) {
   options.preserve_proto_field_names = true;
   options.always_print_primitive_fields = true;
   std::string json;
@@ -37,6 +34,19 @@ absl::StatusOr<std::string> MessageToJson(const google::protobuf::Message& messa
         absl::StrFormat("printing %s as JSON: %s", message.GetTypeName(), status.ToString()));
   }
   return json;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> MessageToJson(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  return Print(message, options);
+}
+
+absl::StatusOr<std::string> MessageToJsonLine(const google::protobuf::Message& message) {
+  ABSL_ASSIGN_OR_RETURN(const std::string json, Print(message, {}));
+  return json + "\n";
 }
 
 absl::StatusOr<std::string> TopologyToJson(const v1::GetTopologyResponse& topology) {

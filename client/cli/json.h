@@ -15,6 +15,9 @@ namespace nodecomm {
 
 absl::StatusOr<std::string> MessageToJson(const google::protobuf::Message& message);
 
+// On one line, for answers that follow each other: JSON Lines.
+absl::StatusOr<std::string> MessageToJsonLine(const google::protobuf::Message& message);
+
 // The host's own fields (hostname, gpus, links, ...) at the top, and the answer's others beside
 // them; schema_version first. Documented in client/cli/topology-json.md.
 absl::StatusOr<std::string> TopologyToJson(const v1::GetTopologyResponse& topology);

@@ -19,6 +19,7 @@
 #include "client/cli/admin_client.h"
 #include "client/cli/colour.h"
 #include "client/cli/commands.h"
+#include "client/reference/absolute_path.h"
 #include "client/reference/reference.h"
 
 namespace nodecomm {
@@ -26,7 +27,7 @@ namespace {
 
 constexpr char kFooter[] =
     "Exit codes: 0 done, 1 the daemon could not be asked or did not answer, 2 wrong usage;\n"
-    "of `p2p check` also 3 peer access of a pair is broken, 4 that of a pair is not proven;\n"
+    "of `p2p check` and `undrain` also 3 peer access of a pair is broken, 4 it is not proven;\n"
     "of `drain` also 5 groups are still on the GPU; of `doctor` 6 something does not work.\n"
     "--runtime-dir and --color may also follow the command.";
 
@@ -138,6 +139,7 @@ class CommandTable {
     Add(app, "doctor", "Check driver, device files, GPUs, daemon and container; say what to do",
         Command(Doctor));
     CLI::App* const top = Add(app, "top", "Sessions, groups and pools, again and again", ShowTop);
+    top->get_option("--json")->description("Print JSON, a line a view");
     top->add_option("--interval", options_.interval_s, "Seconds between two views")
         ->check(CLI::Range(0.2, 3600.0))
         ->capture_default_str();
@@ -188,6 +190,7 @@ int Main(int argc, char** argv) {
   app.add_option("--runtime-dir", options.runtime_dir, "Directory of the daemon's sockets")
       ->envname("NODECOMM_RUNTIME_DIR")
       ->type_name("DIR")
+      ->check(AbsolutePath())
       ->capture_default_str();
   app.add_option("--color", options.color, "Colours: auto (on a terminal), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))

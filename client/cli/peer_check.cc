@@ -3,6 +3,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/cli/text_table.h"
 
 namespace nodecomm {
 
@@ -19,9 +20,9 @@ absl::StatusOr<v1::GetTopologyResponse> CheckPeers(
     if (!topology.check().running()) return topology;
     if (absl::Now() >= deadline) {
       return absl::DeadlineExceededError(absl::StrFormat(
-          "%d of %d pairs were tried within %s; the daemon goes on, see `nodecommctl p2p show`",
-          topology.check().pairs_done(), topology.check().pairs_total(),
-          absl::FormatDuration(timeout)));
+          "tried within %s: %d of %s; the daemon goes on, see `nodecommctl p2p show`",
+          absl::FormatDuration(timeout), topology.check().pairs_done(),
+          Counted(topology.check().pairs_total(), "pair")));
     }
     absl::SleepFor(interval);
   }

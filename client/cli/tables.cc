@@ -50,7 +50,8 @@ std::string GroupDetails(const v1::GroupInfo& group) {
   }
   std::string text = RenderTable(rows);
   if (!group.missing_ranks().empty()) {
-    absl::StrAppend(&text, "  waits for ranks ", absl::StrJoin(group.missing_ranks(), ", "), "\n");
+    absl::StrAppend(&text, "  waits for rank", group.missing_ranks_size() == 1 ? " " : "s ",
+                    absl::StrJoin(group.missing_ranks(), ", "), "\n");
   }
   if (!group.abort_reason().empty()) {
     absl::StrAppend(&text, "  aborted: ", RenderForeign(group.abort_reason()), "\n");
@@ -58,10 +59,19 @@ std::string GroupDetails(const v1::GroupInfo& group) {
   return text;
 }
 
+// What follows the number of GPUs. Of an earlier daemon nothing: it does not tell.
+std::string GpuTroubles(const v1::GetStatusResponse& status) {
+  std::string text;
+  if (status.gpus_draining() > 0) absl::StrAppend(&text, ", ", status.gpus_draining(), " draining");
+  if (status.gpus_lost() > 0) absl::StrAppend(&text, ", ", status.gpus_lost(), " lost");
+  return text;
+}
+
 std::string PeerAccessSummary(const v1::GetStatusResponse& status) {
   if (status.driver_trusted()) return "driver trusted: it is not proven";
-  return absl::StrFormat("%d pairs proven, %d failed, %d unproven", status.pairs_proven(),
-                         status.pairs_failed(), status.pairs_unproven());
+  return absl::StrFormat("%s proven, %d failed, %d unproven",
+                         Counted(status.pairs_proven(), "pair"), status.pairs_failed(),
+                         status.pairs_unproven());
 }
 
 }  // namespace
@@ -73,13 +83,17 @@ std::string RenderStatus(const v1::GetStatusResponse& status) {
       {"up", RenderDuration(absl::Milliseconds(status.uptime_ms()))},
       {"platform", PlatformWord(status.platform())},
       {"topology", status.topology_source()},
-      {"GPUs", absl::StrCat(status.gpus())},
+      {"GPUs", absl::StrCat(status.gpus(), GpuTroubles(status))},
       {"sessions", absl::StrCat(status.sessions())},
       {"groups",
        absl::StrFormat("%d ready, %d forming", status.groups_ready(), status.groups_forming())},
       {"peer access", PeerAccessSummary(status)},
   };
   if (!status.not_ready().empty()) rows.push_back({"not ready", RenderForeign(status.not_ready())});
+  if (!status.reload_problem().empty()) {
+    rows.push_back(
+        {"last reload", absl::StrCat("failed: ", RenderForeign(status.reload_problem()))});
+  }
   return RenderTable(rows);
 }
 
@@ -89,12 +103,12 @@ std::string RenderGroups(const v1::ListGroupsResponse& groups) {
   for (const v1::GroupInfo& group : groups.groups()) {
     absl::StrAppend(
         &text,
-        absl::StrFormat("%s  generation %d, uid %d, %s for %s, %d of %d ranks joined, planes of "
+        absl::StrFormat("%s  generation %d, uid %d, %s for %s, %d of %s joined, planes of "
                         "%s, shared buffers %s a GPU\n",
                         RenderForeign(group.name()), group.generation(), group.uid(),
                         GroupStateWord(group.state()),
                         RenderDuration(absl::Milliseconds(group.state_ms())), group.members_size(),
-                        group.world_size(), RenderBytes({group.plane_bytes()}),
+                        Counted(group.world_size(), "rank"), RenderBytes({group.plane_bytes()}),
                         RenderBytes({group.shared_bytes()})),
         GroupDetails(group));
   }
@@ -151,10 +165,11 @@ std::string RenderTop(const v1::TopView& view) {
   const absl::Time time = absl::FromUnixMillis(view.unix_time_ms());
   const v1::GetStatusResponse& status = view.status();
   std::string text = absl::StrFormat(
-      "nodecommd, up %s   %s\n%d GPUs   %d sessions   %d groups ready, %d forming   %s\n\n",
+      "nodecommd, up %s   %s\n%s%s   %s   %s ready, %d forming   %s\n\n",
       RenderDuration(absl::Milliseconds(status.uptime_ms())),
-      absl::FormatTime("%Y-%m-%d %H:%M:%S", time, absl::LocalTimeZone()), status.gpus(),
-      status.sessions(), status.groups_ready(), status.groups_forming(), PeerAccessSummary(status));
+      absl::FormatTime("%Y-%m-%d %H:%M:%S", time, absl::LocalTimeZone()),
+      Counted(status.gpus(), "GPU"), GpuTroubles(status), Counted(status.sessions(), "session"),
+      Counted(status.groups_ready(), "group"), status.groups_forming(), PeerAccessSummary(status));
   std::vector<TextRow> groups = {{"Group", "User", "State", "For", "Ranks", "Waits for", "Shared"}};
   for (const v1::GroupInfo& group : view.groups()) {
     groups.push_back(

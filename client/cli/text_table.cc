@@ -47,6 +47,10 @@ std::string RenderDuration(absl::Duration duration) {
   return text == "0" ? "0s" : text;
 }
 
+std::string Counted(int64_t count, const std::string& noun) {
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
+}
+
 std::string RenderForeign(const std::string& text) { return absl::Utf8SafeCHexEscape(text); }
 
 }  // namespace nodecomm

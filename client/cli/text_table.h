@@ -23,6 +23,9 @@ std::string RenderBytes(ByteCount bytes);
 // "0s", "2m3s", "26h0m1s": whole seconds.
 std::string RenderDuration(absl::Duration duration);
 
+// "1 session", "0 sessions", "8 GPUs"; of nouns that take an s.
+std::string Counted(int64_t count, const std::string& noun);
+
 // What a worker named, with control characters escaped: the terminal of an administrator must not
 // obey it.
 std::string RenderForeign(const std::string& text);

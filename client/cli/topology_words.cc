@@ -90,13 +90,13 @@ std::string LinkSign(const v1::Link* link) {
 
 std::string LinkWord(const v1::Link* link) {
   if (link == nullptr) return "unknown";
-  const std::string count =
-      link->nvlink_count() > 0 ? absl::StrCat(link->nvlink_count()) : "unknown number of";
+  const std::string links =
+      link->nvlink_count() > 0 ? Counted(link->nvlink_count(), "link") : "unknown number of links";
   switch (link->kind()) {
     case v1::LINK_KIND_NVLINK:
-      return absl::StrCat("NVLink, ", count, " links");
+      return absl::StrCat("NVLink, ", links);
     case v1::LINK_KIND_NVSWITCH:
-      return absl::StrCat("NVSwitch, ", count, " links");
+      return absl::StrCat("NVSwitch, ", links);
     case v1::LINK_KIND_PCI:
       return "PCIe";
     default:

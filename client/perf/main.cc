@@ -10,6 +10,7 @@
 #include "client/perf/run.h"
 #include "client/perf/sizes.h"
 #include "client/perf/types.h"
+#include "client/reference/absolute_path.h"
 #include "client/reference/reference.h"
 
 namespace nodecomm::perf {
@@ -99,9 +100,10 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
       ->excludes(random)
       ->excludes(json);
   app->add_option("--runtime-dir", options->runtime_dir,
-                  "Directory of the daemon's sockets. Default: $NODECOMM_RUNTIME_DIR, else "
-                  "/run/nodecomm")
-      ->type_name("DIR");
+                  "Directory of the daemon's sockets (default: /run/nodecomm)")
+      ->envname("NODECOMM_RUNTIME_DIR")
+      ->type_name("DIR")
+      ->check(AbsolutePath());
   app->set_version_flag("--version", std::string("nodecomm-perf ") + nodecomm_version());
   app->footer(
       "The daemon nodecommd must be running, except with --from.\n"

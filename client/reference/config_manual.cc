@@ -23,7 +23,7 @@ std::string Roff(const std::string& text) {
   return absl::StrReplaceAll(text, {{"\\", "\\e"}, {"-", "\\-"}, {"\n.", "\n\\&."}});
 }
 
-// The comment above a field. A comment that speaks of several stands above the first.
+// The comment above a field.
 std::string CommentOf(const FieldDescriptor& field) {
   google::protobuf::SourceLocation location;
   if (!field.GetSourceLocation(&location)) return "";
@@ -32,18 +32,25 @@ std::string CommentOf(const FieldDescriptor& field) {
   return absl::StrReplaceAll(comment, {{"\n ", "\n"}});
 }
 
-void PrintFields(const Descriptor& message, const std::string& prefix) {
+// False: a field has no comment, which the page can't do without.
+bool PrintFields(const Descriptor& message, const std::string& prefix) {
+  bool complete = true;
   for (int i = 0; i < message.field_count(); ++i) {
     const FieldDescriptor& field = *message.field(i);
     const std::string name = absl::StrCat(prefix, field.name());
     const bool nests = field.type() == FieldDescriptor::TYPE_MESSAGE;
     const std::string comment = CommentOf(field);
+    if (comment.empty() && !nests) {
+      std::cerr << field.full_name() << " has no comment\n";
+      complete = false;
+    }
     std::cout << ".TP\n\\fB" << Roff(name) << "\\fR"
               << (nests ? " {...}" : absl::StrCat(" (", field.type_name(), ")"))
               << (field.is_repeated() ? ", may be repeated" : "") << "\n"
-              << (comment.empty() ? (nests ? "See below." : "See above.") : Roff(comment)) << "\n";
-    if (nests) PrintFields(*field.message_type(), absl::StrCat(name, "."));
+              << (comment.empty() ? "See below." : Roff(comment)) << "\n";
+    if (nests) complete &= PrintFields(*field.message_type(), absl::StrCat(name, "."));
   }
+  return complete;
 }
 
 int Main(int argc, char** argv) {
@@ -68,7 +75,7 @@ int Main(int argc, char** argv) {
          "it. "
          "\\fBnodecommctl config show\\fR prints what is in force.\n"
       << ".SH FIELDS\n";
-  PrintFields(*config, "");
+  if (!PrintFields(*config, "")) return 1;
   std::cout << ".SH EXAMPLE\n.nf\nlog_level: \"info\"\npool { planes_ready: 4 }\nmetrics { port: "
                "9464 }\n.fi\n.SH SEE ALSO\nnodecommd(8), nodecommctl(1)\n";
   return std::cout.flush().good() ? 0 : 1;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "client/base/version.h"
+#include "client/reference/absolute_path.h"
 #include "client/reference/reference.h"
 
 namespace nodecomm {
@@ -44,7 +45,8 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   app.add_option("--runtime-dir", runtime_dir,
                  "Directory of the sockets (default: the configuration's, or /run/nodecomm)")
       ->envname("NODECOMM_RUNTIME_DIR")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check(AbsolutePath());
   app.add_option("--config", config_path, "Configuration file, in protobuf's text format")
       ->type_name("FILE");
   app.add_flag("--check-config", parsed.command_line.check_config,

@@ -11,12 +11,12 @@
 #include "daemon/config/config_message.h"
 #include "daemon/main/drained_gpus.h"
 #include "daemon/main/log.h"
-#include "daemon/main/process_setup.h"
 #include "daemon/main/readiness.h"
 #include "daemon/main/service_manager.h"
 #include "daemon/memory/allocator_plane_source.h"
 #include "daemon/memory/memfd_plane_source.h"
 #include "daemon/process/child_process.h"
+#include "daemon/process/open_fds.h"
 #include "daemon/proof/program_pair_probe.h"
 
 namespace nodecomm {
@@ -340,7 +340,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.admin_listener = std::move(listeners.admin);
   options.platform = platform_;
   options.records_dir = runtime_dir_->sessions_path();
-  options.descriptors_max = FileLimit();
+  options.descriptors_max = static_cast<size_t>(OpenFdsMax());
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
   options.connections_per_uid_per_second = config_.limits.connections_per_uid_per_second;

@@ -31,9 +31,4 @@ absl::Status RaiseFileLimit() {
   return absl::OkStatus();
 }
 
-size_t FileLimit() {
-  rlimit limit = {};
-  return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
-}
-
 }  // namespace nodecomm

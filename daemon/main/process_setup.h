@@ -2,8 +2,6 @@
 // Not about signals (signals.h).
 #pragma once
 
-#include <cstddef>
-
 #include "absl/status/status.h"
 
 namespace nodecomm {
@@ -16,10 +14,8 @@ void OpenMissingStandardStreams();
 // host, for a process that allocates little.
 void BoundHeapArenas();
 
-// Raises the soft limit on file descriptors to the hard one: every worker costs three, every plane
-// one.
+// Raises the soft limit on file descriptors to the hard one: every worker costs five, every group
+// two and every plane one.
 absl::Status RaiseFileLimit();
-// As it is now.
-size_t FileLimit();
 
 }  // namespace nodecomm

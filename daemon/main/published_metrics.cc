@@ -1,30 +1,13 @@
 #include "daemon/main/published_metrics.h"
 
-#include <sys/resource.h>
-
-#include <filesystem>
-#include <iterator>
-#include <system_error>
 #include <utility>
 
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "daemon/process/open_fds.h"
 
 namespace nodecomm {
 namespace {
-
-int CountOpenFds() {
-  std::error_code ignored;
-  const std::filesystem::directory_iterator open_fds("/proc/self/fd", ignored);
-  // Less the one that reads the directory.
-  return static_cast<int>(std::distance(begin(open_fds), end(open_fds))) - 1;
-}
-
-int OpenFdsMax() {
-  rlimit limit = {};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  return static_cast<int>(limit.rlim_cur);
-}
 
 MetricsSnapshot TakeSnapshot(const PublishedMetrics::Parts& parts) {
   MetricsSnapshot now;

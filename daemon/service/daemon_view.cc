@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
+#include "daemon/process/open_fds.h"
 
 namespace nodecomm {
 namespace {
@@ -20,6 +21,18 @@ bool IsSimulated(const DaemonView& view) { return view.platform == v1::PLATFORM_
 
 bool IsForming(const v1::GroupInfo& group) {
   return group.state() == v1::GROUP_STATE_GATHERING || group.state() == v1::GROUP_STATE_MAPPING;
+}
+
+void CountGpus(const v1::Host& host, v1::GetStatusResponse& answer) {
+  int lost = 0;
+  int draining = 0;
+  for (const v1::Gpu& gpu : host.gpus()) {
+    lost += gpu.condition() == v1::GPU_CONDITION_LOST ? 1 : 0;
+    draining += gpu.condition() == v1::GPU_CONDITION_DRAINING ? 1 : 0;
+  }
+  answer.set_gpus(host.gpus_size());
+  answer.set_gpus_lost(lost);
+  answer.set_gpus_draining(draining);
 }
 
 // A pair that was never tried is unproven.
@@ -56,7 +69,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_uptime_ms(absl::ToInt64Milliseconds(absl::Now() - view.start_time));
   answer.set_platform(view.platform);
   answer.set_topology_source(view.inventory->Source());
-  answer.set_gpus(view.host->host().gpus_size());
+  CountGpus(view.host->host(), answer);
   answer.set_sessions(view.sessions->session_count());
   int forming = 0;
   int ready = 0;
@@ -69,6 +82,8 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_driver_trusted(view.driver_trusted);
   answer.set_not_ready(view.not_ready());
   answer.set_reload_problem(view.reload_problem());
+  answer.set_open_fds(CountOpenFds());
+  answer.set_open_fds_max(OpenFdsMax());
   CountPairs(view, answer);
   return answer;
 }

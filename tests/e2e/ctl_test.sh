@@ -10,7 +10,8 @@ done
 expect_failure 6 "no nodecommd" ctl doctor
 expect_failure 2 "" ctl no-such-command
 
-start_simulated hgx-h100-x4
+cp "$topologies/hgx-h100-x4.textproto" "$work/host.textproto"
+start_daemon --simulate "$work/host.textproto"
 ctl topo | grep -q 'GPU0.*NV18' || fail "topo shows no NVLinks"
 for command in status groups pools; do
   ctl "$command" >/dev/null || fail "$command"
@@ -34,6 +35,14 @@ ctl config show >"$work/in-force.textproto"
 "$NODECOMM_BIN/nodecommd" --config "$work/in-force.textproto" --check-config >/dev/null || fail "config show is no config"
 grep -q '^  sessions_max: 1024$' "$work/in-force.textproto" || fail "no default in config show"
 
+# A GPU that falls off the bus is seen by whoever asks next.
+sed -i '0,/^ *uuid: "/s//  condition: GPU_CONDITION_LOST condition_reason: "off the bus" uuid: "/' "$work/host.textproto"
+expect_failure 6 "is lost: off the bus" ctl doctor
+ctl status | grep -qx 'GPUs  *4, 1 lost' || fail "status does not tell of the lost GPU: $(ctl status)"
+stop_daemon
+start_simulated hgx-h100-x4
+
+ctl status --json >"$work/idle.json"
 # A group that is at work shows with its members; its memory comes back afterwards.
 # Not through the function, whose shell would be the process.
 "$NODECOMM_BIN/nodecomm-perf" --runtime-dir "$runtime" -n 2 -b 1K -e 1K --iters 100000 --gpus 4 >/dev/null 2>&1 &
@@ -49,6 +58,9 @@ for ((i = 0; i < 600; ++i)); do
 done
 [[ $seen == yes ]] || fail "groups does not show a group at work"
 expect_json "$work/groups.json" 'len(d["groups"]) == 1'
+# What the doctor reckons with: seven descriptors a session, planes and groups included.
+ctl status --json >"$work/status.json"
+expect_json "$work/status.json" "0 < d['open_fds'] - json.load(open('$work/idle.json'))['open_fds'] <= 2 * 7"
 ctl top --count 1 | grep -q nodecomm-perf || fail "top does not show the group"
 ctl sessions --json >"$work/sessions.json"
 expect_json "$work/sessions.json" 'len(d["sessions"]) == 2 and all(len(s["session"]) == 16 for s in d["sessions"])'

@@ -25,7 +25,14 @@ kill -KILL "$daemon"
 wait "$daemon" 2>/dev/null || true
 start_simulated hgx-h100-x4
 perf -n 2 -b 1K -e 1K --check --gpus 4 >/dev/null || fail "no all-reduce after a restart"
+
+# A daemon whose socket somebody removed is told from none, and to be restarted.
+rm "$runtime/admin/admin.sock"
+expect_failure 1 "nodecommd (process $daemon) serves $runtime" ctl status
+expect_failure 6 "restart it" ctl doctor
 stop_daemon
+expect_failure 1 "no nodecommd at" ctl status
+expect_failure 6 "start it" ctl doctor
 
 expect_failure 2 "--no-such-option" "$NODECOMM_BIN/nodecommd" --no-such-option
 expect_failure 1 "absent.textproto" "$NODECOMM_BIN/nodecommd" --runtime-dir "$runtime" \

@@ -28,6 +28,7 @@ for field in log_format pool.plane_bytes limits.groups_max peer_access.proof_tim
   grep -q "^.fB$field.fR" "$page" || fail "$page lacks $field"
 done
 grep -q 'node_exporter' "$page" || fail "$page lacks the schema's comments"
+! grep -q 'See above' "$page" || fail "$page: a field without words of its own"
 if command -v groff >/dev/null; then
   for page in "$share"/man/man*/*.[158]; do
     problems=$(groff -man -ww -Tutf8 "$page" 2>&1 >/dev/null)
@@ -52,6 +53,20 @@ expect_words "--force" nodecommctl p2p check --fo
 expect_words "--runtime-dir" nodecommctl p2p check --run
 expect_words "--check-config" nodecommd --check
 expect_words "graph eager" nodecomm-perf --mode ""
+# listed PROGRAM COMMAND...: the options and commands that its --help lists, a line each.
+listed() {
+  "$NODECOMM_BIN/$1" "${@:2}" --help | awk '/^[^ ]/ { section = $1 } section ~ /^(Options|Subcommands):$/ && /^  [^ ]/ { print $1 }' | tr ',' '\n'
+}
+# In every place exactly what --help lists there is offered, and the program's own options.
+# check_offers OFFERS PROGRAM COMMAND...: OFFERS is complete_words or zsh_words.
+check_offers() {
+  local command expected offered
+  expected=$({ listed "${@:2}"; listed "$2" | grep '^-'; } | sort -u)
+  offered=$("$@" "" | tr ' ' '\n' | grep . | sort -u)
+  [[ $offered == "$expected" ]] || fail "$1 ${*:2}: $(diff <(echo "$expected") <(echo "$offered"))"
+  for command in $(listed "${@:2}" | grep -v '^-'); do check_offers "$@" "$command"; done
+}
+for program in nodecommctl nodecomm-perf nodecommd; do check_offers complete_words "$program"; done
 mkdir "$work/place"
 expect_words "$work/place" nodecommctl --runtime-dir "$work/pl"
 for program in nodecommctl nodecomm-perf nodecommd; do
@@ -64,9 +79,6 @@ if command -v zsh >/dev/null; then
       compadd() { shift; print -rl -- "$@" }; run() { source $file }; run' \
       _ "$share/zsh/vendor-completions/_$1" "$@" | sed 's/:.*//' | tr '\n' ' '
   }
-  [[ $(zsh_words nodecommctl p2p "") == "show check -h --help --version --runtime-dir --color " ]] || fail "zsh: $(zsh_words nodecommctl p2p "")"
+  for program in nodecommctl nodecomm-perf nodecommd; do check_offers zsh_words "$program"; done
   [[ $(zsh_words nodecommctl status --color "") == "auto always never " ]] || fail "zsh: --color"
-  [[ $(zsh_words nodecommctl p2p check "") == *" --json --force --timeout "* ]] || [[ $(zsh_words nodecommctl p2p check "") == "--json --force --timeout "* ]] ||
-    fail "zsh: $(zsh_words nodecommctl p2p check "")"
-  [[ $(zsh_words nodecomm-perf "") == *--check* ]] || fail "zsh: nodecomm-perf"
 fi

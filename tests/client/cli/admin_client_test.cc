@@ -1,15 +1,19 @@
 // The client against a gRPC service on a Unix socket, and against sockets that have none.
 #include "client/cli/admin_client.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "client/base/unique_fd.h"
 #include "tests/client/cli/fake_admin.h"
 #include "tests/support/status_matchers.h"
@@ -72,18 +76,31 @@ TEST(AdminClient, SaysThatNobodyListensOnTheSocket) {
                        HasSubstr("no nodecommd at " + dir.socket() + ": Connection refused")));
 }
 
+TEST(AdminClient, TellsADaemonWithoutASocketFromNone) {
+  const FakeRuntimeDir dir;
+  const UniqueFd lock(
+      open((dir.path() + "/nodecommd.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_THAT(
+      AdminClient::Connect(dir.path()).status(),
+      StatusIs(
+          absl::StatusCode::kUnavailable,
+          AllOf(HasSubstr(absl::StrCat("nodecommd (process ", getpid(), ") serves ", dir.path())),
+                HasSubstr("restart the daemon"))));
+}
+
 TEST(AdminClient, RefusesDirectoryWhosePathIsTooLongForSockets) {
   EXPECT_THAT(AdminClient::Connect("/" + std::string(200, 'x')).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("too long")));
 }
 
 TEST(AdminClient, TellsMissingPermissionFromMissingDaemon) {
-  EXPECT_THAT(DescribeConnectError("/run/nodecomm", "/run/nodecomm/admin/admin.sock", EACCES),
+  EXPECT_THAT(DescribeConnectError("/run/nodecomm", "/run/nodecomm/admin/admin.sock", EACCES, {}),
               StatusIs(absl::StatusCode::kPermissionDenied,
                        AllOf(HasSubstr("/run/nodecomm/admin/admin.sock"), HasSubstr("as root"))));
-  EXPECT_THAT(DescribeConnectError("/run/nodecomm", "/run/nodecomm/admin/admin.sock", EAGAIN),
+  EXPECT_THAT(DescribeConnectError("/run/nodecomm", "/run/nodecomm/admin/admin.sock", EAGAIN, {}),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("queue is full")));
-  EXPECT_THAT(DescribeConnectError("/x", "/x/admin/admin.sock", EPROTOTYPE),
+  EXPECT_THAT(DescribeConnectError("/x", "/x/admin/admin.sock", EPROTOTYPE, {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("/x/admin/admin.sock")));
 }
 

@@ -2,14 +2,20 @@
 #include "client/cli/doctor.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "client/base/unique_fd.h"
 #include "client/base/version.h"
+#include "client/cli/lock_holder.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -29,7 +35,14 @@ HostFacts SoundHost() {
   host.persistence_daemon = true;
   host.kernel_release = "6.1.0-28-amd64";
   host.runtime_dir = "/run/nodecomm";
-  host.runtime_dir_exists = true;
+  host.runtime_dir_uid = 0;
+  host.runtime_dir_mode = 0755;
+  host.runtime_dir_room = {.bytes_free = uint64_t{100} << 20,
+                           .bytes_total = uint64_t{1} << 30,
+                           .files_free = 100'000,
+                           .files_total = 200'000};
+  host.lock_file_exists = true;
+  host.lock_holder = 42;
   host.session_socket_exists = true;
   host.session_socket_for_everybody = true;
   return host;
@@ -41,6 +54,8 @@ DaemonFacts SoundDaemon() {
   daemon.status.mutable_version()->set_minor(kVersionMinor);
   daemon.status.set_platform(v1::PLATFORM_CUDA);
   daemon.status.set_sessions(2);
+  daemon.status.set_open_fds(100);
+  daemon.status.set_open_fds_max(524288);
   daemon.status.set_pairs_proven(2);
   v1::Host* host = daemon.topology.mutable_host();
   host->set_driver_version("580.95.05");
@@ -53,8 +68,19 @@ DaemonFacts SoundDaemon() {
     pool->set_gpu_uuid(uuid);
     pool->set_bytes_max(uint64_t{4} << 30);
   }
-  daemon.config.mutable_config()->mutable_limits()->set_sessions_max(1024);
-  daemon.fds_max = 524288;
+  v1::LimitConfig* limits = daemon.config.mutable_config()->mutable_limits();
+  limits->set_sessions_max(1024);
+  limits->set_sessions_per_uid_max(256);
+  limits->set_groups_max(256);
+  limits->set_groups_per_uid_max(64);
+  daemon.connected = true;
+  return daemon;
+}
+
+// Nobody answers.
+DaemonFacts NoDaemon(absl::Status asked) {
+  DaemonFacts daemon;
+  daemon.asked = std::move(asked);
   return daemon;
 }
 
@@ -88,9 +114,35 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts&) { host.persistence_daemon = false; }},
       {"socket", kProblem, "no nodecommd", "journalctl",
        [](HostFacts& host, DaemonFacts& daemon) {
-         daemon = DaemonFacts();
-         daemon.asked = absl::UnavailableError("no nodecommd at /x");
+         daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
+         host.lock_holder.reset();
          host.missing_sockets = {"session.sock", "control.sock"};  // which is no wonder then
+       }},
+      {"socket", kProblem, "nodecommd serves it without a socket", "restart it: systemctl restart",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::UnavailableError("nodecommd serves it without a socket"));
+       }},
+      {"socket", kProblem, "no nodecommd", "no nodecommd has ever run in /run/nodecomm",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
+         host.lock_holder.reset();
+         host.lock_file_exists = false;
+         host.session_socket_exists = false;
+       }},
+      {"socket", kProblem, "no nodecommd", "run this on the host",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
+         host.lock_holder.reset();
+         host.lock_file_exists = false;
+       }},
+      {"socket", kProblem, "no nodecommd", "is not there: start nodecommd, or mount",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
+         host.runtime_dir_error = ENOENT;
+       }},
+      {"socket", kProblem, "did not answer", "journalctl",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
        }},
       {"socket", kProblem, "session.sock is not there", "restart the daemon",
        [](HostFacts& host, DaemonFacts&) {
@@ -98,10 +150,9 @@ const std::vector<Broken>& BrokenHosts() {
          host.missing_sockets = {"session.sock"};
        }},
       {"socket", kProblem, "/x/admin/admin.sock", "run it as root or as the daemon's user",
-       [](HostFacts& host, DaemonFacts& daemon) {
-         daemon = DaemonFacts();
-         daemon.asked = absl::PermissionDeniedError("not allowed to ask at /x/admin/admin.sock");
-         host.runtime_dir_exists = false;  // as far as somebody sees who may not look
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon =
+             NoDaemon(absl::PermissionDeniedError("not allowed to ask at /x/admin/admin.sock"));
        }},
       {"socket", kProblem, "/run/nodecomm/control.sock is not there: no worker can",
        "restart the daemon",
@@ -111,10 +162,39 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"workers/control.sock"}; }},
       {"socket", kWarning, "it is not ready: stopping", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
+      {"socket", kWarning, "last reload failed", "mend the file",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_reload_problem("FILE:1:2"); }},
       {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
-       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_writable_by_others = true; }},
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0757; }},
+      {"permissions", kProblem,
+       "/run/nodecomm is closed to this user: it belongs to uid 0 and has mode 0700", "as root",
+       [](HostFacts& host, DaemonFacts&) {
+         host.runtime_dir_error = EACCES;
+         host.runtime_dir_mode = 0700;
+       }},
+      {"permissions", kProblem, "a directory above it is closed to this user", "as root",
+       [](HostFacts& host, DaemonFacts&) {
+         host.runtime_dir_error = EACCES;
+         host.runtime_dir_uid.reset();
+       }},
+      {"permissions", kProblem, "/run/nodecomm: Not a directory", "--runtime-dir",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_error = ENOTDIR; }},
+      {"permissions", kWarning, "is closed to workers of other users: it belongs to uid 0", "0755",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0700; }},
       {"permissions", kWarning, "not every user", "0666",
        [](HostFacts& host, DaemonFacts&) { host.session_socket_for_everybody = false; }},
+      {"file-system", kProblem, "read-only", "dmesg",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_room->read_only = true; }},
+      {"file-system", kProblem,
+       "no room for groups and sessions: /run/nodecomm has 0 left of 1 GiB", "remount,size=",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_room->bytes_free = 0; }},
+      {"file-system", kWarning, "little room for groups and sessions: /run/nodecomm has 1 MiB left",
+       "remount,size=",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_room->bytes_free = 1 << 20; }},
+      {"file-system", kProblem, "has 3 files left of 200000", "remount,nr_inodes=",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_room->files_free = 3; }},
+      {"file-system", kWarning, "has 2000 files left of 200000", "df -i",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_room->files_free = 2000; }},
       {"versions", kWarning, "nodecommd is 9.9.0", "upgrade",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.status.mutable_version()->set_major(9);
@@ -163,7 +243,7 @@ const std::vector<Broken>& BrokenHosts() {
          proof->set_verdict(v1::PROOF_VERDICT_FAILED);
          proof->set_reason("wrong");
        }},
-      {"peer-access", kWarning, "2 pairs of GPUs have no proof", "p2p check",
+      {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs", "p2p check",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
       {"peer-access", kWarning, "proofs are going on", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_check()->set_running(true); }},
@@ -184,8 +264,23 @@ const std::vector<Broken>& BrokenHosts() {
        }},
       {"limits", kWarning, "1000 sessions of at most 1024", "limits.sessions_max",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_sessions(1000); }},
-      {"limits", kWarning, "may open 1024 files", "LimitNOFILE=6144",
-       [](HostFacts&, DaemonFacts& daemon) { daemon.fds_max = 1024; }},
+      {"limits", kWarning, "user 7 has 231 sessions of at most 256", "limits.sessions_per_uid_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (int i = 0; i < 231; ++i) daemon.sessions.add_sessions()->set_uid(7);
+         for (int i = 0; i < 200; ++i) daemon.sessions.add_sessions()->set_uid(8);
+       }},
+      {"limits", kWarning, "231 groups of at most 256", "limits.groups_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (uint32_t i = 0; i < 231; ++i) daemon.groups.add_groups()->set_uid(i);
+       }},
+      {"limits", kWarning, "user 7 has 58 groups of at most 64", "limits.groups_per_uid_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (int i = 0; i < 58; ++i) daemon.groups.add_groups()->set_uid(7);
+       }},
+      {"limits", kWarning, "has 353895 of at most 524288 files open", "LimitNOFILE",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_open_fds(353895); }},
+      {"limits", kWarning, "may open 1024 files", "LimitNOFILE=7168",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_open_fds_max(1024); }},
       {"container", kProblem, "a socket is mounted by itself", "mount the directory /run/nodecomm",
        [](HostFacts& host, DaemonFacts&) { host.socket_is_mounted = true; }},
       {"container", kWarning, "NODECOMM_DISABLE=1", "unset",
@@ -196,7 +291,7 @@ const std::vector<Broken>& BrokenHosts() {
 
 TEST(Doctor, FindsNothingWrongWithASoundHost) {
   const v1::DoctorReport report = Diagnose(SoundHost(), SoundDaemon());
-  EXPECT_EQ(report.findings_size(), 12);
+  EXPECT_EQ(report.findings_size(), 13);
   for (const v1::DoctorFinding& finding : report.findings()) {
     EXPECT_EQ(finding.verdict(), v1::DOCTOR_VERDICT_OK) << finding.DebugString();
     EXPECT_EQ(finding.advice(), "");
@@ -238,6 +333,53 @@ TEST(Doctor, SimulatedHostNeedsNoDriver) {
   EXPECT_EQ(report.findings(0).verdict(), v1::DOCTOR_VERDICT_SKIPPED);
 }
 
+TEST(Doctor, SimulatedHostNeedsNoDriverWhenALaterQuestionFails) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.status.set_platform(v1::PLATFORM_SIMULATED);
+  daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
+  HostFacts host = SoundHost();
+  host.driver_version = "";
+  const v1::DoctorReport report = Diagnose(host, daemon);
+  EXPECT_EQ(report.findings(0).verdict(), v1::DOCTOR_VERDICT_SKIPPED) << report.DebugString();
+  EXPECT_EQ(report.problems(), 1);  // that it did not answer
+}
+
+TEST(Doctor, DoesNotKnowWhetherADriverIsNeededWhereADaemonDoesNotSay) {
+  HostFacts host = SoundHost();
+  host.driver_version = "";
+  DaemonFacts hangs = NoDaemon(absl::DeadlineExceededError("nodecommd did not answer"));
+  hangs.connected = true;
+  const DaemonFacts closed = NoDaemon(absl::PermissionDeniedError("not allowed"));
+  const DaemonFacts no_socket = NoDaemon(absl::UnavailableError("without a socket"));
+  for (const DaemonFacts& daemon : {hangs, closed, no_socket}) {
+    const v1::DoctorFinding driver = Diagnose(host, daemon).findings(0);
+    EXPECT_EQ(driver.verdict(), v1::DOCTOR_VERDICT_SKIPPED) << daemon.asked;
+    EXPECT_THAT(driver.finding(), HasSubstr("is unknown"));
+  }
+  host.lock_holder.reset();
+  EXPECT_EQ(Diagnose(host, no_socket).findings(0).verdict(), v1::DOCTOR_VERDICT_PROBLEM);
+}
+
+TEST(Doctor, ContainersMayMountTheDirectoryReadOnly) {
+  HostFacts host = SoundHost();
+  host.in_container = true;
+  host.runtime_dir_room->read_only = true;
+  EXPECT_EQ(Diagnose(host, SoundDaemon()).problems(), 0);
+}
+
+TEST(Doctor, FileSystemsWithoutABoundHaveRoom) {
+  HostFacts host = SoundHost();
+  host.runtime_dir_room = FileSystemRoom();
+  EXPECT_EQ(Diagnose(host, SoundDaemon()).problems(), 0);
+}
+
+TEST(Doctor, DaemonThatDoesNotTellItsDescriptorsIsNotJudgedByThem) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.status.clear_open_fds();
+  daemon.status.clear_open_fds_max();
+  EXPECT_EQ(Diagnose(SoundHost(), daemon).warnings(), 0);
+}
+
 TEST(Doctor, TextHasALineACheckAndAdviceBelow) {
   HostFacts host = SoundHost();
   host.persistence_daemon = false;
@@ -245,7 +387,7 @@ TEST(Doctor, TextHasALineACheckAndAdviceBelow) {
   EXPECT_THAT(text, HasSubstr("driver        ok       580.95.05, 2 GPUs\n"));
   EXPECT_THAT(text, HasSubstr("persistence   warning  nvidia-persistenced does not run"));
   EXPECT_THAT(text, HasSubstr("\n                       -> systemctl enable"));
-  EXPECT_THAT(text, HasSubstr("\n0 problems, 1 warnings\n"));
+  EXPECT_THAT(text, HasSubstr("\n0 problems, 1 warning\n"));
 }
 
 // --- facts, of a host that lies in a directory
@@ -299,12 +441,55 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   Write("/session.sock", "");
   std::filesystem::permissions(root_.path() + "/session.sock", std::filesystem::perms(0660));
   const HostFacts facts = ReadHostFacts({.runtime_dir = root_.path()});
-  EXPECT_TRUE(facts.runtime_dir_exists);
-  EXPECT_TRUE(facts.runtime_dir_writable_by_others);
+  EXPECT_EQ(facts.runtime_dir_error, 0);
+  EXPECT_EQ(facts.runtime_dir_mode, 0777u);
+  EXPECT_EQ(facts.runtime_dir_uid, geteuid());
+  ASSERT_TRUE(facts.runtime_dir_room.has_value());
+  EXPECT_GT(facts.runtime_dir_room->bytes_total, facts.runtime_dir_room->bytes_free);
+  EXPECT_FALSE(facts.lock_file_exists);
+  EXPECT_EQ(facts.lock_holder, std::nullopt);
   EXPECT_TRUE(facts.session_socket_exists);
   EXPECT_FALSE(facts.session_socket_for_everybody);
   EXPECT_THAT(facts.missing_sockets,
               ElementsAre("control.sock", "workers/session.sock", "workers/control.sock"));
+}
+
+TEST_F(HostFactsTest, SaysWhyTheRuntimeDirectoryCannotBeEntered) {
+  EXPECT_EQ(Read().runtime_dir_error, ENOENT);
+  Write("/file", "");
+  EXPECT_EQ(ReadHostFacts({.runtime_dir = root_.path() + "/file"}).runtime_dir_error, ENOTDIR);
+}
+
+// Root may enter every directory, so this needs another user.
+TEST_F(HostFactsTest, SeesADirectoryThatIsClosedToThisUser) {
+  constexpr uid_t kNobody = 65534;
+  const uid_t user = geteuid();
+  if (user == 0) std::filesystem::permissions(root_.path(), std::filesystem::perms(0755));
+  const std::string dir = root_.path() + "/closed";
+  std::filesystem::create_directories(dir + "/below");
+  std::filesystem::permissions(dir, std::filesystem::perms(0));
+  ASSERT_EQ(seteuid(user == 0 ? kNobody : user), 0);
+  const HostFacts facts = ReadHostFacts({.runtime_dir = dir});
+  const HostFacts below = ReadHostFacts({.runtime_dir = dir + "/below"});
+  ASSERT_EQ(seteuid(user), 0);
+  std::filesystem::permissions(dir, std::filesystem::perms(0700));
+  EXPECT_EQ(facts.runtime_dir_error, EACCES);
+  EXPECT_TRUE(facts.runtime_dir_uid.has_value());
+  EXPECT_TRUE(facts.missing_sockets.empty());
+  EXPECT_EQ(below.runtime_dir_error, EACCES);
+  EXPECT_FALSE(below.runtime_dir_uid.has_value());
+}
+
+TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
+  const TemporaryDirectory dir;
+  EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
+  const std::string path = dir.path() + "/nodecommd.lock";
+  const UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
+  ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_EQ(FindLockHolder(dir.path()), getpid());
+  ASSERT_EQ(flock(lock.get(), LOCK_UN), 0);
+  EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
 }
 
 }  // namespace

@@ -132,6 +132,15 @@ TEST(TopologyToJson, HasVersionProofsAndProgress) {
   EXPECT_EQ(json.fields().at("check").struct_value().fields().at("pairs_total").number_value(), 12);
 }
 
+TEST(MessageToJsonLine, IsTheSameOnOneLine) {
+  v1::TopView view;
+  view.add_groups()->set_name("two\nlines");
+  const auto line = MessageToJsonLine(view);
+  ASSERT_OK(line);
+  EXPECT_EQ(line->find('\n'), line->size() - 1);
+  EXPECT_EQ(Parse(line).DebugString(), Parse(MessageToJson(view)).DebugString());
+}
+
 TEST(MessageToJson, HasPoolsEvenWhereThereAreNone) {
   EXPECT_TRUE(Parse(MessageToJson(v1::ListPoolsResponse())).fields().contains("pools"));
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -81,7 +82,7 @@ TEST(Nodecommctl, AnswersEveryCommandInBothForms) {
       {"version", "7.8.9"},
       {"version --json", "\"daemon_version_line\": \"7.8.9 (commit abc)\""},
       {"top --count 1", "tp0"},
-      {"top --count 1 --json", "\"unix_time_ms\": \""},
+      {"top --count 1 --json", "\"unix_time_ms\":\""},
       {"abort tp0", "generation 7"},
       {"abort tp0 --json", "\"generation\": \"7\""},
       {"drain --gpu 0 --json", "\"drained\": true"},
@@ -125,6 +126,17 @@ TEST(Nodecommctl, TopShowsAsManyViewsAsAskedForAndClearsNoPipe) {
   EXPECT_EQ(views, 3u);
   EXPECT_THAT(outcome.out, Not(HasSubstr("\033[")));
   EXPECT_EQ(RunProgram("top --interval 0.01").exit_code, 2);
+}
+
+TEST(Nodecommctl, TopPrintsALineOfJsonAView) {
+  const FakeRuntimeDir dir;
+  const FakeAdmin admin(dir, SomeAnswers());
+  const Outcome outcome =
+      RunProgram("top --json --count 2 --interval 0.2 --runtime-dir " + dir.path());
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 2);
+  EXPECT_THAT(outcome.out, StartsWith("{\"unix_time_ms\":"));
+  EXPECT_THAT(outcome.out.substr(outcome.out.find('\n') + 1), StartsWith("{\"unix_time_ms\":"));
 }
 
 TEST(Nodecommctl, TopEndsWithItsDaemon) {
@@ -181,6 +193,36 @@ TEST(Nodecommctl, ProvesPairsAndTellsTheOutcomeByItsExitCode) {
               test.exit_code);
     EXPECT_TRUE(admin.forced());
   }
+}
+
+TEST(Nodecommctl, UndrainTellsByItsExitCodeWhetherTheGpuHasItsProofs) {
+  const struct {
+    v1::ProofVerdict second;
+    bool driver_trusted;
+    int exit_code;
+  } cases[] = {{v1::PROOF_VERDICT_PROVEN, false, 0},
+               {v1::PROOF_VERDICT_FAILED, false, 3},
+               {v1::PROOF_VERDICT_UNPROVEN, false, 4},
+               {v1::PROOF_VERDICT_UNPROVEN, true, 0}};
+  for (const auto& test : cases) {
+    const FakeRuntimeDir dir;
+    FakeAdminAnswers answers = AnswersWithVerdicts(v1::PROOF_VERDICT_PROVEN, test.second);
+    answers.topology.set_driver_trusted(test.driver_trusted);
+    const FakeAdmin admin(dir, answers);
+    const Outcome outcome = RunProgram("undrain --gpu 1 --runtime-dir " + dir.path());
+    EXPECT_EQ(outcome.exit_code, test.exit_code) << outcome.err;
+    EXPECT_EQ(outcome.out, "GPU 1 is back in service.\n");
+  }
+}
+
+TEST(Nodecommctl, DrainTellsByItsExitCodeThatTheGpuIsStillHeld) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers = SomeAnswers();
+  answers.drained_after = 2;
+  const FakeAdmin admin(dir, answers);
+  const std::string drain = "drain --gpu 0 --timeout 0 --runtime-dir " + dir.path();
+  EXPECT_EQ(RunProgram(drain).exit_code, 5);
+  EXPECT_EQ(RunProgram(drain).exit_code, 0);
 }
 
 TEST(Nodecommctl, DoesNotWaitForEverForProofs) {

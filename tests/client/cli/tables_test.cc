@@ -37,6 +37,20 @@ peer access  12 pairs proven, 1 failed, 2 unproven
   EXPECT_THAT(RenderStatus(status), testing::HasSubstr("driver trusted: it is not proven"));
   status.set_not_ready("waiting for a GPU");
   EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nnot ready    waiting for a GPU\n"));
+  status.set_reload_problem("FILE:1:2: wrong");
+  EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nlast reload  failed: FILE:1:2: wrong\n"));
+}
+
+TEST(RenderStatus, SaysHowManyGpusAreLostOrOutOfService) {
+  v1::GetStatusResponse status;
+  status.set_gpus(8);
+  status.set_gpus_lost(1);
+  EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nGPUs         8, 1 lost\n"));
+  status.set_gpus_draining(2);
+  EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nGPUs         8, 2 draining, 1 lost\n"));
+  v1::TopView view;
+  *view.mutable_status() = status;
+  EXPECT_THAT(RenderTop(view), testing::HasSubstr("\n8 GPUs, 2 draining, 1 lost   0 sessions"));
 }
 
 TEST(RenderGroups, SaysThatThereAreNone) {
@@ -71,6 +85,25 @@ TEST(RenderGroups, ShowsMembersAndWhoIsWaitedFor) {
   rank 3  pid 99    GPU-b  left
   waits for ranks 1, 2
 )");
+}
+
+TEST(RenderGroups, SpeaksOfOneRankAsOfOne) {
+  v1::ListGroupsResponse groups;
+  groups.add_groups()->set_world_size(1);
+  groups.mutable_groups(0)->add_missing_ranks(0);
+  const std::string text = RenderGroups(groups);
+  EXPECT_THAT(text, testing::HasSubstr("0 of 1 rank joined"));
+  EXPECT_THAT(text, testing::HasSubstr("  waits for rank 0\n"));
+}
+
+TEST(RenderTop, SpeaksOfOneAsOfOne) {
+  v1::TopView view;
+  view.mutable_status()->set_gpus(1);
+  view.mutable_status()->set_sessions(1);
+  view.mutable_status()->set_groups_ready(1);
+  view.mutable_status()->set_pairs_proven(1);
+  EXPECT_THAT(RenderTop(view), testing::HasSubstr("1 GPU   1 session   1 group ready, 0 forming   "
+                                                  "1 pair proven, 0 failed"));
 }
 
 TEST(RenderGroups, ShowsWhyAGroupWasAborted) {
@@ -173,6 +206,12 @@ TEST(RenderBytes, ChoosesTheUnit) {
   EXPECT_EQ(RenderBytes({1536}), "1.5 KiB");
   EXPECT_EQ(RenderBytes({85520809984}), "79.6 GiB");
   EXPECT_EQ(RenderBytes({3ULL << 50}), "3072 TiB");
+}
+
+TEST(Counted, HasOneOfOne) {
+  EXPECT_EQ(Counted(0, "group"), "0 groups");
+  EXPECT_EQ(Counted(1, "group"), "1 group");
+  EXPECT_EQ(Counted(2, "GPU"), "2 GPUs");
 }
 
 TEST(RenderDuration, ShowsWholeSeconds) {

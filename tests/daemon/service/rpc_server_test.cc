@@ -457,6 +457,21 @@ TEST_F(RpcServerTest, AdminSeesStatus) {
   EXPECT_EQ(response.sessions(), 1);
   EXPECT_EQ(response.groups_forming(), 1);
   EXPECT_EQ(response.groups_ready(), 1);
+  EXPECT_EQ(response.gpus_lost() + response.gpus_draining(), 0);
+  EXPECT_GT(response.open_fds(), 3);
+  EXPECT_GT(response.open_fds_max(), response.open_fds());
+}
+
+TEST_F(RpcServerTest, StatusCountsGpusThatAreLostOrOutOfService) {
+  host_.SetCondition("GPU-a", v1::GPU_CONDITION_LOST, "Xid 79");
+  host_.SetCondition("GPU-b", v1::GPU_CONDITION_DRAINING, "maintenance");
+  grpc::ClientContext context;
+  Prepare(context, "");
+  v1::GetStatusResponse response;
+  ASSERT_TRUE(admin_->GetStatus(&context, {}, &response).ok());
+  EXPECT_EQ(response.gpus(), 2);
+  EXPECT_EQ(response.gpus_lost(), 1);
+  EXPECT_EQ(response.gpus_draining(), 1);
 }
 
 TEST_F(RpcServerTest, AdminSeesGroupsAndPools) {

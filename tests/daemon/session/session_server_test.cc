@@ -19,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "client/base/version.h"
 #include "client/session/worker_session.h"
+#include "daemon/process/open_fds.h"
 #include "daemon/session/foreign_sockets.h"
 #include "daemon/session/runtime_dir.h"
 #include "daemon/session/session_records.h"

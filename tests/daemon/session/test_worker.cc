@@ -5,7 +5,6 @@
 #include <sys/un.h>
 
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "client/base/status_macros.h"
@@ -22,14 +21,6 @@ UniqueFd ConnectTo(const std::string& path, int type) {
     fd.Reset();
   }
   return fd;
-}
-
-int CountOpenFds() {
-  int count = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    ++count;
-  }
-  return count;
 }
 
 TestWorker::TestWorker(const std::string& socket_path)

@@ -45,8 +45,6 @@ class TestWorker {
 // A connected socket of any type.
 UniqueFd ConnectTo(const std::string& path, int type);
 
-int CountOpenFds();
-
 // Waits, bounded, until `condition` holds.
 template <typename Condition>
 bool Eventually(Condition condition) {

@@ -1,0 +1,92 @@
+// How near the daemon is to the most that it may hold.
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "client/cli/doctor_checks.h"
+#include "client/cli/text_table.h"
+
+namespace nodecomm {
+namespace {
+
+// What a session takes of LimitNOFILE: five descriptors (its socket, the worker's pidfd, its
+// liveness page, and two of its calls), and workers may have three quarters of all.
+constexpr int kFdsPerSession = 7;
+
+// From nine tenths on.
+bool IsNearlyFull(int64_t used, int64_t max) { return max > 0 && used * 10 >= max * 9; }
+
+template <typename Items>
+std::map<uint32_t, int> CountByUser(const Items& items) {
+  std::map<uint32_t, int> counts;
+  for (const auto& item : items) ++counts[item.uid()];
+  return counts;
+}
+
+void CheckSessions(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
+  if (IsNearlyFull(daemon.status.sessions(), limits.sessions_max())) {
+    report.Warn(absl::StrFormat("%s of at most %d", Counted(daemon.status.sessions(), "session"),
+                                limits.sessions_max()),
+                "raise limits.sessions_max; nodecommctl sessions shows whose they are");
+  }
+  for (const auto& [uid, count] : CountByUser(daemon.sessions.sessions())) {
+    if (!IsNearlyFull(count, limits.sessions_per_uid_max())) continue;
+    report.Warn(absl::StrFormat("user %d has %s of at most %d", uid, Counted(count, "session"),
+                                limits.sessions_per_uid_max()),
+                "raise limits.sessions_per_uid_max; nodecommctl sessions shows the processes");
+  }
+}
+
+void CheckGroups(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
+  constexpr char kEnd[] = "nodecommctl groups shows them, nodecommctl abort ends one";
+  if (IsNearlyFull(daemon.groups.groups_size(), limits.groups_max())) {
+    report.Warn(absl::StrFormat("%s of at most %d", Counted(daemon.groups.groups_size(), "group"),
+                                limits.groups_max()),
+                absl::StrFormat("raise limits.groups_max; %s", kEnd));
+  }
+  for (const auto& [uid, count] : CountByUser(daemon.groups.groups())) {
+    if (!IsNearlyFull(count, limits.groups_per_uid_max())) continue;
+    report.Warn(absl::StrFormat("user %d has %s of at most %d", uid, Counted(count, "group"),
+                                limits.groups_per_uid_max()),
+                absl::StrFormat("raise limits.groups_per_uid_max; %s", kEnd));
+  }
+}
+
+void CheckFds(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
+  const int fds_max = daemon.status.open_fds_max();
+  if (fds_max == 0) return;  // a daemon of an earlier version
+  if (IsNearlyFull(daemon.status.open_fds(), fds_max / 4 * 3)) {
+    report.Warn(absl::StrFormat("the daemon has %d of at most %d files open, and refuses workers "
+                                "when they hold three quarters",
+                                daemon.status.open_fds(), fds_max),
+                "raise LimitNOFILE; nodecommctl sessions and groups show what holds them");
+  }
+  const int64_t wanted = int64_t{limits.sessions_max()} * kFdsPerSession;
+  if (fds_max < wanted) {
+    report.Warn(absl::StrFormat("the daemon may open %s, too few for %s", Counted(fds_max, "file"),
+                                Counted(limits.sessions_max(), "session")),
+                absl::StrFormat("set LimitNOFILE=%d", wanted));
+  }
+}
+
+}  // namespace
+
+void CheckLimits(const DaemonFacts& daemon, Report& report) {
+  report.Start("limits");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (!daemon.config.has_config()) {
+    return report.Skip("the daemon is of an earlier version, which does not tell its limits");
+  }
+  const v1::LimitConfig& limits = daemon.config.config().limits();
+  CheckSessions(daemon, limits, report);
+  CheckGroups(daemon, limits, report);
+  CheckFds(daemon, limits, report);
+  if (report.silent()) {
+    report.Ok(absl::StrFormat("%d of %s, %d of %s", daemon.status.sessions(),
+                              Counted(limits.sessions_max(), "session"),
+                              daemon.groups.groups_size(), Counted(limits.groups_max(), "group")));
+  }
+}
+
+}  // namespace nodecomm

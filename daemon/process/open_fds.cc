@@ -1,0 +1,28 @@
+#include "daemon/process/open_fds.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <limits>
+#include <system_error>
+
+namespace nodecomm {
+
+int CountOpenFds() {
+  std::error_code ignored;
+  const std::filesystem::directory_iterator open_fds("/proc/self/fd", ignored);
+  // Less the one that reads the directory.
+  return static_cast<int>(std::distance(begin(open_fds), end(open_fds))) - 1;
+}
+
+int OpenFdsMax() {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  // Unlimited, say.
+  constexpr rlim_t kIntMax = std::numeric_limits<int>::max();
+  return static_cast<int>(std::min(limit.rlim_cur, kIntMax));
+}
+
+}  // namespace nodecomm
