@@ -1,6 +1,6 @@
 // The C API (client/include/nodecomm/nodecomm.h): turns arguments and results, and nothing else.
-// Not the logic: communicator.h. No exception crosses: none is thrown by our code or by what it
-// calls.
+// Not the logic: communicator.h. No exception crosses: what little throws below (an allocation that
+// fails) ends the process, see Guarded. This file alone is compiled with exceptions for that.
 #include <sys/random.h>
 
 #include <algorithm>
@@ -233,6 +233,18 @@ absl::Status RandomKey(uint8_t* key) {
   return absl::OkStatus();
 }
 
+// Unwinding through what is compiled without exceptions would run no destructors, and leave locks
+// held behind an error that the caller may go on from.
+template <typename Call>
+auto Guarded(Call call) noexcept {
+  return call();
+}
+
+template <typename Call>
+nodecomm_result Answer(Call call) noexcept {
+  return Report(call());
+}
+
 }  // namespace
 
 extern "C" {
@@ -266,35 +278,37 @@ const char* nodecomm_result_name(nodecomm_result result) {
 }
 
 nodecomm_result nodecomm_random_key(uint8_t key[NODECOMM_KEY_BYTES]) {
-  return Report(RandomKey(key));
+  return Answer([&] { return RandomKey(key); });
 }
 
 nodecomm_result nodecomm_comm_create(const nodecomm_options* options, nodecomm_comm** comm) {
-  return Report(Create(options, comm));
+  return Answer([&] { return Create(options, comm); });
 }
 
 nodecomm_result nodecomm_all_reduce(nodecomm_comm* comm, const void* in, void* out, size_t count,
                                     nodecomm_type type, nodecomm_op op, void* stream) {
-  return Report(AllReduce(comm, in, out, count, type, op, stream));
+  return Answer([&] { return AllReduce(comm, in, out, count, type, op, stream); });
 }
 
 int nodecomm_comm_supports(const nodecomm_comm* comm, size_t bytes, nodecomm_type type,
                            const char** reason) {
-  const char* why = "comm is null";
-  if (comm != nullptr) {
+  const char* const why = Guarded([&] {
+    if (comm == nullptr) return "comm is null";
     const absl::StatusOr<ElementType> element = ToElementType(type);
-    why = element.ok() ? comm->communicator->WhyUnsupported(ByteCount{bytes}, *element)
-                       : "the type is not supported: use float32, float16 or bfloat16";
-  }
+    return element.ok() ? comm->communicator->WhyUnsupported(ByteCount{bytes}, *element)
+                        : "the type is not supported: use float32, float16 or bfloat16";
+  });
   if (reason != nullptr) *reason = why;
   return *why == '\0' ? 1 : 0;
 }
 
 nodecomm_algorithm nodecomm_comm_algorithm(const nodecomm_comm* comm, size_t bytes,
                                            nodecomm_type type) {
-  const absl::StatusOr<ElementType> element = ToElementType(type);
-  if (comm == nullptr || !element.ok()) return NODECOMM_ALGORITHM_AUTO;
-  return FromAlgorithm(comm->communicator->Algorithm(ByteCount{bytes}, *element));
+  return Guarded([&] {
+    const absl::StatusOr<ElementType> element = ToElementType(type);
+    if (comm == nullptr || !element.ok()) return NODECOMM_ALGORITHM_AUTO;
+    return FromAlgorithm(comm->communicator->Algorithm(ByteCount{bytes}, *element));
+  });
 }
 
 const char* nodecomm_algorithm_name(nodecomm_algorithm algorithm) {
@@ -312,27 +326,31 @@ const char* nodecomm_algorithm_name(nodecomm_algorithm algorithm) {
 }
 
 nodecomm_result nodecomm_comm_info(const nodecomm_comm* comm, nodecomm_info* info) {
-  return Report(FillInfo(comm, info));
+  return Answer([&] { return FillInfo(comm, info); });
 }
 
 nodecomm_result nodecomm_comm_status(nodecomm_comm* comm) {
-  return Report(comm == nullptr ? NullError("comm") : comm->communicator->Status());
+  return Answer([&] { return comm == nullptr ? NullError("comm") : comm->communicator->Status(); });
 }
 
 nodecomm_result nodecomm_comm_abort(nodecomm_comm* comm, const char* reason) {
-  if (comm == nullptr) return Report(NullError("comm"));
-  return Report(comm->communicator->Abort(reason == nullptr ? "" : reason));
+  return Answer([&] {
+    if (comm == nullptr) return NullError("comm");
+    return comm->communicator->Abort(reason == nullptr ? "" : reason);
+  });
 }
 
 nodecomm_result nodecomm_comm_leave(nodecomm_comm* comm) {
-  return Report(comm == nullptr ? NullError("comm") : comm->communicator->Leave());
+  return Answer([&] { return comm == nullptr ? NullError("comm") : comm->communicator->Leave(); });
 }
 
-void nodecomm_comm_destroy(nodecomm_comm* comm) { delete comm; }
+void nodecomm_comm_destroy(nodecomm_comm* comm) {
+  Guarded([&] { delete comm; });
+}
 
 nodecomm_result nodecomm_shared_allocate(nodecomm_comm* comm, size_t bytes,
                                          nodecomm_shared** shared) {
-  return Report(AllocateShared(comm, bytes, shared));
+  return Answer([&] { return AllocateShared(comm, bytes, shared); });
 }
 
 void* nodecomm_shared_pointer(const nodecomm_shared* shared, int rank) {
@@ -343,6 +361,8 @@ size_t nodecomm_shared_bytes(const nodecomm_shared* shared) {
   return shared == nullptr ? 0 : shared->buffer->bytes().value;
 }
 
-void nodecomm_shared_free(nodecomm_shared* shared) { delete shared; }
+void nodecomm_shared_free(nodecomm_shared* shared) {
+  Guarded([&] { delete shared; });
+}
 
 }  // extern "C"

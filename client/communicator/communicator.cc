@@ -80,7 +80,18 @@ void Communicator::Disposer::operator()(Communicator* communicator) const {
 
 Communicator::~Communicator() {
   // Also after a failure: the daemon then knows that this rank holds nothing any more.
-  Leave().IgnoreError();
+  const absl::Status left = Leave();
+  if (left_.load(std::memory_order_relaxed) || membership_ == nullptr) return;
+  membership_
+      ->Abort(absl::StrFormat("rank %d destroyed its communicator: %s", info_.rank.value,
+                              left.message()))
+      .IgnoreError();
+  LeakMappings();
+}
+
+void Communicator::LeakMappings() {
+  new std::vector<Mapping>(std::move(planes_));
+  static_cast<void>(device_.release());
 }
 
 absl::Status Communicator::FormGroup(const CommunicatorOptions& options) {
@@ -117,7 +128,9 @@ absl::Status Communicator::MakeReady(const CommunicatorOptions& options) {
       ABSL_RETURN_IF_ERROR(CheckFresh());
     }
   }
-  return membership_->Confirm();
+  ABSL_RETURN_IF_ERROR(membership_->Confirm());
+  ready_ = true;
+  return absl::OkStatus();
 }
 
 absl::Status Communicator::MapGroup(std::vector<UniqueFd> fds) {
@@ -289,6 +302,11 @@ absl::Status Communicator::Leave() {
   if (!stamp_.InSameProcess()) return ForkedError();
   if (membership_ == nullptr || left_.exchange(true)) return absl::OkStatus();
   const absl::StatusOr<uint32_t> epoch = ReadLastEpoch();
+  if (absl::IsFailedPrecondition(epoch.status())) {
+    // Calls may still be under way, and the group works: the caller may try again.
+    left_.store(false);
+    return epoch.status();
+  }
   if (!epoch.ok()) {
     // How far this rank got is not known, so nobody can rely on it.
     membership_->Abort(absl::StrFormat("rank %d: %s", info_.rank.value, epoch.status().message()))
@@ -299,6 +317,8 @@ absl::Status Communicator::Leave() {
 }
 
 absl::StatusOr<uint32_t> Communicator::ReadLastEpoch() {
+  // Nothing was launched: nobody waits for the application's work, which may be a capture.
+  if (!ready_) return 0;
   ABSL_RETURN_IF_ERROR(device_->Synchronize());
   const size_t rank = info_.rank.value;
   if (rank >= planes_.size()) return 0;

@@ -39,8 +39,9 @@ struct CommunicatorInfo {
 // AllReduce are noticed. In a forked child every call fails.
 class Communicator {
  public:
-  // Leaves, if that was not done, and unmaps. In a forked child, closes descriptors and leaks the
-  // rest: the group is the parent's, and CUDA does not work there.
+  // Leaves, if that was not done, and unmaps; where a graph is being captured on the GPU, nothing
+  // can be waited for: it aborts, and leaks what kernels may still use. In a forked child, closes
+  // descriptors and leaks the rest: the group is the parent's, and CUDA does not work there.
   struct Disposer {
     void operator()(Communicator* communicator) const;
   };
@@ -79,6 +80,7 @@ class Communicator {
   absl::Status CheckSupported() const;
   absl::Status CheckMessage(const kernels::Message& message) const;
   absl::StatusOr<uint32_t> ReadLastEpoch();
+  void LeakMappings();
 
   const ProcessStamp stamp_;
   CommunicatorInfo info_;
@@ -94,6 +96,7 @@ class Communicator {
   std::optional<GroupHealth> health_;
   kernels::Binding binding_;
 
+  bool ready_ = false;  // the group was formed: kernels of this rank may have been launched
   std::atomic<bool> left_ = false;
   std::atomic<bool> aborted_ = false;           // by this rank
   std::atomic<bool> finding_reported_ = false;  // to the daemon

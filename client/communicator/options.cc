@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "absl/strings/str_format.h"
+#include "client/base/utf8.h"
 #include "kernels/plane_layout.h"
 
 namespace nodecomm::client {
@@ -25,6 +26,9 @@ absl::Status Validate(const CommunicatorOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrFormat("name of the group has %d bytes: give it 1 to %d", options.name.size(),
                         CommunicatorOptions::kNameBytesMax));
+  }
+  if (!IsUtf8(options.name)) {
+    return absl::InvalidArgumentError("name of the group is not UTF-8");
   }
   if (options.world_size.value < 1) {
     return absl::InvalidArgumentError(
@@ -48,12 +52,13 @@ absl::Status Validate(const CommunicatorOptions& options) {
     return absl::InvalidArgumentError(
         "algorithm copy cannot be chosen: it is what a group of one rank uses");
   }
-  if (options.rendezvous_timeout < absl::ZeroDuration() ||
-      options.call_timeout < absl::ZeroDuration()) {
+  for (const absl::Duration timeout : {options.rendezvous_timeout, options.call_timeout}) {
+    if (timeout >= absl::ZeroDuration() && timeout <= CommunicatorOptions::kTimeoutMax) continue;
     return absl::InvalidArgumentError(
-        absl::StrFormat("rendezvous timeout is %s and call timeout is %s: neither may be negative",
+        absl::StrFormat("rendezvous timeout is %s and call timeout is %s: give 0 to %s",
                         absl::FormatDuration(options.rendezvous_timeout),
-                        absl::FormatDuration(options.call_timeout)));
+                        absl::FormatDuration(options.call_timeout),
+                        absl::FormatDuration(CommunicatorOptions::kTimeoutMax)));
   }
   return absl::OkStatus();
 }

@@ -15,6 +15,7 @@ namespace nodecomm::client {
 struct CommunicatorOptions {
   static constexpr size_t kNameBytesMax = 128;
   static constexpr size_t kKeyBytes = 16;
+  static constexpr absl::Duration kTimeoutMax = absl::Hours(24);
   static constexpr absl::Duration kCallTimeoutDefault = absl::Seconds(30);
 
   std::string name;

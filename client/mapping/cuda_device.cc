@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -74,6 +75,7 @@ std::string UuidText(const CUuuid& uuid) {
 void UnmapPlane(std::byte* data, ByteCount bytes) {
   // The table is there: the mapping was made with it.
   const CudaDriver& driver = **CudaDriver::Get();
+  const CaptureExempt exempt;
   const auto address = reinterpret_cast<CUdeviceptr>(data);
   driver.memory_unmap(address, bytes.value);
   driver.address_free(address, bytes.value);
@@ -165,15 +167,7 @@ class CudaDevice : public Device {
   }
 
   absl::Status CheckZero(const Mapping& plane) override {
-    const ContextScope scope(driver_, context_);
-    const CaptureExempt exempt;
-    // Of its own: the default stream would wait for the application's work, and its work for us.
-    cudaStream_t stream;
-    ABSL_RETURN_IF_ERROR(CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
-                                    Named("make a stream")));
-    const absl::Status checked = CheckZeroOn(plane, stream);
-    cudaStreamDestroy(stream);
-    return checked;
+    return OnOwnStream([&](cudaStream_t stream) { return CheckZeroOn(plane, stream); });
   }
 
   absl::StatusOr<ControlPageView> MapControlPage(UniqueFd fd) override {
@@ -222,16 +216,30 @@ class CudaDevice : public Device {
   }
 
   absl::StatusOr<PlaneHeaderCopy> CopyPlaneHeader(const Mapping& plane) override {
-    const ContextScope scope(driver_, context_);
-    const CaptureExempt exempt;
     PlaneHeaderCopy copy;
-    ABSL_RETURN_IF_ERROR(
-        CudaStatus(cudaMemcpy(copy.data(), plane.data(), copy.size(), cudaMemcpyDefault),
-                   Named("read this rank's plane")));
+    ABSL_RETURN_IF_ERROR(OnOwnStream([&](cudaStream_t stream) {
+      cudaError_t error =
+          cudaMemcpyAsync(copy.data(), plane.data(), copy.size(), cudaMemcpyDeviceToHost, stream);
+      if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+      return CudaStatus(error, Named("read this rank's plane"));
+    }));
     return copy;
   }
 
  private:
+  // The default stream would wait for the application's work, and its work for ours; where another
+  // thread captures a graph it may not be used at all.
+  absl::Status OnOwnStream(absl::FunctionRef<absl::Status(cudaStream_t)> work) {
+    const ContextScope scope(driver_, context_);
+    const CaptureExempt exempt;
+    cudaStream_t stream;
+    ABSL_RETURN_IF_ERROR(CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                                    Named("make a stream")));
+    const absl::Status done = work(stream);
+    cudaStreamDestroy(stream);
+    return done;
+  }
+
   absl::Status CheckZeroOn(const Mapping& plane, cudaStream_t stream) {
     kernels::ZeroCheck& check = pinned_->zero_check;
     check = {};

@@ -74,6 +74,9 @@ absl::Status CudaStatus(cudaError_t error, std::string_view what) {
     case cudaErrorSystemDriverMismatch:
     case cudaErrorDevicesUnavailable:
       return absl::FailedPreconditionError(message);
+    case cudaErrorStreamCaptureUnsupported:
+    case cudaErrorStreamCaptureImplicit:
+      return absl::FailedPreconditionError(message + "; a graph is being captured on this GPU");
     case cudaErrorSystemNotReady:
       return absl::UnavailableError(message + "; is the fabric manager running?");
     default:

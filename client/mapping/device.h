@@ -74,6 +74,7 @@ class Device {
   virtual absl::Status Copy(const kernels::Message& message, void* stream) = 0;
 
   // Waits for all work of this device. Bounded by the kernels' own time limit, as far as ours go.
+  // FailedPrecondition: a graph is being captured on it, and nothing was waited for.
   virtual absl::Status Synchronize() = 0;
 
   virtual absl::StatusOr<PlaneHeaderCopy> CopyPlaneHeader(const Mapping& plane) = 0;

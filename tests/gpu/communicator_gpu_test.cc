@@ -566,6 +566,58 @@ TEST_F(CommunicatorGpuTest, LeavingEndsLaterCallsButNoneThatBegan) {
   });
 }
 
+// A capture of somebody else on the current GPU, which CUDA ends if somebody waits beside it.
+class ForeignCapture {
+ public:
+  explicit ForeignCapture(cudaStreamCaptureMode mode) {
+    CHECK_CUDA(cudaStreamBeginCapture(stream_.get(), mode));
+  }
+  ~ForeignCapture() {
+    cudaGraph_t graph = nullptr;
+    cudaStreamEndCapture(stream_.get(), &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+  }
+  ForeignCapture(const ForeignCapture&) = delete;
+  ForeignCapture& operator=(const ForeignCapture&) = delete;
+
+ private:
+  const Stream stream_;
+};
+
+TEST_F(CommunicatorGpuTest, LeavingBesideACaptureIsRefusedAndMayBeRepeated) {
+  ASSERT_TRUE(FormGroup("captures", comms_));
+  CHECK_CUDA(cudaSetDevice(Spec(0).device));
+  for (const cudaStreamCaptureMode mode :
+       {cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal,
+        cudaStreamCaptureModeRelaxed}) {
+    const ForeignCapture capture(mode);
+    EXPECT_THAT(comms_[0]->Leave(),
+                Fails(NODECOMM_FAILED_PRECONDITION, HasSubstr("a graph is being captured")));
+  }
+  MeetAll();
+  OnEachRank([&](int rank) { EXPECT_THAT(comms_[rank]->GetStatus(), Succeeds()); });
+  OnEachRank([&](int rank) { EXPECT_THAT(comms_[rank]->Leave(), Succeeds()); });
+}
+
+TEST_F(CommunicatorGpuTest, DestroyingBesideACaptureAbortsTheGroup) {
+  ASSERT_TRUE(FormGroup("captures-destroyed", comms_));
+  CHECK_CUDA(cudaSetDevice(Spec(0).device));
+  {
+    const ForeignCapture capture(cudaStreamCaptureModeThreadLocal);
+    comms_[0].reset();
+  }
+  OnEachRank([&](int rank) {
+    if (rank == 0) return;
+    const Clock::time_point begin = Clock::now();
+    while (comms_[rank]->GetStatus().ok() && MillisecondsSince(begin) < 5000) {
+      std::this_thread::yield();
+    }
+    EXPECT_THAT(comms_[rank]->GetStatus(),
+                Fails(NODECOMM_ABORTED, HasSubstr("rank 0 destroyed its communicator")));
+  });
+}
+
 // --- joining
 
 TEST_F(CommunicatorGpuTest, JoinsInTime) {

@@ -7,7 +7,8 @@
  * Buffers need no registration.
  *
  * Errors: every function that can fail returns a nodecomm_result; nodecomm_last_error() then says
- * what failed, on what, and what to do. Functions never exit, print or throw.
+ * what failed, on what, and what to do. Functions never exit, print or throw; where the system has
+ * no memory left for their own small needs, the process ends (std::terminate).
  *
  * Threads: different communicators may be used from different threads freely. On one communicator,
  * calls must not overlap, except nodecomm_comm_status and nodecomm_comm_abort, which any thread may
@@ -97,7 +98,7 @@ typedef struct nodecomm_shared nodecomm_shared;
  * program was built without count as 0. */
 typedef struct nodecomm_options {
   size_t struct_size;
-  /* Names the group among those of this user. Required; 1 to 128 bytes. */
+  /* Names the group among those of this user. Required; 1 to 128 bytes of UTF-8. */
   const char* name;
   /* Optional: NODECOMM_KEY_BYTES random bytes (nodecomm_random_key) that the ranks share as they
      would an ncclUniqueId. Needed only where two jobs of one user may choose the same name. */
@@ -112,9 +113,10 @@ typedef struct nodecomm_options {
   size_t plane_bytes;
   /* One algorithm for every size (for batch-invariant results); the same on every rank. */
   nodecomm_algorithm algorithm;
-  /* How long to wait for the other ranks to join; 0: the daemon's default. */
+  /* How long to wait for the other ranks to join; 0: the daemon's default. At most 24 hours. */
   int64_t rendezvous_timeout_ms;
-  /* How long a call waits for a rank that does not come before the group is given up; 0: 30,000. */
+  /* How long a call waits for a rank that does not come before the group is given up; 0: 30,000.
+     At most 24 hours. */
   int64_t call_timeout_ms;
   /* Directory of the daemon's sockets; NULL: NODECOMM_RUNTIME_DIR, else /run/nodecomm. */
   const char* runtime_dir;
@@ -193,18 +195,21 @@ NODECOMM_API nodecomm_result nodecomm_comm_info(const nodecomm_comm* comm, nodec
  * host memory. */
 NODECOMM_API nodecomm_result nodecomm_comm_status(nodecomm_comm* comm);
 
-/* Fails the group for all ranks, for good; their kernels end within milliseconds. `reason` may be
- * NULL. */
+/* Fails the group for all ranks, for good; their kernels end within milliseconds. `reason`, for
+ * people, may be NULL; its first 500 bytes are told. */
 NODECOMM_API nodecomm_result nodecomm_comm_abort(nodecomm_comm* comm, const char* reason);
 
 /* Waits for the device's work, then takes this rank out of the group: calls that began before it
  * complete on every rank, later ones of other ranks fail with "rank r left". Afterwards only
- * status, info, free and destroy are of use. */
+ * status, info, free and destroy are of use. Not while any thread captures a graph on this GPU:
+ * CUDA ends a capture that somebody waits beside. Then NODECOMM_FAILED_PRECONDITION, and nothing
+ * else has happened. */
 NODECOMM_API nodecomm_result nodecomm_comm_leave(nodecomm_comm* comm);
 
 /* Leaves if that has not been done, unmaps everything and frees `comm`. Graphs that captured its
  * calls must not be launched any more. NULL is allowed. Shared buffers of the communicator must
- * have been freed. */
+ * have been freed. To be called before main returns, since CUDA may be gone afterwards, and not
+ * while a graph is being captured (see leave): both abort the group. */
 NODECOMM_API void nodecomm_comm_destroy(nodecomm_comm* comm);
 
 /* Gives every rank a zeroed buffer of `bytes` bytes on its GPU and maps all of them here, for

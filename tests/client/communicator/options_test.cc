@@ -34,6 +34,14 @@ TEST(CommunicatorOptions, NameHasOneTo128Bytes) {
   EXPECT_THAT(Validate(options), Mistake("129"));
 }
 
+TEST(CommunicatorOptions, NameIsText) {
+  CommunicatorOptions options = Good();
+  options.name = "caf\xe9";
+  EXPECT_THAT(Validate(options), Mistake("not UTF-8"));
+  options.name = "caf\xc3\xa9";
+  EXPECT_OK(Validate(options));
+}
+
 TEST(CommunicatorOptions, RankIsOneOfTheWorld) {
   CommunicatorOptions options = Good();
   options.rank = {4};
@@ -58,13 +66,21 @@ TEST(CommunicatorOptions, CopyIsNoChoice) {
   EXPECT_THAT(Validate(options), Mistake("copy"));
 }
 
-TEST(CommunicatorOptions, NegativeNumbersAreMistakes) {
+TEST(CommunicatorOptions, NumbersOutOfRangeAreMistakes) {
   CommunicatorOptions options = Good();
   options.device = {-1};
   EXPECT_THAT(Validate(options), Mistake("device is -1"));
   options = Good();
   options.rendezvous_timeout = absl::Milliseconds(-1);
   EXPECT_THAT(Validate(options), Mistake("rendezvous timeout is -1ms"));
+  for (const absl::Duration forever : {absl::InfiniteDuration(), absl::Hours(25)}) {
+    options = Good();
+    options.rendezvous_timeout = forever;
+    EXPECT_THAT(Validate(options), Mistake("give 0 to 24h"));
+    options = Good();
+    options.call_timeout = forever;
+    EXPECT_THAT(Validate(options), Mistake("give 0 to 24h"));
+  }
 }
 
 TEST(CommunicatorOptions, RuntimeDirIsTheCallersThenTheEnvironmentsThenTheDefault) {
