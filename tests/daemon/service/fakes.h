@@ -60,6 +60,7 @@ class FakeGroupRegistry final : public GroupRegistry {
   void SetLimits(const Limits&) override {}
   void SessionEnded(SessionId, std::string_view) override {}
   void GpuLost(std::string_view, std::string_view) override {}
+  void RunDue(absl::Time) override {}
 
   std::vector<v1::GroupInfo> List() const override {
     std::vector<v1::GroupInfo> groups(3);
