@@ -554,6 +554,7 @@ TEST_F(RpcServerTest, SessionsAreListedWithTheirHoldersTheOldestFirst) {
   // In two of the three groups as a member, in one of which it has left.
   EXPECT_THAT(response.sessions(1).generations(), testing::ElementsAre(11));
   EXPECT_GE(response.sessions(0).age_ms(), response.sessions(1).age_ms());
+  EXPECT_EQ(response.sessions(0).process_state(), v1::PROCESS_STATE_GOES_ON);
   for (const Worker* worker : {&first, &second}) {
     EXPECT_THAT(response.DebugString(), testing::Not(HasSubstr(worker->token)));
   }
