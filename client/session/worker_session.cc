@@ -286,6 +286,17 @@ void WorkerSession::Keep(Frame frame) {
   pending_[frame.transfer_id] = std::move(frame.fds);
 }
 
+WorkerSession::Expectation::Expectation(WorkerSession& session) : session_(session) {
+  const absl::MutexLock lock(&session_.mutex_);
+  ++session_.expectations_;
+}
+
+WorkerSession::Expectation::~Expectation() {
+  std::map<uint64_t, std::vector<UniqueFd>> lost;  // closed after the lock is released
+  const absl::MutexLock lock(&session_.mutex_);
+  if (--session_.expectations_ == 0) lost.swap(session_.pending_);
+}
+
 absl::Status WorkerSession::EndedStatus() const {
   return absl::UnavailableError(
       absl::StrFormat("the session with nodecommd has ended: %s", end_.message()));

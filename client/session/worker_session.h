@@ -54,6 +54,20 @@ class WorkerSession {
 
   const v1::SessionWelcome& welcome() const { return welcome_; }
 
+  // From before a call whose answer names a transfer until that is taken. What has come and nobody
+  // expects any more belongs to an answer that was lost, and would keep memory of a group that this
+  // process is not in.
+  class Expectation {
+   public:
+    explicit Expectation(WorkerSession& session);
+    ~Expectation();
+    Expectation(const Expectation&) = delete;
+    Expectation& operator=(const Expectation&) = delete;
+
+   private:
+    WorkerSession& session_;  // outlives this
+  };
+
   // The file descriptors of a transfer, once they have come. Each transfer can be taken once.
   // DeadlineExceeded; Unavailable: the daemon went away before; ResourceExhausted: it came, but
   // more than kPendingTransfersMax others came before it was taken.
@@ -123,6 +137,7 @@ class WorkerSession {
   absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Time> lingers_until_ ABSL_GUARDED_BY(mutex_);
+  int expectations_ ABSL_GUARDED_BY(mutex_) = 0;
   // By transfer id, which grows.
   std::map<uint64_t, std::vector<UniqueFd>> pending_ ABSL_GUARDED_BY(mutex_);
   // Transfers up to here that are not in pending_ were taken or dropped.

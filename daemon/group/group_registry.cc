@@ -58,6 +58,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) override;
   absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override;
   absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) override;
+  void GiveUpJoin(const Caller& caller, uint64_t attempt, std::string_view cause) override;
   void SessionDied(SessionId session, std::string_view cause) override;
   void SessionEnded(SessionId session, std::string_view cause) override;
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
@@ -631,6 +632,11 @@ absl::Status RendezvousGroupRegistry::Leave(const Caller& caller,
 
 absl::Status RendezvousGroupRegistry::Abort(const Caller& caller,
                                             const v1::AbortGroupRequest& request) {
+  if (request.join_attempt() != 0) {
+    GiveUpJoin(caller, request.join_attempt(),
+               request.reason().empty() ? "gave up its join" : request.reason());
+    return absl::OkStatus();
+  }
   AfterUnlock after;
   absl::MutexLock lock(&mu_);
   const Rank rank{request.rank()};
@@ -641,6 +647,14 @@ absl::Status RendezvousGroupRegistry::Abort(const Caller& caller,
 }
 
 // --- ends
+
+void RendezvousGroupRegistry::GiveUpJoin(const Caller& caller, uint64_t attempt,
+                                         std::string_view cause) {
+  if (attempt == 0) return;
+  ForEach([&](Group& group, AfterUnlock& after) {
+    group.GiveUpJoin(caller.session, attempt, cause, after);
+  });
+}
 
 void RendezvousGroupRegistry::SessionDied(SessionId session, std::string_view cause) {
   {

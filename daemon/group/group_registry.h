@@ -87,6 +87,10 @@ class GroupRegistry {
   virtual absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) = 0;
   virtual absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) = 0;
 
+  // The caller does not have the answer to its join of this attempt, and never will: nobody is to
+  // wait for it. Nothing happens if there is no such join, or its rank has confirmed.
+  virtual void GiveUpJoin(const Caller& caller, uint64_t attempt, std::string_view cause) = 0;
+
   // The session's process is dead, but its memory is not free yet: groups that it had not left are
   // aborted at once, and what it held is kept until SessionEnded.
   virtual void SessionDied(SessionId session, std::string_view cause) = 0;

@@ -21,6 +21,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -387,6 +388,41 @@ TEST_F(Rendezvous, SessionIsRefusedWhereItsProcessCannotBeRecorded) {
   EXPECT_THAT(ends, Contains(AllOf(HasSubstr("NODECOMM_RESOURCE_EXHAUSTED"),
                                    HasSubstr("cannot open a session: opening /proc/"))));
   ASSERT_NO_FATAL_FAILURE(CheckRendezvousWorks());
+}
+
+// --- a rank whose session goes on
+
+// The session is not the group's alone, so its end does not tell the daemon that the rank waits no
+// more. Without that, the memory of a group that has formed would be held until its mapping
+// deadline, and the place of a rank that has not until its join's.
+TEST_F(Rendezvous, LostAnswerOfAJoinHoldsNothingOfItsGroup) {
+  const Ends kept = Do("keep", kLongRendezvous);
+  ASSERT_TRUE(std::all_of(kept.begin(), kept.end(), IsOk)) << kept[0] << "; " << kept[1];
+  const auto groups_and_bytes = [] {
+    const auto groups = host_->admin->ListGroups();
+    const auto pools = host_->admin->ListPools();
+    uint64_t bytes = 0;
+    if (!groups.ok() || !pools.ok()) return std::pair(-1, bytes);
+    for (const v1::PoolInfo& pool : pools->pools()) bytes += pool.bytes_in_use();
+    return std::pair(groups->groups_size(), bytes);
+  };
+  const auto at_first = groups_and_bytes();
+  const auto only_those_hold = [&] { return groups_and_bytes() == at_first; };
+  for (const Call call : {Call::kRpcReceive, Call::kRpcSend}) {
+    for (int64_t nth = 0; nth < 12; ++nth) {
+      SCOPED_TRACE(absl::StrFormat("function %d, call %d", static_cast<int>(call), nth));
+      host_->rank_plan.Arm(call, nth, ECONNRESET);
+      const Ends ends = Meet(kShortRendezvous);
+      host_->rank_plan.Disarm();
+      ASSERT_NO_FATAL_FAILURE(CheckSaySomething(ends));
+      ASSERT_TRUE(Eventually(only_those_hold)) << WhatIsHeld();
+      const Ends again = Meet(kLongRendezvous);
+      ASSERT_TRUE(std::all_of(again.begin(), again.end(), IsOk)) << again[0] << "; " << again[1];
+      ASSERT_TRUE(Eventually(only_those_hold)) << WhatIsHeld();
+    }
+  }
+  Do("drop", kLongRendezvous);
+  ASSERT_TRUE(Eventually([] { return WhatIsHeld().empty(); })) << WhatIsHeld();
 }
 
 // --- a rank that comes back to a daemon that was restarted

@@ -139,7 +139,7 @@ class World {
     Input& input = input_;
     const int index = input.Number(kCallers - 1);
     const Caller caller = CallerOf(index);
-    switch (input.Number(9)) {
+    switch (input.Number(10)) {
       case 0:
       case 1:
       case 2:
@@ -176,6 +176,8 @@ class World {
       case 8:
         if (input.Number(1) == 0) return registry_->SessionDied(caller.session, input.Text(20));
         return registry_->SessionEnded(caller.session, input.Text(20));
+      case 10:
+        return registry_->GiveUpJoin(caller, static_cast<uint64_t>(input.Number(3)), "gave up");
       default:
         if (input.Number(1) == 0) return registry_->AbortOnGpu(Uuid(input.Number(kGpus)), "lost");
         for (const v1::GroupInfo& group : registry_->List())
@@ -195,6 +197,7 @@ class World {
       request.set_gpu_uuid(Uuid(input.Number(kGpus)));
       request.set_plane_bytes(input.Number(5) == 0 ? (4_MiB).value : 0);
       request.set_timeout_ms(input.Number(5) == 0 ? 1 : 0);
+      request.set_attempt(static_cast<uint64_t>(request.rank()) + 1);
     }
     // Small planes only: the fake memory is real.
     if (request.plane_bytes() > (8_MiB).value) request.set_plane_bytes(0);
