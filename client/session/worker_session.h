@@ -103,7 +103,8 @@ class WorkerSession {
   // --- on the reader's thread
 
   void Run();
-  std::unique_ptr<LivenessLock> SayAlive();
+  // Also by which the daemon knows that its welcome has come.
+  absl::Status SayAlive();
   // Unavailable: the daemon is gone; Cancelled: this end closes.
   absl::Status ReadUntilLost();
   // OK as soon as the socket has something, or the time is over. Without a socket also if somebody
@@ -129,6 +130,7 @@ class WorkerSession {
   // The reader's own, once it runs.
   UniqueFd socket_;
   UniqueFd liveness_page_;
+  std::unique_ptr<LivenessLock> alive_;
 
   mutable absl::Mutex mutex_;
   bool connected_ ABSL_GUARDED_BY(mutex_) = true;

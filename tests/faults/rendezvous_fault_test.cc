@@ -427,7 +427,7 @@ TEST_F(Rendezvous, LostAnswerOfAJoinHoldsNothingOfItsGroup) {
 
 // --- a rank that comes back to a daemon that was restarted
 
-class ResumeFault : public RendezvousFault {
+class Resume : public Rendezvous {
  protected:
   // What each rank has to say of a group that goes on with another daemon.
   static void MeetTwoDaemons(const std::function<void()>& before_the_restart, Ends& ends) {
@@ -440,6 +440,31 @@ class ResumeFault : public RendezvousFault {
     ASSERT_TRUE(Eventually([] { return WhatIsHeld().empty(); })) << WhatIsHeld();
   }
 };
+
+// Whatever goes wrong until the rank is welcome again, it tries again, and the group goes on.
+TEST_F(Resume, IsRepeatedUntilItHasSucceeded) {
+  struct Step {
+    Call call;
+    int64_t nth;
+    int32_t error;
+  };
+  // The first thing that is received after the restart is the old connection's end, the next one
+  // the welcome; sent are the hello and that the rank is alive.
+  const Step steps[] = {{Call::kReceive, 1, ECONNRESET}, {Call::kReceive, 1, kHalf},
+                        {Call::kSend, 0, EPIPE},         {Call::kSend, 1, EPIPE},
+                        {Call::kConnect, 0, EACCES},     {Call::kMap, 0, ENOMEM}};
+  for (const Step& step : steps) {
+    SCOPED_TRACE(absl::StrFormat("function %d, call %d: %d", static_cast<int>(step.call), step.nth,
+                                 step.error));
+    Ends ends;
+    ASSERT_NO_FATAL_FAILURE(
+        MeetTwoDaemons([&] { host_->rank_plan.Arm(step.call, step.nth, step.error); }, ends));
+    EXPECT_TRUE(host_->rank_plan.fired());
+    EXPECT_TRUE(std::all_of(ends.begin(), ends.end(), IsOk)) << ends[0] << "; " << ends[1];
+  }
+}
+
+class ResumeFault : public Resume, public testing::WithParamInterface<Fault> {};
 
 TEST_P(ResumeFault, HarmsNothingButThatGroup) {
   const Fault& fault = GetParam();

@@ -1012,6 +1012,7 @@ TEST_F(SessionRestart, WorkerGoesOnWithItsSession) {
   ASSERT_TRUE(again.ParseFromString(frame->payload));
   EXPECT_EQ(again.session_id(), welcome->session_id());
   EXPECT_GT(again.last_transfer_id(), welcome->last_transfer_id());
+  ASSERT_OK(after.Send(FrameType::kAlive));
   // It is a session like any other.
   const auto caller = server_->FindByToken(welcome->token());
   ASSERT_TRUE(caller.has_value());
@@ -1040,11 +1041,58 @@ TEST_F(SessionRestart, WorkerThatComesBackGetsWhatWasSentToItMeanwhile) {
   const auto answer = after.Receive();
   ASSERT_OK(answer);
   ASSERT_EQ(answer->type, FrameType::kWelcome);
+  ASSERT_OK(after.Send(FrameType::kAlive));
   const auto transfer = after.Receive();
   ASSERT_OK(transfer);
   EXPECT_EQ(transfer->transfer_id, id);
   ASSERT_THAT(transfer->fds, SizeIs(1));
   EXPECT_EQ(ContentOf(transfer->fds[0]), "meanwhile");
+}
+
+// The welcome was lost on the way, or the worker could not take it.
+TEST_F(SessionRestart, WorkerThatLosesItsConnectionOnTheWayComesBackAgain) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart();
+  const uint64_t id = server_->Send({welcome->session_id()}, OneFile("meanwhile"));
+  {
+    TestWorker lost(socket_path());
+    ASSERT_OK(SendResume(lost, *welcome));
+    ASSERT_OK(lost.Receive());
+  }
+  // This one's end has not been noticed when the next comes, since there is none.
+  TestWorker given_up(socket_path());
+  ASSERT_OK(SendResume(given_up, *welcome));
+  ASSERT_OK(given_up.Receive());
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome));
+  const auto answer = after.Receive();
+  ASSERT_OK(answer);
+  ASSERT_EQ(answer->type, FrameType::kWelcome);
+  EXPECT_TRUE(given_up.IsClosed());
+  ASSERT_OK(after.Send(FrameType::kAlive));
+  const auto transfer = after.Receive();
+  ASSERT_OK(transfer);
+  EXPECT_EQ(transfer->transfer_id, id);
+  EXPECT_EQ(EndedCount(), 0u);
+  after.Close();
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("closed its session"));
+}
+
+TEST_F(SessionRestart, WorkerThatLosesItsConnectionOnTheWayHasNoMoreTimeForIt) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart(absl::Milliseconds(300));
+  {
+    TestWorker lost(socket_path());
+    ASSERT_OK(SendResume(lost, *welcome));
+    ASSERT_OK(lost.Receive());
+  }
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("did not come back"));
 }
 
 TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) {
@@ -1125,6 +1173,7 @@ TEST_F(SessionRestart, NobodyElseGetsTheSession) {
   TestWorker owner(socket_path());
   ASSERT_OK(SendResume(owner, *welcome));
   ASSERT_OK(owner.Receive());
+  ASSERT_OK(owner.Send(FrameType::kAlive));
   EXPECT_TRUE(refused(*welcome));
 }
 
