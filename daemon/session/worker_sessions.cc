@@ -218,6 +218,7 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
   const absl::StatusOr<v1::SessionHello> hello = CheckHello(frame.payload);
   if (!hello.ok()) {
     const std::string reason(hello.status().message());
+    EndIfItCannotResume(connection.caller, frame, reason);
     RefuseAndDrop(connection, RefusalCause::kVersion, reason, RefusalPayload(reason));
     return false;
   }
@@ -343,6 +344,17 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
   }
   // One that was given no page has nothing to say.
   if (away->liveness == nullptr) FinishResume(*away);
+}
+
+void WorkerSessions::EndIfItCannotResume(const Caller& caller, const Frame& hello,
+                                         std::string_view reason) {
+  v1::SessionHello refused;
+  if (!refused.ParseFromString(hello.payload) || !refused.has_resume()) return;
+  if (const Connection* away = FindAway(caller, refused.resume()); away != nullptr) {
+    End(away->id, SessionEnd::kNotResumed,
+        absl::StrFormat("process %d cannot come back to the restarted daemon: %s", caller.pid,
+                        reason));
+  }
 }
 
 bool WorkerSessions::FinishResume(Connection& connection) {

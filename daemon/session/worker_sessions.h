@@ -124,6 +124,8 @@ class WorkerSessions {
   // Also one that is resuming.
   Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
   bool FinishResume(Connection& connection);
+  // Nobody is to wait for a worker whose library this daemon does not serve.
+  void EndIfItCannotResume(const Caller& caller, const Frame& hello, std::string_view reason);
   absl::Status SendWelcome(Connection& connection);
   // Says why to the worker, best effort, and closes.
   void Refuse(UniqueFd socket, const Refusal& refusal);

@@ -983,10 +983,11 @@ class SessionRestart : public SessionServerTest {
     std::filesystem::rename(kept, records_);
     StartServer(WithRecords(resume_timeout));
   }
-  static absl::Status SendResume(TestWorker& worker, const v1::SessionWelcome& welcome) {
+  static absl::Status SendResume(TestWorker& worker, const v1::SessionWelcome& welcome,
+                                 int minor = kVersionMinor) {
     v1::SessionHello hello;
     hello.mutable_version()->set_major(kVersionMajor);
-    hello.mutable_version()->set_minor(kVersionMinor);
+    hello.mutable_version()->set_minor(minor);
     hello.mutable_resume()->set_session_id(welcome.session_id());
     hello.mutable_resume()->set_token(welcome.token());
     return worker.Send(FrameType::kHello, 0, hello.SerializeAsString());
@@ -1143,6 +1144,52 @@ TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
   const auto refusal = late.ReceiveRefusal();
   ASSERT_OK(refusal);
   EXPECT_TRUE(refusal->session_unknown());
+}
+
+// The daemon was replaced by one of a version that is too far away.
+TEST_F(SessionRestart, WorkerOfAVersionThatIsNotServedEndsAtOnce) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart();
+  v1::SessionWelcome of_another = *welcome;
+  of_another.set_token(std::string(32, 'x'));
+  TestWorker stranger(socket_path());
+  ASSERT_OK(SendResume(stranger, of_another, kVersionMinor + 2));
+  ASSERT_OK(stranger.ReceiveRefusal());
+  EXPECT_EQ(EndedCount(), 0u);
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome, kVersionMinor + 2));
+  ASSERT_OK(after.ReceiveRefusal());
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("install matching versions"));
+}
+
+// A process that has died and that its parent has not waited for still has its number and its
+// start.
+TEST_F(SessionRestart, ProcessThatIsDeadButNotGoneIsNotWaitedFor) {
+  StartServer(WithRecords());
+  int opened[2];
+  ASSERT_EQ(pipe(opened), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    TestWorker worker(socket_path());
+    const bool ok = worker.Open().ok();
+    if (write(opened[1], "", ok ? 1 : 0) != 1) _exit(1);
+    pause();
+  }
+  char byte;
+  ASSERT_EQ(read(opened[0], &byte, 1), 1);
+  close(opened[0]);
+  close(opened[1]);
+  std::filesystem::copy(records_, parent_ + "/early");
+  kill(child, SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
+  std::filesystem::remove_all(records_);
+  std::filesystem::rename(parent_ + "/early", records_);
+  KillAndRestart(absl::Hours(1));
+  EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
+  waitpid(child, nullptr, 0);
 }
 
 TEST_F(SessionRestart, NobodyElseGetsTheSession) {
