@@ -27,7 +27,7 @@ enum class FrameType : uint16_t {
   kRefusal = 3,      // daemon: SessionRefusal; it closes the socket afterwards
   kTransfer = 4,     // daemon: fds, for the call whose answer named `transfer_id`
   kTransferAck = 5,  // worker: took the fds of `transfer_id`; the next transfer may come
-  kAlive = 6,        // worker: a thread holds the futex of the page that came with the welcome
+  kAlive = 6,        // worker: the welcome has come, and a thread holds the futex of its page
 };
 
 struct Frame {

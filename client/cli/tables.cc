@@ -42,11 +42,28 @@ std::string GroupStateWord(v1::GroupState state) {
   }
 }
 
+// Nothing for one that goes on as it should.
+std::string ProcessStateWord(v1::ProcessState state) {
+  switch (state) {
+    case v1::PROCESS_STATE_STOPPED:
+      return "stopped";
+    case v1::PROCESS_STATE_TRACED:
+      return "stopped by a debugger";
+    case v1::PROCESS_STATE_UNINTERRUPTIBLE:
+      return "waits in the kernel";
+    case v1::PROCESS_STATE_ENDED:
+      return "has ended";
+    default:
+      return "";
+  }
+}
+
 std::string GroupDetails(const v1::GroupInfo& group) {
   std::vector<TextRow> rows;
   for (const v1::GroupMember& member : group.members()) {
     rows.push_back({"", absl::StrCat("rank ", member.rank()), absl::StrCat("pid ", member.pid()),
-                    member.gpu_uuid(), member.left() ? "left" : ""});
+                    member.gpu_uuid(),
+                    member.left() ? "left" : ProcessStateWord(member.process_state())});
   }
   std::string text = RenderTable(rows);
   if (!group.missing_ranks().empty()) {
@@ -135,11 +152,12 @@ std::string RenderPools(const v1::ListPoolsResponse& pools) {
 
 std::string RenderSessions(const v1::ListSessionsResponse& sessions) {
   if (sessions.sessions().empty()) return "No sessions.\n";
-  std::vector<TextRow> rows = {{"Session", "User", "Process", "Open for", "Groups"}};
+  std::vector<TextRow> rows = {{"Session", "User", "Process", "Open for", "Groups", "State"}};
   for (const v1::SessionInfo& session : sessions.sessions()) {
     rows.push_back({session.session(), absl::StrCat(session.uid()), absl::StrCat(session.pid()),
                     RenderDuration(absl::Milliseconds(session.age_ms())),
-                    absl::StrJoin(session.generations(), ", ")});
+                    absl::StrJoin(session.generations(), ", "),
+                    ProcessStateWord(session.process_state())});
   }
   return RenderTable(rows);
 }

@@ -1,7 +1,9 @@
 #include "client/communicator/membership.h"
 
+#include <atomic>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "client/base/status_macros.h"
 #include "kernels/plane_layout.h"
 #include "kernels/selection.h"
@@ -11,6 +13,8 @@ namespace {
 
 // For calls that wait for nobody.
 constexpr absl::Duration kCallTimeout = absl::Seconds(10);
+// For one that follows a failed call, after which somebody waits for the error.
+constexpr absl::Duration kGiveUpTimeout = absl::Seconds(2);
 // From the daemon's answer to the fds that it sent along.
 constexpr absl::Duration kTransferTimeout = absl::Seconds(30);
 
@@ -45,7 +49,34 @@ v1::JoinGroupRequest MakeJoinRequest(const CommunicatorOptions& options, const D
   request.set_compute_capability_major(facts.compute_capability_major);
   request.set_compute_capability_minor(facts.compute_capability_minor);
   request.set_checked(options.checked);
+  // One process has one session with a daemon, or one after the other.
+  static std::atomic<uint64_t> last_attempt{0};
+  request.set_attempt(last_attempt.fetch_add(1, std::memory_order_relaxed) + 1);
   return request;
+}
+
+// Whether the daemon may have formed the group, or keep this rank's place in it, all the same.
+bool MayHaveLostTheAnswer(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kAborted:
+      return false;  // said by the daemon, in as many words
+    default:
+      return true;
+  }
+}
+
+void GiveUp(DaemonLink& link, uint64_t attempt, const absl::Status& status) {
+  v1::AbortGroupRequest request;
+  request.set_join_attempt(attempt);
+  request.set_reason(absl::StrCat("did not get the answer to its join: ", status.message()));
+  link.notices()
+      .Tell([&link, request](
+                absl::Duration timeout) { return link.control().AbortGroup(request, timeout); },
+            kGiveUpTimeout)
+      .IgnoreError();
 }
 
 }  // namespace
@@ -53,11 +84,19 @@ v1::JoinGroupRequest MakeJoinRequest(const CommunicatorOptions& options, const D
 absl::StatusOr<std::unique_ptr<Membership>> Membership::Join(std::shared_ptr<DaemonLink> link,
                                                              const CommunicatorOptions& options,
                                                              const DeviceFacts& facts) {
-  ABSL_ASSIGN_OR_RETURN(v1::JoinGroupResponse group,
-                        link->control().JoinGroup(MakeJoinRequest(options, facts),
-                                                  RendezvousBound(options.rendezvous_timeout)));
-  return std::unique_ptr<Membership>(
-      new Membership(std::move(link), options.rank, options.rendezvous_timeout, std::move(group)));
+  const v1::JoinGroupRequest request = MakeJoinRequest(options, facts);
+  const WorkerSession::Expectation expects_fds(link->session());
+  absl::StatusOr<v1::JoinGroupResponse> group =
+      link->control().JoinGroup(request, RendezvousBound(options.rendezvous_timeout));
+  if (!group.ok()) {
+    // Or the others would wait for this rank, whose session may go on for other communicators.
+    if (MayHaveLostTheAnswer(group.status())) GiveUp(*link, request.attempt(), group.status());
+    return group.status();
+  }
+  std::unique_ptr<Membership> membership(
+      new Membership(std::move(link), options.rank, options.rendezvous_timeout, *std::move(group)));
+  membership->group_fds_ = membership->TakeFds(membership->group_.transfer_id());
+  return membership;
 }
 
 Membership::Membership(std::shared_ptr<DaemonLink> link, Rank rank,
@@ -71,9 +110,7 @@ absl::StatusOr<std::vector<UniqueFd>> Membership::TakeFds(uint64_t transfer_id) 
   return link_->session().TakeTransfer(transfer_id, absl::Now() + kTransferTimeout);
 }
 
-absl::StatusOr<std::vector<UniqueFd>> Membership::TakeGroupFds() {
-  return TakeFds(group_.transfer_id());
-}
+absl::StatusOr<std::vector<UniqueFd>> Membership::TakeGroupFds() { return std::move(group_fds_); }
 
 absl::Status Membership::Confirm() {
   v1::ConfirmGroupRequest request;
@@ -118,6 +155,7 @@ absl::StatusOr<SharedGrant> Membership::AllocateShared(ByteCount bytes) {
   request.set_bytes(bytes.value);
   request.set_sequence(shared_sequence_);
   request.set_timeout_ms(absl::ToInt64Milliseconds(rendezvous_timeout_));
+  const WorkerSession::Expectation expects_fds(link_->session());
   ABSL_ASSIGN_OR_RETURN(
       const v1::AllocateSharedResponse response,
       link_->control().AllocateShared(request, RendezvousBound(rendezvous_timeout_)));

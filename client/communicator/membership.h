@@ -36,7 +36,7 @@ class Membership {
 
   const v1::JoinGroupResponse& group() const { return group_; }
 
-  // The planes in rank order, then the control page; once.
+  // The planes in rank order, then the control page, or why they did not come; once.
   absl::StatusOr<std::vector<UniqueFd>> TakeGroupFds();
 
   // This rank has mapped everything; waits until all have.
@@ -64,6 +64,7 @@ class Membership {
   const Rank rank_;
   const absl::Duration rendezvous_timeout_;
   const v1::JoinGroupResponse group_;
+  absl::StatusOr<std::vector<UniqueFd>> group_fds_;  // until they are taken
   uint64_t shared_sequence_ = 0;
 };
 

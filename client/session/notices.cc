@@ -28,6 +28,9 @@ absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
     }
   }
   absl::Status told = notice(timeout);
+  // Perhaps the connection alone was lost, and the daemon never comes back, since it is there. One
+  // that is away costs no time.
+  if (absl::IsUnavailable(told)) told = notice(timeout);
   if (Undelivered(told)) Keep(std::move(notice));
   return told;
 }

@@ -24,8 +24,9 @@ class Notices {
   // More are dropped. A process has one or two for each group and shared buffer that it holds.
   static constexpr size_t kKeptMax = 4096;
 
-  // The call's status. If it could not be delivered (Unavailable, DeadlineExceeded, or
-  // ResourceExhausted where the daemon takes no more calls now) it is kept.
+  // The call's status; made again at once if that is Unavailable. If it could not be delivered
+  // (Unavailable, DeadlineExceeded, or ResourceExhausted where the daemon takes no more calls now)
+  // it is kept.
   absl::Status Tell(Notice notice, absl::Duration timeout);
 
   // Delivers what was kept, up to the first that still cannot be.

@@ -110,13 +110,14 @@ void* WorkerSession::RunReader(void* session) {
 }
 
 void WorkerSession::Run() {
+  SayAlive().IgnoreError();  // where the daemon is gone, reading tells
   absl::Status end;
   while (end.ok()) {
-    const std::unique_ptr<LivenessLock> alive = SayAlive();
     end = ReadUntilLost();
     const bool daemon_gone = absl::IsUnavailable(end);
     if (daemon_gone && !runtime_dir_.empty()) end = ResumeSession();
   }
+  alive_.reset();
   // So that the daemon knows at once, and the peers with it: nobody acknowledges any more.
   socket_.Reset();
   const absl::MutexLock lock(&mutex_);
@@ -124,15 +125,13 @@ void WorkerSession::Run() {
   end_ = end;
 }
 
-// Where it fails, the daemon learns of this process's death a little later, by other means.
-std::unique_ptr<LivenessLock> WorkerSession::SayAlive() {
-  if (!liveness_page_.valid()) return nullptr;
+absl::Status WorkerSession::SayAlive() {
+  if (!liveness_page_.valid()) return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<LivenessLock>> lock =
       LivenessLock::Take(std::move(liveness_page_));
-  if (!lock.ok()) return nullptr;
-  SendPatiently({.type = FrameType::kAlive, .transfer_id = 0, .payload = {}, .fds = {}})
-      .IgnoreError();
-  return *std::move(lock);
+  // Without it the daemon learns of this process's death a little later, by other means.
+  if (lock.ok()) alive_ = *std::move(lock);
+  return SendPatiently({.type = FrameType::kAlive, .transfer_id = 0, .payload = {}, .fds = {}});
 }
 
 absl::Status WorkerSession::ReadUntilLost() {
@@ -174,10 +173,13 @@ absl::Status WorkerSession::ResumeSession() {
     ++interruptions_;
   }
   socket_.Reset();
+  alive_.reset();
   absl::Duration interval = kResumeIntervalMin;
   while (true) {
     absl::Status resumed = TryToResume();
-    const bool may_come = absl::IsUnavailable(resumed) || absl::IsResourceExhausted(resumed);
+    // Permissions are wrong for a moment where a service manager makes the directory anew.
+    const bool may_come = absl::IsUnavailable(resumed) || absl::IsResourceExhausted(resumed) ||
+                          absl::IsPermissionDenied(resumed);
     if (!may_come) return resumed;
     {
       const absl::MutexLock lock(&mutex_);
@@ -200,6 +202,9 @@ absl::Status WorkerSession::TryToResume() {
                                    {.session = &resume, .cancel = stop_event_.get()}));
   socket_ = std::move(opened.socket);
   liveness_page_ = std::move(opened.liveness_page);
+  // Before anything that takes time, and also if the session is to end at once: an end without it
+  // would be a failed attempt for the daemon, which would wait for the next.
+  ABSL_RETURN_IF_ERROR(SayAlive());
   std::function<void()> resumed;
   {
     const absl::MutexLock lock(&mutex_);
@@ -284,6 +289,17 @@ void WorkerSession::Keep(Frame frame) {
     pending_.erase(oldest);
   }
   pending_[frame.transfer_id] = std::move(frame.fds);
+}
+
+WorkerSession::Expectation::Expectation(WorkerSession& session) : session_(session) {
+  const absl::MutexLock lock(&session_.mutex_);
+  ++session_.expectations_;
+}
+
+WorkerSession::Expectation::~Expectation() {
+  std::map<uint64_t, std::vector<UniqueFd>> lost;  // closed after the lock is released
+  const absl::MutexLock lock(&session_.mutex_);
+  if (--session_.expectations_ == 0) lost.swap(session_.pending_);
 }
 
 absl::Status WorkerSession::EndedStatus() const {

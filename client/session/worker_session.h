@@ -54,6 +54,20 @@ class WorkerSession {
 
   const v1::SessionWelcome& welcome() const { return welcome_; }
 
+  // From before a call whose answer names a transfer until that is taken. What has come and nobody
+  // expects any more belongs to an answer that was lost, and would keep memory of a group that this
+  // process is not in.
+  class Expectation {
+   public:
+    explicit Expectation(WorkerSession& session);
+    ~Expectation();
+    Expectation(const Expectation&) = delete;
+    Expectation& operator=(const Expectation&) = delete;
+
+   private:
+    WorkerSession& session_;  // outlives this
+  };
+
   // The file descriptors of a transfer, once they have come. Each transfer can be taken once.
   // DeadlineExceeded; Unavailable: the daemon went away before; ResourceExhausted: it came, but
   // more than kPendingTransfersMax others came before it was taken.
@@ -89,7 +103,8 @@ class WorkerSession {
   // --- on the reader's thread
 
   void Run();
-  std::unique_ptr<LivenessLock> SayAlive();
+  // Also by which the daemon knows that its welcome has come.
+  absl::Status SayAlive();
   // Unavailable: the daemon is gone; Cancelled: this end closes.
   absl::Status ReadUntilLost();
   // OK as soon as the socket has something, or the time is over. Without a socket also if somebody
@@ -115,6 +130,7 @@ class WorkerSession {
   // The reader's own, once it runs.
   UniqueFd socket_;
   UniqueFd liveness_page_;
+  std::unique_ptr<LivenessLock> alive_;
 
   mutable absl::Mutex mutex_;
   bool connected_ ABSL_GUARDED_BY(mutex_) = true;
@@ -123,6 +139,7 @@ class WorkerSession {
   absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Time> lingers_until_ ABSL_GUARDED_BY(mutex_);
+  int expectations_ ABSL_GUARDED_BY(mutex_) = 0;
   // By transfer id, which grows.
   std::map<uint64_t, std::vector<UniqueFd>> pending_ ABSL_GUARDED_BY(mutex_);
   // Transfers up to here that are not in pending_ were taken or dropped.

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,8 +34,10 @@ std::string PathOf(const std::string& dir, uint64_t generation) {
 
 absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const std::string& dir,
                                                                          uint64_t generation) {
-  std::string path = PathOf(dir, generation);
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  std::string path = dir.empty() ? "" : PathOf(dir, generation);
+  UniqueFd fd(path.empty()
+                  ? memfd_create("control-page", MFD_CLOEXEC)
+                  : open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("creating the control page %s", path));
   }
@@ -60,6 +63,11 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
 }
 
 absl::Status ControlPageFile::OpenForMembers() {
+  if (path_.empty()) {
+    member_fd_.Reset(fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+    if (member_fd_.valid()) return absl::OkStatus();
+    return absl::ErrnoToStatus(errno, "duplicating a control page in memory");
+  }
   const size_t slash = path_.rfind('/');
   ABSL_ASSIGN_OR_RETURN(member_fd_,
                         OpenForStrangers(path_.substr(0, slash), path_.substr(slash + 1)));
@@ -107,7 +115,7 @@ absl::StatusOr<ControlPage> ControlPageFile::Read() const {
 }
 
 ControlPageFile::~ControlPageFile() {
-  if (!kept_) unlink(path_.c_str());
+  if (!kept_ && !path_.empty()) unlink(path_.c_str());
 }
 
 absl::Status ControlPageFile::WriteReady() {

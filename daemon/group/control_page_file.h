@@ -28,7 +28,8 @@ struct Culprit {
 // One thread at a time.
 class ControlPageFile {
  public:
-  // Makes the file in `dir`, mode 0600, named by generation.
+  // Makes the file in `dir`, mode 0600, named by generation; one in memory, which members can
+  // write, if `dir` is empty.
   static absl::StatusOr<std::unique_ptr<ControlPageFile>> Create(const std::string& dir,
                                                                  uint64_t generation);
   // The page that an earlier daemon made, to be kept until Own(). NotFound, InvalidArgument: there

@@ -394,9 +394,29 @@ std::vector<Rank> Group::RanksHeldBy(SessionId session) const {
   return ranks;
 }
 
+void Group::GiveUpJoin(SessionId session, uint64_t attempt, std::string_view cause,
+                       AfterUnlock& after) {
+  const auto given_up = [&](const Member& member) {
+    // Who has confirmed had its answer.
+    return member.caller.session == session && member.request.attempt() == attempt &&
+           !member.confirmed && !member.gone;
+  };
+  if (state_ == State::kGathering || state_ == State::kAllocating) {
+    WithdrawJoins(given_up, GroupEnd::kMemberAborted, cause, after);
+    return;
+  }
+  for (const auto& member : members_) {
+    if (!given_up(*member)) continue;
+    const Rank rank{member->request.rank()};
+    AbortBy(rank, GroupEnd::kMemberAborted, cause, after);
+    Leave(rank, 0, after).IgnoreError();  // it holds nothing either way
+  }
+}
+
 void Group::SessionDied(SessionId session, std::string_view cause, AfterUnlock& after) {
   if (state_ == State::kGathering || state_ == State::kAllocating) {
-    SessionEndedWhileJoining(session, cause, after);
+    WithdrawJoins([&](const Member& member) { return member.caller.session == session; },
+                  GroupEnd::kMemberEnded, cause, after);
     return;
   }
   for (const Rank rank : RanksHeldBy(session)) AbortBy(rank, GroupEnd::kMemberEnded, cause, after);
@@ -407,11 +427,11 @@ void Group::SessionEnded(SessionId session, std::string_view cause, AfterUnlock&
   for (const Rank rank : RanksHeldBy(session)) Release(rank, after);
 }
 
-void Group::SessionEndedWhileJoining(SessionId session, std::string_view cause,
-                                     AfterUnlock& after) {
+void Group::WithdrawJoins(const std::function<bool(const Member&)>& which, GroupEnd end,
+                          std::string_view cause, AfterUnlock& after) {
   std::string lost;
   for (auto& member : members_) {
-    if (!member.has_value() || member->caller.session != session) continue;
+    if (!member.has_value() || !which(*member)) continue;
     lost = absl::StrFormat("%s: %s",
                            RankAndProcess(Rank{member->request.rank()}, member->caller.pid), cause);
     after.Call([done = std::move(member->join_done), lost]() mutable {
@@ -420,12 +440,11 @@ void Group::SessionEndedWhileJoining(SessionId session, std::string_view cause,
     member.reset();  // the place is free again
   }
   if (lost.empty()) return;
-  if (state_ == State::kGathering && over()) TellEnded(GroupEnd::kMemberEnded, lost, after);
+  if (state_ == State::kGathering && over()) TellEnded(end, lost, after);
   // Its memory is being made for ranks that are no longer all there, and nobody else may take the
   // place.
   if (state_ == State::kAllocating) {
-    FailJoins(GroupEnd::kMemberEnded,
-              absl::AbortedError(absl::StrFormat("%s is over: %s", label_, lost)), after);
+    FailJoins(end, absl::AbortedError(absl::StrFormat("%s is over: %s", label_, lost)), after);
   }
 }
 

@@ -3,6 +3,7 @@
 // Design note: daemon/group/README.md.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -114,6 +115,8 @@ class Group {
 
   // --- in any state
 
+  // The session's join of this attempt has no answer that reached it.
+  void GiveUpJoin(SessionId session, uint64_t attempt, std::string_view cause, AfterUnlock& after);
   void SessionDied(SessionId session, std::string_view cause, AfterUnlock& after);
   void SessionEnded(SessionId session, std::string_view cause, AfterUnlock& after);
   // If a member is on the GPU. One that holds no memory there is left alone.
@@ -157,7 +160,9 @@ class Group {
   absl::Time FirstJoinDeadline() const;
   void ExpireJoins(absl::Time now, AfterUnlock& after);
   void ExpireMapping(AfterUnlock& after);
-  void SessionEndedWhileJoining(SessionId session, std::string_view cause, AfterUnlock& after);
+  // Those of the members that wait to join.
+  void WithdrawJoins(const std::function<bool(const Member&)>& which, GroupEnd end,
+                     std::string_view cause, AfterUnlock& after);
 
   const uint64_t generation_;
   const GroupKey key_;

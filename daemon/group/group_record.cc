@@ -68,7 +68,8 @@ absl::Status Check(const v1::GroupRecord& record) {
 
 absl::StatusOr<std::unique_ptr<GroupRecordFile>> GroupRecordFile::Create(
     const std::string& dir, const v1::GroupRecord& record) {
-  std::unique_ptr<GroupRecordFile> file(new GroupRecordFile(PathOf(dir, record.generation())));
+  std::unique_ptr<GroupRecordFile> file(
+      new GroupRecordFile(dir.empty() ? "" : PathOf(dir, record.generation())));
   ABSL_RETURN_IF_ERROR(file->Write(record));
   return file;
 }
@@ -81,10 +82,11 @@ std::unique_ptr<GroupRecordFile> GroupRecordFile::Adopt(const std::string& dir,
 }
 
 GroupRecordFile::~GroupRecordFile() {
-  if (!kept_) unlink(path_.c_str());
+  if (!kept_ && !path_.empty()) unlink(path_.c_str());
 }
 
 absl::Status GroupRecordFile::Write(const v1::GroupRecord& record) {
+  if (path_.empty()) return absl::OkStatus();
   return ReplaceSmallFile(path_, record.SerializeAsString());
 }
 

@@ -19,7 +19,8 @@ namespace nodecomm {
 // One thread at a time.
 class GroupRecordFile {
  public:
-  // Writes it into `dir`, named by generation. ResourceExhausted: no space.
+  // Writes it into `dir`, named by generation; nowhere if `dir` is empty. ResourceExhausted: no
+  // space.
   static absl::StatusOr<std::unique_ptr<GroupRecordFile>> Create(const std::string& dir,
                                                                  const v1::GroupRecord& record);
   // The one that an earlier daemon wrote, to be kept until Own(). Touches nothing.

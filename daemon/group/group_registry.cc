@@ -43,7 +43,8 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   ~RendezvousGroupRegistry() override { Stop(); }
 
   absl::Status Start() {
-    ABSL_RETURN_IF_ERROR(TakeOver());
+    if (!options_.groups_dir.empty()) ABSL_RETURN_IF_ERROR(TakeOver());
+    if (options_.threads == Options::Threads::kCallers) return absl::OkStatus();
     timer_ = std::thread([this] { RunTimer(); });
     allocator_ = std::thread([this] { RunAllocator(); });
     return absl::OkStatus();
@@ -57,6 +58,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) override;
   absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override;
   absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) override;
+  void GiveUpJoin(const Caller& caller, uint64_t attempt, std::string_view cause) override;
   void SessionDied(SessionId session, std::string_view cause) override;
   void SessionEnded(SessionId session, std::string_view cause) override;
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
@@ -66,6 +68,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
   void SetLimits(const Limits& limits) override;
+  void RunDue(absl::Time now) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:
@@ -121,7 +124,10 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   absl::StatusOr<std::vector<PlaneLease>> AdoptEach(const v1::GroupRecord& record, uint64_t bytes);
 
   void RunTimer();
+  // Returns when it is to be called next.
+  absl::Time Expire(absl::Time now, AfterUnlock& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunAllocator();
+  void Do(const Job& job);
   std::optional<Plan> PlanOf(const Job& job);
   void FormGroup(const Job& job, Plan plan);
   ByteCount HeldBy(uid_t uid, std::string_view gpu_uuid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
@@ -376,14 +382,33 @@ void RendezvousGroupRegistry::RunAllocator() {
       if (stopping_) return;
       job = *next;
     }
-    std::optional<Plan> plan = PlanOf(job);
-    if (!plan.has_value()) continue;
-    if (job.shared_sequence.has_value()) {
-      MakeSharedBuffer(job, *std::move(plan));
-    } else {
-      FormGroup(job, *std::move(plan));
-    }
+    Do(job);
   }
+}
+
+void RendezvousGroupRegistry::Do(const Job& job) {
+  std::optional<Plan> plan = PlanOf(job);
+  if (!plan.has_value()) return;
+  if (job.shared_sequence.has_value()) {
+    MakeSharedBuffer(job, *std::move(plan));
+  } else {
+    FormGroup(job, *std::move(plan));
+  }
+}
+
+void RendezvousGroupRegistry::RunDue(absl::Time now) {
+  while (true) {
+    std::optional<Job> job;
+    {
+      absl::MutexLock lock(&mu_);
+      job = TakeJob();
+    }
+    if (!job.has_value()) break;
+    Do(*job);
+  }
+  AfterUnlock after;
+  absl::MutexLock lock(&mu_);
+  Expire(now, after);
 }
 
 std::optional<RendezvousGroupRegistry::Plan> RendezvousGroupRegistry::PlanOf(const Job& job) {
@@ -607,6 +632,11 @@ absl::Status RendezvousGroupRegistry::Leave(const Caller& caller,
 
 absl::Status RendezvousGroupRegistry::Abort(const Caller& caller,
                                             const v1::AbortGroupRequest& request) {
+  if (request.join_attempt() != 0) {
+    GiveUpJoin(caller, request.join_attempt(),
+               request.reason().empty() ? "gave up its join" : request.reason());
+    return absl::OkStatus();
+  }
   AfterUnlock after;
   absl::MutexLock lock(&mu_);
   const Rank rank{request.rank()};
@@ -617,6 +647,14 @@ absl::Status RendezvousGroupRegistry::Abort(const Caller& caller,
 }
 
 // --- ends
+
+void RendezvousGroupRegistry::GiveUpJoin(const Caller& caller, uint64_t attempt,
+                                         std::string_view cause) {
+  if (attempt == 0) return;
+  ForEach([&](Group& group, AfterUnlock& after) {
+    group.GiveUpJoin(caller.session, attempt, cause, after);
+  });
+}
 
 void RendezvousGroupRegistry::SessionDied(SessionId session, std::string_view cause) {
   {
@@ -704,16 +742,20 @@ void RendezvousGroupRegistry::RunTimer() {
     AfterUnlock after;
     absl::MutexLock lock(&mu_);
     if (stopping_) return;
-    const absl::Time now = absl::Now();
-    absl::Time next = absl::InfiniteFuture();
-    for (auto it = groups_.begin(); it != groups_.end();) {
-      it->second->Expire(now, after);
-      next = std::min(next, it->second->NextDeadline());
-      it = EraseIfOver(it, after);
-    }
+    const absl::Time next = Expire(absl::Now(), after);
     // Whoever has something to be told is told before the next wait.
     if (after.empty()) deadlines_changed_.WaitWithDeadline(&mu_, next);
   }
+}
+
+absl::Time RendezvousGroupRegistry::Expire(absl::Time now, AfterUnlock& after) {
+  absl::Time next = absl::InfiniteFuture();
+  for (auto it = groups_.begin(); it != groups_.end();) {
+    it->second->Expire(now, after);
+    next = std::min(next, it->second->NextDeadline());
+    it = EraseIfOver(it, after);
+  }
+  return next;
 }
 
 void RendezvousGroupRegistry::Stop() {
@@ -750,7 +792,7 @@ std::vector<v1::GroupInfo> RendezvousGroupRegistry::List() const {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GroupRegistry>> GroupRegistry::Create(Options options, Parts parts) {
-  if (access(options.groups_dir.c_str(), W_OK | X_OK) != 0) {
+  if (!options.groups_dir.empty() && access(options.groups_dir.c_str(), W_OK | X_OK) != 0) {
     return absl::FailedPreconditionError(absl::StrFormat(
         "the directory for control pages, '%s', cannot be written to", options.groups_dir));
   }

@@ -46,7 +46,8 @@ class GroupRegistry {
   using Observer = std::function<void(const GroupNews&)>;
   struct Options {
     // Exists; control pages and records of groups are kept in it, 0600. Groups that an earlier
-    // daemon left there are taken over.
+    // daemon left there are taken over. Empty, for tests: pages are in memory, and no record is
+    // kept.
     std::string groups_dir;
     // The sessions that an earlier daemon left and whose processes live. Members of any other have
     // ended.
@@ -56,6 +57,10 @@ class GroupRegistry {
     // Whether groups may form from the start, or ranks that have joined wait until StartForming.
     enum class Forming { kAtOnce, kLater };
     Forming forming = Forming::kAtOnce;
+    // Whose threads make memory and watch deadlines; the caller's do in RunDue, where a test wants
+    // the same order every time.
+    enum class Threads { kOwn, kCallers };
+    Threads threads = Threads::kOwn;
     // How long a group may take from the answers to its joins until all ranks have confirmed.
     absl::Duration mapping_timeout = absl::Seconds(30);
     Observer observer = nullptr;
@@ -81,6 +86,10 @@ class GroupRegistry {
   virtual absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) = 0;
   virtual absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) = 0;
   virtual absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) = 0;
+
+  // The caller does not have the answer to its join of this attempt, and never will: nobody is to
+  // wait for it. Nothing happens if there is no such join, or its rank has confirmed.
+  virtual void GiveUpJoin(const Caller& caller, uint64_t attempt, std::string_view cause) = 0;
 
   // The session's process is dead, but its memory is not free yet: groups that it had not left are
   // aborted at once, and what it held is kept until SessionEnded.
@@ -108,6 +117,10 @@ class GroupRegistry {
 
   // For joins and requests from now on; groups that exceed the new limits stay.
   virtual void SetLimits(const Limits& limits) = 0;
+
+  // Makes the memory that is waited for, then ends what is due at `now`. Only with
+  // Threads::kCallers, by one thread at a time, and not from a callback.
+  virtual void RunDue(absl::Time now) = 0;
 
   virtual std::vector<v1::GroupInfo> List() const = 0;
 };

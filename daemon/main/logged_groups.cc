@@ -68,7 +68,7 @@ absl::Status LoggedGroups::Leave(const Caller& caller, const v1::LeaveGroupReque
 
 absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupRequest& request) {
   absl::Status status = groups_->Abort(caller, request);
-  if (status.ok()) {
+  if (status.ok() && request.join_attempt() == 0) {
     LogFields fields = FieldsOf(caller, request.rank());
     fields.group = request.generation();
     Log(spdlog::level::warn, fields, "aborted: {}", Escaped(request.reason()));

@@ -24,6 +24,10 @@ class LoggedGroups final : public GroupRegistry {
   absl::Status FreeShared(const Caller& caller, const v1::FreeSharedRequest& request) override;
   absl::Status Leave(const Caller& caller, const v1::LeaveGroupRequest& request) override;
   absl::Status Abort(const Caller& caller, const v1::AbortGroupRequest& request) override;
+  // What comes of it is told by the observer of groups.
+  void GiveUpJoin(const Caller& caller, uint64_t attempt, std::string_view cause) override {
+    groups_->GiveUpJoin(caller, attempt, cause);
+  }
   void SessionDied(SessionId session, std::string_view cause) override;
   void SessionEnded(SessionId session, std::string_view cause) override;
   void GpuLost(std::string_view gpu_uuid, std::string_view cause) override;
@@ -33,6 +37,7 @@ class LoggedGroups final : public GroupRegistry {
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
   void SetLimits(const Limits& limits) override;
+  void RunDue(absl::Time now) override { groups_->RunDue(now); }
   std::vector<v1::GroupInfo> List() const override;
 
  private:

@@ -13,6 +13,7 @@
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "daemon/process/open_fds.h"
+#include "daemon/session/peer.h"
 
 namespace nodecomm {
 namespace {
@@ -124,7 +125,12 @@ absl::StatusOr<v1::ExplainFastPathResponse> AnswerExplainFastPath(
 
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view) {
   v1::ListGroupsResponse answer;
-  for (v1::GroupInfo& group : view.groups->List()) *answer.add_groups() = std::move(group);
+  for (v1::GroupInfo& group : view.groups->List()) {
+    for (v1::GroupMember& member : *group.mutable_members()) {
+      if (!member.left()) member.set_process_state(ReadProcessState(member.pid()));
+    }
+    *answer.add_groups() = std::move(group);
+  }
   return answer;
 }
 
@@ -145,6 +151,7 @@ v1::ListSessionsResponse AnswerListSessions(const DaemonView& view) {
     info->set_uid(session.caller.uid);
     info->set_pid(session.caller.pid);
     info->set_age_ms(absl::ToInt64Milliseconds(now - session.since));
+    info->set_process_state(ReadProcessState(session.caller.pid));
     for (const uint64_t generation : generations[info->session()]) {
       info->add_generations(generation);
     }

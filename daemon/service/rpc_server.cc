@@ -161,9 +161,26 @@ class CallClocks final : public grpc::experimental::ServerInterceptorFactoryInte
   const DaemonView* const view_;
 };
 
+// A join, which others wait for. Tells if the caller cancels it, or its connection is lost, before
+// the answer is written. Whether what was written has arrived gRPC does not say.
+class JoinCall final : public grpc::ServerUnaryReactor {
+ public:
+  // Before gRPC is given this object.
+  void OnLost(std::function<void()> lost) { lost_ = std::move(lost); }
+
+  void OnCancel() override {
+    if (lost_) lost_();
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  std::function<void()> lost_;
+};
+
 // gRPC keeps a call's context, response and reactor until its Finish, also when the client has
 // cancelled or died. So a cancelled call just waits for its answer, which goes nowhere: what a dead
-// client held is the registry's business, which hears of the session's end.
+// client held is the registry's business, which hears of the session's end. Of a join it hears at
+// once, since the session may last.
 class ControlService final : public v1::Control::CallbackService {
  public:
   explicit ControlService(const DaemonView* view)
@@ -186,7 +203,11 @@ class ControlService final : public v1::Control::CallbackService {
   grpc::ServerUnaryReactor* JoinGroup(grpc::CallbackServerContext* context,
                                       const v1::JoinGroupRequest* request,
                                       v1::JoinGroupResponse* response) override {
-    return AnswerLater(context, [=, this](const Caller& caller, uint64_t call) {
+    auto* const join = new JoinCall;  // deletes itself when it is done
+    return AnswerLater(context, join, [=, this](const Caller& caller, uint64_t call) {
+      join->OnLost([groups = view_->groups, caller, attempt = request->attempt()] {
+        groups->GiveUpJoin(caller, attempt, "cancelled its join, or the connection was lost");
+      });
       view_->groups->Join(caller, *request, TakeAnswer(call, response));
     });
   }
@@ -194,19 +215,21 @@ class ControlService final : public v1::Control::CallbackService {
   grpc::ServerUnaryReactor* ConfirmGroup(grpc::CallbackServerContext* context,
                                          const v1::ConfirmGroupRequest* request,
                                          v1::ConfirmGroupResponse*) override {
-    return AnswerLater(context, [=, this](const Caller& caller, uint64_t call) {
-      view_->groups->Confirm(caller, *request, [calls = waiting_, call](absl::Status status) {
-        if (WaitingCalls::Finish finish = calls->Take(call)) finish(std::move(status));
-      });
-    });
+    return AnswerLater(
+        context, context->DefaultReactor(), [=, this](const Caller& caller, uint64_t call) {
+          view_->groups->Confirm(caller, *request, [calls = waiting_, call](absl::Status status) {
+            if (WaitingCalls::Finish finish = calls->Take(call)) finish(std::move(status));
+          });
+        });
   }
 
   grpc::ServerUnaryReactor* AllocateShared(grpc::CallbackServerContext* context,
                                            const v1::AllocateSharedRequest* request,
                                            v1::AllocateSharedResponse* response) override {
-    return AnswerLater(context, [=, this](const Caller& caller, uint64_t call) {
-      view_->groups->AllocateShared(caller, *request, TakeAnswer(call, response));
-    });
+    return AnswerLater(
+        context, context->DefaultReactor(), [=, this](const Caller& caller, uint64_t call) {
+          view_->groups->AllocateShared(caller, *request, TakeAnswer(call, response));
+        });
   }
 
   grpc::ServerUnaryReactor* LeaveGroup(grpc::CallbackServerContext* context,
@@ -261,9 +284,8 @@ class ControlService final : public v1::Control::CallbackService {
 
   // `ask` hands the call to the registry, whose answer then takes it from `waiting_`.
   grpc::ServerUnaryReactor* AnswerLater(
-      grpc::CallbackServerContext* context,
+      grpc::CallbackServerContext* context, grpc::ServerUnaryReactor* reactor,
       const std::function<void(const Caller&, uint64_t call)>& ask) {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const absl::StatusOr<Caller> caller = Identify(*context);
     if (!caller.ok()) {
       reactor->Finish(ToGrpc(caller.status()));

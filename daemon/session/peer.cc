@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "client/base/status_macros.h"
 #include "daemon/files/small_file.h"
 
 namespace nodecomm {
@@ -24,6 +25,19 @@ absl::Status PidfdError(int error, pid_t pid) {
     return absl::UnavailableError(absl::StrFormat("process %d has ended already", pid));
   }
   return absl::ErrnoToStatus(error, absl::StrFormat("pidfd of process %d", pid));
+}
+
+// A field of /proc/pid/stat by its number in proc(5), from 3 on.
+absl::StatusOr<std::string> ReadStatField(pid_t pid, size_t number) {
+  ABSL_ASSIGN_OR_RETURN(const std::string stat,
+                        ReadSmallFile(absl::StrFormat("/proc/%d/stat", pid), kStatBytesMax));
+  // The second field, in brackets, is the program's name and may hold anything.
+  const size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos) return absl::NotFoundError("no fields");
+  const std::vector<std::string> fields = absl::StrSplit(stat.substr(name_end + 1), ' ');
+  const size_t index = number - 2;  // the name was the second; an empty one comes before
+  if (fields.size() <= index) return absl::NotFoundError("fewer fields");
+  return fields[index];
 }
 
 }  // namespace
@@ -55,18 +69,29 @@ absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid) {
 }
 
 absl::StatusOr<uint64_t> ReadProcessStart(pid_t pid) {
-  const absl::StatusOr<std::string> stat =
-      ReadSmallFile(absl::StrFormat("/proc/%d/stat", pid), kStatBytesMax);
-  if (absl::IsResourceExhausted(stat.status())) return stat.status();
-  if (!stat.ok()) return 0;
-  // The second field, in brackets, is the program's name and may hold anything.
-  const size_t name_end = stat->rfind(')');
-  if (name_end == std::string::npos) return 0;
-  const std::vector<std::string> fields = absl::StrSplit(stat->substr(name_end + 1), ' ');
-  constexpr size_t kStartField = 22 - 2;  // the name was the second; an empty one comes before
+  const absl::StatusOr<std::string> text = ReadStatField(pid, 22);
+  if (absl::IsResourceExhausted(text.status())) return text.status();
   uint64_t start = 0;
-  if (fields.size() <= kStartField || !absl::SimpleAtoi(fields[kStartField], &start)) return 0;
+  if (!text.ok() || !absl::SimpleAtoi(*text, &start)) return 0;
   return start;
+}
+
+v1::ProcessState ReadProcessState(pid_t pid) {
+  const absl::StatusOr<std::string> text = ReadStatField(pid, 3);
+  if (!text.ok() || text->size() != 1) return v1::PROCESS_STATE_UNSPECIFIED;
+  switch (text->front()) {
+    case 'T':
+      return v1::PROCESS_STATE_STOPPED;
+    case 't':
+      return v1::PROCESS_STATE_TRACED;
+    case 'D':
+      return v1::PROCESS_STATE_UNINTERRUPTIBLE;
+    case 'Z':
+    case 'X':
+      return v1::PROCESS_STATE_ENDED;
+    default:  // running, sleeping, idle, and what later kernels may tell apart
+      return v1::PROCESS_STATE_GOES_ON;
+  }
 }
 
 }  // namespace nodecomm

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/base/unique_fd.h"
+#include "nodecomm/v1/admin.pb.h"
 
 namespace nodecomm {
 
@@ -31,5 +32,8 @@ absl::StatusOr<UniqueFd> OpenPidfd(pid_t pid);
 // Tells a process from a later one of the same id. ResourceExhausted: not to be read at this
 // moment. Source: proc(5), /proc/pid/stat, field 22.
 absl::StatusOr<uint64_t> ReadProcessStart(pid_t pid);
+
+// Whether it goes on at this moment. UNSPECIFIED: it is hidden from the daemon, or there is none.
+v1::ProcessState ReadProcessState(pid_t pid);
 
 }  // namespace nodecomm

@@ -144,6 +144,13 @@ void WorkerSessions::Count(Connection& connection) {
   ++count_by_uid_[connection.caller.uid];
 }
 
+void WorkerSessions::Uncount(Connection& connection) {
+  if (!std::exchange(connection.counted, false)) return;
+  const auto count = count_by_uid_.find(connection.caller.uid);
+  if (--count->second == 0) count_by_uid_.erase(count);
+  --counted_;
+}
+
 WorkerSessions::Connection* WorkerSessions::Find(uint64_t connection) {
   const auto it = connections_.find(connection);
   return it == connections_.end() ? nullptr : it->second.get();
@@ -156,8 +163,8 @@ void WorkerSessions::OnSocket(uint64_t id) {
     const absl::StatusOr<std::optional<Frame>> frame =
         ReceiveFrameWithoutFds(connection->socket.get());
     if (absl::IsUnavailable(frame.status())) {
-      return End(
-          id, SessionEnd::kClosed,
+      return Lose(
+          *connection, SessionEnd::kClosed,
           absl::StrFormat("process %d has ended or closed its session", connection->caller.pid));
     }
     if (!frame.ok()) {
@@ -211,6 +218,7 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
   const absl::StatusOr<v1::SessionHello> hello = CheckHello(frame.payload);
   if (!hello.ok()) {
     const std::string reason(hello.status().message());
+    EndIfItCannotResume(connection.caller, frame, reason);
     RefuseAndDrop(connection, RefusalCause::kVersion, reason, RefusalPayload(reason));
     return false;
   }
@@ -235,10 +243,15 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
   // In the table before the worker knows its token, which it may use at once.
   table_->Add(connection.id, connection.caller, connection.token);
   if (options_.opened) options_.opened(connection.caller);
-  return Welcome(connection);
+  const absl::Status welcomed = SendWelcome(connection);
+  if (welcomed.ok()) return true;
+  End(connection.id, SessionEnd::kNotSent,
+      absl::StrFormat("process %d could not be welcomed: %s", connection.caller.pid,
+                      welcomed.message()));
+  return false;
 }
 
-bool WorkerSessions::Welcome(Connection& connection) {
+absl::Status WorkerSessions::SendWelcome(Connection& connection) {
   std::vector<int> fds;
   // Without a page, the worker's death is learned from its pidfd, later.
   if (auto page = LivenessPage::Create(); page.ok()) {
@@ -257,11 +270,7 @@ bool WorkerSessions::Welcome(Connection& connection) {
     welcome.fds = {};
     sent = SendFrame(connection.socket.get(), welcome);
   }
-  if (sent.ok()) return true;
-  End(connection.id, SessionEnd::kNotSent,
-      absl::StrFormat("process %d could not be welcomed: %s", connection.caller.pid,
-                      sent.message()));
-  return false;
+  return sent;
 }
 
 // --- after a restart
@@ -291,6 +300,7 @@ void WorkerSessions::StartResumeDeadlines() {
   const absl::Time deadline = SteadyNow() + options_.resume_timeout;
   for (const auto& [id, connection] : connections_) {
     if (!connection->socket.valid()) {
+      connection->resume_deadline = deadline;
       resume_deadlines_.push_back({.time = deadline, .connection = id});
     }
   }
@@ -306,7 +316,8 @@ WorkerSessions::Connection* WorkerSessions::FindAway(const Caller& caller,
   }
   const std::optional<uint64_t> id = table_->ConnectionOf(known->session);
   Connection* connection = id.has_value() ? Find(*id) : nullptr;
-  return connection != nullptr && !connection->socket.valid() ? connection : nullptr;
+  const bool away = connection != nullptr && (!connection->socket.valid() || connection->resuming);
+  return away ? connection : nullptr;
 }
 
 void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& resume) {
@@ -316,20 +327,54 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
     return RefuseAndDrop(connection, RefusalCause::kUnknownSession, "it has no such session here",
                          UnknownSessionPayload());
   }
+  // It has given up its last attempt, whose end may not have been noticed here.
+  if (away->resuming) GoAway(*away);
   poller_->Remove(connection.socket.get());
   away->socket = std::move(connection.socket);
   Drop(connection.id);
   Count(*away);
-  const absl::Status watched = poller_->Add(away->socket.get(), EPOLLIN | EPOLLRDHUP,
-                                            {.kind = options_.socket_kind, .id = away->id});
-  if (!watched.ok()) {
-    return End(away->id, SessionEnd::kNotSent,
-               absl::StrFormat("process %d came back, but cannot be watched: %s", away->caller.pid,
-                               watched.message()));
+  away->resuming = true;
+  absl::Status status = poller_->Add(away->socket.get(), EPOLLIN | EPOLLRDHUP,
+                                     {.kind = options_.socket_kind, .id = away->id});
+  if (status.ok()) status = SendWelcome(*away);
+  if (!status.ok()) {
+    return Lose(*away, SessionEnd::kNotSent,
+                absl::StrFormat("process %d came back, but could not be welcomed: %s",
+                                away->caller.pid, status.message()));
   }
-  if (options_.opened) options_.opened(away->caller);
+  // One that was given no page has nothing to say.
+  if (away->liveness == nullptr) FinishResume(*away);
+}
+
+void WorkerSessions::EndIfItCannotResume(const Caller& caller, const Frame& hello,
+                                         std::string_view reason) {
+  v1::SessionHello refused;
+  if (!refused.ParseFromString(hello.payload) || !refused.has_resume()) return;
+  if (const Connection* away = FindAway(caller, refused.resume()); away != nullptr) {
+    End(away->id, SessionEnd::kNotResumed,
+        absl::StrFormat("process %d cannot come back to the restarted daemon: %s", caller.pid,
+                        reason));
+  }
+}
+
+bool WorkerSessions::FinishResume(Connection& connection) {
+  connection.resuming = false;
+  if (options_.opened) options_.opened(connection.caller);
   // What was queued for it while it was away.
-  if (Welcome(*away)) SendNext(*away);
+  return SendNext(connection);
+}
+
+void WorkerSessions::Lose(Connection& connection, SessionEnd end, std::string_view cause) {
+  if (connection.resuming && SteadyNow() < connection.resume_deadline) return GoAway(connection);
+  End(connection.id, end, cause);
+}
+
+void WorkerSessions::GoAway(Connection& connection) {
+  connection.resuming = false;
+  connection.liveness.reset();
+  Uncount(connection);
+  poller_->Remove(connection.socket.get());
+  foreign_->Close(std::move(connection.socket), connection.caller.uid);
 }
 
 bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
@@ -345,13 +390,11 @@ bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
 }
 
 bool WorkerSessions::HandleAlive(Connection& connection) {
-  // A worker that was given no page can hold none.
-  if (connection.liveness == nullptr) return true;
-  // Once; a second one changes nothing.
-  if (!std::exchange(connection.watched_for_death, true)) {
+  // A worker that was given no page can hold none. Once; a second one changes nothing.
+  if (connection.liveness != nullptr && !std::exchange(connection.watched_for_death, true)) {
     death_watcher_.Watch(connection.id, connection.liveness);
   }
-  return true;
+  return !connection.resuming || FinishResume(connection);
 }
 
 void WorkerSessions::TellDeaths() {
@@ -373,7 +416,9 @@ bool WorkerSessions::SendNext(Connection& connection) {
     End(connection.id, SessionEnd::kNotTaken, std::string(keeps_up.message()));
     return false;
   }
-  if (connection.unacknowledged.has_value() || !connection.socket.valid()) return true;
+  if (connection.unacknowledged.has_value() || !connection.socket.valid() || connection.resuming) {
+    return true;
+  }
   if (!connection.unsent.has_value()) {
     connection.unsent = table_->Next(connection.caller.session);
     if (!connection.unsent.has_value()) return true;
@@ -457,11 +502,7 @@ void WorkerSessions::End(uint64_t id, SessionEnd end, std::string_view cause) {
   if (it == connections_.end()) return;
   const std::unique_ptr<Connection> connection = std::move(it->second);
   connections_.erase(it);
-  if (connection->counted) {
-    const auto count = count_by_uid_.find(connection->caller.uid);
-    if (--count->second == 0) count_by_uid_.erase(count);
-    --counted_;
-  }
+  Uncount(*connection);
   poller_->Remove(connection->socket.get());
   poller_->Remove(connection->pidfd.get());
   foreign_->Close(std::move(connection->socket), connection->caller.uid);

@@ -97,6 +97,10 @@ class WorkerSessions {
     // Counts against the limits. One that is away does not: it comes back by another connection,
     // which must not find its own place taken.
     bool counted = false;
+    // Has come back, but may not have its welcome yet: until it says that it is alive, it may lose
+    // this connection and come back by another one.
+    bool resuming = false;
+    absl::Time resume_deadline = absl::InfinitePast();  // of one that was taken over
     std::shared_ptr<LivenessPage> liveness;
     bool watched_for_death = false;
     // Sent, and the worker has not said that it took them.
@@ -117,8 +121,12 @@ class WorkerSessions {
   bool HandleHello(Connection& connection, const Frame& frame);
   // The connection becomes that of the session, which has another.
   void Resume(Connection& connection, const v1::SessionResume& resume);
+  // Also one that is resuming.
   Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
-  bool Welcome(Connection& connection);
+  bool FinishResume(Connection& connection);
+  // Nobody is to wait for a worker whose library this daemon does not serve.
+  void EndIfItCannotResume(const Caller& caller, const Frame& hello, std::string_view reason);
+  absl::Status SendWelcome(Connection& connection);
   // Says why to the worker, best effort, and closes.
   void Refuse(UniqueFd socket, const Refusal& refusal);
   void RefuseAndDrop(Connection& connection, RefusalCause cause, std::string_view reason,
@@ -130,10 +138,14 @@ class WorkerSessions {
   absl::Status CheckLimits(uid_t uid) const;
   absl::Status Watch(const Connection& connection, int socket);
   void End(uint64_t connection, SessionEnd end, std::string_view cause);
+  // The socket is of no use any more; so the session ends, unless its worker may come back.
+  void Lose(Connection& connection, SessionEnd end, std::string_view cause);
+  void GoAway(Connection& connection);
   // One without an open session.
   void Drop(uint64_t connection) { End(connection, SessionEnd::kClosed, ""); }
   Connection* Find(uint64_t connection);
   void Count(Connection& connection);
+  void Uncount(Connection& connection);
 
   const Options options_;
   Poller* const poller_;

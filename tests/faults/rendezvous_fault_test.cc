@@ -21,6 +21,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -389,9 +390,44 @@ TEST_F(Rendezvous, SessionIsRefusedWhereItsProcessCannotBeRecorded) {
   ASSERT_NO_FATAL_FAILURE(CheckRendezvousWorks());
 }
 
+// --- a rank whose session goes on
+
+// The session is not the group's alone, so its end does not tell the daemon that the rank waits no
+// more. Without that, the memory of a group that has formed would be held until its mapping
+// deadline, and the place of a rank that has not until its join's.
+TEST_F(Rendezvous, LostAnswerOfAJoinHoldsNothingOfItsGroup) {
+  const Ends kept = Do("keep", kLongRendezvous);
+  ASSERT_TRUE(std::all_of(kept.begin(), kept.end(), IsOk)) << kept[0] << "; " << kept[1];
+  const auto groups_and_bytes = [] {
+    const auto groups = host_->admin->ListGroups();
+    const auto pools = host_->admin->ListPools();
+    uint64_t bytes = 0;
+    if (!groups.ok() || !pools.ok()) return std::pair(-1, bytes);
+    for (const v1::PoolInfo& pool : pools->pools()) bytes += pool.bytes_in_use();
+    return std::pair(groups->groups_size(), bytes);
+  };
+  const auto at_first = groups_and_bytes();
+  const auto only_those_hold = [&] { return groups_and_bytes() == at_first; };
+  for (const Call call : {Call::kRpcReceive, Call::kRpcSend}) {
+    for (int64_t nth = 0; nth < 12; ++nth) {
+      SCOPED_TRACE(absl::StrFormat("function %d, call %d", static_cast<int>(call), nth));
+      host_->rank_plan.Arm(call, nth, ECONNRESET);
+      const Ends ends = Meet(kShortRendezvous);
+      host_->rank_plan.Disarm();
+      ASSERT_NO_FATAL_FAILURE(CheckSaySomething(ends));
+      ASSERT_TRUE(Eventually(only_those_hold)) << WhatIsHeld();
+      const Ends again = Meet(kLongRendezvous);
+      ASSERT_TRUE(std::all_of(again.begin(), again.end(), IsOk)) << again[0] << "; " << again[1];
+      ASSERT_TRUE(Eventually(only_those_hold)) << WhatIsHeld();
+    }
+  }
+  Do("drop", kLongRendezvous);
+  ASSERT_TRUE(Eventually([] { return WhatIsHeld().empty(); })) << WhatIsHeld();
+}
+
 // --- a rank that comes back to a daemon that was restarted
 
-class ResumeFault : public RendezvousFault {
+class Resume : public Rendezvous {
  protected:
   // What each rank has to say of a group that goes on with another daemon.
   static void MeetTwoDaemons(const std::function<void()>& before_the_restart, Ends& ends) {
@@ -404,6 +440,31 @@ class ResumeFault : public RendezvousFault {
     ASSERT_TRUE(Eventually([] { return WhatIsHeld().empty(); })) << WhatIsHeld();
   }
 };
+
+// Whatever goes wrong until the rank is welcome again, it tries again, and the group goes on.
+TEST_F(Resume, IsRepeatedUntilItHasSucceeded) {
+  struct Step {
+    Call call;
+    int64_t nth;
+    int32_t error;
+  };
+  // The first thing that is received after the restart is the old connection's end, the next one
+  // the welcome; sent are the hello and that the rank is alive.
+  const Step steps[] = {{Call::kReceive, 1, ECONNRESET}, {Call::kReceive, 1, kHalf},
+                        {Call::kSend, 0, EPIPE},         {Call::kSend, 1, EPIPE},
+                        {Call::kConnect, 0, EACCES},     {Call::kMap, 0, ENOMEM}};
+  for (const Step& step : steps) {
+    SCOPED_TRACE(absl::StrFormat("function %d, call %d: %d", static_cast<int>(step.call), step.nth,
+                                 step.error));
+    Ends ends;
+    ASSERT_NO_FATAL_FAILURE(
+        MeetTwoDaemons([&] { host_->rank_plan.Arm(step.call, step.nth, step.error); }, ends));
+    EXPECT_TRUE(host_->rank_plan.fired());
+    EXPECT_TRUE(std::all_of(ends.begin(), ends.end(), IsOk)) << ends[0] << "; " << ends[1];
+  }
+}
+
+class ResumeFault : public Resume, public testing::WithParamInterface<Fault> {};
 
 TEST_P(ResumeFault, HarmsNothingButThatGroup) {
   const Fault& fault = GetParam();

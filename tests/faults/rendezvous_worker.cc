@@ -54,11 +54,13 @@ class Rank {
     if (what == "meet") return Meet(name, timeout_ms);
     if (what == "hold") return Hold(name, timeout_ms);
     if (what == "use") return Use(timeout_ms);
+    if (what == "keep") return Keep(name, timeout_ms);
+    if (what == "drop") return Drop();
     return Status(NODECOMM_INVALID_ARGUMENT, "no such command");
   }
 
  private:
-  Result<Communicator> Create(const std::string& name, int64_t timeout_ms) {
+  Options MakeOptions(const std::string& name, int64_t timeout_ms) const {
     Options options;
     options.name = name;
     options.runtime_dir = place_.runtime_dir;
@@ -67,7 +69,11 @@ class Rank {
     options.device = place_.rank;
     options.rendezvous_timeout_ms = timeout_ms;
     options.call_timeout_ms = timeout_ms;
-    return Communicator::Create(options);
+    return options;
+  }
+
+  Result<Communicator> Create(const std::string& name, int64_t timeout_ms) const {
+    return Communicator::Create(MakeOptions(name, timeout_ms));
   }
 
   // The communicator ends with it, and with the communicator the session.
@@ -103,10 +109,27 @@ class Rank {
     return comm.Leave();
   }
 
+  // A group of its own, so that the session outlives the others.
+  Status Keep(const std::string& name, int64_t timeout_ms) {
+    Options options = MakeOptions(name + "-" + std::to_string(place_.rank), timeout_ms);
+    options.rank = 0;
+    options.world_size = 1;
+    Result<Communicator> comm = Communicator::Create(options);
+    if (!comm.ok()) return comm.status();
+    kept_ = *std::move(comm);
+    return Status();
+  }
+
+  Status Drop() {
+    kept_.reset();
+    return Status();
+  }
+
   static Status Share(Communicator& comm) { return comm.AllocateShared(kSharedBytes).status(); }
 
   const Place place_;
   std::optional<Communicator> held_;
+  std::optional<Communicator> kept_;
 };
 
 int Main(int argc, char** argv) {

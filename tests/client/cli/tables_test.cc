@@ -76,13 +76,19 @@ TEST(RenderGroups, ShowsMembersAndWhoIsWaitedFor) {
   second.set_pid(99);
   second.set_gpu_uuid("GPU-b");
   second.set_left(true);
+  v1::GroupMember& third = *group.add_members();
+  third.set_rank(4);
+  third.set_pid(100);
+  third.set_gpu_uuid("GPU-c");
+  third.set_process_state(v1::PROCESS_STATE_STOPPED);
   group.add_missing_ranks(1);
   group.add_missing_ranks(2);
   EXPECT_EQ(
       RenderGroups(groups),
-      R"(tp0  generation 7, uid 1000, gathering for 1s, 2 of 4 ranks joined, planes of 36 MiB, shared buffers 0 a GPU
+      R"(tp0  generation 7, uid 1000, gathering for 1s, 3 of 4 ranks joined, planes of 36 MiB, shared buffers 0 a GPU
   rank 0  pid 4242  GPU-a
   rank 3  pid 99    GPU-b  left
+  rank 4  pid 100   GPU-c  stopped
   waits for ranks 1, 2
 )");
 }
@@ -164,8 +170,14 @@ TEST(RenderSessions, ShowsWhoIsThereAndTheirGroups) {
   session.set_age_ms(61'000);
   session.add_generations(7);
   session.add_generations(9);
-  EXPECT_EQ(RenderSessions(sessions), R"(Session           User  Process  Open for  Groups
+  session.set_process_state(v1::PROCESS_STATE_GOES_ON);
+  v1::SessionInfo& stopped = *sessions.add_sessions();
+  stopped.set_session("00000000000000ac");
+  stopped.set_process_state(v1::PROCESS_STATE_STOPPED);
+  EXPECT_EQ(RenderSessions(sessions),
+            R"(Session           User  Process  Open for  Groups  State
 00000000000000ab  1000  4001     1m1s      7, 9
+00000000000000ac  0     0        0s                stopped
 )");
 }
 

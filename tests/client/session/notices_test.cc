@@ -55,6 +55,19 @@ TEST_F(NoticesTest, WhatCouldNotBeToldIsToldInOrderLater) {
   }
 }
 
+// Nobody would ever tell them: the daemon does not come back, since it is there.
+TEST_F(NoticesTest, LostConnectionIsNotTakenForADaemonThatIsAway) {
+  int calls = 0;
+  const absl::Status told = notices_.Tell(
+      [&](absl::Duration) {
+        return ++calls == 1 ? absl::UnavailableError("reset") : absl::OkStatus();
+      },
+      absl::Seconds(1));
+  EXPECT_OK(told);
+  notices_.TellKept(absl::Seconds(1));
+  EXPECT_EQ(calls, 2) << "it was kept as well";
+}
+
 TEST_F(NoticesTest, NextOneTakesTheKeptOnesAlong) {
   away_ = absl::UnavailableError("away");
   EXPECT_FALSE(Tell("a").ok());

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -246,6 +247,29 @@ TEST(WorkerSession, KeepsABoundedNumberOfTransfers) {
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("was dropped")));
   EXPECT_OK(session->TakeTransfer(2, Soon()));
   EXPECT_OK(session->TakeTransfer(last, Soon()));
+}
+
+// The answer that named it was lost.
+TEST(WorkerSession, TransferThatNobodyExpectsAnyMoreIsClosed) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  int pipe_ends[2];
+  ASSERT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
+  const UniqueFd reading(pipe_ends[0]);
+  UniqueFd writing(pipe_ends[1]);
+  const auto is_held = [&] {
+    pollfd hung_up = {.fd = reading.get(), .events = 0, .revents = 0};
+    return poll(&hung_up, 1, 0) == 0;
+  };
+  std::optional<WorkerSession::Expectation> first(*session);
+  std::optional<WorkerSession::Expectation> second(*session);
+  ends.Send(FrameType::kTransfer, "", 7, {writing.get()});
+  ASSERT_OK(ends.Receive());  // the acknowledgement
+  writing.Reset();
+  first.reset();
+  EXPECT_TRUE(is_held()) << "the other may wait for it";
+  second.reset();
+  EXPECT_FALSE(is_held());
 }
 
 TEST(WorkerSession, DaemonsEndWakesWhoWaits) {

@@ -306,6 +306,77 @@ TEST_F(GroupJoin, SessionThatEndsWhileMemoryIsMadeFailsTheOthersAtOnce) {
   EXPECT_EQ(courier_.untaken(), 0u);
 }
 
+// A caller whose connection broke, or that stopped waiting, and whose session goes on.
+class GivenUpJoin : public GroupJoin {
+ protected:
+  static v1::JoinGroupRequest Attempt(uint64_t attempt, int rank) {
+    v1::JoinGroupRequest request = Request(rank, 2);
+    request.set_attempt(attempt);
+    return request;
+  }
+};
+
+TEST_F(GivenUpJoin, IsThatOfItsSessionAlone) {
+  JoinAnswer& patient = Join(Attempt(1, 0));
+  registry_->GiveUpJoin(CallerOf(1), 1, "gave up");  // another session's attempt
+  registry_->GiveUpJoin(CallerOf(0), 2, "gave up");  // none that there is
+  EXPECT_FALSE(patient.come());
+  EXPECT_OK(Join(Attempt(1, 1)).Wait());
+  EXPECT_OK(patient.Wait());
+}
+
+TEST_F(GivenUpJoin, FreesItsPlaceAlsoForItsOwnSession) {
+  JoinAnswer& given_up = Join(Attempt(1, 1));
+  registry_->GiveUpJoin(CallerOf(1), 1, "gave up");
+  EXPECT_THAT(given_up.Wait(),
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("rank 1 (process 4001): gave up")));
+  EXPECT_TRUE(NothingIsHeld());
+  JoinAnswer& again = Join(Attempt(2, 1));
+  registry_->GiveUpJoin(CallerOf(1), 1, "gave up");
+  EXPECT_OK(Join(Attempt(1, 0)).Wait());
+  EXPECT_OK(again.Wait());
+}
+
+TEST_F(GivenUpJoin, WhileMemoryIsMadeFailsTheOthersAtOnce) {
+  source_.Hold();
+  JoinAnswer& other = Join(Attempt(1, 0));
+  Join(Attempt(1, 1));
+  source_.WaitForCalls(1);
+  registry_->GiveUpJoin(CallerOf(1), 1, "gave up");
+  EXPECT_THAT(other.Wait(),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("rank 1 (process 4001): gave up")));
+  source_.LetGo();
+  EXPECT_TRUE(NothingIsHeld());
+}
+
+TEST_F(GivenUpJoin, WithMemoryEndsItsGroupAtOnceAndHoldsNothing) {
+  JoinAnswer& other = Join(Attempt(1, 0));
+  JoinAnswer& lost = Join(Attempt(5, 1));
+  ASSERT_OK(lost.Wait());
+  const uint64_t generation = other.Wait()->generation();
+  ConfirmAnswer& confirmed = Confirm(generation, 0);
+  v1::AbortGroupRequest request;
+  request.set_join_attempt(5);
+  request.set_reason("has no answer");
+  ASSERT_OK(registry_->Abort(CallerOf(1), request));
+  EXPECT_THAT(confirmed.Wait(), StatusIs(absl::StatusCode::kAborted,
+                                         HasSubstr("rank 1 (process 4001): has no answer")));
+  EXPECT_OK(Leave(generation, 0));
+  EXPECT_TRUE(NothingIsHeld());
+  EXPECT_OK(registry_->Abort(CallerOf(1), request)) << "it may be told twice";
+}
+
+TEST_F(GivenUpJoin, WhoHasConfirmedHadItsAnswer) {
+  JoinAnswer& other = Join(Attempt(1, 0));
+  JoinAnswer& first = Join(Attempt(2, 1));
+  const uint64_t generation = other.Wait()->generation();
+  ASSERT_OK(first.Wait());
+  ConfirmAnswer& confirmed = Confirm(generation, 1);
+  registry_->GiveUpJoin(CallerOf(1), 2, "gave up");
+  EXPECT_OK(Confirm(generation, 0).Wait());
+  EXPECT_OK(confirmed.Wait());
+}
+
 TEST_F(GroupJoin, GroupsAreBounded) {
   options_.limits.groups_max = 1;
   Restart();

@@ -49,6 +49,10 @@ class FakeGroupRegistry final : public GroupRegistry {
     return outcome_;
   }
   absl::Status Abort(const Caller&, const v1::AbortGroupRequest&) override { return Outcome(); }
+  void GiveUpJoin(const Caller& caller, uint64_t attempt, std::string_view) override {
+    absl::MutexLock lock(&mu_);
+    given_up_.emplace_back(caller.session, attempt);
+  }
   void SessionDied(SessionId, std::string_view) override {}
   void AbortOnGpu(std::string_view, std::string_view) override {}
   absl::Status AbortByAdmin(uint64_t generation, std::string_view) override {
@@ -60,6 +64,7 @@ class FakeGroupRegistry final : public GroupRegistry {
   void SetLimits(const Limits&) override {}
   void SessionEnded(SessionId, std::string_view) override {}
   void GpuLost(std::string_view, std::string_view) override {}
+  void RunDue(absl::Time) override {}
 
   std::vector<v1::GroupInfo> List() const override {
     std::vector<v1::GroupInfo> groups(3);
@@ -104,6 +109,10 @@ class FakeGroupRegistry final : public GroupRegistry {
     return std::exchange(joins_, {});
   }
 
+  std::vector<std::pair<SessionId, uint64_t>> given_up() const {
+    absl::MutexLock lock(&mu_);
+    return given_up_;
+  }
   std::vector<std::pair<Caller, v1::LeaveGroupRequest>> leaves() const {
     absl::MutexLock lock(&mu_);
     return leaves_;
@@ -119,6 +128,7 @@ class FakeGroupRegistry final : public GroupRegistry {
   absl::Status outcome_ ABSL_GUARDED_BY(mu_);
   std::string member_ ABSL_GUARDED_BY(mu_);
   std::vector<PendingJoin> joins_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::pair<SessionId, uint64_t>> given_up_ ABSL_GUARDED_BY(mu_);
   std::vector<std::pair<Caller, v1::LeaveGroupRequest>> leaves_ ABSL_GUARDED_BY(mu_);
 };
 

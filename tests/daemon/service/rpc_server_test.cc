@@ -1,5 +1,7 @@
 #include "daemon/service/rpc_server.h"
 
+#include <fcntl.h>
+#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -28,6 +30,7 @@ namespace nodecomm {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
 using ::testing::SizeIs;
@@ -155,6 +158,7 @@ class RpcServerTest : public testing::Test {
       v1::JoinGroupRequest request;
       request.set_name("g");
       request.set_rank(rank);
+      request.set_attempt(100u + static_cast<uint64_t>(rank));
       join->status = control_->JoinGroup(&join->context, request, &join->response);
     });
     return join;
@@ -408,6 +412,39 @@ TEST_F(RpcServerTest, CancelledJoinMayStillBeAnswered) {
   EXPECT_TRUE(Leave(worker.token).ok());
 }
 
+TEST_F(RpcServerTest, CancelledJoinIsGivenUpAndAnAnsweredOneIsNot) {
+  const Worker worker = OpenSession();
+  const auto cancelled = StartJoin(worker.token, 0);
+  const auto answered = StartJoin(worker.token, 1);
+  auto joins = groups_.TakeJoins(2);
+  ASSERT_THAT(joins, SizeIs(2));
+  cancelled->context.TryCancel();
+  cancelled->thread.join();
+  const std::pair<SessionId, uint64_t> given_up = {SessionId{worker.session}, 100};
+  EXPECT_TRUE(Eventually([&] { return !groups_.given_up().empty(); }));
+  for (auto& pending : joins) pending.done(v1::JoinGroupResponse());
+  answered->thread.join();
+  EXPECT_TRUE(answered->status.ok());
+  EXPECT_THAT(groups_.given_up(), ElementsAre(given_up));
+}
+
+TEST_F(RpcServerTest, JoinWhoseConnectionIsLostIsGivenUp) {
+  const Worker worker = OpenSession();
+  UniqueFd connection = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  const UniqueFd same(dup(connection.get()));
+  fcntl(connection.get(), F_SETFL, O_NONBLOCK);
+  control_ =
+      v1::Control::NewStub(grpc::CreateInsecureChannelFromFd("worker", connection.Release()));
+  const auto join = StartJoin(worker.token, 0);
+  auto joins = groups_.TakeJoins(1);
+  EXPECT_THAT(joins, SizeIs(1));
+  shutdown(same.get(), SHUT_RDWR);
+  EXPECT_TRUE(Eventually([&] { return groups_.given_up().size() == 1; }));
+  for (auto& pending : joins) pending.done(v1::JoinGroupResponse());
+  join->thread.join();
+  EXPECT_FALSE(join->status.ok());
+}
+
 TEST_F(RpcServerTest, ShutdownAnswersAWaitingJoinAndIgnoresTheRegistryAfterwards) {
   const Worker worker = OpenSession();
   const auto join = StartJoin(worker.token, 0);
@@ -569,6 +606,7 @@ TEST_F(RpcServerTest, SessionsAreListedWithTheirHoldersTheOldestFirst) {
   // In two of the three groups as a member, in one of which it has left.
   EXPECT_THAT(response.sessions(1).generations(), testing::ElementsAre(11));
   EXPECT_GE(response.sessions(0).age_ms(), response.sessions(1).age_ms());
+  EXPECT_EQ(response.sessions(0).process_state(), v1::PROCESS_STATE_GOES_ON);
   for (const Worker* worker : {&first, &second}) {
     EXPECT_THAT(response.DebugString(), testing::Not(HasSubstr(worker->token)));
   }

@@ -984,10 +984,11 @@ class SessionRestart : public SessionServerTest {
     std::filesystem::rename(kept, records_);
     StartServer(WithRecords(resume_timeout));
   }
-  static absl::Status SendResume(TestWorker& worker, const v1::SessionWelcome& welcome) {
+  static absl::Status SendResume(TestWorker& worker, const v1::SessionWelcome& welcome,
+                                 int minor = kVersionMinor) {
     v1::SessionHello hello;
     hello.mutable_version()->set_major(kVersionMajor);
-    hello.mutable_version()->set_minor(kVersionMinor);
+    hello.mutable_version()->set_minor(minor);
     hello.mutable_resume()->set_session_id(welcome.session_id());
     hello.mutable_resume()->set_token(welcome.token());
     return worker.Send(FrameType::kHello, 0, hello.SerializeAsString());
@@ -1013,6 +1014,7 @@ TEST_F(SessionRestart, WorkerGoesOnWithItsSession) {
   ASSERT_TRUE(again.ParseFromString(frame->payload));
   EXPECT_EQ(again.session_id(), welcome->session_id());
   EXPECT_GT(again.last_transfer_id(), welcome->last_transfer_id());
+  ASSERT_OK(after.Send(FrameType::kAlive));
   // It is a session like any other.
   const auto caller = server_->FindByToken(welcome->token());
   ASSERT_TRUE(caller.has_value());
@@ -1041,11 +1043,58 @@ TEST_F(SessionRestart, WorkerThatComesBackGetsWhatWasSentToItMeanwhile) {
   const auto answer = after.Receive();
   ASSERT_OK(answer);
   ASSERT_EQ(answer->type, FrameType::kWelcome);
+  ASSERT_OK(after.Send(FrameType::kAlive));
   const auto transfer = after.Receive();
   ASSERT_OK(transfer);
   EXPECT_EQ(transfer->transfer_id, id);
   ASSERT_THAT(transfer->fds, SizeIs(1));
   EXPECT_EQ(ContentOf(transfer->fds[0]), "meanwhile");
+}
+
+// The welcome was lost on the way, or the worker could not take it.
+TEST_F(SessionRestart, WorkerThatLosesItsConnectionOnTheWayComesBackAgain) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart();
+  const uint64_t id = server_->Send({welcome->session_id()}, OneFile("meanwhile"));
+  {
+    TestWorker lost(socket_path());
+    ASSERT_OK(SendResume(lost, *welcome));
+    ASSERT_OK(lost.Receive());
+  }
+  // This one's end has not been noticed when the next comes, since there is none.
+  TestWorker given_up(socket_path());
+  ASSERT_OK(SendResume(given_up, *welcome));
+  ASSERT_OK(given_up.Receive());
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome));
+  const auto answer = after.Receive();
+  ASSERT_OK(answer);
+  ASSERT_EQ(answer->type, FrameType::kWelcome);
+  EXPECT_TRUE(given_up.IsClosed());
+  ASSERT_OK(after.Send(FrameType::kAlive));
+  const auto transfer = after.Receive();
+  ASSERT_OK(transfer);
+  EXPECT_EQ(transfer->transfer_id, id);
+  EXPECT_EQ(EndedCount(), 0u);
+  after.Close();
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("closed its session"));
+}
+
+TEST_F(SessionRestart, WorkerThatLosesItsConnectionOnTheWayHasNoMoreTimeForIt) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart(absl::Milliseconds(300));
+  {
+    TestWorker lost(socket_path());
+    ASSERT_OK(SendResume(lost, *welcome));
+    ASSERT_OK(lost.Receive());
+  }
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("did not come back"));
 }
 
 TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) {
@@ -1098,6 +1147,52 @@ TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
   EXPECT_TRUE(refusal->session_unknown());
 }
 
+// The daemon was replaced by one of a version that is too far away.
+TEST_F(SessionRestart, WorkerOfAVersionThatIsNotServedEndsAtOnce) {
+  StartServer(WithRecords());
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart();
+  v1::SessionWelcome of_another = *welcome;
+  of_another.set_token(std::string(32, 'x'));
+  TestWorker stranger(socket_path());
+  ASSERT_OK(SendResume(stranger, of_another, kVersionMinor + 2));
+  ASSERT_OK(stranger.ReceiveRefusal());
+  EXPECT_EQ(EndedCount(), 0u);
+  TestWorker after(socket_path());
+  ASSERT_OK(SendResume(after, *welcome, kVersionMinor + 2));
+  ASSERT_OK(after.ReceiveRefusal());
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("install matching versions"));
+}
+
+// A process that has died and that its parent has not waited for still has its number and its
+// start.
+TEST_F(SessionRestart, ProcessThatIsDeadButNotGoneIsNotWaitedFor) {
+  StartServer(WithRecords());
+  int opened[2];
+  ASSERT_EQ(pipe(opened), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    TestWorker worker(socket_path());
+    const bool ok = worker.Open().ok();
+    if (write(opened[1], "", ok ? 1 : 0) != 1) _exit(1);
+    pause();
+  }
+  char byte;
+  ASSERT_EQ(read(opened[0], &byte, 1), 1);
+  close(opened[0]);
+  close(opened[1]);
+  std::filesystem::copy(records_, parent_ + "/early");
+  kill(child, SIGKILL);
+  EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
+  std::filesystem::remove_all(records_);
+  std::filesystem::rename(parent_ + "/early", records_);
+  KillAndRestart(absl::Hours(1));
+  EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
+  waitpid(child, nullptr, 0);
+}
+
 TEST_F(SessionRestart, NobodyElseGetsTheSession) {
   StartServer(WithRecords());
   TestWorker before(socket_path());
@@ -1126,6 +1221,7 @@ TEST_F(SessionRestart, NobodyElseGetsTheSession) {
   TestWorker owner(socket_path());
   ASSERT_OK(SendResume(owner, *welcome));
   ASSERT_OK(owner.Receive());
+  ASSERT_OK(owner.Send(FrameType::kAlive));
   EXPECT_TRUE(refused(*welcome));
 }
 
