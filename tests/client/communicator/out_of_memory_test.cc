@@ -14,14 +14,15 @@ bool fails = false;
 
 }  // namespace
 
-// The library takes its memory from the program's operator.
-void* operator new(size_t bytes) {
+// The library takes its memory from the program's operator. Not inlined: gcc would see malloc's
+// memory given to a delete.
+[[gnu::noinline]] void* operator new(size_t bytes) {
   void* memory = fails ? nullptr : std::malloc(bytes == 0 ? 1 : bytes);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace {
 
