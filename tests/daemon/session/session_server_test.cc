@@ -984,6 +984,27 @@ class SessionRestart : public SessionServerTest {
     std::filesystem::rename(kept, records_);
     StartServer(WithRecords(resume_timeout));
   }
+  // As if the daemon had been killed before the worker `child`, which nobody has waited for yet.
+  void LeaveRecordOfDeadWorker(pid_t& child) {
+    std::array<int, 2> opened;
+    ASSERT_EQ(pipe(opened.data()), 0);
+    child = fork();
+    if (child == 0) {
+      TestWorker worker(socket_path());
+      const bool ok = worker.Open().ok();
+      if (write(opened[1], "", ok ? 1 : 0) != 1) _exit(1);
+      pause();
+    }
+    char byte;
+    ASSERT_EQ(read(opened[0], &byte, 1), 1);
+    close(opened[0]);
+    close(opened[1]);
+    std::filesystem::copy(records_, parent_ + "/early");
+    kill(child, SIGKILL);
+    EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
+    std::filesystem::remove_all(records_);
+    std::filesystem::rename(parent_ + "/early", records_);
+  }
   static absl::Status SendResume(TestWorker& worker, const v1::SessionWelcome& welcome,
                                  int minor = kVersionMinor) {
     v1::SessionHello hello;
@@ -1170,24 +1191,8 @@ TEST_F(SessionRestart, WorkerOfAVersionThatIsNotServedEndsAtOnce) {
 // start.
 TEST_F(SessionRestart, ProcessThatIsDeadButNotGoneIsNotWaitedFor) {
   StartServer(WithRecords());
-  int opened[2];
-  ASSERT_EQ(pipe(opened), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    TestWorker worker(socket_path());
-    const bool ok = worker.Open().ok();
-    if (write(opened[1], "", ok ? 1 : 0) != 1) _exit(1);
-    pause();
-  }
-  char byte;
-  ASSERT_EQ(read(opened[0], &byte, 1), 1);
-  close(opened[0]);
-  close(opened[1]);
-  std::filesystem::copy(records_, parent_ + "/early");
-  kill(child, SIGKILL);
-  EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
-  std::filesystem::remove_all(records_);
-  std::filesystem::rename(parent_ + "/early", records_);
+  pid_t child = 0;
+  LeaveRecordOfDeadWorker(child);
   KillAndRestart(absl::Hours(1));
   EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
   waitpid(child, nullptr, 0);
@@ -1248,26 +1253,9 @@ TEST_F(SessionRestart, RecordsAreKeptWhereTheyCannotBeReadForWantOfDescriptors) 
 
 TEST_F(SessionRestart, ProcessThatEndedMeanwhileIsForgotten) {
   StartServer(WithRecords());
-  int opened[2];
-  ASSERT_EQ(pipe(opened), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    TestWorker worker(socket_path());
-    const bool ok = worker.Open().ok();
-    if (write(opened[1], "", ok ? 1 : 0) != 1) _exit(1);
-    pause();
-  }
-  char byte;
-  ASSERT_EQ(read(opened[0], &byte, 1), 1);
-  close(opened[0]);
-  close(opened[1]);
-  std::filesystem::copy(records_, parent_ + "/early");
-  kill(child, SIGKILL);
+  pid_t child = 0;
+  LeaveRecordOfDeadWorker(child);
   waitpid(child, nullptr, 0);
-  EXPECT_TRUE(Eventually([&] { return EndedCount() == 1; }));
-  // As if the daemon had been killed before the worker.
-  std::filesystem::remove_all(records_);
-  std::filesystem::rename(parent_ + "/early", records_);
   KillAndRestart();
   EXPECT_THAT(server_->Sessions(), IsEmpty());
   EXPECT_TRUE(std::filesystem::is_empty(records_));
