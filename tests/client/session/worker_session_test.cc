@@ -2,14 +2,17 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -179,6 +182,35 @@ TEST(WorkerSession, SocketOfADeadDaemonSaysWhatToDo) {
 TEST(WorkerSession, TooLongRuntimeDirIsTheCallersMistake) {
   EXPECT_THAT(WorkerSession::Connect("/tmp/" + std::string(120, 'x')),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("too long")));
+}
+
+// Such signals are a profiler's, for example.
+TEST(WorkerSession, DaemonThatAcceptsNobodyIsUnavailableInTimeThoughSignalsCome) {
+  const TemporaryDirectory directory;
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = directory.path() + "/session.sock";
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const auto* where = reinterpret_cast<const sockaddr*>(&address);
+  const UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(listener.get(), where, sizeof(address)), 0);
+  ASSERT_EQ(listen(listener.get(), 1), 0);
+  std::vector<UniqueFd> backlog;
+  do {
+    backlog.emplace_back(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  } while (connect(backlog.back().get(), where, sizeof(address)) == 0);
+  ASSERT_EQ(errno, EAGAIN);
+  struct sigaction ignore = {};
+  ignore.sa_handler = [](int) {};  // without SA_RESTART
+  struct sigaction before = {};
+  ASSERT_EQ(sigaction(SIGALRM, &ignore, &before), 0);
+  const itimerval often = {.it_interval = {0, 10'000}, .it_value = {0, 10'000}};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &often, nullptr), 0);
+  EXPECT_THAT(WorkerSession::Connect(directory.path(), absl::Milliseconds(200)),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("does not accept connections")));
+  const itimerval never = {};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &never, nullptr), 0);
+  ASSERT_EQ(sigaction(SIGALRM, &before, nullptr), 0);
 }
 
 TEST(WorkerSession, NoPermissionIsSaidSo) {
