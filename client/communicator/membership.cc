@@ -1,10 +1,12 @@
 #include "client/communicator/membership.h"
 
 #include <atomic>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/base/status_macros.h"
+#include "client/base/utf8.h"
 #include "kernels/plane_layout.h"
 #include "kernels/selection.h"
 
@@ -29,6 +31,12 @@ constexpr absl::Duration kRendezvousBoundDefault = absl::Minutes(10);
 absl::Duration RendezvousBound(absl::Duration timeout) {
   return timeout == absl::ZeroDuration() ? kRendezvousBoundDefault : timeout + kRendezvousMargin;
 }
+
+// As much of it as a control page holds, and far less than a message may have: what is too long or
+// no UTF-8 would not be sent at all.
+constexpr size_t kReasonBytesMax = 500;
+
+std::string ReasonText(std::string_view reason) { return ToUtf8(reason, kReasonBytesMax); }
 
 v1::JoinGroupRequest MakeJoinRequest(const CommunicatorOptions& options, const DeviceFacts& facts) {
   v1::JoinGroupRequest request;
@@ -71,7 +79,8 @@ bool MayHaveLostTheAnswer(const absl::Status& status) {
 void GiveUp(DaemonLink& link, uint64_t attempt, const absl::Status& status) {
   v1::AbortGroupRequest request;
   request.set_join_attempt(attempt);
-  request.set_reason(absl::StrCat("did not get the answer to its join: ", status.message()));
+  request.set_reason(
+      ReasonText(absl::StrCat("did not get the answer to its join: ", status.message())));
   link.notices()
       .Tell([&link, request](
                 absl::Duration timeout) { return link.control().AbortGroup(request, timeout); },
@@ -123,7 +132,7 @@ absl::Status Membership::Abort(const std::string& reason) {
   v1::AbortGroupRequest request;
   request.set_generation(group_.generation());
   request.set_rank(rank_.value);
-  request.set_reason(reason);
+  request.set_reason(ReasonText(reason));
   return link_->notices().Tell(
       [link = link_.get(), request](absl::Duration timeout) {
         return link->control().AbortGroup(request, timeout);

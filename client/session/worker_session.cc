@@ -26,6 +26,9 @@ constexpr absl::Duration kResumeIntervalMax = absl::Seconds(1);
 // first.
 constexpr absl::Duration kResumeTimeout = absl::Seconds(60);
 
+// After RetryLater. Limits of the daemon are by the second.
+constexpr absl::Duration kRetryInterval = absl::Seconds(1);
+
 // The daemon waits longer for an acknowledgement.
 constexpr absl::Duration kSendRetryInterval = absl::Milliseconds(10);
 constexpr absl::Duration kSendTimeout = absl::Seconds(5);
@@ -136,12 +139,36 @@ absl::Status WorkerSession::SayAlive() {
 
 absl::Status WorkerSession::ReadUntilLost() {
   while (true) {
-    ABSL_RETURN_IF_ERROR(WaitForSocket(socket_.get(), absl::InfiniteDuration()));
-    ABSL_RETURN_IF_ERROR(ReadFrame());
+    ABSL_ASSIGN_OR_RETURN(const bool readable, WaitForSocket(socket_.get(), TimeToRetry()));
+    if (readable) ABSL_RETURN_IF_ERROR(ReadFrame());
+    ABSL_RETURN_IF_ERROR(RetryIfDue());
   }
 }
 
-absl::Status WorkerSession::WaitForSocket(int socket, absl::Duration timeout) {
+absl::Duration WorkerSession::TimeToRetry() const {
+  const absl::MutexLock lock(&mutex_);
+  return retry_at_.has_value() ? *retry_at_ - absl::Now() : absl::InfiniteDuration();
+}
+
+absl::Status WorkerSession::RetryIfDue() {
+  std::function<void()> retry;
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (!retry_at_.has_value() || absl::Now() < *retry_at_) return absl::OkStatus();
+    retry_at_.reset();
+    retrying_ = true;
+    retry = on_retry_;
+  }
+  if (retry) retry();
+  const absl::MutexLock lock(&mutex_);
+  retrying_ = false;
+  if (!lingers_until_.has_value()) return absl::OkStatus();
+  if (retry_at_.has_value() && absl::Now() < *lingers_until_) return absl::OkStatus();
+  connected_ = false;  // who wants it from now on waits until it has ended
+  return UnusedStatus();
+}
+
+absl::StatusOr<bool> WorkerSession::WaitForSocket(int socket, absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   while (true) {
     std::array<pollfd, 3> watched = {
@@ -154,15 +181,14 @@ absl::Status WorkerSession::WaitForSocket(int socket, absl::Duration timeout) {
     if (ready < 0 && errno != EINTR) {
       return absl::ErrnoToStatus(errno, "poll on the session socket");
     }
-    if (ready == 0) return absl::OkStatus();
+    if (ready == 0) return false;
     if (ready < 0) continue;
     if (watched[0].revents != 0) return absl::CancelledError("the session was closed");
     if (watched[1].revents != 0) {
       eventfd_t wakes;
       eventfd_read(wake_event_.get(), &wakes);
-      if (socket < 0) return absl::OkStatus();  // somebody wants the daemon now
     }
-    if (watched[2].revents != 0) return absl::OkStatus();
+    return watched[2].revents != 0;
   }
 }
 
@@ -187,7 +213,7 @@ absl::Status WorkerSession::ResumeSession() {
       last_failure_ = resumed;
       if (lingers_until_.has_value() && absl::Now() > *lingers_until_) return UnusedStatus();
     }
-    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, interval));
+    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, interval).status());
     interval = std::min(interval * 2, kResumeIntervalMax);
   }
 }
@@ -209,11 +235,12 @@ absl::Status WorkerSession::TryToResume() {
   {
     const absl::MutexLock lock(&mutex_);
     resumed = on_resume_;
+    retry_at_.reset();
   }
   if (resumed) resumed();
   std::map<uint64_t, std::vector<UniqueFd>> stale;  // closed after the lock is released
   const absl::MutexLock lock(&mutex_);
-  if (lingers_until_.has_value()) return UnusedStatus();
+  if (lingers_until_.has_value() && !retry_at_.has_value()) return UnusedStatus();
   stale.swap(pending_);
   dropped_up_to_ = opened.welcome.last_transfer_id();
   connected_ = true;
@@ -225,9 +252,24 @@ void WorkerSession::OnResume(std::function<void()> resumed) {
   on_resume_ = std::move(resumed);
 }
 
+void WorkerSession::OnRetry(std::function<void()> retry) {
+  const absl::MutexLock lock(&mutex_);
+  on_retry_ = std::move(retry);
+}
+
+void WorkerSession::RetryLater() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (retry_at_.has_value()) return;
+    retry_at_ = absl::Now() + kRetryInterval;
+  }
+  eventfd_write(wake_event_.get(), 1);
+}
+
 bool WorkerSession::Linger(absl::Duration timeout) {
   const absl::MutexLock lock(&mutex_);
-  if (connected_ || !end_.ok()) return false;
+  const bool nothing_to_do = connected_ && !retry_at_.has_value() && !retrying_;
+  if (nothing_to_do || !end_.ok()) return false;
   lingers_until_ = absl::Now() + timeout;
   return true;
 }
@@ -275,7 +317,7 @@ absl::Status WorkerSession::SendPatiently(const FrameView& frame) {
   while (true) {
     absl::Status sent = SendFrame(socket_.get(), frame);
     if (!absl::IsResourceExhausted(sent) || absl::Now() > deadline) return sent;
-    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, kSendRetryInterval));
+    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, kSendRetryInterval).status());
   }
 }
 

@@ -82,12 +82,17 @@ class WorkerSession {
   absl::Status EnsureConnected(absl::Duration timeout);
 
   // Called on the reader's thread each time the session stands again after the daemon's restart,
-  // before anybody is told. Must not call the session.
+  // before anybody is told. Must not call the session, but for RetryLater.
   void OnResume(std::function<void()> resumed);
 
-  // Nobody uses it any more. Where the daemon is away it is looked for that long, and the session
-  // ends once OnResume's function was called. False: the daemon is not away, or the session has
-  // ended.
+  // Called on the reader's thread a while after RetryLater, as soon as the session stands, unless
+  // OnResume's function was called meanwhile. Likewise.
+  void OnRetry(std::function<void()> retry);
+  void RetryLater();
+
+  // Nobody uses it any more. Where the daemon is away it is looked for that long, and where
+  // something is to be retried that is done that long; the session ends once nothing is. False:
+  // there is nothing to wait for, or the session has ended.
   bool Linger(absl::Duration timeout);
   // Somebody uses it again.
   void StopLingering();
@@ -107,9 +112,12 @@ class WorkerSession {
   absl::Status SayAlive();
   // Unavailable: the daemon is gone; Cancelled: this end closes.
   absl::Status ReadUntilLost();
-  // OK as soon as the socket has something, or the time is over. Without a socket also if somebody
-  // calls EnsureConnected.
-  absl::Status WaitForSocket(int socket, absl::Duration timeout);
+  // True as soon as the socket has something; false if the time is over, or another thread wants
+  // the reader to look what there is to do.
+  absl::StatusOr<bool> WaitForSocket(int socket, absl::Duration timeout);
+  absl::Duration TimeToRetry() const;
+  // Cancelled: nobody uses the session, and all is done.
+  absl::Status RetryIfDue();
   absl::Status ReadFrame();
   // Again and again while there is no room for it, for a while.
   absl::Status SendPatiently(const FrameView& frame);
@@ -123,7 +131,7 @@ class WorkerSession {
   const std::string runtime_dir_;  // empty: never resumed
   const v1::SessionWelcome welcome_;
   UniqueFd stop_event_;  // readable: the reader is to return
-  UniqueFd wake_event_;  // readable: somebody wants the daemon now
+  UniqueFd wake_event_;  // readable: the reader is to look what there is to do
   const ProcessStamp stamp_;
   pthread_t reader_{};
   bool reader_runs_ = false;
@@ -138,6 +146,9 @@ class WorkerSession {
   uint64_t failed_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_retry_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Time> retry_at_ ABSL_GUARDED_BY(mutex_);
+  bool retrying_ ABSL_GUARDED_BY(mutex_) = false;  // the reader is in on_retry_
   std::optional<absl::Time> lingers_until_ ABSL_GUARDED_BY(mutex_);
   int expectations_ ABSL_GUARDED_BY(mutex_) = 0;
   // By transfer id, which grows.

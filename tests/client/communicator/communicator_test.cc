@@ -696,6 +696,22 @@ TEST_F(CommunicatorTest, AbortEndsACallThatWaits) {
   });
 }
 
+// gRPC refuses what is too long, and what is no UTF-8 in a string.
+TEST_F(CommunicatorTest, AnyReasonReachesTheOthers) {
+  for (const std::string& reason : {std::string(70'000, 'x'), std::string("out of \xff memory")}) {
+    RunGroup(2, [&](int rank, Communicator& comm) {
+      if (rank == 1) {
+        EXPECT_THAT(comm.Abort(reason), Succeeds());
+      }
+      const absl::Time deadline = absl::Now() + absl::Seconds(20);
+      while (comm.GetStatus().ok() && absl::Now() < deadline) {
+        absl::SleepFor(absl::Milliseconds(1));
+      }
+      EXPECT_THAT(comm.GetStatus(), Fails(NODECOMM_ABORTED, HasSubstr(reason.substr(0, 7))));
+    });
+  }
+}
+
 TEST_F(CommunicatorTest, RankThatDoesNotCallIsNamedToAll) {
   RunGroup(
       3,
