@@ -137,6 +137,7 @@ absl::Status ReceiveWelcome(const std::string& peer, absl::Duration timeout, int
         "%s sent a frame of type %d where a welcome was expected", peer, frame.type));
   }
   // A daemon of an earlier version sends no page.
+  session.expects_alive = frame.fds.size() == 1 || frame.fds_lost;
   if (frame.fds.size() == 1) session.liveness_page = std::move(frame.fds.front());
   return absl::OkStatus();
 }

@@ -72,7 +72,8 @@ WorkerSession::WorkerSession(std::string runtime_dir, OpenedSession opened)
       stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       wake_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       socket_(std::move(opened.socket)),
-      liveness_page_(std::move(opened.liveness_page)) {}
+      liveness_page_(std::move(opened.liveness_page)),
+      expects_alive_(opened.expects_alive) {}
 
 void WorkerSession::Disposer::operator()(WorkerSession* session) const {
   if (session->stamp_.InSameProcess()) {
@@ -129,10 +130,10 @@ void WorkerSession::Run() {
 }
 
 absl::Status WorkerSession::SayAlive() {
-  if (!liveness_page_.valid()) return absl::OkStatus();
+  if (!expects_alive_) return absl::OkStatus();
+  // Without it the daemon learns of this process's death a little later, by other means.
   absl::StatusOr<std::unique_ptr<LivenessLock>> lock =
       LivenessLock::Take(std::move(liveness_page_));
-  // Without it the daemon learns of this process's death a little later, by other means.
   if (lock.ok()) alive_ = *std::move(lock);
   return SendPatiently({.type = FrameType::kAlive, .transfer_id = 0, .payload = {}, .fds = {}});
 }
@@ -228,6 +229,7 @@ absl::Status WorkerSession::TryToResume() {
                                    {.session = &resume, .cancel = stop_event_.get()}));
   socket_ = std::move(opened.socket);
   liveness_page_ = std::move(opened.liveness_page);
+  expects_alive_ = opened.expects_alive;
   // Before anything that takes time, and also if the session is to end at once: an end without it
   // would be a failed attempt for the daemon, which would wait for the next.
   ABSL_RETURN_IF_ERROR(SayAlive());
@@ -238,7 +240,7 @@ absl::Status WorkerSession::TryToResume() {
     retry_at_.reset();
   }
   if (resumed) resumed();
-  std::map<uint64_t, std::vector<UniqueFd>> stale;  // closed after the lock is released
+  std::map<uint64_t, Transfer> stale;  // closed after the lock is released
   const absl::MutexLock lock(&mutex_);
   if (lingers_until_.has_value() && !retry_at_.has_value()) return UnusedStatus();
   stale.swap(pending_);
@@ -322,7 +324,14 @@ absl::Status WorkerSession::SendPatiently(const FrameView& frame) {
 }
 
 void WorkerSession::Keep(Frame frame) {
-  std::vector<UniqueFd> dropped;  // closed after the lock is released
+  Transfer transfer = std::move(frame.fds);
+  if (frame.fds_lost) {
+    transfer = absl::ResourceExhaustedError(absl::StrFormat(
+        "transfer %d of file descriptors was lost: this process may open no more files; raise its "
+        "limit (ulimit -n)",
+        frame.transfer_id));
+  }
+  Transfer dropped;  // closed after the lock is released
   const absl::MutexLock lock(&mutex_);
   if (pending_.size() == kPendingTransfersMax) {
     const auto oldest = pending_.begin();
@@ -330,7 +339,7 @@ void WorkerSession::Keep(Frame frame) {
     dropped = std::move(oldest->second);
     pending_.erase(oldest);
   }
-  pending_[frame.transfer_id] = std::move(frame.fds);
+  pending_[frame.transfer_id] = std::move(transfer);
 }
 
 WorkerSession::Expectation::Expectation(WorkerSession& session) : session_(session) {
@@ -339,7 +348,7 @@ WorkerSession::Expectation::Expectation(WorkerSession& session) : session_(sessi
 }
 
 WorkerSession::Expectation::~Expectation() {
-  std::map<uint64_t, std::vector<UniqueFd>> lost;  // closed after the lock is released
+  std::map<uint64_t, Transfer> lost;  // closed after the lock is released
   const absl::MutexLock lock(&session_.mutex_);
   if (--session_.expectations_ == 0) lost.swap(session_.pending_);
 }
@@ -366,9 +375,9 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
         transfer_id));
   }
   if (const auto found = pending_.find(transfer_id); found != pending_.end()) {
-    std::vector<UniqueFd> fds = std::move(found->second);
+    Transfer transfer = std::move(found->second);
     pending_.erase(found);
-    return fds;
+    return transfer;
   }
   if (!end_.ok()) return EndedStatus();
   if (interruptions_ != 0) {

@@ -70,7 +70,8 @@ class WorkerSession {
 
   // The file descriptors of a transfer, once they have come. Each transfer can be taken once.
   // DeadlineExceeded; Unavailable: the daemon went away before; ResourceExhausted: it came, but
-  // more than kPendingTransfersMax others came before it was taken.
+  // this process may open no more files, or more than kPendingTransfersMax others came before it
+  // was taken.
   absl::StatusOr<std::vector<UniqueFd>> TakeTransfer(uint64_t transfer_id, absl::Time deadline);
 
   // Nothing will come any more: the daemon broke the protocol, or came back without knowing this
@@ -98,6 +99,8 @@ class WorkerSession {
   void StopLingering();
 
  private:
+  using Transfer = absl::StatusOr<std::vector<UniqueFd>>;
+
   static absl::StatusOr<Owner> Start(const std::string& runtime_dir, OpenedSession opened);
   WorkerSession(std::string runtime_dir, OpenedSession opened);
   ~WorkerSession();
@@ -138,6 +141,7 @@ class WorkerSession {
   // The reader's own, once it runs.
   UniqueFd socket_;
   UniqueFd liveness_page_;
+  bool expects_alive_;
   std::unique_ptr<LivenessLock> alive_;
 
   mutable absl::Mutex mutex_;
@@ -152,7 +156,7 @@ class WorkerSession {
   std::optional<absl::Time> lingers_until_ ABSL_GUARDED_BY(mutex_);
   int expectations_ ABSL_GUARDED_BY(mutex_) = 0;
   // By transfer id, which grows.
-  std::map<uint64_t, std::vector<UniqueFd>> pending_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, Transfer> pending_ ABSL_GUARDED_BY(mutex_);
   // Transfers up to here that are not in pending_ were taken or dropped.
   uint64_t dropped_up_to_ ABSL_GUARDED_BY(mutex_) = 0;
   // Not OK: the reader has ended, for this reason.

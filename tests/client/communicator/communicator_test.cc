@@ -21,6 +21,7 @@
 #include "kernels/float_conversion.h"
 #include "nodecomm/nodecomm.hpp"
 #include "tests/support/daemon_process.h"
+#include "tests/support/few_fds.h"
 #include "tests/support/status_matchers.h"
 
 namespace {
@@ -576,6 +577,24 @@ TEST_F(CommunicatorTest, MemoryThatIsNotFreshFailsTheJoinOfAll) {
     float value = 1;
     EXPECT_THAT(SumOne(comm, &value), Succeeds());
     EXPECT_EQ(value, 2);
+  });
+}
+
+TEST_F(CommunicatorTest, ProcessThatIsOutOfDescriptorsKeepsTheGroupsThatItHas) {
+  RunGroup(1, [&](int /*rank*/, Communicator& comm) {
+    Options options = RankOptions(0, 1);
+    options.name = "another";
+    options.device = 1;
+    {
+      const FewFds few;
+      EXPECT_THAT(Communicator::Create(options).status(),
+                  Fails(NODECOMM_RESOURCE_EXHAUSTED, HasSubstr("ulimit -n")));
+      EXPECT_THAT(comm.AllocateShared(64).status(),
+                  Fails(NODECOMM_RESOURCE_EXHAUSTED, HasSubstr("ulimit -n")));
+    }
+    EXPECT_THAT(comm.GetStatus(), Succeeds());
+    EXPECT_THAT(comm.AllocateShared(64).status(), Succeeds());
+    EXPECT_THAT(Communicator::Create(options).status(), Succeeds());
   });
 }
 

@@ -22,6 +22,7 @@
 #include "client/base/version.h"
 #include "proto/liveness_page.h"
 #include "tests/client/session/fake_session_daemon.h"
+#include "tests/support/few_fds.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -279,6 +280,36 @@ TEST(WorkerSession, KeepsABoundedNumberOfTransfers) {
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("was dropped")));
   EXPECT_OK(session->TakeTransfer(2, Soon()));
   EXPECT_OK(session->TakeTransfer(last, Soon()));
+}
+
+TEST(WorkerSession, KeepsItsSessionWhereThereIsNoRoomForATransfer) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  const UniqueFd memory = MakeMemory();
+  {
+    const FewFds few;
+    ends.Send(FrameType::kTransfer, "", 5, {memory.get(), memory.get()});
+    EXPECT_THAT(session->TakeTransfer(5, Soon()),
+                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("ulimit -n")));
+  }
+  const absl::StatusOr<std::optional<Frame>> ack = ends.Receive();
+  ASSERT_OK(ack);
+  EXPECT_EQ((*ack)->type, FrameType::kTransferAck);
+  EXPECT_EQ((*ack)->transfer_id, 5);
+  ends.Send(FrameType::kTransfer, "", 6, {memory.get()});
+  EXPECT_OK(session->TakeTransfer(6, Soon()));
+}
+
+TEST(WorkerSession, WelcomeIsTakenWithoutItsPageWhereThereIsNoRoomForIt) {
+  Ends ends;
+  const UniqueFd page = MakeMemory();
+  ends.Send(FrameType::kWelcome, WelcomePayload(), 0, {page.get()});
+  const FewFds few;
+  const absl::StatusOr<OpenedSession> opened =
+      ShakeHands(std::move(ends.worker), "nodecommd at test", kLongEnough);
+  ASSERT_OK(opened);
+  EXPECT_FALSE(opened->liveness_page.valid());
+  EXPECT_TRUE(opened->expects_alive) << "the daemon waits for it before it sends anything";
 }
 
 // The answer that named it was lost.
