@@ -129,9 +129,8 @@ DaemonLink::DaemonLink(std::string runtime_dir, WorkerSession::Owner session,
 }
 
 void DaemonLink::Dispose(DaemonLink* link) {
-  if (!link->stamp_.InSameProcess()) {
-    link->session_.reset();
-  } else if (link->session_->Linger(kLingerTimeout)) {
+  if (!link->stamp_.InSameProcess()) return;
+  if (link->session_->Linger(kLingerTimeout)) {
     std::shared_ptr<DaemonLink> lingering(link, &DaemonLink::Dispose);
     Registry& registry = GetRegistry();
     const absl::MutexLock lock(&registry.mutex);

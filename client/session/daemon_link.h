@@ -32,8 +32,8 @@ class DaemonLink {
              std::unique_ptr<ControlClient> control);
   static absl::StatusOr<std::shared_ptr<DaemonLink>> Make(const std::string& runtime_dir);
   // With its last user, but for one whose daemon is away or must still be told something: it is
-  // kept until that has been done, for a while. In a forked child, closes descriptors only:
-  // gRPC's threads and locks are the parent's.
+  // kept until that has been done, for a while. In a forked child, leaks it: gRPC's
+  // threads and locks are the parent's.
   static void Dispose(DaemonLink* link);
 
   const ProcessStamp stamp_;

@@ -183,8 +183,11 @@ absl::StatusOr<OpenedSession> ShakeHands(UniqueFd socket, const std::string& pee
   // asked before that.
   const absl::Status sent = SendHello(session.socket.get(), resumption.session);
   if (!sent.ok() && !absl::IsUnavailable(sent)) return sent;
-  ABSL_RETURN_IF_ERROR(ReceiveWelcome(peer, timeout, resumption.cancel, session));
-  return session;
+  const absl::Status welcomed = ReceiveWelcome(peer, timeout, resumption.cancel, session);
+  if (welcomed.ok()) return session;
+  // Or a child that is forked meanwhile would keep it open.
+  shutdown(session.socket.get(), SHUT_RDWR);
+  return welcomed;
 }
 
 }  // namespace nodecomm

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -76,20 +77,22 @@ WorkerSession::WorkerSession(std::string runtime_dir, OpenedSession opened)
       expects_alive_(opened.expects_alive) {}
 
 void WorkerSession::Disposer::operator()(WorkerSession* session) const {
-  if (session->stamp_.InSameProcess()) {
-    delete session;
-    return;
-  }
-  session->socket_.Reset();
-  session->stop_event_.Reset();
-  session->wake_event_.Reset();
+  if (session->stamp_.InSameProcess()) delete session;
 }
 
 WorkerSession::~WorkerSession() {
-  if (!reader_runs_) return;
-  // Cannot fail: the counter is far from its maximum.
-  eventfd_write(stop_event_.get(), 1);
-  pthread_join(reader_, nullptr);
+  if (reader_runs_) {
+    // Cannot fail: the counter is far from its maximum.
+    eventfd_write(stop_event_.get(), 1);
+    pthread_join(reader_, nullptr);
+  }
+  CloseSocket();
+}
+
+void WorkerSession::CloseSocket() {
+  // Closing would not end the connection while a forked child holds a copy of the socket.
+  if (socket_.valid()) shutdown(socket_.get(), SHUT_RDWR);
+  socket_.Reset();
 }
 
 absl::Status WorkerSession::StartReader() {
@@ -123,7 +126,7 @@ void WorkerSession::Run() {
   }
   alive_.reset();
   // So that the daemon knows at once, and the peers with it: nobody acknowledges any more.
-  socket_.Reset();
+  CloseSocket();
   const absl::MutexLock lock(&mutex_);
   connected_ = false;
   end_ = end;
@@ -199,7 +202,6 @@ absl::Status WorkerSession::ResumeSession() {
     connected_ = false;
     ++interruptions_;
   }
-  socket_.Reset();
   alive_.reset();
   absl::Duration interval = kResumeIntervalMin;
   while (true) {
@@ -220,6 +222,7 @@ absl::Status WorkerSession::ResumeSession() {
 }
 
 absl::Status WorkerSession::TryToResume() {
+  CloseSocket();  // the one that was lost, or the last attempt's
   v1::SessionResume resume;
   resume.set_session_id(welcome_.session_id());
   resume.set_token(welcome_.token());

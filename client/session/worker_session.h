@@ -36,9 +36,9 @@ class WorkerSession {
   // answer that names it, so only ranks that join at the same moment in one process add up here.
   static constexpr size_t kPendingTransfersMax = 64;
 
-  // In the process that made the session: ends it. In a fork of that process: closes the inherited
-  // descriptors and leaks the rest, since the parent's threads and locks do not exist there and the
-  // connection is not the child's to end.
+  // In the process that made the session: ends it, whatever forks of it still hold. In such a fork:
+  // leaks it. The parent's threads and locks do not exist there, the connection is not the child's
+  // to end, and the numbers of the descriptors may be other files' since.
   struct Disposer {
     void operator()(WorkerSession* session) const;
   };
@@ -125,6 +125,7 @@ class WorkerSession {
   // Again and again while there is no room for it, for a while.
   absl::Status SendPatiently(const FrameView& frame);
   void Keep(Frame frame);
+  void CloseSocket();
   // Until the session stands again, or never will.
   absl::Status ResumeSession();
   absl::Status TryToResume();

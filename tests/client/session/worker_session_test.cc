@@ -412,6 +412,42 @@ TEST(WorkerSession, ForkedChildNeitherUsesNorEndsIt) {
   EXPECT_EQ((*next)->type, FrameType::kTransferAck);  // and nothing of the child's before it
 }
 
+TEST(WorkerSession, EndsForTheDaemonThoughAForkedChildLives) {
+  Ends ends;
+  WorkerSession::Owner session = ends.Open();
+  int pipe_ends[2];
+  ASSERT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
+  const UniqueFd reading(pipe_ends[0]);
+  UniqueFd writing(pipe_ends[1]);
+  const pid_t child = fork();
+  if (child == 0) {
+    writing.Reset();
+    char byte;
+    _exit(static_cast<int>(read(reading.get(), &byte, 1)));  // until the parent has closed its end
+  }
+  session.reset();
+  EXPECT_THAT(ends.Receive(), StatusIs(absl::StatusCode::kUnavailable));
+  writing.Reset();
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+}
+
+TEST(WorkerSession, ForkedChildKeepsTheFilesThatHaveTheSessionsNumbers) {
+  Ends ends;
+  WorkerSession::Owner session = ends.Open();
+  const int code = RunInChild([&] {
+    if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0) return 1;
+    std::vector<int> files;
+    for (int i = 0; i < 100; ++i) files.push_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    session.reset();
+    for (const int file : files) {
+      if (fcntl(file, F_GETFD) < 0) return 2;
+    }
+    return 0;
+  });
+  EXPECT_EQ(code, 0);
+}
+
 TEST(WorkerSession, ResumesWithItsIdAndToken) {
   const TemporaryDirectory directory;
   FakeSessionDaemon daemon(directory.path());
