@@ -126,6 +126,8 @@ DaemonLink::DaemonLink(std::string runtime_dir, WorkerSession::Owner session,
     notices_.TellKept(kTellTimeout);
   });
   session_->OnRetry([this] { notices_.TellKept(kTellTimeout); });
+  // The link stays until the next is opened, which may never be; its connection is not to.
+  session_->OnUnused([this] { control_->Reconnect(); });
 }
 
 void DaemonLink::Dispose(DaemonLink* link) {

@@ -127,9 +127,14 @@ void WorkerSession::Run() {
   alive_.reset();
   // So that the daemon knows at once, and the peers with it: nobody acknowledges any more.
   CloseSocket();
-  const absl::MutexLock lock(&mutex_);
-  connected_ = false;
-  end_ = end;
+  std::function<void()> unused;
+  {
+    const absl::MutexLock lock(&mutex_);
+    connected_ = false;
+    end_ = end;
+    if (lingers_until_.has_value()) unused = on_unused_;
+  }
+  if (unused) unused();
 }
 
 absl::Status WorkerSession::SayAlive() {
@@ -277,6 +282,11 @@ bool WorkerSession::Linger(absl::Duration timeout) {
   if (nothing_to_do || !end_.ok()) return false;
   lingers_until_ = absl::Now() + timeout;
   return true;
+}
+
+void WorkerSession::OnUnused(std::function<void()> unused) {
+  const absl::MutexLock lock(&mutex_);
+  on_unused_ = std::move(unused);
 }
 
 void WorkerSession::StopLingering() {

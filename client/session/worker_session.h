@@ -95,6 +95,9 @@ class WorkerSession {
   // something is to be retried that is done that long; the session ends once nothing is. False:
   // there is nothing to wait for, or the session has ended.
   bool Linger(absl::Duration timeout);
+  // Called on the reader's thread when a session that lingered has ended, unless somebody uses it
+  // again. Must not call the session.
+  void OnUnused(std::function<void()> unused);
   // Somebody uses it again.
   void StopLingering();
 
@@ -152,6 +155,7 @@ class WorkerSession {
   absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_retry_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_unused_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Time> retry_at_ ABSL_GUARDED_BY(mutex_);
   bool retrying_ ABSL_GUARDED_BY(mutex_) = false;  // the reader is in on_retry_
   std::optional<absl::Time> lingers_until_ ABSL_GUARDED_BY(mutex_);
