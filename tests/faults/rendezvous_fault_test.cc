@@ -535,7 +535,7 @@ constexpr Fault kRankFaults[] = {
     {Side::kRank, "poll", Call::kPoll, NAMED(EINTR), Harm::kNone},
     {Side::kRank, "recvmsg", Call::kReceive, NAMED(ECONNRESET)},
     {Side::kRank, "recvmsg", Call::kReceive, NAMED(EINTR), Harm::kNone},
-    {Side::kRank, "recvmsg", Call::kReceive, NAMED(kHalf), Harm::kAlways},
+    {Side::kRank, "recvmsg", Call::kReceive, NAMED(kHalf)},
     {Side::kRank, "sendmsg", Call::kSend, NAMED(EPIPE)},
     {Side::kRank, "sendmsg", Call::kSend, NAMED(ENOBUFS)},
     {Side::kRank, "sendmsg", Call::kSend, NAMED(EINTR), Harm::kNone},
