@@ -315,6 +315,8 @@ class Rendezvous : public testing::Test {
     const auto groups = host_->admin->ListGroups();
     const auto pools = host_->admin->ListPools();
     if (!status.ok() || !groups.ok() || !pools.ok()) {
+      // The fault may have hit this connection, which does not come back by itself.
+      host_->ConnectAsAdministrator().IgnoreError();
       return absl::StrCat("the daemon does not answer: ", status.status().message());
     }
     if (status->sessions() > 0) absl::StrAppend(&held, status->sessions(), " sessions ");
