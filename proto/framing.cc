@@ -146,11 +146,6 @@ absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket) {
   if ((message.msg_flags & MSG_TRUNC) != 0) {
     return absl::InvalidArgumentError("frame is longer than allowed");
   }
-  if ((message.msg_flags & MSG_CTRUNC) != 0) {
-    return absl::InvalidArgumentError(
-        "fds of a frame are lost: there are more than allowed, or this process may open no more "
-        "files (ulimit -n)");
-  }
   if (static_cast<size_t>(received) < sizeof(header) || header.magic != kMagic) {
     return absl::InvalidArgumentError("not a frame of nodecomm");
   }
@@ -161,12 +156,18 @@ absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket) {
   if (!IsKnownType(header.type)) {
     return absl::InvalidArgumentError(absl::StrFormat("unknown frame type %d", header.type));
   }
+  // Either more came than allowed, or this process may open no more files: the first is the
+  // sender's fault, the second is not, and the rest of the frame is whole.
+  const bool fds_cut = (message.msg_flags & MSG_CTRUNC) != 0;
+  frame.fds_lost = fds_cut && frame.fds.size() < header.fd_count && header.fd_count <= kFrameFdsMax;
+  const bool fds_true = !fds_cut && frame.fds.size() == header.fd_count;
   if (header.payload_bytes != static_cast<size_t>(received) - sizeof(header) ||
-      header.fd_count != frame.fds.size()) {
+      (!fds_true && !frame.fds_lost)) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "frame says %d bytes and %d fds, but holds %d and %d", header.payload_bytes,
         header.fd_count, static_cast<size_t>(received) - sizeof(header), frame.fds.size()));
   }
+  if (frame.fds_lost) frame.fds.clear();
   frame.type = static_cast<FrameType>(header.type);
   frame.transfer_id = header.transfer_id;
   frame.payload.resize(header.payload_bytes);
@@ -174,8 +175,13 @@ absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket) {
 }
 
 absl::StatusOr<std::optional<Frame>> ReceiveFrameWithoutFds(int socket) {
-  if (!NextHasFds(socket)) return ReceiveFrame(socket);
-  return absl::InvalidArgumentError("frame carries fds, of which none was expected");
+  const absl::Status unexpected =
+      absl::InvalidArgumentError("frame carries fds, of which none was expected");
+  if (NextHasFds(socket)) return unexpected;
+  absl::StatusOr<std::optional<Frame>> frame = ReceiveFrame(socket);
+  // It came after that was asked.
+  if (frame.ok() && frame->has_value() && (*frame)->fds_lost) return unexpected;
+  return frame;
 }
 
 }  // namespace nodecomm

@@ -36,6 +36,8 @@ struct Frame {
   std::string payload;
   // Close-on-exec, owned.
   std::vector<UniqueFd> fds;
+  // Received only: it had fds, but this process may open no more files. There are none in `fds`.
+  bool fds_lost = false;
 };
 
 // What goes out: views, valid during the call.
@@ -53,8 +55,8 @@ absl::Status SendFrame(int socket, const FrameView& frame);
 
 // Receives one frame; on a non-blocking socket, nothing if none has come.
 // Unavailable: the peer closed; InvalidArgument: what came is no frame of ours (bad magic, version,
-// length, type, truncated or surplus fds; every received fd has been closed) and the connection
-// should be closed.
+// length, type, or surplus fds; every received fd has been closed) and the connection should be
+// closed.
 absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket);
 
 // Likewise from a peer that has none to send. InvalidArgument also if it sends some: they are

@@ -71,11 +71,7 @@ Communicator::Communicator(const CommunicatorOptions& options) {
 }
 
 void Communicator::Disposer::operator()(Communicator* communicator) const {
-  if (communicator->stamp_.InSameProcess()) {
-    delete communicator;
-    return;
-  }
-  communicator->membership_.reset();
+  if (communicator->stamp_.InSameProcess()) delete communicator;
 }
 
 Communicator::~Communicator() {

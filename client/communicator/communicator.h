@@ -40,8 +40,8 @@ struct CommunicatorInfo {
 class Communicator {
  public:
   // Leaves, if that was not done, and unmaps; where a graph is being captured on the GPU, nothing
-  // can be waited for: it aborts, and leaks what kernels may still use. In a forked child, closes
-  // descriptors and leaks the rest: the group is the parent's, and CUDA does not work there.
+  // can be waited for: it aborts, and leaks what kernels may still use. In a forked child, leaks
+  // everything: the group is the parent's, and CUDA does not work there.
   struct Disposer {
     void operator()(Communicator* communicator) const;
   };

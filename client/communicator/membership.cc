@@ -1,10 +1,14 @@
 #include "client/communicator/membership.h"
 
 #include <atomic>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/utf8.h"
 #include "kernels/plane_layout.h"
 #include "kernels/selection.h"
 
@@ -29,6 +33,12 @@ constexpr absl::Duration kRendezvousBoundDefault = absl::Minutes(10);
 absl::Duration RendezvousBound(absl::Duration timeout) {
   return timeout == absl::ZeroDuration() ? kRendezvousBoundDefault : timeout + kRendezvousMargin;
 }
+
+// As much of it as a control page holds, and far less than a message may have: what is too long or
+// no UTF-8 would not be sent at all.
+constexpr size_t kReasonBytesMax = 500;
+
+std::string ReasonText(std::string_view reason) { return ToUtf8(reason, kReasonBytesMax); }
 
 v1::JoinGroupRequest MakeJoinRequest(const CommunicatorOptions& options, const DeviceFacts& facts) {
   v1::JoinGroupRequest request;
@@ -68,10 +78,19 @@ bool MayHaveLostTheAnswer(const absl::Status& status) {
   }
 }
 
+// The same of a call that waited `waited` of the `bound` that this process gave it. The daemon's
+// own word that ranks are missing comes earlier, and is the same for all. Unavailable may be its
+// word too, which nothing tells from that of a lost connection.
+bool MayHaveLostTheGrant(const absl::Status& status, absl::Duration waited, absl::Duration bound) {
+  if (absl::IsDeadlineExceeded(status)) return waited > bound - kRendezvousMargin / 2;
+  return absl::IsUnavailable(status) || absl::IsCancelled(status) || absl::IsUnknown(status);
+}
+
 void GiveUp(DaemonLink& link, uint64_t attempt, const absl::Status& status) {
   v1::AbortGroupRequest request;
   request.set_join_attempt(attempt);
-  request.set_reason(absl::StrCat("did not get the answer to its join: ", status.message()));
+  request.set_reason(
+      ReasonText(absl::StrCat("did not get the answer to its join: ", status.message())));
   link.notices()
       .Tell([&link, request](
                 absl::Duration timeout) { return link.control().AbortGroup(request, timeout); },
@@ -123,7 +142,7 @@ absl::Status Membership::Abort(const std::string& reason) {
   v1::AbortGroupRequest request;
   request.set_generation(group_.generation());
   request.set_rank(rank_.value);
-  request.set_reason(reason);
+  request.set_reason(ReasonText(reason));
   return link_->notices().Tell(
       [link = link_.get(), request](absl::Duration timeout) {
         return link->control().AbortGroup(request, timeout);
@@ -156,11 +175,22 @@ absl::StatusOr<SharedGrant> Membership::AllocateShared(ByteCount bytes) {
   request.set_sequence(shared_sequence_);
   request.set_timeout_ms(absl::ToInt64Milliseconds(rendezvous_timeout_));
   const WorkerSession::Expectation expects_fds(link_->session());
-  ABSL_ASSIGN_OR_RETURN(
-      const v1::AllocateSharedResponse response,
-      link_->control().AllocateShared(request, RendezvousBound(rendezvous_timeout_)));
-  SharedGrant grant = {.sequence = shared_sequence_++, .bytes = {response.bytes()}, .fds = {}};
-  absl::StatusOr<std::vector<UniqueFd>> fds = TakeFds(response.transfer_id());
+  const absl::Duration bound = RendezvousBound(rendezvous_timeout_);
+  const absl::Time asked = absl::Now();
+  const absl::StatusOr<v1::AllocateSharedResponse> response =
+      link_->control().AllocateShared(request, bound);
+  if (!response.ok()) {
+    // The others may have theirs and have counted it; then no later one would come about, and this
+    // rank's share of this one would never be freed.
+    if (MayHaveLostTheGrant(response.status(), absl::Now() - asked, bound)) {
+      Abort(absl::StrFormat("rank %d did not get the answer about a shared buffer: %s", rank_.value,
+                            response.status().message()))
+          .IgnoreError();
+    }
+    return response.status();
+  }
+  SharedGrant grant = {.sequence = shared_sequence_++, .bytes = {response->bytes()}, .fds = {}};
+  absl::StatusOr<std::vector<UniqueFd>> fds = TakeFds(response->transfer_id());
   if (!fds.ok()) {
     // The others have theirs; this rank's share of the account ends here.
     FreeShared(grant.sequence).IgnoreError();

@@ -49,7 +49,7 @@ class Membership {
   // away.
   absl::Status Leave(uint32_t last_epoch);
 
-  // Waits until all ranks have asked.
+  // Waits until all ranks have asked. Where the answer may be lost, the group is aborted.
   absl::StatusOr<SharedGrant> AllocateShared(ByteCount bytes);
 
   absl::Status FreeShared(uint64_t sequence);

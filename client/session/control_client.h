@@ -22,8 +22,8 @@ class ControlClient {
   ControlClient(const ControlClient&) = delete;
   ControlClient& operator=(const ControlClient&) = delete;
 
-  // Forgets the connection, which may wait a while before it tries a daemon that came back. Calls
-  // under way keep the old one.
+  // Forgets the connection, which may wait a while before it tries a daemon that came back. The
+  // next call makes another; calls under way keep the old one.
   void Reconnect();
 
   absl::StatusOr<v1::GetHostResponse> GetHost(absl::Duration timeout);

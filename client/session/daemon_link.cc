@@ -13,8 +13,9 @@ namespace {
 // How long a link whose daemon was restarted may take to stand again.
 constexpr absl::Duration kReconnectTimeout = absl::Seconds(5);
 
-// For each of what the daemon is told when it is back, before anybody else may use the link.
-constexpr absl::Duration kTellAtResumeTimeout = absl::Seconds(2);
+// For each of what the daemon is told by the session's thread, which is needed for other things:
+// when it is back, before anybody else may use the link, and later.
+constexpr absl::Duration kTellTimeout = absl::Seconds(2);
 
 // A daemon that is only restarted is back by then. One that is not learns of what it was to be told
 // when the session has not come back in time.
@@ -118,17 +119,20 @@ DaemonLink::DaemonLink(std::string runtime_dir, WorkerSession::Owner session,
                        std::unique_ptr<ControlClient> control)
     : runtime_dir_(std::move(runtime_dir)),
       control_(std::move(control)),
+      notices_([session = session.get()] { session->RetryLater(); }),
       session_(std::move(session)) {
   session_->OnResume([this] {
     control_->Reconnect();
-    notices_.TellKept(kTellAtResumeTimeout);
+    notices_.TellKept(kTellTimeout);
   });
+  session_->OnRetry([this] { notices_.TellKept(kTellTimeout); });
+  // The link stays until the next is opened, which may never be; its connection is not to.
+  session_->OnUnused([this] { control_->Reconnect(); });
 }
 
 void DaemonLink::Dispose(DaemonLink* link) {
-  if (!link->stamp_.InSameProcess()) {
-    link->session_.reset();
-  } else if (link->session_->Linger(kLingerTimeout)) {
+  if (!link->stamp_.InSameProcess()) return;
+  if (link->session_->Linger(kLingerTimeout)) {
     std::shared_ptr<DaemonLink> lingering(link, &DaemonLink::Dispose);
     Registry& registry = GetRegistry();
     const absl::MutexLock lock(&registry.mutex);

@@ -24,16 +24,16 @@ class DaemonLink {
 
   WorkerSession& session() { return *session_; }
   ControlClient& control() { return *control_; }
-  // What is kept there is told whenever the daemon is back.
+  // What is kept there is told when the daemon is back, and tried again while it is there.
   Notices& notices() { return notices_; }
 
  private:
   DaemonLink(std::string runtime_dir, WorkerSession::Owner session,
              std::unique_ptr<ControlClient> control);
   static absl::StatusOr<std::shared_ptr<DaemonLink>> Make(const std::string& runtime_dir);
-  // With its last user, but for one whose daemon is away: it is kept until that is back and has
-  // been told what there was to tell, for a while. In a forked child, closes descriptors only:
-  // gRPC's threads and locks are the parent's.
+  // With its last user, but for one whose daemon is away or must still be told something: it is
+  // kept until that has been done, for a while. In a forked child, leaks it: gRPC's
+  // threads and locks are the parent's.
   static void Dispose(DaemonLink* link);
 
   const ProcessStamp stamp_;

@@ -1,6 +1,9 @@
 #include "client/session/notices.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "absl/time/clock.h"
 
 namespace nodecomm {
 namespace {
@@ -13,8 +16,7 @@ bool Undelivered(const absl::Status& status) {
 }  // namespace
 
 void Notices::Keep(Notice notice) {
-  const absl::MutexLock lock(&mutex_);
-  if (kept_.size() < kKeptMax) kept_.push_back(std::move(notice));
+  if (kept_.size() < kKeptMax) kept_.push_back({.notice = std::move(notice)});
 }
 
 absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
@@ -22,17 +24,29 @@ absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
   {
     const absl::MutexLock lock(&mutex_);
     if (!kept_.empty()) {
-      // After those that came before it.
-      if (kept_.size() < kKeptMax) kept_.push_back(std::move(notice));
-      return absl::UnavailableError("nodecommd is away; it will be told when it is back");
+      Keep(std::move(notice));  // after those that came before it
+      return absl::UnavailableError(
+          "nodecommd is away or takes no more calls now; it will be told later");
     }
   }
   absl::Status told = notice(timeout);
   // Perhaps the connection alone was lost, and the daemon never comes back, since it is there. One
   // that is away costs no time.
   if (absl::IsUnavailable(told)) told = notice(timeout);
-  if (Undelivered(told)) Keep(std::move(notice));
+  if (!Undelivered(told)) return told;
+  {
+    const absl::MutexLock lock(&mutex_);
+    Keep(std::move(notice));
+  }
+  retry_later_();
   return told;
+}
+
+bool Notices::IsRefusedForGood(const absl::Status& told, Kept& kept) const {
+  if (!absl::IsResourceExhausted(told)) return false;
+  const absl::Time now = absl::Now();
+  kept.refused_since = std::min(kept.refused_since, now);
+  return now - kept.refused_since >= refused_max_;
 }
 
 void Notices::TellKept(absl::Duration timeout) {
@@ -49,17 +63,19 @@ void Notices::TellKept(absl::Duration timeout) {
         telling_ = false;
         return;
       }
-      next = kept_.front();
+      next = kept_.front().notice;
     }
     // It stays the first while it is told, so that later ones queue behind it.
     const absl::Status told = next(timeout);
     const absl::MutexLock lock(&mutex_);
-    if (Undelivered(told)) {
-      telling_ = false;
-      return;
-    }
+    if (Undelivered(told) && !IsRefusedForGood(told, kept_.front())) break;
     kept_.pop_front();
   }
+  {
+    const absl::MutexLock lock(&mutex_);
+    telling_ = false;
+  }
+  retry_later_();
 }
 
 }  // namespace nodecomm

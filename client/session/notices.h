@@ -1,12 +1,13 @@
 // What the daemon is told and need not answer for this process to go on: that a rank has left, that
-// memory was unmapped, that a group has failed. What it cannot be told while it is away it is told
-// when it is back, in order. Not for calls that wait for something. Design note: client/README.md,
-// "session".
+// memory was unmapped, that a group has failed. What it cannot be told now, since it is away or
+// takes no more calls, it is told later, in order. Not for calls that wait for something. Design
+// note: client/README.md, "session".
 #pragma once
 
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -23,6 +24,13 @@ class Notices {
 
   // More are dropped. A process has one or two for each group and shared buffer that it holds.
   static constexpr size_t kKeptMax = 4096;
+  // One that is refused for that long (ResourceExhausted) is dropped: those behind it wait for it.
+  static constexpr absl::Duration kRefusedMax = absl::Minutes(2);
+
+  // `retry_later` is to have TellKept called after a while. It is called with no lock held when
+  // something could not be told.
+  explicit Notices(std::function<void()> retry_later, absl::Duration refused_max = kRefusedMax)
+      : retry_later_(std::move(retry_later)), refused_max_(refused_max) {}
 
   // The call's status; made again at once if that is Unavailable. If it could not be delivered
   // (Unavailable, DeadlineExceeded, or ResourceExhausted where the daemon takes no more calls now)
@@ -33,10 +41,18 @@ class Notices {
   void TellKept(absl::Duration timeout);
 
  private:
-  void Keep(Notice notice);
+  struct Kept {
+    Notice notice;
+    absl::Time refused_since = absl::InfiniteFuture();
+  };
 
+  void Keep(Notice notice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsRefusedForGood(const absl::Status& told, Kept& kept) const;
+
+  const std::function<void()> retry_later_;
+  const absl::Duration refused_max_;
   absl::Mutex mutex_;
-  std::deque<Notice> kept_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Kept> kept_ ABSL_GUARDED_BY(mutex_);
   bool telling_ ABSL_GUARDED_BY(mutex_) = false;  // some thread is in TellKept
 };
 

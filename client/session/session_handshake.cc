@@ -46,7 +46,8 @@ absl::Status ConnectError(int error, const std::string& path) {
   }
 }
 
-// Bounds connect() too, which otherwise waits for ever once the daemon's backlog is full.
+// Bounds connect() too, which otherwise waits for ever once the daemon's backlog is full. Not 0,
+// which is no bound.
 absl::Status SetSendTimeout(int socket, absl::Duration timeout) {
   const timeval bound = absl::ToTimeval(timeout);
   if (setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof(bound)) != 0) {
@@ -136,6 +137,7 @@ absl::Status ReceiveWelcome(const std::string& peer, absl::Duration timeout, int
         "%s sent a frame of type %d where a welcome was expected", peer, frame.type));
   }
   // A daemon of an earlier version sends no page.
+  session.expects_alive = frame.fds.size() == 1 || frame.fds_lost;
   if (frame.fds.size() == 1) session.liveness_page = std::move(frame.fds.front());
   return absl::OkStatus();
 }
@@ -154,12 +156,18 @@ absl::StatusOr<UniqueFd> ConnectSession(const std::string& runtime_dir, absl::Du
   std::memcpy(address.sun_path, path.data(), path.size());
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return absl::ErrnoToStatus(errno, "make the session socket");
-  ABSL_RETURN_IF_ERROR(SetSendTimeout(socket.get(), timeout));
-  int result;
+  const absl::Time deadline = absl::Now() + timeout;
+  int error;
   do {
-    result = connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-  } while (result != 0 && errno == EINTR);
-  if (result != 0) return ConnectError(errno, path);
+    // A call that a signal ends begins its wait anew, and signals may come for ever.
+    const absl::Duration left = deadline - absl::Now();
+    if (left < absl::Milliseconds(1)) return ConnectError(ETIMEDOUT, path);
+    ABSL_RETURN_IF_ERROR(SetSendTimeout(socket.get(), left));
+    const int result =
+        connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+    error = result == 0 ? 0 : errno;
+  } while (error == EINTR);
+  if (error != 0) return ConnectError(error, path);
   return socket;
 }
 
@@ -175,8 +183,11 @@ absl::StatusOr<OpenedSession> ShakeHands(UniqueFd socket, const std::string& pee
   // asked before that.
   const absl::Status sent = SendHello(session.socket.get(), resumption.session);
   if (!sent.ok() && !absl::IsUnavailable(sent)) return sent;
-  ABSL_RETURN_IF_ERROR(ReceiveWelcome(peer, timeout, resumption.cancel, session));
-  return session;
+  const absl::Status welcomed = ReceiveWelcome(peer, timeout, resumption.cancel, session);
+  if (welcomed.ok()) return session;
+  // Or a child that is forked meanwhile would keep it open.
+  shutdown(session.socket.get(), SHUT_RDWR);
+  return welcomed;
 }
 
 }  // namespace nodecomm

@@ -17,7 +17,8 @@ inline constexpr char kUnsupportedVersionPayload[] = "nodecomm/unsupported-versi
 struct OpenedSession {
   UniqueFd socket;
   v1::SessionWelcome welcome;
-  UniqueFd liveness_page;  // invalid: the daemon sent none
+  UniqueFd liveness_page;      // invalid: the daemon sent none, or this process has no room for it
+  bool expects_alive = false;  // the daemon sent one, and waits to hear that it has come
 };
 
 std::string SessionSocketPath(const std::string& runtime_dir);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +26,9 @@ constexpr absl::Duration kResumeIntervalMax = absl::Seconds(1);
 // A daemon that starts takes connections before it answers; an earlier version proves its GPUs
 // first.
 constexpr absl::Duration kResumeTimeout = absl::Seconds(60);
+
+// After RetryLater. Limits of the daemon are by the second.
+constexpr absl::Duration kRetryInterval = absl::Seconds(1);
 
 // The daemon waits longer for an acknowledgement.
 constexpr absl::Duration kSendRetryInterval = absl::Milliseconds(10);
@@ -69,23 +73,26 @@ WorkerSession::WorkerSession(std::string runtime_dir, OpenedSession opened)
       stop_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       wake_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       socket_(std::move(opened.socket)),
-      liveness_page_(std::move(opened.liveness_page)) {}
+      liveness_page_(std::move(opened.liveness_page)),
+      expects_alive_(opened.expects_alive) {}
 
 void WorkerSession::Disposer::operator()(WorkerSession* session) const {
-  if (session->stamp_.InSameProcess()) {
-    delete session;
-    return;
-  }
-  session->socket_.Reset();
-  session->stop_event_.Reset();
-  session->wake_event_.Reset();
+  if (session->stamp_.InSameProcess()) delete session;
 }
 
 WorkerSession::~WorkerSession() {
-  if (!reader_runs_) return;
-  // Cannot fail: the counter is far from its maximum.
-  eventfd_write(stop_event_.get(), 1);
-  pthread_join(reader_, nullptr);
+  if (reader_runs_) {
+    // Cannot fail: the counter is far from its maximum.
+    eventfd_write(stop_event_.get(), 1);
+    pthread_join(reader_, nullptr);
+  }
+  CloseSocket();
+}
+
+void WorkerSession::CloseSocket() {
+  // Closing would not end the connection while a forked child holds a copy of the socket.
+  if (socket_.valid()) shutdown(socket_.get(), SHUT_RDWR);
+  socket_.Reset();
 }
 
 absl::Status WorkerSession::StartReader() {
@@ -119,29 +126,58 @@ void WorkerSession::Run() {
   }
   alive_.reset();
   // So that the daemon knows at once, and the peers with it: nobody acknowledges any more.
-  socket_.Reset();
-  const absl::MutexLock lock(&mutex_);
-  connected_ = false;
-  end_ = end;
+  CloseSocket();
+  std::function<void()> unused;
+  {
+    const absl::MutexLock lock(&mutex_);
+    connected_ = false;
+    end_ = end;
+    if (lingers_until_.has_value()) unused = on_unused_;
+  }
+  if (unused) unused();
 }
 
 absl::Status WorkerSession::SayAlive() {
-  if (!liveness_page_.valid()) return absl::OkStatus();
+  if (!expects_alive_) return absl::OkStatus();
+  // Without it the daemon learns of this process's death a little later, by other means.
   absl::StatusOr<std::unique_ptr<LivenessLock>> lock =
       LivenessLock::Take(std::move(liveness_page_));
-  // Without it the daemon learns of this process's death a little later, by other means.
   if (lock.ok()) alive_ = *std::move(lock);
   return SendPatiently({.type = FrameType::kAlive, .transfer_id = 0, .payload = {}, .fds = {}});
 }
 
 absl::Status WorkerSession::ReadUntilLost() {
   while (true) {
-    ABSL_RETURN_IF_ERROR(WaitForSocket(socket_.get(), absl::InfiniteDuration()));
-    ABSL_RETURN_IF_ERROR(ReadFrame());
+    ABSL_ASSIGN_OR_RETURN(const bool readable, WaitForSocket(socket_.get(), TimeToRetry()));
+    if (readable) ABSL_RETURN_IF_ERROR(ReadFrame());
+    ABSL_RETURN_IF_ERROR(RetryIfDue());
   }
 }
 
-absl::Status WorkerSession::WaitForSocket(int socket, absl::Duration timeout) {
+absl::Duration WorkerSession::TimeToRetry() const {
+  const absl::MutexLock lock(&mutex_);
+  return retry_at_.has_value() ? *retry_at_ - absl::Now() : absl::InfiniteDuration();
+}
+
+absl::Status WorkerSession::RetryIfDue() {
+  std::function<void()> retry;
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (!retry_at_.has_value() || absl::Now() < *retry_at_) return absl::OkStatus();
+    retry_at_.reset();
+    retrying_ = true;
+    retry = on_retry_;
+  }
+  if (retry) retry();
+  const absl::MutexLock lock(&mutex_);
+  retrying_ = false;
+  if (!lingers_until_.has_value()) return absl::OkStatus();
+  if (retry_at_.has_value() && absl::Now() < *lingers_until_) return absl::OkStatus();
+  connected_ = false;  // who wants it from now on waits until it has ended
+  return UnusedStatus();
+}
+
+absl::StatusOr<bool> WorkerSession::WaitForSocket(int socket, absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   while (true) {
     std::array<pollfd, 3> watched = {
@@ -154,15 +190,14 @@ absl::Status WorkerSession::WaitForSocket(int socket, absl::Duration timeout) {
     if (ready < 0 && errno != EINTR) {
       return absl::ErrnoToStatus(errno, "poll on the session socket");
     }
-    if (ready == 0) return absl::OkStatus();
+    if (ready == 0) return false;
     if (ready < 0) continue;
     if (watched[0].revents != 0) return absl::CancelledError("the session was closed");
     if (watched[1].revents != 0) {
       eventfd_t wakes;
       eventfd_read(wake_event_.get(), &wakes);
-      if (socket < 0) return absl::OkStatus();  // somebody wants the daemon now
     }
-    if (watched[2].revents != 0) return absl::OkStatus();
+    return watched[2].revents != 0;
   }
 }
 
@@ -172,7 +207,6 @@ absl::Status WorkerSession::ResumeSession() {
     connected_ = false;
     ++interruptions_;
   }
-  socket_.Reset();
   alive_.reset();
   absl::Duration interval = kResumeIntervalMin;
   while (true) {
@@ -187,12 +221,13 @@ absl::Status WorkerSession::ResumeSession() {
       last_failure_ = resumed;
       if (lingers_until_.has_value() && absl::Now() > *lingers_until_) return UnusedStatus();
     }
-    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, interval));
+    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, interval).status());
     interval = std::min(interval * 2, kResumeIntervalMax);
   }
 }
 
 absl::Status WorkerSession::TryToResume() {
+  CloseSocket();  // the one that was lost, or the last attempt's
   v1::SessionResume resume;
   resume.set_session_id(welcome_.session_id());
   resume.set_token(welcome_.token());
@@ -202,6 +237,7 @@ absl::Status WorkerSession::TryToResume() {
                                    {.session = &resume, .cancel = stop_event_.get()}));
   socket_ = std::move(opened.socket);
   liveness_page_ = std::move(opened.liveness_page);
+  expects_alive_ = opened.expects_alive;
   // Before anything that takes time, and also if the session is to end at once: an end without it
   // would be a failed attempt for the daemon, which would wait for the next.
   ABSL_RETURN_IF_ERROR(SayAlive());
@@ -209,11 +245,12 @@ absl::Status WorkerSession::TryToResume() {
   {
     const absl::MutexLock lock(&mutex_);
     resumed = on_resume_;
+    retry_at_.reset();
   }
   if (resumed) resumed();
-  std::map<uint64_t, std::vector<UniqueFd>> stale;  // closed after the lock is released
+  std::map<uint64_t, Transfer> stale;  // closed after the lock is released
   const absl::MutexLock lock(&mutex_);
-  if (lingers_until_.has_value()) return UnusedStatus();
+  if (lingers_until_.has_value() && !retry_at_.has_value()) return UnusedStatus();
   stale.swap(pending_);
   dropped_up_to_ = opened.welcome.last_transfer_id();
   connected_ = true;
@@ -225,11 +262,31 @@ void WorkerSession::OnResume(std::function<void()> resumed) {
   on_resume_ = std::move(resumed);
 }
 
+void WorkerSession::OnRetry(std::function<void()> retry) {
+  const absl::MutexLock lock(&mutex_);
+  on_retry_ = std::move(retry);
+}
+
+void WorkerSession::RetryLater() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (retry_at_.has_value()) return;
+    retry_at_ = absl::Now() + kRetryInterval;
+  }
+  eventfd_write(wake_event_.get(), 1);
+}
+
 bool WorkerSession::Linger(absl::Duration timeout) {
   const absl::MutexLock lock(&mutex_);
-  if (connected_ || !end_.ok()) return false;
+  const bool nothing_to_do = connected_ && !retry_at_.has_value() && !retrying_;
+  if (nothing_to_do || !end_.ok()) return false;
   lingers_until_ = absl::Now() + timeout;
   return true;
+}
+
+void WorkerSession::OnUnused(std::function<void()> unused) {
+  const absl::MutexLock lock(&mutex_);
+  on_unused_ = std::move(unused);
 }
 
 void WorkerSession::StopLingering() {
@@ -275,12 +332,19 @@ absl::Status WorkerSession::SendPatiently(const FrameView& frame) {
   while (true) {
     absl::Status sent = SendFrame(socket_.get(), frame);
     if (!absl::IsResourceExhausted(sent) || absl::Now() > deadline) return sent;
-    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, kSendRetryInterval));
+    ABSL_RETURN_IF_ERROR(WaitForSocket(-1, kSendRetryInterval).status());
   }
 }
 
 void WorkerSession::Keep(Frame frame) {
-  std::vector<UniqueFd> dropped;  // closed after the lock is released
+  Transfer transfer = std::move(frame.fds);
+  if (frame.fds_lost) {
+    transfer = absl::ResourceExhaustedError(absl::StrFormat(
+        "transfer %d of file descriptors was lost: this process may open no more files; raise its "
+        "limit (ulimit -n)",
+        frame.transfer_id));
+  }
+  Transfer dropped;  // closed after the lock is released
   const absl::MutexLock lock(&mutex_);
   if (pending_.size() == kPendingTransfersMax) {
     const auto oldest = pending_.begin();
@@ -288,7 +352,7 @@ void WorkerSession::Keep(Frame frame) {
     dropped = std::move(oldest->second);
     pending_.erase(oldest);
   }
-  pending_[frame.transfer_id] = std::move(frame.fds);
+  pending_[frame.transfer_id] = std::move(transfer);
 }
 
 WorkerSession::Expectation::Expectation(WorkerSession& session) : session_(session) {
@@ -297,7 +361,7 @@ WorkerSession::Expectation::Expectation(WorkerSession& session) : session_(sessi
 }
 
 WorkerSession::Expectation::~Expectation() {
-  std::map<uint64_t, std::vector<UniqueFd>> lost;  // closed after the lock is released
+  std::map<uint64_t, Transfer> lost;  // closed after the lock is released
   const absl::MutexLock lock(&session_.mutex_);
   if (--session_.expectations_ == 0) lost.swap(session_.pending_);
 }
@@ -324,9 +388,9 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
         transfer_id));
   }
   if (const auto found = pending_.find(transfer_id); found != pending_.end()) {
-    std::vector<UniqueFd> fds = std::move(found->second);
+    Transfer transfer = std::move(found->second);
     pending_.erase(found);
-    return fds;
+    return transfer;
   }
   if (!end_.ok()) return EndedStatus();
   if (interruptions_ != 0) {

@@ -36,9 +36,9 @@ class WorkerSession {
   // answer that names it, so only ranks that join at the same moment in one process add up here.
   static constexpr size_t kPendingTransfersMax = 64;
 
-  // In the process that made the session: ends it. In a fork of that process: closes the inherited
-  // descriptors and leaks the rest, since the parent's threads and locks do not exist there and the
-  // connection is not the child's to end.
+  // In the process that made the session: ends it, whatever forks of it still hold. In such a fork:
+  // leaks it. The parent's threads and locks do not exist there, the connection is not the child's
+  // to end, and the numbers of the descriptors may be other files' since.
   struct Disposer {
     void operator()(WorkerSession* session) const;
   };
@@ -70,7 +70,8 @@ class WorkerSession {
 
   // The file descriptors of a transfer, once they have come. Each transfer can be taken once.
   // DeadlineExceeded; Unavailable: the daemon went away before; ResourceExhausted: it came, but
-  // more than kPendingTransfersMax others came before it was taken.
+  // this process may open no more files, or more than kPendingTransfersMax others came before it
+  // was taken.
   absl::StatusOr<std::vector<UniqueFd>> TakeTransfer(uint64_t transfer_id, absl::Time deadline);
 
   // Nothing will come any more: the daemon broke the protocol, or came back without knowing this
@@ -82,17 +83,27 @@ class WorkerSession {
   absl::Status EnsureConnected(absl::Duration timeout);
 
   // Called on the reader's thread each time the session stands again after the daemon's restart,
-  // before anybody is told. Must not call the session.
+  // before anybody is told. Must not call the session, but for RetryLater.
   void OnResume(std::function<void()> resumed);
 
-  // Nobody uses it any more. Where the daemon is away it is looked for that long, and the session
-  // ends once OnResume's function was called. False: the daemon is not away, or the session has
-  // ended.
+  // Called on the reader's thread a while after RetryLater, as soon as the session stands, unless
+  // OnResume's function was called meanwhile. Likewise.
+  void OnRetry(std::function<void()> retry);
+  void RetryLater();
+
+  // Nobody uses it any more. Where the daemon is away it is looked for that long, and where
+  // something is to be retried that is done that long; the session ends once nothing is. False:
+  // there is nothing to wait for, or the session has ended.
   bool Linger(absl::Duration timeout);
+  // Called on the reader's thread when a session that lingered has ended, unless somebody uses it
+  // again. Must not call the session.
+  void OnUnused(std::function<void()> unused);
   // Somebody uses it again.
   void StopLingering();
 
  private:
+  using Transfer = absl::StatusOr<std::vector<UniqueFd>>;
+
   static absl::StatusOr<Owner> Start(const std::string& runtime_dir, OpenedSession opened);
   WorkerSession(std::string runtime_dir, OpenedSession opened);
   ~WorkerSession();
@@ -107,13 +118,17 @@ class WorkerSession {
   absl::Status SayAlive();
   // Unavailable: the daemon is gone; Cancelled: this end closes.
   absl::Status ReadUntilLost();
-  // OK as soon as the socket has something, or the time is over. Without a socket also if somebody
-  // calls EnsureConnected.
-  absl::Status WaitForSocket(int socket, absl::Duration timeout);
+  // True as soon as the socket has something; false if the time is over, or another thread wants
+  // the reader to look what there is to do.
+  absl::StatusOr<bool> WaitForSocket(int socket, absl::Duration timeout);
+  absl::Duration TimeToRetry() const;
+  // Cancelled: nobody uses the session, and all is done.
+  absl::Status RetryIfDue();
   absl::Status ReadFrame();
   // Again and again while there is no room for it, for a while.
   absl::Status SendPatiently(const FrameView& frame);
   void Keep(Frame frame);
+  void CloseSocket();
   // Until the session stands again, or never will.
   absl::Status ResumeSession();
   absl::Status TryToResume();
@@ -123,13 +138,14 @@ class WorkerSession {
   const std::string runtime_dir_;  // empty: never resumed
   const v1::SessionWelcome welcome_;
   UniqueFd stop_event_;  // readable: the reader is to return
-  UniqueFd wake_event_;  // readable: somebody wants the daemon now
+  UniqueFd wake_event_;  // readable: the reader is to look what there is to do
   const ProcessStamp stamp_;
   pthread_t reader_{};
   bool reader_runs_ = false;
   // The reader's own, once it runs.
   UniqueFd socket_;
   UniqueFd liveness_page_;
+  bool expects_alive_;
   std::unique_ptr<LivenessLock> alive_;
 
   mutable absl::Mutex mutex_;
@@ -138,10 +154,14 @@ class WorkerSession {
   uint64_t failed_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_retry_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_unused_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Time> retry_at_ ABSL_GUARDED_BY(mutex_);
+  bool retrying_ ABSL_GUARDED_BY(mutex_) = false;  // the reader is in on_retry_
   std::optional<absl::Time> lingers_until_ ABSL_GUARDED_BY(mutex_);
   int expectations_ ABSL_GUARDED_BY(mutex_) = 0;
   // By transfer id, which grows.
-  std::map<uint64_t, std::vector<UniqueFd>> pending_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, Transfer> pending_ ABSL_GUARDED_BY(mutex_);
   // Transfers up to here that are not in pending_ were taken or dropped.
   uint64_t dropped_up_to_ ABSL_GUARDED_BY(mutex_) = 0;
   // Not OK: the reader has ended, for this reason.

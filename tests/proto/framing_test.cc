@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "tests/support/few_fds.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
@@ -224,6 +225,42 @@ TEST_F(FramingTest, SurplusFdsAreAnErrorAndClosed) {
   }
 }
 
+// That is no fault of the sender's.
+TEST_F(FramingTest, FrameIsTakenWithoutItsFdsWhereThereIsNoRoomForAll) {
+  for (const int left : {0, 1, 2}) {
+    SendRaw(WireHeader{.transfer_id = 7, .payload_bytes = 3, .fd_count = 3}, "abc", 3);
+    const int before = CountOpenFds();
+    absl::StatusOr<std::optional<Frame>> frame;
+    {
+      const FewFds few(static_cast<rlim_t>(left));
+      frame = ReceiveFrame(right_.get());
+    }
+    ASSERT_OK(frame);
+    EXPECT_TRUE((*frame)->fds_lost);
+    EXPECT_TRUE((*frame)->fds.empty());
+    EXPECT_EQ((*frame)->transfer_id, 7u);
+    EXPECT_EQ((*frame)->payload, "abc");
+    EXPECT_EQ(CountOpenFds(), before) << "those that came are closed";
+  }
+}
+
+TEST_F(FramingTest, SurplusFdsAreAnErrorAlsoWhereThereIsNoRoomForAny) {
+  const int before = CountOpenFds();
+  SendRaw(WireHeader{.fd_count = kFrameFdsMax + 1}, "", kFrameFdsMax + 1);
+  {
+    const FewFds few;
+    EXPECT_THAT(ReceiveFrame(right_.get()), StatusIs(kInvalid));
+  }
+  EXPECT_EQ(CountOpenFds(), before);
+}
+
+TEST_F(FramingTest, SurplusFdsThatTheHeaderHidesAreAnError) {
+  const int before = CountOpenFds();
+  SendRaw(WireHeader{.fd_count = kFrameFdsMax}, "", kFrameFdsMax + 1);
+  EXPECT_THAT(ReceiveFrame(right_.get()), StatusIs(kInvalid));
+  EXPECT_EQ(CountOpenFds(), before);
+}
+
 TEST_F(FramingTest, FdsOfGarbageAreClosed) {
   const int before = CountOpenFds();
   SendRaw("garbage", 5);
@@ -247,6 +284,7 @@ TEST_F(FramingTest, UnexpectedFdsAreNotTaken) {
   ASSERT_OK(frame);
   EXPECT_EQ((*frame)->transfer_id, 7u);
   for (int i = 0; i < 2; ++i) {
+    const FewFds few(i == 0 ? 0 : 100);
     EXPECT_THAT(ReceiveFrameWithoutFds(right_.get()), StatusIs(kInvalid, HasSubstr("carries fds")));
   }
   EXPECT_EQ(CountOpenFds(), before);

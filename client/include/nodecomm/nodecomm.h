@@ -214,7 +214,8 @@ NODECOMM_API void nodecomm_comm_destroy(nodecomm_comm* comm);
 
 /* Gives every rank a zeroed buffer of `bytes` bytes on its GPU and maps all of them here, for
  * kernels of the caller's own. Collective: every rank calls with the same size, in the same order;
- * waits for all (bounded by rendezvous_timeout_ms). */
+ * waits for all (bounded by rendezvous_timeout_ms). Where it fails the group goes on, except with
+ * NODECOMM_UNAVAILABLE while it waits: the others may have the buffer, so the group is aborted. */
 NODECOMM_API nodecomm_result nodecomm_shared_allocate(nodecomm_comm* comm, size_t bytes,
                                                       nodecomm_shared** shared);
 

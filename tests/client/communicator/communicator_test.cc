@@ -21,6 +21,7 @@
 #include "kernels/float_conversion.h"
 #include "nodecomm/nodecomm.hpp"
 #include "tests/support/daemon_process.h"
+#include "tests/support/few_fds.h"
 #include "tests/support/status_matchers.h"
 
 namespace {
@@ -579,6 +580,24 @@ TEST_F(CommunicatorTest, MemoryThatIsNotFreshFailsTheJoinOfAll) {
   });
 }
 
+TEST_F(CommunicatorTest, ProcessThatIsOutOfDescriptorsKeepsTheGroupsThatItHas) {
+  RunGroup(1, [&](int /*rank*/, Communicator& comm) {
+    Options options = RankOptions(0, 1);
+    options.name = "another";
+    options.device = 1;
+    {
+      const FewFds few;
+      EXPECT_THAT(Communicator::Create(options).status(),
+                  Fails(NODECOMM_RESOURCE_EXHAUSTED, HasSubstr("ulimit -n")));
+      EXPECT_THAT(comm.AllocateShared(64).status(),
+                  Fails(NODECOMM_RESOURCE_EXHAUSTED, HasSubstr("ulimit -n")));
+    }
+    EXPECT_THAT(comm.GetStatus(), Succeeds());
+    EXPECT_THAT(comm.AllocateShared(64).status(), Succeeds());
+    EXPECT_THAT(Communicator::Create(options).status(), Succeeds());
+  });
+}
+
 TEST_F(CommunicatorTest, RankThatNeverComesIsNamed) {
   Options options = RankOptions(1, 3);
   options.rendezvous_timeout_ms = 50;
@@ -694,6 +713,22 @@ TEST_F(CommunicatorTest, AbortEndsACallThatWaits) {
     EXPECT_THAT(SumOne(comm, &value), Fails(NODECOMM_ABORTED, HasSubstr("layer 3")));
     EXPECT_THAT(comm.Leave(), Succeeds());
   });
+}
+
+// gRPC refuses what is too long, and what is no UTF-8 in a string.
+TEST_F(CommunicatorTest, AnyReasonReachesTheOthers) {
+  for (const std::string& reason : {std::string(70'000, 'x'), std::string("out of \xff memory")}) {
+    RunGroup(2, [&](int rank, Communicator& comm) {
+      if (rank == 1) {
+        EXPECT_THAT(comm.Abort(reason), Succeeds());
+      }
+      const absl::Time deadline = absl::Now() + absl::Seconds(20);
+      while (comm.GetStatus().ok() && absl::Now() < deadline) {
+        absl::SleepFor(absl::Milliseconds(1));
+      }
+      EXPECT_THAT(comm.GetStatus(), Fails(NODECOMM_ABORTED, HasSubstr(reason.substr(0, 7))));
+    });
+  }
 }
 
 TEST_F(CommunicatorTest, RankThatDoesNotCallIsNamedToAll) {

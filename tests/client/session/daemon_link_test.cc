@@ -164,6 +164,44 @@ TEST(DaemonLink, NextUserTakesTheLinkThatNobodyUses) {
   EXPECT_TRUE(user.IsTold());
 }
 
+// By the session's thread: perhaps nobody says anything more.
+TEST(DaemonLink, DaemonIsToldAgainWhatItRefusedForAMoment) {
+  const TemporaryDirectory directory;
+  const FakeSessionDaemon daemon(directory.path());
+  auto link = DaemonLink::Open(directory.path());
+  ASSERT_OK(link);
+  std::atomic<int> calls = 0;
+  absl::Notification told;
+  const auto notice = [&](absl::Duration) {
+    if (++calls < 3) return absl::ResourceExhaustedError("too many calls a second");
+    told.Notify();
+    return absl::OkStatus();
+  };
+  EXPECT_THAT((*link)->notices().Tell(notice, absl::Seconds(1)),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_TRUE(told.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  EXPECT_EQ(daemon.connections(), 1);
+}
+
+TEST(DaemonLink, DaemonIsToldWhatItRefusedThoughNobodyUsesTheLinkAnyMore) {
+  const TemporaryDirectory directory;
+  const FakeSessionDaemon daemon(directory.path());
+  auto link = DaemonLink::Open(directory.path());
+  ASSERT_OK(link);
+  std::atomic<int> calls = 0;
+  absl::Notification told;
+  const auto notice = [&](absl::Duration) {
+    if (++calls < 2) return absl::ResourceExhaustedError("too many calls a second");
+    told.Notify();
+    return absl::OkStatus();
+  };
+  EXPECT_FALSE((*link)->notices().Tell(notice, absl::Seconds(1)).ok());
+  link = absl::CancelledError("unused");
+  EXPECT_TRUE(told.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  // The old session ends with that, and the next user has one of its own, sooner or later.
+  EXPECT_OK(DaemonLink::Open(directory.path()));
+}
+
 TEST(DaemonLink, ForkedChildIsToldToExec) {
   const TemporaryDirectory directory;
   const FakeSessionDaemon daemon(directory.path());

@@ -24,7 +24,8 @@ class NoticesTest : public testing::Test {
         absl::Seconds(1));
   }
 
-  Notices notices_;
+  int retries_wanted_ = 0;
+  Notices notices_{[this] { ++retries_wanted_; }};
   absl::Status away_;
   absl::Status answer_;
   std::vector<std::string> told_;
@@ -71,6 +72,44 @@ TEST_F(NoticesTest, LostConnectionIsNotTakenForADaemonThatIsAway) {
 TEST_F(NoticesTest, NextOneTakesTheKeptOnesAlong) {
   away_ = absl::UnavailableError("away");
   EXPECT_FALSE(Tell("a").ok());
+  away_ = absl::OkStatus();
+  EXPECT_OK(Tell("b"));
+  EXPECT_THAT(told_, ElementsAre("a", "b"));
+}
+
+// The daemon that is there does not come back, and perhaps nobody says anything more.
+TEST_F(NoticesTest, AsksForAnotherTryWheneverSomethingIsLeft) {
+  EXPECT_OK(Tell("a"));
+  EXPECT_EQ(retries_wanted_, 0);
+  away_ = absl::ResourceExhaustedError("too many calls a second");
+  EXPECT_FALSE(Tell("b").ok());
+  EXPECT_EQ(retries_wanted_, 1);
+  notices_.TellKept(absl::Seconds(1));
+  EXPECT_EQ(retries_wanted_, 2);
+  away_ = absl::OkStatus();
+  notices_.TellKept(absl::Seconds(1));
+  EXPECT_EQ(retries_wanted_, 2);
+  EXPECT_THAT(told_, ElementsAre("a", "b"));
+}
+
+TEST_F(NoticesTest, OneThatIsRefusedForTooLongKeepsNobodyBack) {
+  Notices notices([] {}, absl::ZeroDuration());
+  const auto refused = [](absl::Duration) { return absl::ResourceExhaustedError("too large"); };
+  EXPECT_THAT(notices.Tell(refused, absl::Seconds(1)),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+  int told = 0;
+  const auto next = [&](absl::Duration) {
+    ++told;
+    return absl::OkStatus();
+  };
+  EXPECT_OK(notices.Tell(next, absl::Seconds(1)));
+  EXPECT_EQ(told, 1);
+}
+
+TEST_F(NoticesTest, OneThatIsRefusedForAMomentKeepsItsPlace) {
+  away_ = absl::ResourceExhaustedError("too many calls a second");
+  EXPECT_FALSE(Tell("a").ok());
+  for (int i = 0; i < 100; ++i) notices_.TellKept(absl::Seconds(1));
   away_ = absl::OkStatus();
   EXPECT_OK(Tell("b"));
   EXPECT_THAT(told_, ElementsAre("a", "b"));

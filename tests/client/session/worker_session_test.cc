@@ -2,14 +2,17 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -19,6 +22,7 @@
 #include "client/base/version.h"
 #include "proto/liveness_page.h"
 #include "tests/client/session/fake_session_daemon.h"
+#include "tests/support/few_fds.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -181,6 +185,35 @@ TEST(WorkerSession, TooLongRuntimeDirIsTheCallersMistake) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("too long")));
 }
 
+// Such signals are a profiler's, for example.
+TEST(WorkerSession, DaemonThatAcceptsNobodyIsUnavailableInTimeThoughSignalsCome) {
+  const TemporaryDirectory directory;
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = directory.path() + "/session.sock";
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const auto* where = reinterpret_cast<const sockaddr*>(&address);
+  const UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(listener.get(), where, sizeof(address)), 0);
+  ASSERT_EQ(listen(listener.get(), 1), 0);
+  std::vector<UniqueFd> backlog;
+  do {
+    backlog.emplace_back(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  } while (connect(backlog.back().get(), where, sizeof(address)) == 0);
+  ASSERT_EQ(errno, EAGAIN);
+  struct sigaction ignore = {};
+  ignore.sa_handler = [](int) {};  // without SA_RESTART
+  struct sigaction before = {};
+  ASSERT_EQ(sigaction(SIGALRM, &ignore, &before), 0);
+  const itimerval often = {.it_interval = {0, 10'000}, .it_value = {0, 10'000}};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &often, nullptr), 0);
+  EXPECT_THAT(WorkerSession::Connect(directory.path(), absl::Milliseconds(200)),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("does not accept connections")));
+  const itimerval never = {};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &never, nullptr), 0);
+  ASSERT_EQ(sigaction(SIGALRM, &before, nullptr), 0);
+}
+
 TEST(WorkerSession, NoPermissionIsSaidSo) {
   const TemporaryDirectory directory;
   const FakeSessionDaemon daemon(directory.path());
@@ -247,6 +280,36 @@ TEST(WorkerSession, KeepsABoundedNumberOfTransfers) {
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("was dropped")));
   EXPECT_OK(session->TakeTransfer(2, Soon()));
   EXPECT_OK(session->TakeTransfer(last, Soon()));
+}
+
+TEST(WorkerSession, KeepsItsSessionWhereThereIsNoRoomForATransfer) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  const UniqueFd memory = MakeMemory();
+  {
+    const FewFds few;
+    ends.Send(FrameType::kTransfer, "", 5, {memory.get(), memory.get()});
+    EXPECT_THAT(session->TakeTransfer(5, Soon()),
+                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("ulimit -n")));
+  }
+  const absl::StatusOr<std::optional<Frame>> ack = ends.Receive();
+  ASSERT_OK(ack);
+  EXPECT_EQ((*ack)->type, FrameType::kTransferAck);
+  EXPECT_EQ((*ack)->transfer_id, 5);
+  ends.Send(FrameType::kTransfer, "", 6, {memory.get()});
+  EXPECT_OK(session->TakeTransfer(6, Soon()));
+}
+
+TEST(WorkerSession, WelcomeIsTakenWithoutItsPageWhereThereIsNoRoomForIt) {
+  Ends ends;
+  const UniqueFd page = MakeMemory();
+  ends.Send(FrameType::kWelcome, WelcomePayload(), 0, {page.get()});
+  const FewFds few;
+  const absl::StatusOr<OpenedSession> opened =
+      ShakeHands(std::move(ends.worker), "nodecommd at test", kLongEnough);
+  ASSERT_OK(opened);
+  EXPECT_FALSE(opened->liveness_page.valid());
+  EXPECT_TRUE(opened->expects_alive) << "the daemon waits for it before it sends anything";
 }
 
 // The answer that named it was lost.
@@ -347,6 +410,42 @@ TEST(WorkerSession, ForkedChildNeitherUsesNorEndsIt) {
   const absl::StatusOr<std::optional<Frame>> next = ends.Receive();
   ASSERT_OK(next);
   EXPECT_EQ((*next)->type, FrameType::kTransferAck);  // and nothing of the child's before it
+}
+
+TEST(WorkerSession, EndsForTheDaemonThoughAForkedChildLives) {
+  Ends ends;
+  WorkerSession::Owner session = ends.Open();
+  int pipe_ends[2];
+  ASSERT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
+  const UniqueFd reading(pipe_ends[0]);
+  UniqueFd writing(pipe_ends[1]);
+  const pid_t child = fork();
+  if (child == 0) {
+    writing.Reset();
+    char byte;
+    _exit(static_cast<int>(read(reading.get(), &byte, 1)));  // until the parent has closed its end
+  }
+  session.reset();
+  EXPECT_THAT(ends.Receive(), StatusIs(absl::StatusCode::kUnavailable));
+  writing.Reset();
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+}
+
+TEST(WorkerSession, ForkedChildKeepsTheFilesThatHaveTheSessionsNumbers) {
+  Ends ends;
+  WorkerSession::Owner session = ends.Open();
+  const int code = RunInChild([&] {
+    if (close_range(STDERR_FILENO + 1, ~0U, 0) != 0) return 1;
+    std::vector<int> files;
+    for (int i = 0; i < 100; ++i) files.push_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    session.reset();
+    for (const int file : files) {
+      if (fcntl(file, F_GETFD) < 0) return 2;
+    }
+    return 0;
+  });
+  EXPECT_EQ(code, 0);
 }
 
 TEST(WorkerSession, ResumesWithItsIdAndToken) {
