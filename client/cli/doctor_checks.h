@@ -12,6 +12,9 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
 void CheckPermissions(const HostFacts& host, Report& report);
 void CheckFileSystem(const HostFacts& host, Report& report);
 
+// doctor_groups.cc
+void CheckRanks(const DaemonFacts& daemon, Report& report);
+
 // doctor_limits.cc
 void CheckLimits(const DaemonFacts& daemon, Report& report);
 

@@ -262,6 +262,24 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.pools.mutable_pools(0)->set_bytes_in_use(uint64_t{3999} << 20);
        }},
+      {"groups", kWarning, "rank 1 of model (generation 7, process 42) is stopped", "kill -CONT 42",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::GroupInfo& group = *daemon.groups.add_groups();
+         group.set_name("model");
+         group.set_generation(7);
+         v1::GroupMember& member = *group.add_members();
+         member.set_rank(1);
+         member.set_pid(42);
+         member.set_process_state(v1::PROCESS_STATE_STOPPED);
+       }},
+      {"groups", kWarning, "model has waited 3m for ranks 2, 3", "same name, key and user",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::GroupInfo& group = *daemon.groups.add_groups();
+         group.set_name("model");
+         group.set_state(v1::GROUP_STATE_GATHERING);
+         group.set_state_ms(180'000);
+         for (const int rank : {2, 3}) group.add_missing_ranks(rank);
+       }},
       {"limits", kWarning, "1000 sessions of at most 1024", "limits.sessions_max",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_sessions(1000); }},
       {"limits", kWarning, "user 7 has 231 sessions of at most 256", "limits.sessions_per_uid_max",
@@ -291,7 +309,7 @@ const std::vector<Broken>& BrokenHosts() {
 
 TEST(Doctor, FindsNothingWrongWithASoundHost) {
   const v1::DoctorReport report = Diagnose(SoundHost(), SoundDaemon());
-  EXPECT_EQ(report.findings_size(), 13);
+  EXPECT_EQ(report.findings_size(), 14);
   for (const v1::DoctorFinding& finding : report.findings()) {
     EXPECT_EQ(finding.verdict(), v1::DOCTOR_VERDICT_OK) << finding.DebugString();
     EXPECT_EQ(finding.advice(), "");
