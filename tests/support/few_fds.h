@@ -12,6 +12,8 @@ namespace nodecomm {
 
 // While it lives, this process may open `left` files more if the numbers of its descriptors have no
 // gaps, and no more than that in any case.
+// Expectations come afterwards: the first time that it meets a class, UndefinedBehaviorSanitizer
+// opens a pipe to look at an object's type, and takes a failure for a wrong type.
 class FewFds {
  public:
   explicit FewFds(rlim_t left = 0) {

@@ -286,12 +286,13 @@ TEST(WorkerSession, KeepsItsSessionWhereThereIsNoRoomForATransfer) {
   Ends ends;
   const WorkerSession::Owner session = ends.Open();
   const UniqueFd memory = MakeMemory();
+  absl::StatusOr<std::vector<UniqueFd>> transfer;
   {
     const FewFds few;
     ends.Send(FrameType::kTransfer, "", 5, {memory.get(), memory.get()});
-    EXPECT_THAT(session->TakeTransfer(5, Soon()),
-                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("ulimit -n")));
+    transfer = session->TakeTransfer(5, Soon());
   }
+  EXPECT_THAT(transfer, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("ulimit -n")));
   const absl::StatusOr<std::optional<Frame>> ack = ends.Receive();
   ASSERT_OK(ack);
   EXPECT_EQ((*ack)->type, FrameType::kTransferAck);
@@ -304,9 +305,11 @@ TEST(WorkerSession, WelcomeIsTakenWithoutItsPageWhereThereIsNoRoomForIt) {
   Ends ends;
   const UniqueFd page = MakeMemory();
   ends.Send(FrameType::kWelcome, WelcomePayload(), 0, {page.get()});
-  const FewFds few;
-  const absl::StatusOr<OpenedSession> opened =
-      ShakeHands(std::move(ends.worker), "nodecommd at test", kLongEnough);
+  absl::StatusOr<OpenedSession> opened;
+  {
+    const FewFds few;
+    opened = ShakeHands(std::move(ends.worker), "nodecommd at test", kLongEnough);
+  }
   ASSERT_OK(opened);
   EXPECT_FALSE(opened->liveness_page.valid());
   EXPECT_TRUE(opened->expects_alive) << "the daemon waits for it before it sends anything";
