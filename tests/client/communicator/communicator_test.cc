@@ -32,7 +32,7 @@ bool in_forked_child = false;
 
 // LeakSanitizer asks at exit. In a forked child it would report what threads of the parent own, of
 // gRPC's for example: they do not exist there.
-// NOLINTNEXTLINE(clang-diagnostic-reserved-identifier,readability-identifier-naming)
+// NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off() {
   return in_forked_child ? 1 : 0;
 }
