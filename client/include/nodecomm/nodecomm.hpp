@@ -161,7 +161,8 @@ class SharedBuffer {
 };
 
 // One rank's end of a group. Destroying it leaves the group (waiting for the device's work) and
-// unmaps the group's memory; graphs that captured its calls must not be launched any more. Threads:
+// unmaps the group's memory; graphs that captured its calls must not be launched any more. Neither
+// after main has returned nor while a graph is being captured: nodecomm_comm_destroy. Threads:
 // calls on one communicator must not overlap, except GetStatus, Abort, Supports and GetAlgorithm.
 class Communicator {
  public:
