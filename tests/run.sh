@@ -10,7 +10,9 @@
 #   tests/run.sh package                build the Debian packages into build/package/packages and try them in a clean root; needs root
 #   tests/run.sh release [COMMIT|TAG]   build that release too (the one of tests/compat/last_release) and run it together with this one
 #   tests/run.sh record                 keep the contract of the commit that is checked out as the last release's
-#   tests/run.sh lint [COMMIT]          format, shell scripts, clang's warnings, clang-tidy; of files changed since COMMIT, or all
+#   tests/run.sh lint                   format, shell scripts; clang's warnings and clang-tidy, of all sources but the tests'
+#   tests/run.sh lint all               those of the tests, too, which take as long as all the rest
+#   tests/run.sh lint COMMIT            all of it, of files changed since COMMIT
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=deploy/packages.sh
@@ -203,7 +205,12 @@ our_files() {
 }
 
 run_lint() {
-  local since=${1:-}
+  local since=${1:-} sources=('*.cc')
+  if [[ $since == all ]]; then
+    since=
+  elif [[ -z $since ]]; then
+    sources+=(':!tests')
+  fi
   install_packages deploy/packages.txt deploy/packages-checks.txt
   echo "== clang-format"
   our_files '*.h' '*.hpp' '*.cc' '*.c' '*.cu' '*.cuh' | xargs -r clang-format --dry-run -Werror
@@ -215,7 +222,7 @@ run_lint() {
   cmake --preset clang >/dev/null
   ninja -C build/clang -t targets all | sed -n 's/^\(.*\.pb\.h\): CUSTOM_COMMAND.*/\1/p' | xargs -r ninja -C build/clang
   # Only what the clang preset compiles: CUDA sources and their adapters are not in it.
-  our_files '*.cc' | while read -r file; do
+  our_files "${sources[@]}" | while read -r file; do
     if grep -qF "\"$PWD/$file\"" build/clang/compile_commands.json; then echo "$file"; fi
   done | xargs -r -n 4 -P "$jobs" clang-tidy -p build/clang --quiet --warnings-as-errors='*'
 }
