@@ -337,13 +337,6 @@ absl::Status WorkerSession::SendPatiently(const FrameView& frame) {
 }
 
 void WorkerSession::Keep(Frame frame) {
-  Transfer transfer = std::move(frame.fds);
-  if (frame.fds_lost) {
-    transfer = absl::ResourceExhaustedError(absl::StrFormat(
-        "transfer %d of file descriptors was lost: this process may open no more files; raise its "
-        "limit (ulimit -n)",
-        frame.transfer_id));
-  }
   Transfer dropped;  // closed after the lock is released
   const absl::MutexLock lock(&mutex_);
   if (pending_.size() == kPendingTransfersMax) {
@@ -352,7 +345,7 @@ void WorkerSession::Keep(Frame frame) {
     dropped = std::move(oldest->second);
     pending_.erase(oldest);
   }
-  pending_[frame.transfer_id] = std::move(transfer);
+  pending_[frame.transfer_id] = {.fds = std::move(frame.fds), .lost = frame.fds_lost};
 }
 
 WorkerSession::Expectation::Expectation(WorkerSession& session) : session_(session) {
@@ -390,7 +383,11 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
   if (const auto found = pending_.find(transfer_id); found != pending_.end()) {
     Transfer transfer = std::move(found->second);
     pending_.erase(found);
-    return transfer;
+    if (!transfer.lost) return std::move(transfer.fds);
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "transfer %d of file descriptors was lost: this process may open no more files; raise its "
+        "limit (ulimit -n)",
+        transfer_id));
   }
   if (!end_.ok()) return EndedStatus();
   if (interruptions_ != 0) {

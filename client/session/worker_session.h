@@ -102,7 +102,10 @@ class WorkerSession {
   void StopLingering();
 
  private:
-  using Transfer = absl::StatusOr<std::vector<UniqueFd>>;
+  struct Transfer {
+    std::vector<UniqueFd> fds;
+    bool lost = false;  // this process had no room for them
+  };
 
   static absl::StatusOr<Owner> Start(const std::string& runtime_dir, OpenedSession opened);
   WorkerSession(std::string runtime_dir, OpenedSession opened);
