@@ -21,10 +21,11 @@ void CheckMembers(const v1::GroupInfo& group, Report& report) {
   for (const v1::GroupMember& member : group.members()) {
     if (!IsStopped(member)) continue;
     report.Warn(
-        absl::StrFormat("rank %d of %s (generation %d, process %d) is stopped; the others wait "
-                        "for it until their calls' deadline",
-                        member.rank(), RenderForeign(group.name()), group.generation(),
-                        member.pid()),
+        absl::StrFormat("rank %d of %s (generation %d, process %d) is stopped; %s", member.rank(),
+                        RenderForeign(group.name()), group.generation(), member.pid(),
+                        group.state() == v1::GROUP_STATE_ABORTED
+                            ? "the group has ended, and its memory is held"
+                            : "the others wait for it until their calls' deadline"),
         absl::StrFormat("let it go on (kill -CONT %d), or end it or its debugger", member.pid()));
   }
 }

@@ -272,6 +272,12 @@ const std::vector<Broken>& BrokenHosts() {
          member.set_pid(42);
          member.set_process_state(v1::PROCESS_STATE_STOPPED);
        }},
+      {"groups", kWarning, "is stopped; the group has ended, and its memory is held", "end it",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::GroupInfo& group = *daemon.groups.add_groups();
+         group.set_state(v1::GROUP_STATE_ABORTED);
+         group.add_members()->set_process_state(v1::PROCESS_STATE_STOPPED);
+       }},
       {"groups", kWarning, "model has waited 3m for ranks 2, 3", "same name, key and user",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::GroupInfo& group = *daemon.groups.add_groups();
