@@ -164,19 +164,24 @@ TEST(DaemonLink, NextUserTakesTheLinkThatNobodyUses) {
   EXPECT_TRUE(user.IsTold());
 }
 
+// Tells once it has been refused so often.
+Notices::Notice RefusedAtFirst(std::atomic<int>& refusals, absl::Notification& told) {
+  return [&](absl::Duration) {
+    if (refusals-- > 0) return absl::ResourceExhaustedError("too many calls a second");
+    told.Notify();
+    return absl::OkStatus();
+  };
+}
+
 // By the session's thread: perhaps nobody says anything more.
 TEST(DaemonLink, DaemonIsToldAgainWhatItRefusedForAMoment) {
   const TemporaryDirectory directory;
   const FakeSessionDaemon daemon(directory.path());
   auto link = DaemonLink::Open(directory.path());
   ASSERT_OK(link);
-  std::atomic<int> calls = 0;
+  std::atomic<int> refusals = 2;
   absl::Notification told;
-  const auto notice = [&](absl::Duration) {
-    if (++calls < 3) return absl::ResourceExhaustedError("too many calls a second");
-    told.Notify();
-    return absl::OkStatus();
-  };
+  const Notices::Notice notice = RefusedAtFirst(refusals, told);
   EXPECT_THAT((*link)->notices().Tell(notice, absl::Seconds(1)),
               StatusIs(absl::StatusCode::kResourceExhausted));
   EXPECT_TRUE(told.WaitForNotificationWithTimeout(absl::Seconds(20)));
@@ -188,13 +193,9 @@ TEST(DaemonLink, DaemonIsToldWhatItRefusedThoughNobodyUsesTheLinkAnyMore) {
   const FakeSessionDaemon daemon(directory.path());
   auto link = DaemonLink::Open(directory.path());
   ASSERT_OK(link);
-  std::atomic<int> calls = 0;
+  std::atomic<int> refusals = 1;
   absl::Notification told;
-  const auto notice = [&](absl::Duration) {
-    if (++calls < 2) return absl::ResourceExhaustedError("too many calls a second");
-    told.Notify();
-    return absl::OkStatus();
-  };
+  const Notices::Notice notice = RefusedAtFirst(refusals, told);
   EXPECT_FALSE((*link)->notices().Tell(notice, absl::Seconds(1)).ok());
   link = absl::CancelledError("unused");
   EXPECT_TRUE(told.WaitForNotificationWithTimeout(absl::Seconds(20)));
