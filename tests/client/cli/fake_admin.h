@@ -17,27 +17,22 @@
 
 #include "absl/synchronization/notification.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 
 // A directory as the daemon's runtime directory, with an empty admin/; removed at the end.
 class FakeRuntimeDir {
  public:
-  FakeRuntimeDir() {
-    // Not under testing::TempDir(), whose path may be too long for a socket's.
-    std::string name = "/tmp/nodecomm-XXXXXX";
-    path_ = mkdtemp(name.data());
-    std::filesystem::create_directory(path_ + "/admin");
-  }
-  ~FakeRuntimeDir() { std::filesystem::remove_all(path_); }
+  FakeRuntimeDir() { std::filesystem::create_directory(path() + "/admin"); }
   FakeRuntimeDir(const FakeRuntimeDir&) = delete;
   FakeRuntimeDir& operator=(const FakeRuntimeDir&) = delete;
 
-  const std::string& path() const { return path_; }
-  std::string socket() const { return path_ + "/admin/admin.sock"; }
+  const std::string& path() const { return directory_.path(); }
+  std::string socket() const { return path() + "/admin/admin.sock"; }
 
  private:
-  std::string path_;
+  const TemporaryDirectory directory_;
 };
 
 struct FakeAdminAnswers {

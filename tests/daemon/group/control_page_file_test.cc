@@ -8,6 +8,7 @@
 
 #include "daemon/group/text.h"
 #include "tests/daemon/group/group_fixture.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 namespace {
@@ -17,17 +18,13 @@ using ::testing::HasSubstr;
 
 class ControlPageFileTest : public ::testing::Test {
  protected:
-  ControlPageFileTest() {
-    std::string pattern = ::testing::TempDir() + "nodecomm-page-XXXXXX";
-    dir_ = mkdtemp(pattern.data());
-  }
-  ~ControlPageFileTest() override { std::filesystem::remove_all(dir_); }
   std::unique_ptr<ControlPageFile> Make(uint64_t generation) {
     auto page = ControlPageFile::Create(dir_, generation);
     EXPECT_OK(page);
     return *std::move(page);
   }
-  std::string dir_;
+  const TemporaryDirectory directory_;
+  const std::string dir_ = directory_.path();
 };
 
 TEST_F(ControlPageFileTest, StartsAsARunningGroupWithoutCulprit) {

@@ -23,6 +23,7 @@
 #include "tests/support/fake_fd_courier.h"
 #include "tests/support/fake_plane_source.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 
@@ -72,15 +73,8 @@ class MappedPage {
 
 class GroupTest : public ::testing::Test {
  protected:
-  GroupTest() {
-    std::string pattern = ::testing::TempDir() + "nodecomm-group-XXXXXX";
-    dir_ = mkdtemp(pattern.data());
-    Restart();
-  }
-  ~GroupTest() override {
-    registry_ = nullptr;
-    std::filesystem::remove_all(dir_);
-  }
+  GroupTest() { Restart(); }
+  ~GroupTest() override { registry_ = nullptr; }
 
   static std::string Uuid(int gpu) { return absl::StrCat("GPU-", gpu); }
   static std::vector<std::string> Uuids() { return {Uuid(0), Uuid(1), Uuid(2), Uuid(3)}; }
@@ -256,7 +250,8 @@ class GroupTest : public ::testing::Test {
                                   .limits = {.rendezvous_timeout_default = absl::Hours(1)}};
   int planes_ready_ = 0;
   ByteCount bytes_per_gpu_max_ = 1024_MiB;
-  std::string dir_;
+  const TemporaryDirectory directory_;
+  const std::string dir_ = directory_.path();
   FakePlaneSource source_{Uuids()};
   FakeFdCourier courier_;
   std::unique_ptr<PlanePool> pool_;

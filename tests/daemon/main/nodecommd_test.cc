@@ -19,6 +19,7 @@
 #include "client/base/version.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 namespace {
@@ -117,14 +118,6 @@ class Program {
 
 class NodecommdTest : public testing::Test {
  protected:
-  void SetUp() override {
-    // Not under testing::TempDir(), whose path may be too long for a socket's.
-    std::string name = "/tmp/nodecomm.XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    parent_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(parent_); }
-
   std::string runtime_dir() const { return parent_ + "/run"; }
   std::string Topology() const { return TOPOLOGIES "/hgx-h100-x4.textproto"; }
   std::vector<std::string> SimulatedHost() const {
@@ -136,7 +129,8 @@ class NodecommdTest : public testing::Test {
     return path;
   }
 
-  std::string parent_;
+  const TemporaryDirectory directory_;
+  const std::string parent_ = directory_.path();
 };
 
 TEST_F(NodecommdTest, ServesUntilSigtermAndCleansUp) {

@@ -25,6 +25,7 @@
 #include "tests/daemon/service/fakes.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 namespace {
@@ -40,10 +41,6 @@ using ::testing::UnorderedElementsAre;
 class RpcServerTest : public testing::Test {
  protected:
   void SetUp() override {
-    // Not under testing::TempDir(), whose path may be too long for a socket's.
-    std::string name = "/tmp/nodecomm.XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    parent_ = name;
     auto dir = RuntimeDir::Create({.path = parent_ + "/run"});
     ASSERT_OK(dir);
     dir_ = *std::move(dir);
@@ -110,7 +107,6 @@ class RpcServerTest : public testing::Test {
     prover_.reset();
     sessions_.reset();
     dir_.reset();
-    std::filesystem::remove_all(parent_);
   }
 
   // A session and the token that its calls carry, in hexadecimal.
@@ -177,7 +173,8 @@ class RpcServerTest : public testing::Test {
   absl::Mutex mu_;
   std::vector<CallEnded> ended_ ABSL_GUARDED_BY(mu_);
   std::map<AuthFailure, int> auth_failures_ ABSL_GUARDED_BY(mu_);
-  std::string parent_;
+  const TemporaryDirectory directory_;
+  const std::string parent_ = directory_.path();
   FakeGroupRegistry groups_;
   FakePlanePool pool_;
   FakeInventory inventory_;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 namespace {
@@ -54,17 +55,13 @@ int ConnectAs(uid_t uid, const std::string& path, int type) {
 class RuntimeDirTest : public testing::Test {
  protected:
   void SetUp() override {
-    // Not under testing::TempDir(), whose path may be too long for a socket's.
-    std::string name = "/tmp/nodecomm.XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    parent_ = name;
     // Other users pass through it.
     ASSERT_EQ(chmod(parent_.c_str(), 0755), 0);
     path_ = parent_ + "/run";
   }
-  void TearDown() override { std::filesystem::remove_all(parent_); }
 
-  std::string parent_;
+  const TemporaryDirectory directory_;
+  const std::string parent_ = directory_.path();
   std::string path_;
 };
 
