@@ -91,8 +91,7 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
                          "When the daemon started, in seconds since 1970.",
                          absl::ToDoubleSeconds(now.start_time - absl::UnixEpoch())));
   families.push_back(One("nodecomm_ready",
-                         "1 once GPUs, fabric, proofs and pools are as they should be. Workers are "
-                         "served before that, as far as it goes.",
+                         "1 once GPUs, fabric, proofs and pools are as they should be.",
                          now.ready ? 1 : 0));
   families.push_back(One("nodecomm_config_last_reload_successful",
                          "0 if the last reload failed: what was in force before it still is.",
