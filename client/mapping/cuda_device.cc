@@ -50,16 +50,20 @@ class ContextScope {
   const CudaDriver& driver_;
 };
 
-// Lets this thread allocate and map while another thread of the process captures a graph.
+// Lets this thread allocate and map while another thread of the process captures a graph. By the
+// driver: the runtime's way makes a context of the device that is current, where there is none.
 class CaptureExempt {
  public:
-  CaptureExempt() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  ~CaptureExempt() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  explicit CaptureExempt(const CudaDriver& driver) : driver_(driver) {
+    driver_.thread_exchange_capture_mode(&mode_);
+  }
+  ~CaptureExempt() { driver_.thread_exchange_capture_mode(&mode_); }
   CaptureExempt(const CaptureExempt&) = delete;
   CaptureExempt& operator=(const CaptureExempt&) = delete;
 
  private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+  const CudaDriver& driver_;
+  CUstreamCaptureMode mode_ = CU_STREAM_CAPTURE_MODE_RELAXED;
 };
 
 // As nvidia-smi and NVML write it.
@@ -75,7 +79,7 @@ std::string UuidText(const CUuuid& uuid) {
 void UnmapPlane(std::byte* data, ByteCount bytes) {
   // The table is there: the mapping was made with it.
   const CudaDriver& driver = **CudaDriver::Get();
-  const CaptureExempt exempt;
+  const CaptureExempt exempt(driver);
   const auto address = reinterpret_cast<CUdeviceptr>(data);
   driver.memory_unmap(address, bytes.value);
   driver.address_free(address, bytes.value);
@@ -108,7 +112,7 @@ class CudaDevice : public Device {
 
   ~CudaDevice() override {
     const ContextScope scope(driver_, context_);
-    const CaptureExempt exempt;
+    const CaptureExempt exempt(driver_);
     if (control_page_registered_) cudaHostUnregister(control_page_.data());
     if (pinned_ != nullptr) cudaFreeHost(pinned_);
     cudaGetLastError();
@@ -116,7 +120,7 @@ class CudaDevice : public Device {
 
   absl::Status AllocatePinned() {
     const ContextScope scope(driver_, context_);
-    const CaptureExempt exempt;
+    const CaptureExempt exempt(driver_);
     void* on_host = nullptr;
     ABSL_RETURN_IF_ERROR(CudaStatus(
         cudaHostAlloc(&on_host, sizeof(Pinned), cudaHostAllocMapped | cudaHostAllocPortable),
@@ -137,7 +141,7 @@ class CudaDevice : public Device {
 
   absl::StatusOr<Mapping> MapPlane(UniqueFd fd, ByteCount bytes) override {
     const ContextScope scope(driver_, context_);
-    const CaptureExempt exempt;
+    const CaptureExempt exempt(driver_);
     CUmemGenericAllocationHandle imported;
     ABSL_RETURN_IF_ERROR(CudaStatus(
         driver_.memory_import(&imported, reinterpret_cast<void*>(static_cast<intptr_t>(fd.get())),
@@ -172,7 +176,7 @@ class CudaDevice : public Device {
 
   absl::StatusOr<ControlPageView> MapControlPage(UniqueFd fd) override {
     const ContextScope scope(driver_, context_);
-    const CaptureExempt exempt;
+    const CaptureExempt exempt(driver_);
     ABSL_ASSIGN_OR_RETURN(control_page_, MapFileReadOnly(fd, {kControlPageBytes}));
     ABSL_RETURN_IF_ERROR(
         CudaStatus(cudaHostRegister(control_page_.data(), kControlPageBytes,
@@ -188,7 +192,7 @@ class CudaDevice : public Device {
 
   absl::Status LoadKernels(WorldSize world_size) override {
     const ContextScope scope(driver_, context_);
-    const CaptureExempt exempt;
+    const CaptureExempt exempt(driver_);
     return kernels::LoadKernelsOnCurrentDevice(world_size);
   }
 
@@ -231,7 +235,7 @@ class CudaDevice : public Device {
   // thread captures a graph it may not be used at all.
   absl::Status OnOwnStream(absl::FunctionRef<absl::Status(cudaStream_t)> work) {
     const ContextScope scope(driver_, context_);
-    const CaptureExempt exempt;
+    const CaptureExempt exempt(driver_);
     cudaStream_t stream;
     ABSL_RETURN_IF_ERROR(CudaStatus(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
                                     Named("make a stream")));

@@ -47,6 +47,8 @@ absl::StatusOr<CudaDriver> Load() {
   ABSL_RETURN_IF_ERROR(Find("cuCtxGetCurrent", driver.context_get_current));
   ABSL_RETURN_IF_ERROR(Find("cuCtxPushCurrent", driver.context_push));
   ABSL_RETURN_IF_ERROR(Find("cuCtxPopCurrent", driver.context_pop));
+  ABSL_RETURN_IF_ERROR(
+      Find("cuThreadExchangeStreamCaptureMode", driver.thread_exchange_capture_mode));
   ABSL_RETURN_IF_ERROR(Find("cuMemGetAllocationGranularity", driver.memory_granularity));
   ABSL_RETURN_IF_ERROR(Find("cuMemImportFromShareableHandle", driver.memory_import));
   ABSL_RETURN_IF_ERROR(Find("cuMemAddressReserve", driver.address_reserve));

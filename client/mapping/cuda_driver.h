@@ -32,6 +32,7 @@ struct CudaDriver {
   decltype(&cuCtxGetCurrent) context_get_current;
   decltype(&cuCtxPushCurrent) context_push;
   decltype(&cuCtxPopCurrent) context_pop;
+  decltype(&cuThreadExchangeStreamCaptureMode) thread_exchange_capture_mode;
   decltype(&cuMemGetAllocationGranularity) memory_granularity;
   decltype(&cuMemImportFromShareableHandle) memory_import;
   decltype(&cuMemAddressReserve) address_reserve;
