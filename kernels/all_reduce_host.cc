@@ -40,37 +40,41 @@ RunFn RunOf(Code code) {
              : RunProtocol<Protocol<HostMachine, kType, kRanks, Code::kFull>, kRanks>;
 }
 
+// As the kernels are chosen (all_reduce_kernels.cuh).
 template <ElementType kType, int kRanks>
-RunFn FindForRanks(const Plan& plan, Code code) {
-  if (plan.format == PacketFormat::kEpoch) {
-    return plan.algorithm == Algorithm::kOneShot ? RunOf<OneShot, kType, kRanks>(code)
-                                                 : RunOf<TwoShot, kType, kRanks>(code);
-  }
-  // Only the algorithm that has a region for it (plane_layout.cc).
-  if constexpr (kRanks == 2) {
-    return RunOf<OneShotStream, kType, kRanks>(code);
-  } else {
+RunFn FindForRanks(const Plan& plan, bool packet_a_thread, Code code) {
+  const bool is_short = packet_a_thread && code == Code::kLean;
+  if (plan.algorithm == Algorithm::kTwoShot) {
+    if (kRanks > 2 && is_short) return RunOf<TwoShot, kType, kRanks>(code);
     return RunOf<TwoShotStream, kType, kRanks>(code);
+  }
+  if constexpr (kRanks == 2) {
+    return is_short ? RunOf<OneShotOfSentinels, kType, kRanks>(code)
+                    : RunOf<OneShotStream, kType, kRanks>(code);
+  } else {
+    return plan.format == PacketFormat::kEpoch ? RunOf<OneShotOfEpochs, kType, kRanks>(code)
+                                               : RunOf<OneShotOfSentinels, kType, kRanks>(code);
   }
 }
 
 template <ElementType kType>
-RunFn FindForType(const Plan& plan, Code code, WorldSize world_size) {
-  static constexpr RunFn (*kFinders[])(const Plan&, Code) = {
+RunFn FindForType(const Plan& plan, bool packet_a_thread, Code code, WorldSize world_size) {
+  static constexpr RunFn (*kFinders[])(const Plan&, bool, Code) = {
       FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
       FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
       FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan, code);
+  return kFinders[world_size.value - 2](plan, packet_a_thread, code);
 }
 
-RunFn Find(const Plan& plan, ElementType type, Code code, WorldSize world_size) {
+RunFn Find(const Plan& plan, bool packet_a_thread, ElementType type, Code code,
+           WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return FindForType<ElementType::kFloat32>(plan, code, world_size);
+      return FindForType<ElementType::kFloat32>(plan, packet_a_thread, code, world_size);
     case ElementType::kFloat16:
-      return FindForType<ElementType::kFloat16>(plan, code, world_size);
+      return FindForType<ElementType::kFloat16>(plan, packet_a_thread, code, world_size);
     case ElementType::kBfloat16:
-      return FindForType<ElementType::kBfloat16>(plan, code, world_size);
+      return FindForType<ElementType::kBfloat16>(plan, packet_a_thread, code, world_size);
   }
   return nullptr;
 }
@@ -116,13 +120,14 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
   if (message.count == 0) return absl::OkStatus();
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const RunFn run = Find(plan, message.type, CodeFor(message, plan), binding.shape.world_size);
+  const Code code = CodeFor(message, plan);
   for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
     const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);
     const LaunchPlan launch = PlanLaunch(plan, ByteCount{part_bytes}, binding.shape);
-    ABSL_RETURN_IF_ERROR(
-        RunLaunch(CallForLaunch(call, message, plan, launch, offset, part_bytes, binding.shape),
-                  run, binding.shape.world_size.value));
+    ABSL_RETURN_IF_ERROR(RunLaunch(
+        CallForLaunch(call, message, plan, launch, offset, part_bytes, binding.shape),
+        Find(plan, launch.HasPacketAThread(), message.type, code, binding.shape.world_size),
+        binding.shape.world_size.value));
   }
   return absl::OkStatus();
 }

@@ -65,35 +65,47 @@ const void* Address() {
 }
 
 template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
+const void* LeanAddressOf() {
+  return Address<Protocol<GpuMachine, kType, kRanks, Code::kLean>, kRanks, Code::kLean>();
+}
+
+template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
 const void* AddressOf(Code code) {
   return code == Code::kLean
-             ? Address<Protocol<GpuMachine, kType, kRanks, Code::kLean>, kRanks, Code::kLean>()
+             ? LeanAddressOf<Protocol, kType, kRanks>()
              : Address<Protocol<GpuMachine, kType, kRanks, Code::kFull>, kRanks, Code::kFull>();
 }
 
+// What a stream does in a launch of a packet a thread, a leaner kernel does faster; the packets are
+// the same. Calls that need all code are not worth one more: most are bound by launching.
 template <ElementType kType, int kRanks>
-const void* FindForRanks(const Plan& plan, Code code) {
-  if (plan.format == PacketFormat::kEpoch) {
-    return plan.algorithm == Algorithm::kOneShot ? AddressOf<OneShot, kType, kRanks>(code)
-                                                 : AddressOf<TwoShot, kType, kRanks>(code);
-  }
-  // Only the algorithm that has a region for it (plane_layout.cc).
-  if constexpr (kRanks == 2) {
-    return AddressOf<OneShotStream, kType, kRanks>(code);
-  } else {
+const void* FindForRanks(const Plan& plan, bool packet_a_thread, Code code) {
+  const bool is_short = packet_a_thread && code == Code::kLean;
+  if (plan.algorithm == Algorithm::kTwoShot) {
+    if constexpr (kRanks > 2) {
+      if (is_short) return LeanAddressOf<TwoShot, kType, kRanks>();
+    }
     return AddressOf<TwoShotStream, kType, kRanks>(code);
+  }
+  if constexpr (kRanks == 2) {
+    return is_short ? LeanAddressOf<OneShotOfSentinels, kType, kRanks>()
+                    : AddressOf<OneShotStream, kType, kRanks>(code);
+  } else {
+    return plan.format == PacketFormat::kEpoch ? AddressOf<OneShotOfEpochs, kType, kRanks>(code)
+                                               : AddressOf<OneShotOfSentinels, kType, kRanks>(code);
   }
 }
 
 }  // namespace
 
 template <ElementType kType>
-const void* FindKernelOfType(const Plan& plan, Code code, WorldSize world_size) {
-  static constexpr const void* (*kFinders[])(const Plan&, Code) = {
+const void* FindKernelOfType(const Plan& plan, bool packet_a_thread, Code code,
+                             WorldSize world_size) {
+  static constexpr const void* (*kFinders[])(const Plan&, bool, Code) = {
       FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
       FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
       FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan, code);
+  return kFinders[world_size.value - 2](plan, packet_a_thread, code);
 }
 
 }  // namespace nodecomm::kernels

@@ -9,8 +9,9 @@
 namespace nodecomm::kernels {
 
 // For cudaLaunchKernelExC; takes a Call. Defined for every type of element, each in a file of its
-// own.
+// own. `packet_a_thread`: of the launch (LaunchPlan).
 template <ElementType kType>
-const void* FindKernelOfType(const Plan& plan, Code code, WorldSize world_size);
+const void* FindKernelOfType(const Plan& plan, bool packet_a_thread, Code code,
+                             WorldSize world_size);
 
 }  // namespace nodecomm::kernels

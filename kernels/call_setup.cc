@@ -11,7 +11,7 @@ namespace {
 Region ToRegion(const SlotRegion& region, WorldSize world_size) {
   const uint64_t slot_bytes = region.slot_packets * kPacketBytes;
   return {.begin = region.begin,
-          .half_bytes = slot_bytes * static_cast<size_t>(world_size.value - 1),
+          .part_bytes = slot_bytes * static_cast<size_t>(world_size.value - 1),
           .slot_bytes = slot_bytes};
 }
 
@@ -27,9 +27,7 @@ Call CallTemplate(const Binding& binding) {
   call.failure = binding.failure;
   call.timeout_ns = binding.timeout_ns;
   call.proves_alone = true;
-  call.epoch_regions = {{ToRegion(layout.one_shot_epoch, ranks),
-                         ToRegion(layout.scatter_epoch, ranks),
-                         ToRegion(layout.gather_epoch, ranks)}};
+  call.epoch_region = ToRegion(layout.epoch, ranks);
   return call;
 }
 
@@ -41,11 +39,6 @@ CallFacts FactsOf(const Message& message) {
 Call CallForLaunch(Call call, const Message& message, const Plan& plan, const LaunchPlan& launch,
                    size_t offset, size_t bytes, const GroupShape& shape) {
   const PlaneLayout& layout = shape.layout;
-  const bool epoch = plan.format == PacketFormat::kEpoch;
-  const SlotRegion& first = plan.algorithm == Algorithm::kOneShot
-                                ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel)
-                                : (epoch ? layout.scatter_epoch : layout.scatter_sentinel);
-  const SlotRegion& second = epoch ? layout.gather_epoch : layout.gather_sentinel;
   call.in = static_cast<const std::byte*>(message.in) + offset;
   call.out = static_cast<std::byte*>(message.out) + offset;
   call.bytes = bytes;
@@ -53,8 +46,9 @@ Call CallForLaunch(Call call, const Message& message, const Plan& plan, const La
   call.chunk_packets = static_cast<uint32_t>(launch.chunk_packets);
   call.chunks = static_cast<uint32_t>(launch.chunks);
   call.whole_packets = static_cast<uint32_t>(WholePackets(bytes, plan.format));
-  call.region = ToRegion(first, shape.world_size);
-  call.gather_region = ToRegion(second, shape.world_size);
+  call.region =
+      ToRegion(plan.format == PacketFormat::kEpoch ? layout.epoch : layout.first, shape.world_size);
+  call.gather_region = ToRegion(layout.gather, shape.world_size);
   return call;
 }
 

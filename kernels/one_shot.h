@@ -1,7 +1,7 @@
-// One-shot push in packets with epochs: every rank pushes its whole message to every peer and sums
-// what it received. One trip; (N-1) S bytes out, a third more on the wire. For small messages. Not
-// for large ones (one_shot_stream.h), nor for the calls' set-up (all_reduce_host.cc,
-// all_reduce_cuda.cu). Design note: kernels/README.md, "why it is right".
+// One-shot push: every rank pushes its whole message to every peer and sums what it received. One
+// trip; (N-1) S bytes out, with epochs a third more on the wire. For small messages. Not for large
+// ones (one_shot_stream.h), nor for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu).
+// Design note: kernels/README.md, "why it is right".
 #pragma once
 
 #include "kernels/device/await.h"
@@ -14,19 +14,19 @@ namespace nodecomm::kernels {
 
 // What:     out[i] = sum over ranks of in[i], for the packets of `lane`.
 // Shapes:   call.bytes bytes of kType elements at in and out; call.packets packets, the last
-//           one padded; one slot a sender.
+//           one padded; one slot a sender, in the part of the call's epoch.
 // Grid:     the same on every rank; every block has a packet, and on a GPU no thread more than one.
 // Ordering: a packet is stored and loaded as one 16-byte atom, so its data and what says that it
-//           has come arrive together and no fence is needed. A slot of this parity is written again
-//           two calls later, which its writer begins only after it heard from us in the call
-//           between: we had finished reading it then, since one kernel ends before the next begins.
+//           has come arrive together and no fence is needed. A slot is written again two calls
+//           later or more, which its writer begins only after it heard from us in the call between:
+//           we had read and re-armed it then, since one kernel ends before the next begins.
 // Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
 //           ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
-template <class Machine, ElementType kType, int kRanks, Code kCode>
+template <class Machine, ElementType kType, int kRanks, Code kCode, class PacketFormatOf>
 class OneShot {
  public:
-  using Format = EpochFormat;
+  using Format = PacketFormatOf;
   static constexpr bool kMayTakeSeveralChunks = false;
 
   NODECOMM_KERNEL_FN OneShot(const Call& call, Lane lane) : call_(call), lane_(lane) {
@@ -47,12 +47,12 @@ class OneShot {
   // Sends what needs no waiting.
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
     epoch_ = turn.epoch;
-    half_ = HalfOffset(call_.region, turn.epoch);
+    part_ = PartOffset<Format::kParts>(call_.region, turn.epoch);
     Way(lane_).Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
       const Packet packet = Format::Encode(mine_.Get(i, Load()), epoch_);
       NODECOMM_UNROLL
       for (int to = 0; to < kPeers; ++to) {
-        Machine::StorePacket(to_[to] + half_ + Behind(i), packet);
+        Machine::StorePacket(to_[to] + part_ + Behind(i), packet);
       }
       return true;
     });
@@ -62,14 +62,16 @@ class OneShot {
   NODECOMM_KERNEL_FN bool Advance() {
     return receiving_.template Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
       Packet from[kPeers];
-      const auto address = [&](int peer) { return from_[peer] + half_ + Behind(i); };
+      const auto address = [&](int peer) { return from_[peer] + part_ + Behind(i); };
       if (!SpinForPackets<Machine, Format, kPeers>(call_, epoch_, address, from, &awaited_)) {
         return false;
       }
       Machine::AllowNextKernel();
+      // Our own as the others find it: the format may change the payload of a NaN.
+      const Data mine = Format::Decode(Format::Encode(mine_.Get(i, Load()), epoch_));
       StorePayload<kType, kCode>(
-          call_, i,
-          SumInRankOrder<Machine, Format, kType, kPeers>(mine_.Get(i, Load()), call_.rank, from));
+          call_, i, SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from));
+      RearmSlots<Machine, Format, kPeers>(address);
       return true;
     });
   }
@@ -89,13 +91,19 @@ class OneShot {
   const Call& call_;
   const Lane lane_;
   uint32_t epoch_ = 0;
-  uint64_t half_ = 0;
+  uint64_t part_ = 0;
   Way receiving_{lane_};
   Awaited awaited_;
-  // Of this thread's first packet, in the even half: in the order of sending, and by peer.
+  // Of this thread's first packet, in the first part: in the order of sending, and by peer.
   std::byte* to_[kPeers];
   std::byte* from_[kPeers];
   Kept<Machine, Data> mine_;
 };
+
+// In packets with epochs, and in packets with sentinels.
+template <class Machine, ElementType kType, int kRanks, Code kCode>
+using OneShotOfEpochs = OneShot<Machine, kType, kRanks, kCode, EpochFormat>;
+template <class Machine, ElementType kType, int kRanks, Code kCode>
+using OneShotOfSentinels = OneShot<Machine, kType, kRanks, kCode, SentinelFormat>;
 
 }  // namespace nodecomm::kernels

@@ -15,12 +15,12 @@ namespace nodecomm::kernels {
 
 // What:     out[i] = sum over ranks of in[i], for the packets of `lane`.
 // Shapes:   call.bytes bytes of kType elements at in and out; call.packets packets, the last one
-//           padded, in call.chunks chunks that take turns with the two halves.
+//           padded, in call.chunks chunks that take turns with the region's parts.
 // Grid:     the same on every rank; every block has a packet. A packet is taken by one thread, who
 //           sends it before it stores the sum: in-place calls are safe.
 // Ordering: within a chunk as one-shot; a slot is re-armed by who has read it. Between chunks of
-//           the same half by credits (credit.h), before the launch's end too: the next launch may
-//           use the half of the last chunk but one.
+//           the same part by credits (credit.h), before the launch's end too: the next launch
+//           sends its first packets before it has heard anything.
 // Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
 //           ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
@@ -46,7 +46,7 @@ class OneShotStream {
     if constexpr (!kKeeps) return;
     Cursor at(lane_, 0);
     NODECOMM_UNROLL
-    for (int i = 0; i < kOneShotAhead; ++i) {
+    for (uint32_t i = 0; i < kOneShotAhead; ++i) {
       // Zeros behind the end.
       under_way_.Exchange(AsPacket(Load(at)));
       at.Advance(call_, lane_);
@@ -60,7 +60,7 @@ class OneShotStream {
     const uint32_t ahead = Ahead<Machine>(call_, kOneShotAhead);
     NODECOMM_UNROLL
     for (uint32_t i = 0; i < ahead; ++i) {
-      // Chunk 0, which needs no credit.
+      // Needs no credit: EndsWithCredit.
       const Packet packet =
           kKeeps ? Format::Encode(AsData(under_way_.Oldest()), turn.epoch) : Encoded(sending_);
       if (!sending_.AtEnd(call_)) Send(packet);
@@ -75,11 +75,7 @@ class OneShotStream {
     while (!receiving_.AtEnd(call_)) {
       if (!has_sent_) {
         if (!sending_.AtEnd(call_)) {
-          if (sending_.chunk() >= 2 && sending_.BeginsChunk(lane_) &&
-              !SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, sending_.chunk() - 2),
-                                              &awaited_)) {
-            return false;
-          }
+          if (!MaySend()) return false;
           newest_ = kKeeps ? Format::Encode(next_, sending_.epoch()) : Encoded(sending_);
           Send(newest_);
         }
@@ -108,8 +104,7 @@ class OneShotStream {
       }
     }
     if (lane_.first < call_.packets) Machine::AllowNextKernel();
-    return call_.chunks == 1 || SpinForCredit<Machine, kRanks>(
-                                    call_, EpochAfter(turn_.epoch, call_.chunks - 2), &awaited_);
+    return !EndsWithCredit(call_, lane_) || HasCredit(ChunkOfLastCredit(call_, lane_));
   }
 
   // For what, after Advance has returned false.
@@ -130,6 +125,14 @@ class OneShotStream {
     return Format::Encode(Load(at), at.epoch());
   }
 
+  NODECOMM_KERNEL_FN bool MaySend() {
+    return sending_.chunk() < Format::kParts || !sending_.BeginsChunk(lane_) ||
+           HasCredit(sending_.chunk() - Format::kParts);
+  }
+  NODECOMM_KERNEL_FN bool HasCredit(uint32_t chunk) {
+    return SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, chunk), &awaited_);
+  }
+
   NODECOMM_KERNEL_FN void Send(const Packet& packet) const {
     const uint64_t offset = Offset(sending_);
     NODECOMM_UNROLL
@@ -145,7 +148,7 @@ class OneShotStream {
   }
 
   NODECOMM_KERNEL_FN uint64_t Offset(const Cursor& at) const {
-    return HalfOffset(call_.region, at.epoch()) + PacketOffset(at.slot_index());
+    return PartOffset<Format::kParts>(call_.region, at.epoch()) + PacketOffset(at.slot_index());
   }
 
   const Call& call_;
@@ -159,7 +162,7 @@ class OneShotStream {
   // This rank's own data behind it, under way while the loop waits.
   Data next_ = {};
   Awaited awaited_;
-  // The slots in the even half: in the order of sending, and by peer.
+  // The slots in the first part: in the order of sending, and by peer.
   std::byte* to_[kPeers];
   std::byte* from_[kPeers];
   // What has been sent and not yet summed.

@@ -12,19 +12,20 @@ class Cutter {
  public:
   Cutter(ByteCount plane, WorldSize world_size)
       : usable_(plane.value - kPlaneRegionsBegin),
-        slots_(2 * static_cast<size_t>(world_size.value - 1)) {}
+        peers_(static_cast<size_t>(world_size.value - 1)) {}
 
-  SlotRegion Cut(size_t parts_of_64) {
-    const size_t packets = usable_ / 64 * parts_of_64 / kPacketBytes / slots_;
+  SlotRegion Cut(size_t parts_of_64, size_t region_parts) {
+    const size_t slots = region_parts * peers_;
+    const size_t packets = usable_ / 64 * parts_of_64 / kPacketBytes / slots;
     const SlotRegion region = {
         .begin = next_, .slot_packets = packets / kSlotPacketsMultiple * kSlotPacketsMultiple};
-    next_ += region.slot_packets * kPacketBytes * slots_;
+    next_ += region.slot_packets * kPacketBytes * slots;
     return region;
   }
 
  private:
   size_t usable_;
-  size_t slots_;
+  size_t peers_;
   size_t next_ = kPlaneRegionsBegin;
 };
 
@@ -36,12 +37,9 @@ PlaneLayout LayOutPlane(ByteCount plane, WorldSize world_size) {
   // bytes than two-shot and has a hop less; with more, two-shot.
   const bool pair = world_size.value == 2;
   Cutter cutter(plane, world_size);
-  return {.one_shot_epoch = cutter.Cut(3),
-          .scatter_epoch = cutter.Cut(2),
-          .gather_epoch = cutter.Cut(2),
-          .one_shot_sentinel = cutter.Cut(pair ? 57 : 0),
-          .scatter_sentinel = cutter.Cut(pair ? 0 : 28),
-          .gather_sentinel = cutter.Cut(pair ? 0 : 28)};
+  return {.epoch = cutter.Cut(pair ? 0 : 4, kEpochParts),
+          .first = cutter.Cut(pair ? 56 : 30, kSentinelParts),
+          .gather = cutter.Cut(pair ? 8 : 30, kSentinelParts)};
 }
 
 }  // namespace nodecomm::kernels

@@ -1,4 +1,5 @@
-// Where things lie in a plane: header, credits, then a region for each protocol, double-buffered.
+// Where things lie in a plane: header, credits, then regions of slots, each in several parts that
+// take turns.
 // Not shared with the daemon, for which a plane is zeroed bytes. Changing anything here means a new
 // kPlaneAbi. Design note: kernels/README.md, "plane".
 #pragma once
@@ -10,7 +11,7 @@
 
 namespace nodecomm::kernels {
 
-inline constexpr uint32_t kPlaneAbi = 4;
+inline constexpr uint32_t kPlaneAbi = 5;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 
@@ -59,22 +60,28 @@ inline constexpr size_t kPlaneCreditsBegin = kPlaneHeaderBytes;
 inline constexpr size_t kPlaneRegionsBegin = kPlaneCreditsBegin + sizeof(PlaneCredits);
 static_assert(kPlaneRegionsBegin % 128 == 0);
 
-// One region: two halves (by epoch parity), each with a slot for every rank but the plane's own, in
-// rank order, from `begin` bytes after the plane's start.
+// Parts of a region, by the epoch modulo their number: powers of two. With two a slot is used again
+// two calls later. A message of many chunks is sent ahead of what the peers have read by as many
+// chunks as there are parts.
+inline constexpr uint32_t kEpochParts = 2;
+inline constexpr uint32_t kSentinelParts = 4;
+
+// One region: its parts, each with a slot for every rank but the plane's own, in rank order, from
+// `begin` bytes after the plane's start.
 struct SlotRegion {
   size_t begin = 0;
   size_t slot_packets = 0;
 };
 
-// A region is used by one protocol alone. Sentinel regions are zero between calls; the algorithm
-// that does not serve large messages in a group of this size has none (slot_packets 0).
+// Packets with epochs and packets with sentinels never meet. Sentinel regions are zero between
+// calls.
 struct PlaneLayout {
-  SlotRegion one_shot_epoch;
-  SlotRegion scatter_epoch;
-  SlotRegion gather_epoch;
-  SlotRegion one_shot_sentinel;
-  SlotRegion scatter_sentinel;
-  SlotRegion gather_sentinel;
+  // One-shot in packets with epochs. Two ranks have none (slot_packets 0).
+  SlotRegion epoch;
+  // One-shot in packets with sentinels, and the first trip of two-shot.
+  SlotRegion first;
+  // The second trip of two-shot.
+  SlotRegion gather;
 };
 
 // `plane` is at least kPlaneBytesMin, `world_size` 1 to kWorldSizeMax; one rank has no regions.

@@ -16,11 +16,8 @@ constexpr size_t kLaunchMultiple = 48;
 
 constexpr size_t kThreadsMax = 512;
 constexpr size_t kWarp = 32;
-// A block has at least so many, where one trip is made: 64 KiB at two ranks take 2.18 us with 64
-// and 128 threads, 2.23 with 256, 2.41 with 512; 1 KiB takes 1.88, 1.85, 1.82, 1.88 (2 x H100).
-constexpr size_t kOneShotThreadsMin = 128;
-// Packets that a thread takes in one chunk of a message of several, at most: the halves of 8.7 MB
-// stay in a cache of 50 MB. 64 MiB at two ranks in us: 4: 204.6, 8: 198.5, 14: 200.5 (2 x H100).
+// Packets that a thread takes in one chunk of a message of several, at most: the parts of 8.7 MB
+// stay in a cache of 50 MB.
 constexpr size_t kChunkRowsMax = 8;
 
 size_t DivideUp(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -34,20 +31,20 @@ size_t Shards(Algorithm algorithm, const GroupShape& shape) {
   return algorithm == Algorithm::kTwoShot ? static_cast<size_t>(shape.world_size.value) : 1;
 }
 
+// What one part of the plane holds of each rank's packets.
 size_t SlotPackets(Algorithm algorithm, PacketFormat format, const GroupShape& shape) {
   const PlaneLayout& layout = shape.layout;
-  const bool epoch = format == PacketFormat::kEpoch;
+  if (format == PacketFormat::kEpoch) return layout.epoch.slot_packets;
   return algorithm == Algorithm::kOneShot
-             ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel).slot_packets
-             : (epoch ? layout.scatter_epoch : layout.scatter_sentinel).slot_packets;
+             ? layout.first.slot_packets
+             : std::min(layout.first.slot_packets, layout.gather.slot_packets);
 }
 
-// With epochs a launch has a packet a thread at most (one_shot.h, two_shot.h).
-size_t EpochLaunchBytesMax(Algorithm algorithm, const GroupShape& shape) {
+// The largest message that one-shot takes in one launch of a packet a thread.
+size_t OneShotBytesMax(PacketFormat format, const GroupShape& shape) {
   const size_t packets =
-      std::min(SlotPackets(algorithm, PacketFormat::kEpoch, shape), BlocksMax(shape) * kThreadsMax);
-  return packets * PacketDataBytes(PacketFormat::kEpoch) * Shards(algorithm, shape) /
-         kLaunchMultiple * kLaunchMultiple;
+      std::min(SlotPackets(Algorithm::kOneShot, format, shape), BlocksMax(shape) * kThreadsMax);
+  return packets * PacketDataBytes(format) / kLaunchMultiple * kLaunchMultiple;
 }
 
 Algorithm SelectAlgorithm(ByteCount message, const GroupShape& shape) {
@@ -57,26 +54,30 @@ Algorithm SelectAlgorithm(ByteCount message, const GroupShape& shape) {
       TuningFor(shape.architecture).one_shot_bytes_max[static_cast<size_t>(shape.world_size.value)];
   if (shape.world_size.value > 2) {
     // In a small plane, two-shot in one launch beats one-shot in several.
-    one_shot_max = std::min(one_shot_max, EpochLaunchBytesMax(Algorithm::kOneShot, shape));
+    one_shot_max = std::min(one_shot_max, OneShotBytesMax(PacketFormat::kSentinel, shape));
   }
   return message.value <= one_shot_max ? Algorithm::kOneShot : Algorithm::kTwoShot;
 }
 
 PacketFormat SelectFormat(ByteCount message, Algorithm algorithm, const GroupShape& shape) {
-  // No room for it in this group's planes.
-  if (SlotPackets(algorithm, PacketFormat::kSentinel, shape) == 0) return PacketFormat::kEpoch;
+  // Two-shot, and what two ranks do, goes through a message of any size in one launch.
+  if (algorithm == Algorithm::kTwoShot || shape.world_size.value == 2) {
+    return PacketFormat::kSentinel;
+  }
   const size_t epoch_max = std::min(
       TuningFor(shape.architecture).epoch_bytes_max[static_cast<size_t>(shape.world_size.value)],
-      EpochLaunchBytesMax(algorithm, shape));
-  return message.value <= epoch_max ? PacketFormat::kEpoch : PacketFormat::kSentinel;
+      OneShotBytesMax(PacketFormat::kEpoch, shape));
+  const size_t sentinel_max = OneShotBytesMax(PacketFormat::kSentinel, shape);
+  return message.value > epoch_max && message.value <= sentinel_max ? PacketFormat::kSentinel
+                                                                    : PacketFormat::kEpoch;
 }
 
-// As many threads as packets, over as many multiprocessors as there are.
-Grid SpreadOver(size_t packets, Algorithm algorithm, size_t blocks_max) {
-  const size_t threads_min =
-      algorithm == Algorithm::kOneShot ? kOneShotThreadsMin : size_t{kGridThreadsMin};
+// As many threads as packets, over as many multiprocessors as there are, in the smallest blocks:
+// 64 KiB at two ranks take 2.06 us in blocks of 64 threads, 2.14 of 128, 2.33 of 256; 1 KiB takes
+// the same in all (2 x H100).
+Grid SpreadOver(size_t packets, size_t blocks_max) {
   const size_t threads = std::clamp<size_t>(DivideUp(DivideUp(packets, blocks_max), kWarp) * kWarp,
-                                            threads_min, kThreadsMax);
+                                            kGridThreadsMin, kThreadsMax);
   const size_t blocks = std::clamp<size_t>(DivideUp(packets, threads), 1, blocks_max);
   return {.blocks = static_cast<int>(blocks), .threads = static_cast<int>(threads)};
 }
@@ -105,7 +106,7 @@ Plan SelectPlan(ByteCount message, ElementType /*type*/, const GroupShape& shape
   plan.format = SelectFormat(message, plan.algorithm, shape);
   if (plan.format == PacketFormat::kEpoch) {
     // Launches of equal size: a short last one would pay a whole latency for few bytes.
-    const size_t launch_max = EpochLaunchBytesMax(plan.algorithm, shape);
+    const size_t launch_max = OneShotBytesMax(plan.format, shape);
     if (message.value > launch_max) {
       plan.launch_bytes = DivideUp(message.value, DivideUp(message.value, launch_max));
     }
@@ -122,30 +123,22 @@ LaunchPlan PlanLaunch(const Plan& plan, ByteCount launch, const GroupShape& shap
   }
   result.chunk_packets = result.packets;
   const size_t blocks_max = BlocksMax(shape);
-  if (plan.format == PacketFormat::kEpoch) {
-    result.grid = SpreadOver(result.packets, plan.algorithm, blocks_max);
-    return result;
-  }
-  result.grid = SpreadOver(result.packets, plan.algorithm, blocks_max);
+  result.grid = SpreadOver(result.packets, blocks_max);
   const size_t slot = SlotPackets(plan.algorithm, plan.format, shape);
-  const size_t rows_max = slot / Threads(result.grid);
-  if (result.packets <= slot && result.packets <= kChunkRowsMax * Threads(result.grid)) {
-    return result;
-  }
-  if (rows_max < kChunkRowsMin) {
-    // A small plane: fewer threads, so that a chunk has a few packets for each.
-    result.grid.threads = static_cast<int>(std::clamp<size_t>(
-        slot / kChunkRowsMin / blocks_max / kWarp * kWarp, kGridThreadsMin, kThreadsMax));
-    result.grid.blocks = static_cast<int>(std::clamp<size_t>(
-        slot / kChunkRowsMin / static_cast<size_t>(result.grid.threads), 1, blocks_max));
+  if (result.packets <= std::min(slot, kChunkRowsMax * Threads(result.grid))) return result;
+  // From here on no thread has one packet alone.
+  if (slot < Threads(result.grid)) {
+    // A small plane: fewer threads, so that a chunk has a packet for each.
+    result.grid.threads = static_cast<int>(
+        std::clamp<size_t>(slot / blocks_max / kWarp * kWarp, kGridThreadsMin, kThreadsMax));
+    result.grid.blocks = static_cast<int>(
+        std::clamp<size_t>(slot / static_cast<size_t>(result.grid.threads), 1, blocks_max));
   }
   const size_t threads = Threads(result.grid);
   const size_t rows = std::min(kChunkRowsMax, slot / threads);
   // Chunks of equal size, but that the last one gives room.
   const size_t rows_in_all = DivideUp(result.packets, threads);
-  result.chunks = DivideUp(rows_in_all, rows);
-  result.chunk_packets =
-      std::max<size_t>(kChunkRowsMin, DivideUp(rows_in_all, result.chunks)) * threads;
+  result.chunk_packets = DivideUp(rows_in_all, DivideUp(rows_in_all, rows)) * threads;
   result.chunks = DivideUp(result.packets, result.chunk_packets);
   return result;
 }

@@ -16,7 +16,7 @@ namespace nodecomm::kernels {
 
 // Version of the tables in tuning.cc and of what is made of them: ranks that differ in it must not
 // form a group.
-inline constexpr uint32_t kAlgorithmTableVersion = 3;
+inline constexpr uint32_t kAlgorithmTableVersion = 4;
 
 enum class Algorithm { kCopy, kOneShot, kTwoShot };
 
@@ -77,6 +77,11 @@ struct LaunchPlan {
   size_t packets = 0;
   size_t chunk_packets = 0;
   size_t chunks = 1;
+
+  // Whether no thread has more than one packet (two-shot: of each shard).
+  bool HasPacketAThread() const {
+    return packets <= static_cast<size_t>(grid.blocks) * static_cast<size_t>(grid.threads);
+  }
 };
 
 Plan SelectPlan(ByteCount message, ElementType type, const GroupShape& shape);

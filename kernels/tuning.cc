@@ -6,15 +6,14 @@ namespace nodecomm::kernels {
 namespace {
 
 // With two ranks both algorithms move the same bytes and one-shot has a hop less, so it serves
-// every size.
+// every size, in packets with sentinels.
 //
-// Hopper (sm_90). 3 and 4 ranks: where the measured curves cross on 4 x H200 (driver 580, bf16,
-// graph replay), 2026-11-22. 2 ranks: on 2 x H100, 2026-11-25. 5 to 8: derived from 4 by the bytes
-// that a rank sends, not measured.
-constexpr Tuning kHopper = {.one_shot_bytes_max = {0, 0, SIZE_MAX, 320 << 10, 160 << 10, 120 << 10,
-                                                   96 << 10, 80 << 10, 68 << 10},
-                            .epoch_bytes_max = {0, 0, 224 << 10, 384 << 10, 384 << 10, 384 << 10,
-                                                384 << 10, 384 << 10, 384 << 10}};
+// Hopper (sm_90). 4 ranks: where the measured curves cross on 4 x H100 (driver 580, bf16, graph
+// replay), 2026-11-26. 3 and 5 to 8: derived from 4 by the bytes that a rank sends, not measured.
+constexpr Tuning kHopper = {
+    .one_shot_bytes_max = {0, 0, SIZE_MAX, 360 << 10, 240 << 10, 180 << 10, 144 << 10, 120 << 10,
+                           103 << 10},
+    .epoch_bytes_max = {0, 0, 0, 144 << 10, 96 << 10, 72 << 10, 58 << 10, 48 << 10, 41 << 10}};
 
 // Ampere and Ada (sm_80, sm_86, sm_89): Hopper's, not measured. Launches do not overlap there, so a
 // trip costs more beside the bytes and one-shot should pay for longer; NVLink has two thirds of the
@@ -22,7 +21,7 @@ constexpr Tuning kHopper = {.one_shot_bytes_max = {0, 0, SIZE_MAX, 320 << 10, 16
 constexpr Tuning kAmpere = kHopper;
 
 // Blackwell (sm_100, sm_103, sm_120): Hopper's, not measured. Twice the bandwidth should move all
-// crossings up, to where packets with epochs no longer fit a default plane's regions.
+// crossings up.
 constexpr Tuning kBlackwell = kHopper;
 
 }  // namespace

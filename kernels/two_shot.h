@@ -1,7 +1,7 @@
-// Two-shot push in packets with epochs: reduce-scatter, then all-gather, both pushed. Two trips;
-// 2 (N-1)/N S bytes out, a third more on the wire. For messages of medium size. Not for large ones
-// (two_shot_stream.h), nor for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design
-// note: kernels/README.md, "why it is right".
+// Two-shot push: reduce-scatter, then all-gather, both pushed. Two trips; 2 (N-1)/N S bytes out, in
+// packets with sentinels. For messages of medium size. Not for large ones (two_shot_stream.h), nor
+// for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note: kernels/README.md,
+// "why it is right".
 #pragma once
 
 #include "kernels/device/await.h"
@@ -29,7 +29,7 @@ namespace nodecomm::kernels {
 template <class Machine, ElementType kType, int kRanks, Code kCode>
 class TwoShot {
  public:
-  using Format = EpochFormat;
+  using Format = SentinelFormat;
   static constexpr bool kMayTakeSeveralChunks = false;
 
   NODECOMM_KERNEL_FN TwoShot(const Call& call, Lane lane) : call_(call), lane_(lane) {}
@@ -86,7 +86,9 @@ class TwoShot {
     for (int to = 0; to < kPeers; ++to) {
       Machine::StorePacket(SlotTo(call_.gather_region, to, i), packet);
     }
-    Store(call_.rank, i, sum);
+    // As the others will find it: the format may change the payload of a NaN.
+    Store(call_.rank, i, Format::Decode(packet));
+    Rearm(call_.region, i);
     return true;
   }
   NODECOMM_KERNEL_FN bool Gather(uint32_t i) {
@@ -97,17 +99,26 @@ class TwoShot {
     for (int peer = 0; peer < kPeers; ++peer) {
       Store(RankOfPeer(call_.rank, peer), i, Format::Decode(from[peer]));
     }
+    Rearm(call_.gather_region, i);
     return true;
   }
 
   NODECOMM_KERNEL_FN int To(int i) const { return RankAfter(call_.rank, i + 1, kRanks); }
   NODECOMM_KERNEL_FN std::byte* SlotTo(const Region& region, int to, uint32_t i) const {
-    return SlotAt(call_, region, To(to)) + HalfOffset(region, epoch_) + PacketOffset(i);
+    return SlotAt(call_, region, To(to)) + Offset(region, i);
   }
   NODECOMM_KERNEL_FN bool Spin(const Region& region, uint32_t i, Packet (&from)[kPeers]) {
-    const uint64_t offset = HalfOffset(region, epoch_) + PacketOffset(i);
+    const uint64_t offset = Offset(region, i);
     const auto address = [&](int peer) { return SlotFrom(call_, region, peer) + offset; };
     return SpinForPackets<Machine, Format, kPeers>(call_, epoch_, address, from, &awaited_);
+  }
+  NODECOMM_KERNEL_FN void Rearm(const Region& region, uint32_t i) {
+    const uint64_t offset = Offset(region, i);
+    RearmSlots<Machine, Format, kPeers>(
+        [&](int peer) { return SlotFrom(call_, region, peer) + offset; });
+  }
+  NODECOMM_KERNEL_FN uint64_t Offset(const Region& region, uint32_t i) const {
+    return PartOffset<Format::kParts>(region, epoch_) + PacketOffset(i);
   }
 
   NODECOMM_KERNEL_FN auto LoadTheirs() const {

@@ -16,13 +16,13 @@ namespace nodecomm::kernels {
 // What:     rank r sums shard r (packets r*P to r*P + P - 1, P = call.packets) and sends the sums
 //           to everybody.
 // Shapes:   as two-shot; a chunk is the same part of every shard. call.chunks chunks take turns
-//           with the two halves of both regions.
+//           with the parts of both regions.
 // Grid:     the same on every rank; every block has a packet. A thread takes the same index of
 //           every shard, and has sent a shard's packet before it stores the sum there: in-place
 //           calls are safe.
 // Ordering: within a chunk as two-shot; a slot is re-armed by who has read it. Between chunks of
-//           the same half by credits (credit.h), before the launch's end too: the next launch may
-//           use the half of the last chunk but one.
+//           the same part by credits (credit.h), before the launch's end too: the next launch
+//           sends its first packets before it has heard anything.
 // Before:   the previous call on this communicator has ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
 template <class Machine, ElementType kType, int kRanks, Code kCode>
@@ -48,12 +48,9 @@ class TwoShotStream {
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
     turn_ = turn;
     scattering_ = summing_ = gathering_ = Cursor(lane_, turn.epoch);
-    static_assert(kTwoShotAhead == 1, "Prepare loads one packet of each shard");
-    // Chunk 0, which needs no credit.
     ahead_ = Ahead<Machine>(call_, kTwoShotAhead);
-    NODECOMM_UNROLL
-    for (uint32_t i = 0; i < ahead_; ++i) {
-      if (scattering_.AtEnd(call_)) return;
+    // Needs no credit: EndsWithCredit.
+    if (!scattering_.AtEnd(call_)) {
       Scatter([&](int to) { return kPrepares ? first_[to] : Load(To(to), scattering_); });
     }
   }
@@ -69,17 +66,16 @@ class TwoShotStream {
         if (!Gather()) return false;
         continue;
       }
-      const bool is_time_to_scatter = !scattering_.AtEnd(call_) &&
-                                      scattering_.index() - summing_.index() <= ahead_ * lane_.step;
-      if (is_time_to_scatter) {
+      NODECOMM_KEEP_ROLLED
+      while (!scattering_.AtEnd(call_) &&
+             scattering_.index() - summing_.index() <= ahead_ * lane_.step) {
         if (!MayScatter()) return false;
         Scatter([&](int to) { return Load(To(to), scattering_); });
       }
       if (!Sum()) return false;
     }
     if (lane_.first < call_.packets) Machine::AllowNextKernel();
-    return call_.chunks == 1 || SpinForCredit<Machine, kRanks>(
-                                    call_, EpochAfter(turn_.epoch, call_.chunks - 2), &awaited_);
+    return !EndsWithCredit(call_, lane_) || HasCredit(ChunkOfLastCredit(call_, lane_));
   }
 
   // For what, after Advance has returned false.
@@ -92,9 +88,11 @@ class TwoShotStream {
   using Data = Payload<Format::kWords>;
 
   NODECOMM_KERNEL_FN bool MayScatter() {
-    return scattering_.chunk() < 2 || !scattering_.BeginsChunk(lane_) ||
-           SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, scattering_.chunk() - 2),
-                                          &awaited_);
+    return scattering_.chunk() < Format::kParts || !scattering_.BeginsChunk(lane_) ||
+           HasCredit(scattering_.chunk() - Format::kParts);
+  }
+  NODECOMM_KERNEL_FN bool HasCredit(uint32_t chunk) {
+    return SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, chunk), &awaited_);
   }
 
   // `data_of(to)`: of each peer's shard, in the order of sending.
@@ -153,7 +151,7 @@ class TwoShotStream {
 
   NODECOMM_KERNEL_FN int To(int i) const { return RankAfter(call_.rank, i + 1, kRanks); }
   NODECOMM_KERNEL_FN uint64_t Offset(const Region& region, const Cursor& at) const {
-    return HalfOffset(region, at.epoch()) + PacketOffset(at.slot_index());
+    return PartOffset<Format::kParts>(region, at.epoch()) + PacketOffset(at.slot_index());
   }
   NODECOMM_KERNEL_FN uint32_t InShard(int shard, const Cursor& at) const {
     return static_cast<uint32_t>(shard) * call_.packets + at.index();

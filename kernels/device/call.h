@@ -26,13 +26,8 @@ namespace nodecomm::kernels {
 // Slots of one protocol, or of one of its two trips.
 struct Region {
   uint64_t begin;       // from the plane's start
-  uint64_t half_bytes;  // two halves, by epoch parity
+  uint64_t part_bytes;  // of each of its parts, by epoch
   uint64_t slot_bytes;  // in each a slot for every rank but the plane's own
-};
-
-// Regions whose packets carry epochs: what a scrub clears.
-struct EpochRegions {
-  Region region[3];
 };
 
 // Plain data, passed by value to the kernel.
@@ -44,13 +39,13 @@ struct Call {
   int32_t rank;
   // Of the launch. One-shot: its packets. Two-shot: the packets of a shard.
   uint32_t packets;
-  // The same of one chunk: so many packets share a half. More chunks than one: a multiple of the
-  // grid's threads, and at least kChunkRowsMin times their number (stream.h).
+  // The same of one chunk: so many packets share a part of the region. More chunks than one: a
+  // multiple of the grid's threads.
   uint32_t chunk_packets;
   uint32_t chunks;
   // Of the message's packets, those that lie wholly inside it.
   uint32_t whole_packets;
-  // The protocol's slots (one-shot, or two-shot's scatter), and those of two-shot's gather.
+  // The protocol's slots (one-shot, or two-shot's first trip), and those of two-shot's second.
   Region region;
   Region gather_region;
   StopWords stop_words;
@@ -59,7 +54,8 @@ struct Call {
   // Whether this launch finds out that another of the same rank runs beside it; costs 0.2 us. The
   // same on all launches of a call, otherwise anything.
   bool proves_alone;
-  EpochRegions epoch_regions;
+  // Whose packets carry epochs: what a scrub clears.
+  Region epoch_region;
 };
 
 // What a kernel has code for. What it lacks is not on the way of the rest: a launch takes less than
@@ -84,16 +80,18 @@ struct alignas(kPacketBytes) Packet {
 };
 static_assert(sizeof(Packet) == kPacketBytes);
 
-// Epochs count 1, 2, ..., 2^32-1, 2, 3, ...: never 0, which fresh memory holds, and parity
-// alternates over the wrap too.
+// Epochs count 1, 2, ..., 2^32-1, 4, 5, ...: never 0, which fresh memory holds, and a region's
+// parts go on taking turns over the wrap.
+inline constexpr uint32_t kEpochAfterWrap = 4;
+static_assert(kEpochAfterWrap % kEpochParts == 0 && kEpochAfterWrap % kSentinelParts == 0);
 NODECOMM_KERNEL_FN uint32_t NextEpoch(uint32_t epoch) {
-  return epoch == 0xffffffffu ? 2u : epoch + 1u;
+  return epoch == 0xffffffffu ? kEpochAfterWrap : epoch + 1u;
 }
 
 // `count` epochs further; `count` is far less than 2^32.
 NODECOMM_KERNEL_FN uint32_t EpochAfter(uint32_t epoch, uint32_t count) {
   const uint32_t sum = epoch + count;
-  return sum < epoch ? sum + 2u : sum;
+  return sum < epoch ? sum + kEpochAfterWrap : sum;
 }
 
 // A launch's place among the chunks of its communicator, as one thread has it.
@@ -127,7 +125,7 @@ NODECOMM_KERNEL_FN int RankAfter(int self, int step, int ranks) {
 // A rank's peers are numbered from 0 in rank order; so are the slots of its plane.
 NODECOMM_KERNEL_FN int RankOfPeer(int self, int peer) { return peer < self ? peer : peer + 1; }
 
-// Where, in the even epochs' half, the slot begins that peer `peer` of this rank fills here.
+// Where, in the region's first part, the slot begins that peer `peer` of this rank fills here.
 NODECOMM_KERNEL_FN std::byte* SlotFrom(const Call& call, const Region& region, int peer) {
   return call.planes[call.rank] + region.begin + static_cast<uint32_t>(peer) * region.slot_bytes;
 }
@@ -138,9 +136,11 @@ NODECOMM_KERNEL_FN std::byte* SlotAt(const Call& call, const Region& region, int
   return call.planes[to] + region.begin + index * region.slot_bytes;
 }
 
-// How far behind the even half an epoch's half lies.
-NODECOMM_KERNEL_FN uint64_t HalfOffset(const Region& region, uint32_t epoch) {
-  return (epoch & 1u) != 0 ? region.half_bytes : 0;
+// How far behind the first part an epoch's part lies.
+template <uint32_t kParts>
+NODECOMM_KERNEL_FN uint64_t PartOffset(const Region& region, uint32_t epoch) {
+  static_assert((kParts & (kParts - 1)) == 0);
+  return (epoch & (kParts - 1)) * region.part_bytes;
 }
 
 NODECOMM_KERNEL_FN uint64_t PacketOffset(uint32_t index) { return uint64_t{index} * kPacketBytes; }

@@ -1,5 +1,5 @@
-// When a half may be filled again inside one launch: credits. A message of more than two chunks
-// comes round to the same half before its kernel ends, so no kernel boundary says that the peers
+// When a part of a region may be filled again inside one launch: credits. A message of many chunks
+// comes round to the same part before its kernel ends, so no kernel boundary says that the peers
 // have read it. Instead each block tells its namesakes at the peers when it has finished with a
 // chunk. Not needed by messages of one chunk. Design note: kernels/README.md, "chunks".
 #pragma once
@@ -15,24 +15,25 @@ namespace nodecomm::kernels {
 // re-armed their slots.
 //
 // Ordering: the last thread to come has all others' re-arming behind it (acquire and release in the
-// block), and releases it to the peers with the credit. A peer's thread that acquires the credit
-// and then stores into one of these slots stores after the re-arming.
+// block), and puts it before the credit. A peer's thread that acquires the credit and then stores
+// into one of these slots stores after the re-arming.
 template <class Machine, int kRanks>
 NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
   if (!Machine::IsLastOfBlock(epoch)) return;
   const uint32_t block = Machine::BlockIndex();
+  Machine::FenceOwnMemory();
   NODECOMM_UNROLL
   for (int step = 1; step < kRanks; ++step) {
     const int to = RankAfter(call.rank, step, kRanks);
-    Machine::StoreRelease(&CreditsOf(call.planes[to])->finished[block][call.rank], epoch);
+    Machine::StoreBehindFence(&CreditsOf(call.planes[to])->finished[block][call.rank], epoch);
   }
 }
 
 // Whether every peer's block of this index has finished with the chunk of `epoch`; waits for a
 // while. False: not yet; `awaited` says what is missing.
 //
-// A peer may have finished with one chunk more by then, but not with two: for that it needs packets
-// that the calling thread has yet to send.
+// A peer may have gone further by then, by fewer chunks than a region has parts. What it said 2^31
+// chunks ago and more is not there any more (scrub.h).
 template <class Machine, int kRanks>
 NODECOMM_KERNEL_FN bool SpinForCredit(const Call& call, uint32_t epoch, Awaited* awaited) {
   const uint32_t* finished = CreditsOf(call.planes[call.rank])->finished[Machine::BlockIndex()];
@@ -44,7 +45,7 @@ NODECOMM_KERNEL_FN bool SpinForCredit(const Call& call, uint32_t epoch, Awaited*
     for (int peer = 0; peer < kRanks - 1; ++peer) {
       const int rank = RankOfPeer(call.rank, peer);
       const uint32_t last = Machine::LoadAcquire(&finished[rank]);
-      if (last != epoch && last != NextEpoch(epoch)) missing = rank;
+      if (last == 0 || static_cast<int32_t>(last - epoch) < 0) missing = rank;
     }
     if (missing < 0) return true;
     Machine::Pause();

@@ -14,6 +14,7 @@ namespace nodecomm::kernels {
 // call left has another epoch.
 struct EpochFormat {
   static constexpr int kWords = 3;
+  static constexpr uint32_t kParts = kEpochParts;
 
   NODECOMM_KERNEL_FN static Packet Encode(const Payload<kWords>& payload, uint32_t epoch) {
     return {{payload.word[0], payload.word[1], payload.word[2], epoch}};
@@ -35,6 +36,7 @@ struct EpochFormat {
 // the payload of that NaN. Floating point only.
 struct SentinelFormat {
   static constexpr int kWords = 4;
+  static constexpr uint32_t kParts = kSentinelParts;
   // A NaN as float32 and, twice, as float16 and as bfloat16.
   static constexpr uint32_t kZero = 0x7fa57fa5u;
 

@@ -59,6 +59,17 @@ struct GpuMachine {
   static __device__ __forceinline__ void StoreRelease(uint32_t* word, uint32_t value) {
     asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
   }
+  // What this thread, or who told it so in this block, did to this GPU's own memory comes before
+  // what it tells other GPUs afterwards: of that memory no GPU sees anything but by this one's L2
+  // cache. What was done to other GPUs' memory need not: a fence of the system's scope waits for
+  // that too, and stops the thread for microseconds while the links are full (kernels/README.md,
+  // "strict fences").
+  static __device__ __forceinline__ void FenceOwnMemory() {
+    asm volatile("fence.acq_rel.gpu;" ::: "memory");
+  }
+  static __device__ __forceinline__ void StoreBehindFence(uint32_t* word, uint32_t value) {
+    StoreRelaxed(word, value);
+  }
   // 8 bytes, whole or not at all.
   static __device__ __forceinline__ EpochPair LoadRelaxed(const EpochPair* pair) {
     uint64_t value;
@@ -152,7 +163,7 @@ struct GpuMachine {
     __syncwarp(together);
     const uint32_t lane = threadIdx.x % 32;
     if (lane != static_cast<uint32_t>(__ffs(static_cast<int>(together)) - 1)) return false;
-    uint32_t* count = &FinishedThreads()[epoch & 1u];
+    uint32_t* count = &FinishedThreads()[epoch % kChunksApartMax];
     const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(count));
     const auto arrived = static_cast<uint32_t>(__popc(together));
     uint32_t before;
@@ -166,7 +177,7 @@ struct GpuMachine {
   }
   // Before the block's first barrier.
   static __device__ __forceinline__ void ClearFinishedThreads() {
-    if (threadIdx.x < 2) FinishedThreads()[threadIdx.x] = 0;
+    if (threadIdx.x < kChunksApartMax) FinishedThreads()[threadIdx.x] = 0;
   }
   // Those of this block, and of blocks that this grid does not have.
   static __device__ __forceinline__ void ClearCredits(PlaneCredits* credits) {
@@ -222,9 +233,14 @@ struct GpuMachine {
   }
 
  private:
-  // Of the chunks of each parity: how many threads of this block have finished with it.
+  // How far apart in chunks threads of a block can be: where one has finished with a chunk, the
+  // others have sent what came kSentinelParts chunks before, and what they send and have not
+  // finished with is never more than kAheadMax + kGatherBehind + 2 packets. A few more where
+  // epochs wrap.
+  static constexpr uint32_t kChunksApartMax = 16;
+  // Of so many chunks: how many threads of this block have finished with it.
   static __device__ __forceinline__ uint32_t* FinishedThreads() {
-    __shared__ uint32_t finished[2];
+    __shared__ uint32_t finished[kChunksApartMax];
     return finished;
   }
   static __device__ __forceinline__ uint64_t BitsOf(EpochPair pair) {

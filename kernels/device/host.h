@@ -85,6 +85,9 @@ struct HostMachine {
   static void AllowNextKernel() {}
   static void KeepReady(std::byte*&) {}
   static uint32_t BlockIndex() { return 0; }
+  // The store orders itself: ThreadSanitizer knows no fences.
+  static void FenceOwnMemory() {}
+  static void StoreBehindFence(uint32_t* word, uint32_t value) { StoreRelease(word, value); }
   static bool IsLastOfBlock(uint32_t /*epoch*/) { return true; }
   static void ClearCredits(PlaneCredits* credits) {
     for (auto& block : credits->finished) {

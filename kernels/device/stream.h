@@ -9,32 +9,47 @@
 
 namespace nodecomm::kernels {
 
-// Packets that a thread sends before it waits for the first. More keep more bytes on the wire.
-inline constexpr int kOneShotAhead = 2;
-inline constexpr int kTwoShotAhead = 1;
+// Packets that a thread has under way while it waits for one: sent, and not yet summed. The first
+// goes out before the launch takes its epochs, the others after that: there the block's threads
+// meet, and each would wait until the links have taken all that the others send.
+inline constexpr uint32_t kOneShotAhead = 1;
+inline constexpr uint32_t kTwoShotAhead = 2;
+inline constexpr uint32_t kAheadMax = 2;
+static_assert(kOneShotAhead <= kAheadMax && kTwoShotAhead <= kAheadMax);
 // And packets that two-shot sums before it waits for the first of the second trip.
-inline constexpr int kGatherBehind = 1;
-// A chunk of a message of several gives every thread at least so many packets. A thread sends its
-// first packet of chunk c+2 only with the peers' credit for chunk c, which they give when they have
-// gone kGatherBehind packets past it; so with fewer all ranks could wait for each other. And its
-// first packet of chunk 1 it sends after it has received one of chunk 0, so that the peers' calls
-// before have ended, and with them their reading of that half.
-inline constexpr uint32_t kChunkRowsMin = 3;
-static_assert(kChunkRowsMin >= kOneShotAhead + 1 &&
-              kChunkRowsMin >= kTwoShotAhead + kGatherBehind + 1);
+inline constexpr uint32_t kGatherBehind = 1;
+// A thread sends its first packet of chunk c + kSentinelParts only with the peers' credit for chunk
+// c. They give it when they have gone kGatherBehind packets past it, for which they need what is
+// sent kAheadMax packets later. So that ranks never wait for each other in a circle, this must be
+// before that first packet, also where a chunk gives every thread one packet only.
+static_assert(kAheadMax + kGatherBehind <= kSentinelParts - 1);
+
+// Before it hears anything a thread sends kAheadMax + 1 packets at most; the last lies in this
+// chunk.
+NODECOMM_KERNEL_FN uint32_t LastChunkUnheard(const Call& call, Lane lane) {
+  return call.chunk_packets > kAheadMax * lane.step ? 0 : kAheadMax;
+}
+// So a launch of so many chunks that the next could send into parts that a peer has yet to read
+// ends with the wait for the credit of this chunk.
+NODECOMM_KERNEL_FN bool EndsWithCredit(const Call& call, Lane lane) {
+  return call.chunks + LastChunkUnheard(call, lane) >= kSentinelParts;
+}
+NODECOMM_KERNEL_FN uint32_t ChunkOfLastCredit(const Call& call, Lane lane) {
+  return call.chunks + LastChunkUnheard(call, lane) - kSentinelParts;
+}
 
 // On a host, where one thread plays the whole grid and each wait is a change of threads, as far as
 // a chunk allows (twice, and one more).
 template <class Machine>
-NODECOMM_KERNEL_FN uint32_t Ahead(const Call& call, int on_gpu) {
-  if constexpr (Machine::kOnePacketALane) return static_cast<uint32_t>(on_gpu);
-  constexpr uint32_t kAheadMax = 1024;
+NODECOMM_KERNEL_FN uint32_t Ahead(const Call& call, uint32_t on_gpu) {
+  if constexpr (Machine::kOnePacketALane) return on_gpu;
+  constexpr uint32_t kOnHostMax = 1024;
   const uint32_t room = (call.chunk_packets - 1) / 2;
-  return room < 1 ? 1 : room > kAheadMax ? kAheadMax : room;
+  return room < 1 ? 1 : room > kOnHostMax ? kOnHostMax : room;
 }
 
 // A queue that is always full. Its parts are registers, so no index of it is computed.
-template <class T, int kLength>
+template <class T, uint32_t kLength>
 class Queue {
  public:
   NODECOMM_KERNEL_FN T Oldest() const { return oldest_; }

@@ -245,9 +245,7 @@ void AddPlane(Contract& contract) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const kernels::PlaneLayout layout = kernels::LayOutPlane(bytes, {ranks});
       std::string text;
-      for (const kernels::SlotRegion& region :
-           {layout.one_shot_epoch, layout.scatter_epoch, layout.gather_epoch,
-            layout.one_shot_sentinel, layout.scatter_sentinel, layout.gather_sentinel}) {
+      for (const kernels::SlotRegion& region : {layout.epoch, layout.first, layout.gather}) {
         absl::StrAppend(&text, text.empty() ? "" : " ", region.begin, "+", region.slot_packets);
       }
       Add(contract, absl::StrFormat("plane regions of %d bytes, %d ranks", bytes.value, ranks),

@@ -173,11 +173,11 @@ class GpuRankGroup : public RankGroup {
   }
   void PlantPackets(uint32_t epoch) override {
     const PlaneLayout layout = LayOutPlane(options_.plane_bytes, options_.world_size);
-    const size_t bytes = layout.one_shot_sentinel.begin - layout.one_shot_epoch.begin;
+    const size_t bytes = layout.first.begin - layout.epoch.begin;
     std::vector<uint32_t> words(bytes / 4, 0x41414141u);
     for (size_t i = 3; i < words.size(); i += 4) words[i] = epoch;
     for (const RankState& state : ranks_) {
-      CHECK_CUDA(cudaMemcpy(state.plane + layout.one_shot_epoch.begin, words.data(), bytes,
+      CHECK_CUDA(cudaMemcpy(state.plane + layout.epoch.begin, words.data(), bytes,
                             cudaMemcpyHostToDevice));
     }
   }

@@ -144,7 +144,7 @@ TEST_P(AllReduceConformance, IsRightOnBothSidesOfEverySwitchOver) {
 TEST_P(AllReduceConformance, MessagesLargerThanThePlaneGoThroughInChunks) {
   for (const int ranks : {2, 4}) {
     NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
-    // Of an odd and an even number of chunks, with small ones between: whichever half a call begins
+    // Of an odd and an even number of chunks, with small ones between: whichever part a call begins
     // with, the one before may have used it last.
     ExpectRight(*group,
                 {.calls = {Mixed(ElementType::kBfloat16, (3 << 20) + 3, 7, ranks),
@@ -254,48 +254,46 @@ TEST_P(AllReduceConformance, EpochsWrapWithoutZeroAndKeepAlternating) {
   for (uint64_t i = 0; i < 8; ++i) {
     run.calls.push_back(Mixed(ElementType::kBfloat16, i % 2 == 0 ? 4000 : 100'000, i, 4));
   }
-  // Each call is one chunk: three epochs to the largest, then 2, 3, 4, 5, 6.
+  // Each call is one chunk: three epochs to the largest, then 4, 5, 6, 7, 8.
   ExpectRight(*group, run, 4);
-  for (int r = 0; r < 4; ++r) EXPECT_EQ(group->Epoch(Rank{r}), 6u) << "rank " << r;
+  for (int r = 0; r < 4; ++r) EXPECT_EQ(group->Epoch(Rank{r}), 8u) << "rank " << r;
 }
 
 TEST_P(AllReduceConformance, PacketsOfTheSameEpochTwoToThe32CallsAgoAreNotTaken) {
-  // Elements, by what serves them.
+  // Elements, by what serves them; the first two go in packets with epochs.
   constexpr size_t kTiny = 16;
   constexpr size_t kOneShot = 2000;
-  constexpr size_t kTwoShot = 5000;
-  constexpr size_t kStreamed = 100'000;
+  constexpr size_t kWithSentinels = 5000;
+  constexpr size_t kTwoShot = 50'000;
   const GroupShape shape = {.world_size = WorldSize{4},
                             .layout = LayOutPlane(kPlaneBytesMin, WorldSize{4}),
                             .multiprocessors = 132};
   const auto plan_of = [&](size_t count) {
     return SelectPlan(ByteCount{4 * count}, ElementType::kFloat32, shape);
   };
-  ASSERT_EQ(plan_of(kOneShot).algorithm, Algorithm::kOneShot);
+  ASSERT_EQ(plan_of(kOneShot).format, PacketFormat::kEpoch);
+  ASSERT_EQ(plan_of(kWithSentinels).algorithm, Algorithm::kOneShot);
+  ASSERT_EQ(plan_of(kWithSentinels).format, PacketFormat::kSentinel);
   ASSERT_EQ(plan_of(kTwoShot).algorithm, Algorithm::kTwoShot);
-  ASSERT_EQ(plan_of(kTwoShot).format, PacketFormat::kEpoch);
-  ASSERT_EQ(plan_of(kStreamed).format, PacketFormat::kSentinel);
-  ASSERT_EQ(PlanLaunch(plan_of(kStreamed), ByteCount{4 * kStreamed}, shape).chunks, 1u);
+  ASSERT_EQ(PlanLaunch(plan_of(kTwoShot), ByteCount{4 * kTwoShot}, shape).chunks, 1u);
   // The two calls that scrub use little of what the next two do: only the scrub can have cleared
   // it.
   using Scrubbing = std::pair<size_t, size_t>;
   for (const auto& [first, second] :
-       {Scrubbing{kTiny, kTiny}, Scrubbing{kTiny, kStreamed}, Scrubbing{kStreamed, kTiny},
-        Scrubbing{kStreamed, kStreamed}, Scrubbing{kTwoShot, kTiny}}) {
-    for (const uint32_t scrub : {0x80000002u, 2u}) {
+       {Scrubbing{kTiny, kTiny}, Scrubbing{kTiny, kTwoShot}, Scrubbing{kTwoShot, kTiny},
+        Scrubbing{kTwoShot, kTwoShot}, Scrubbing{kWithSentinels, kTiny}}) {
+    for (const uint32_t scrub : {0x80000004u, 4u}) {
       for (const uint32_t planted : {scrub + 2, scrub + 3}) {
-        for (const size_t after : {kOneShot, kTwoShot}) {
-          NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
-          // The last call before the two that scrub; over the wrap that is the largest epoch.
-          group->SetLastEpoch(scrub == 2u ? 0xffffffffu : scrub - 1);
-          group->PlantPackets(planted);
-          RankGroup::Run run;
-          uint64_t seed = 0;
-          for (const size_t count : {first, second, after, after}) {
-            run.calls.push_back(Mixed(ElementType::kFloat32, count, ++seed, 4));
-          }
-          ExpectRight(*group, run, 4);
+        NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
+        // The last call before the two that scrub; over the wrap that is the largest epoch.
+        group->SetLastEpoch(scrub == 4u ? 0xffffffffu : scrub - 1);
+        group->PlantPackets(planted);
+        RankGroup::Run run;
+        uint64_t seed = 0;
+        for (const size_t count : {first, second, kOneShot, kOneShot}) {
+          run.calls.push_back(Mixed(ElementType::kFloat32, count, ++seed, 4));
         }
+        ExpectRight(*group, run, 4);
       }
     }
   }
@@ -327,7 +325,7 @@ TEST_P(AllReduceConformance, AMissingRankEndsTheCallAtTheDeadlineAndIsNamed) {
 }
 
 TEST_P(AllReduceConformance, ACallThatWasGivenUpIsNotTheLastThatEnded) {
-  // Of one chunk each: in packets with epochs, and with sentinels.
+  // Of one chunk each: by the kernels of few packets, and streamed.
   for (const size_t count : {16, 100'000}) {
     NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{2}});
     const CallSpec call = Plain(ElementType::kFloat32, count, 1, 2);
@@ -550,10 +548,10 @@ TEST_P(AllReduceConformance, CheckedModeCountsOnOverTheWrap) {
   NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}, .checked = true});
   group->SetLastCheck(0xfffffffcu);
   const CallSpec call = Plain(ElementType::kFloat32, 500, 1, 3);
-  // Three to the largest number, then 2, 3 and 4.
+  // Three to the largest number, then 4, 5 and 6.
   ExpectRight(*group, {.calls = {call, call, call, call, call, call}}, 3);
   group->Execute({.calls = {call}, .absent = {0, 1}, .timeout_ns = 50'000'000});
-  EXPECT_EQ(group->Failure(Rank{2}).sequence, 5u);
+  EXPECT_EQ(group->Failure(Rank{2}).sequence, 7u);
 }
 
 TEST_P(AllReduceConformance, CheckedCallsAfterALeaveFailAndThoseBeforeItDoNot) {

@@ -107,10 +107,10 @@ TEST_F(CallCheckTest, APacketOfAnotherCallIsNotTakenForThisOne) {
 
 TEST_F(CallCheckTest, FreshMemoryIsNoPacketAtTheWrap) {
   own_.check = {0xffffffffu, 0xffffffffu};
-  Receive(0, 2, kCall);
+  Receive(0, kEpochAfterWrap, kCall);
   EXPECT_FALSE(Check());
   EXPECT_EQ(failure_.state, FailureRecord::kTimeout);
-  EXPECT_EQ(failure_.sequence, 2u);
+  EXPECT_EQ(failure_.sequence, kEpochAfterWrap);
 }
 
 TEST_F(CallCheckTest, WhoLeftAndIsMissingIsNamed) {

@@ -89,10 +89,9 @@ class HostRankGroup : public RankGroup {
   }
   void PlantPackets(uint32_t epoch) override {
     const PlaneLayout layout = LayOutPlane(options_.plane_bytes, options_.world_size);
-    const size_t packets =
-        (layout.one_shot_sentinel.begin - layout.one_shot_epoch.begin) / kPacketBytes;
+    const size_t packets = (layout.first.begin - layout.epoch.begin) / kPacketBytes;
     for (auto& plane : planes_) {
-      auto* words = reinterpret_cast<uint32_t*>(plane.get() + layout.one_shot_epoch.begin);
+      auto* words = reinterpret_cast<uint32_t*>(plane.get() + layout.epoch.begin);
       for (size_t i = 0; i < packets; ++i) {
         std::fill_n(words + 4 * i, 3, 0x41414141u);
         words[4 * i + 3] = epoch;

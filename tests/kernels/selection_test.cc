@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "kernels/device/stream.h"
 #include "kernels/plane_layout.h"
@@ -50,10 +51,10 @@ TEST(Selection, TheOverrideHoldsAtEverySize) {
 
 size_t SlotPackets(const Plan& plan, const GroupShape& shape) {
   const PlaneLayout& layout = shape.layout;
-  const bool epoch = plan.format == PacketFormat::kEpoch;
+  if (plan.format == PacketFormat::kEpoch) return layout.epoch.slot_packets;
   return plan.algorithm == Algorithm::kOneShot
-             ? (epoch ? layout.one_shot_epoch : layout.one_shot_sentinel).slot_packets
-             : (epoch ? layout.scatter_epoch : layout.scatter_sentinel).slot_packets;
+             ? layout.first.slot_packets
+             : std::min(layout.first.slot_packets, layout.gather.slot_packets);
 }
 
 // Every shape, override and size that a launch may be planned for.
@@ -99,7 +100,7 @@ TEST(Selection, ChunksFitTheirSlots) {
   });
 }
 
-TEST(Selection, SeveralChunksInALaunchGiveEveryThreadAFewPacketsOfEach) {
+TEST(Selection, SeveralChunksInALaunchGiveEveryThreadTheSameNumberOfPackets) {
   int with_several = 0;
   ForEachLaunch([&](const Plan& plan, const LaunchPlan& launch, const GroupShape&, size_t) {
     if (launch.chunks == 1) return;
@@ -107,7 +108,7 @@ TEST(Selection, SeveralChunksInALaunchGiveEveryThreadAFewPacketsOfEach) {
     EXPECT_EQ(plan.format, PacketFormat::kSentinel) << "packets with epochs take a launch each";
     const size_t threads = static_cast<size_t>(launch.grid.blocks) * launch.grid.threads;
     EXPECT_EQ(launch.chunk_packets % threads, 0u);
-    EXPECT_GE(launch.chunk_packets / threads, kChunkRowsMin);
+    EXPECT_FALSE(launch.HasPacketAThread()) << "kernels without chunks would serve it";
   });
   EXPECT_GT(with_several, 0);
 }
@@ -120,9 +121,8 @@ TEST(Selection, NoBlockIsWithoutAPacketAndNoGridTooLarge) {
     EXPECT_LE(grid.blocks, std::min(shape.multiprocessors, kBlocksMax));
     EXPECT_LT(static_cast<size_t>(grid.blocks - 1) * grid.threads, launch.packets)
         << "the last block of " << grid.blocks << " has no packet";
-    if (plan.format == PacketFormat::kEpoch) {
-      EXPECT_GE(static_cast<size_t>(grid.blocks) * grid.threads, launch.packets)
-          << "a thread with packets of epochs has one at most";
+    if (plan.algorithm == Algorithm::kOneShot && shape.world_size.value > 2) {
+      EXPECT_TRUE(launch.HasPacketAThread()) << "there is no stream of it";
     }
   });
 }
@@ -147,15 +147,36 @@ TEST(Selection, TheSwitchOversAreThoseOfTheTable) {
       const auto plan_of = [&](size_t bytes) {
         return SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, shape);
       };
+      if (ranks == 2) {
+        EXPECT_EQ(plan_of(2).format, PacketFormat::kSentinel);
+        continue;
+      }
       const size_t epoch = tuning.epoch_bytes_max[ranks];
       EXPECT_EQ(plan_of(epoch).format, PacketFormat::kEpoch);
       EXPECT_EQ(plan_of(epoch + 2).format, PacketFormat::kSentinel);
       const size_t one_shot = tuning.one_shot_bytes_max[ranks];
-      if (ranks == 2) continue;
       EXPECT_EQ(plan_of(one_shot).algorithm, Algorithm::kOneShot);
       EXPECT_EQ(plan_of(one_shot + 2).algorithm, Algorithm::kTwoShot);
     }
   }
+}
+
+TEST(Stream, LaunchesEndWithTheCreditOfWhatTheNextOneSendsInto) {
+  Call call = {};
+  const auto last_credit = [&](uint32_t rows, uint32_t chunks) -> int {
+    const Lane lane = {.first = 0, .step = 64};
+    call.chunk_packets = rows * lane.step;
+    call.chunks = chunks;
+    return EndsWithCredit(call, lane) ? static_cast<int>(ChunkOfLastCredit(call, lane)) : -1;
+  };
+  // The next launch sends three packets unheard, of chunks 0 to 2 behind these.
+  EXPECT_EQ(last_credit(/*rows=*/1, /*chunks=*/1), -1);
+  EXPECT_EQ(last_credit(1, 2), 0);
+  EXPECT_EQ(last_credit(1, 9), 7);
+  // Or all of its first chunk, whose part is that of the last but three.
+  EXPECT_EQ(last_credit(3, 3), -1);
+  EXPECT_EQ(last_credit(3, 4), 0);
+  EXPECT_EQ(last_credit(8, 9), 5);
 }
 
 TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
@@ -163,19 +184,18 @@ TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const PlaneLayout layout = LayOutPlane(plane, WorldSize{ranks});
       size_t end = kPlaneRegionsBegin;
-      for (const SlotRegion& region :
-           {layout.one_shot_epoch, layout.scatter_epoch, layout.gather_epoch,
-            layout.one_shot_sentinel, layout.scatter_sentinel, layout.gather_sentinel}) {
+      for (const auto& [region, parts] : {std::pair{layout.epoch, kEpochParts},
+                                          {layout.first, kSentinelParts},
+                                          {layout.gather, kSentinelParts}}) {
         EXPECT_GE(region.begin, end);
         EXPECT_EQ(region.begin % 128, 0u);
-        end =
-            region.begin + 2 * static_cast<size_t>(ranks - 1) * kPacketBytes * region.slot_packets;
+        end = region.begin +
+              parts * static_cast<size_t>(ranks - 1) * kPacketBytes * region.slot_packets;
       }
       EXPECT_LE(end, plane.value);
-      EXPECT_GT(layout.one_shot_epoch.slot_packets, 0u);
-      EXPECT_EQ(layout.scatter_epoch.slot_packets, layout.gather_epoch.slot_packets);
-      EXPECT_EQ(layout.scatter_sentinel.slot_packets, layout.gather_sentinel.slot_packets);
-      EXPECT_GT(layout.one_shot_sentinel.slot_packets + layout.scatter_sentinel.slot_packets, 0u);
+      EXPECT_EQ(layout.epoch.slot_packets > 0, ranks > 2);
+      EXPECT_GT(layout.first.slot_packets, 0u);
+      EXPECT_GT(layout.gather.slot_packets, 0u);
     }
   }
 }

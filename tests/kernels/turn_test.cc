@@ -61,7 +61,7 @@ TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
 
 TEST_F(TurnTest, ALaunchOfSeveralChunksTakesAsManyEpochs) {
   call_.chunks = 5;
-  for (const auto& [last, end] : {std::pair{0u, 5u}, {41u, 46u}, {0xfffffffdu, 4u}}) {
+  for (const auto& [last, end] : {std::pair{0u, 5u}, {41u, 46u}, {0xfffffffdu, 6u}}) {
     for (const bool proves_alone : {false, true}) {
       call_.proves_alone = proves_alone;
       SetAll(last);
@@ -80,12 +80,12 @@ TEST(Scrub, IsDueInEveryLaunchThatHasOneOfItsEpochs) {
     return IsScrubTurn({.epoch = first, .last_epoch = last});
   };
   for (const uint32_t top : {0u, 0x80000000u}) {
-    EXPECT_TRUE(is_due(top + 2, top + 2));
-    EXPECT_TRUE(is_due(top + 3, top + 3));
-    EXPECT_FALSE(is_due(top + 1, top + 1));
-    EXPECT_FALSE(is_due(top + 4, top + 9));
-    EXPECT_TRUE(is_due(top + 1, top + 5));
-    EXPECT_TRUE(is_due(top - 2, top + 4)) << "over the top";
+    EXPECT_TRUE(is_due(top + 4, top + 4));
+    EXPECT_TRUE(is_due(top + 5, top + 5));
+    EXPECT_FALSE(is_due(top + 3, top + 3));
+    EXPECT_FALSE(is_due(top + 6, top + 9));
+    EXPECT_TRUE(is_due(top + 1, top + 7));
+    EXPECT_TRUE(is_due(top - 2, top + 6)) << "over the top";
   }
 }
 
