@@ -166,7 +166,10 @@ std::string Daemon::WaitsFor() const {
 
 std::string Daemon::NotReady() const {
   if (stopping_) return "stopping: no group is formed any more, those that are there may finish";
-  // What it lacks after it has been ready keeps nobody from it.
+  if (const std::string problem = runtime_dir_problem(); !problem.empty()) {
+    return absl::StrCat(problem, ": restart the daemon");
+  }
+  // What else it lacks after it has been ready keeps nobody from it.
   if (ready_) return "";
   const std::string waits_for = WaitsFor();
   return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
@@ -433,25 +436,41 @@ void Daemon::StartForming() {
 }
 
 absl::Status Daemon::PublishMetrics() {
-  ABSL_ASSIGN_OR_RETURN(
-      published_metrics_,
-      PublishedMetrics::Start(config_, platform_,
-                              {.metrics = metrics_.get(),
-                               .host = host_.get(),
-                               .groups = groups_.get(),
-                               .pool = pool_.get(),
-                               .sessions = sessions_.get(),
-                               .ready = &ready_,
-                               .groups_max = [this] { return config().limits.groups_max; },
-                               .reload_failed = [this] { return !reload_problem().empty(); }},
-                              [](std::string_view warning) { spdlog::warn("{}", warning); }));
+  ABSL_ASSIGN_OR_RETURN(published_metrics_,
+                        PublishedMetrics::Start(
+                            config_, platform_,
+                            {.metrics = metrics_.get(),
+                             .host = host_.get(),
+                             .groups = groups_.get(),
+                             .pool = pool_.get(),
+                             .sessions = sessions_.get(),
+                             .ready = [this] { return IsReady(); },
+                             .runtime_dir_lost = [this] { return !runtime_dir_problem().empty(); },
+                             .groups_max = [this] { return config().limits.groups_max; },
+                             .reload_failed = [this] { return !reload_problem().empty(); }},
+                            [](std::string_view warning) { spdlog::warn("{}", warning); }));
   return absl::OkStatus();
 }
 
 void Daemon::SetReady() {
   if (!ready_.exchange(true)) spdlog::info("ready: nothing is waited for");
-  calls_->SetServing(RpcServer::Serving::kYes);
+  if (IsReady()) calls_->SetServing(RpcServer::Serving::kYes);
 }
+
+std::string Daemon::CheckRuntimeDir() {
+  std::string problem = runtime_dir_->Lost();
+  const bool changes = problem.empty() != runtime_dir_problem().empty();
+  {
+    absl::MutexLock lock(&in_force_mu_);
+    runtime_dir_problem_ = problem;
+  }
+  if (changes) {
+    calls_->SetServing(IsReady() ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);
+  }
+  return problem;
+}
+
+bool Daemon::IsReady() const { return ready_ && runtime_dir_problem().empty(); }
 
 void Daemon::TakeGroupNews(const GroupNews& news) {
   metrics_->Take(news);

@@ -85,6 +85,10 @@ class Daemon {
   // Says to those who ask (health, metrics) that the daemon is ready: it waits for nothing more.
   void SetReady();
 
+  // Whether clients, and a daemon that starts, still find this one by its runtime directory; what
+  // is lost of that, or empty. Says so to those who ask, too.
+  std::string CheckRuntimeDir();
+
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
 
@@ -123,6 +127,11 @@ class Daemon {
   void Serve();
   void TakeAdmin(UniqueFd connection);
   v1::GetConfigResponse ConfigInForce() const;
+  bool IsReady() const;
+  std::string runtime_dir_problem() const {
+    absl::MutexLock lock(&in_force_mu_);
+    return runtime_dir_problem_;
+  }
   ByteCount proof_bytes() const;
 
   void TakeGroupNews(const GroupNews& news);
@@ -141,6 +150,7 @@ class Daemon {
   mutable absl::Mutex in_force_mu_;
   Config in_force_ ABSL_GUARDED_BY(in_force_mu_);
   std::string reload_problem_ ABSL_GUARDED_BY(in_force_mu_);
+  std::string runtime_dir_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string config_path_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
   // Every part may tell it something.

@@ -140,6 +140,12 @@ const std::vector<Broken>& BrokenHosts() {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.runtime_dir_error = ENOENT;
        }},
+      {"socket", kProblem, "serves a removed directory", "which ends groups in order",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::UnavailableError("nodecommd serves a removed directory"));
+         host.runtime_dir_error = ENOENT;
+         host.lock_file_exists = false;
+       }},
       {"socket", kProblem, "did not answer", "journalctl",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
@@ -511,6 +517,10 @@ TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
   const UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
   ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_EQ(FindLockHolder(dir.path()), getpid());
+  std::filesystem::remove(path);
+  EXPECT_EQ(FindLockHolder(dir.path()), getpid()) << "somebody removed the file";
+  std::ofstream(path) << "of nobody";
   EXPECT_EQ(FindLockHolder(dir.path()), getpid());
   ASSERT_EQ(flock(lock.get(), LOCK_UN), 0);
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
