@@ -311,6 +311,11 @@ absl::Status Daemon::StartProofs() {
   PeerProver::Options options;
   options.cache_path = absl::StrCat(runtime_dir_->path(), "/", kProofCacheName);
   options.warn = [](std::string_view warning) { spdlog::warn("{}", Escaped(warning)); };
+  options.begins = [limit = config_.peer_access.proof_timeout + kAnswerGrace](int pairs,
+                                                                              int rounds) {
+    spdlog::info("proving peer access of {} pairs of GPUs: {} rounds, {} each at most", pairs,
+                 rounds, absl::FormatDuration(limit));
+  };
   options.proven = LogProof;
   prover_ = std::make_unique<PeerProver>(std::move(options), host_.get(), probe_.get());
   if (config_.peer_access.trust_driver) {
@@ -413,27 +418,12 @@ void Daemon::Serve() {
   events.control_connected = [this](UniqueFd fd, const PeerCredentials& peer) {
     calls_->AdoptControl(std::move(fd), peer);
   };
-  events.admin_connected = [this](UniqueFd fd) { TakeAdmin(std::move(fd)); };
+  // Also while proofs go on: who asks is told what is waited for (NotReady).
+  events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
   sessions_->Start(std::move(events));
 }
 
-// Their number is bounded where they are accepted.
-void Daemon::TakeAdmin(UniqueFd connection) {
-  absl::MutexLock lock(&admins_mu_);
-  if (takes_admins_) {
-    calls_->AdoptAdmin(std::move(connection));
-  } else {
-    admins_.push_back(std::move(connection));
-  }
-}
-
-void Daemon::StartForming() {
-  logged_groups_->StartForming();
-  absl::MutexLock lock(&admins_mu_);
-  takes_admins_ = true;
-  for (UniqueFd& connection : admins_) calls_->AdoptAdmin(std::move(connection));
-  admins_.clear();
-}
+void Daemon::StartForming() { logged_groups_->StartForming(); }
 
 absl::Status Daemon::PublishMetrics() {
   ABSL_ASSIGN_OR_RETURN(published_metrics_,

@@ -6,7 +6,6 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -45,15 +44,14 @@ class Daemon {
   };
 
   // When it returns, workers are served: those of an earlier daemon may go on, and deaths are
-  // noticed. Groups form later.
+  // noticed. Administrators are answered. Groups form later.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Options options);
   ~Daemon();
 
   // True once peer access is proven or has failed to be, which is then in the log.
   bool WaitUntilProven(absl::Duration timeout);
 
-  // From now on groups come to be, though the pools may still be filling, and administrators are
-  // answered. Once.
+  // From now on groups come to be, though the pools may still be filling. Once.
   void StartForming();
 
   // True once the pools are full or have failed to fill, which is then in the log.
@@ -125,7 +123,6 @@ class Daemon {
   absl::Status MakeGpuService();
   absl::Status PublishMetrics();
   void Serve();
-  void TakeAdmin(UniqueFd connection);
   v1::GetConfigResponse ConfigInForce() const;
   bool IsReady() const;
   std::string runtime_dir_problem() const {
@@ -174,12 +171,6 @@ class Daemon {
   std::unique_ptr<GpuService> gpus_;
   std::unique_ptr<RpcServer> calls_;
   std::unique_ptr<PublishedMetrics> published_metrics_;
-
-  // What an administrator asks is answered by a daemon that knows its host: connections that come
-  // before the proofs are done wait here.
-  absl::Mutex admins_mu_;
-  bool takes_admins_ ABSL_GUARDED_BY(admins_mu_) = false;
-  std::vector<UniqueFd> admins_ ABSL_GUARDED_BY(admins_mu_);
 };
 
 }  // namespace nodecomm
