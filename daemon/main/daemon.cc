@@ -365,6 +365,11 @@ absl::Status Daemon::MakeGroups() {
   options.plane_bytes_default = config_.pool.plane_bytes;
   options.limits = GroupLimitsOf(config_);
   options.observer = [this](const GroupNews& news) { TakeGroupNews(news); };
+  options.damaged = [](const GroupDamage& damage) {
+    LogFields fields = {.group_name = damage.name, .uid = damage.uid};
+    if (damage.generation != 0) fields.group = damage.generation;
+    Log(spdlog::level::warn, fields, "{}", Escaped(damage.what));
+  };
   ABSL_ASSIGN_OR_RETURN(groups_,
                         GroupRegistry::Create(std::move(options), {.admission = admission_.get(),
                                                                    .pool = pool_.get(),
