@@ -318,6 +318,16 @@ const std::vector<Broken>& BrokenHosts() {
          group.set_state_ms(180'000);
          for (const int rank : {2, 3}) group.add_missing_ranks(rank);
        }},
+      {"groups", kWarning, "users 7 and 8 each have a group model: these are different groups",
+       "as one user",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const uint32_t uid : {7, 8}) {
+           v1::GroupInfo& group = *daemon.groups.add_groups();
+           group.set_name("model");
+           group.set_uid(uid);
+           group.set_state(uid == 7 ? v1::GROUP_STATE_READY : v1::GROUP_STATE_GATHERING);
+         }
+       }},
       {"limits", kWarning, "1000 sessions of at most 1024", "limits.sessions_max",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_sessions(1000); }},
       {"limits", kWarning, "user 7 has 231 sessions of at most 256", "limits.sessions_per_uid_max",
