@@ -26,6 +26,10 @@ namespace {
 constexpr absl::Duration kTurnTimeout = absl::Seconds(1);
 constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
 
+// Of the limit on descriptors: five (three of the session, two of its calls), and workers may have
+// three quarters of all.
+constexpr int kFdsPerSession = 7;
+
 constexpr std::string_view kProbeName = "nodecomm-probe";
 constexpr std::string_view kWatcherName = "nodecomm-watcher";
 constexpr char kProofCacheName[] = "peer-access.textproto";
@@ -75,6 +79,25 @@ void WarnOfAccessToAbsentGpus(const v1::Host& host, const GpuUsers& users) {
     Log(spdlog::level::warn, {.gpu = uuid},
         "gpu_access names {}, which is no GPU of this host: it reserves nothing", Escaped(uuid));
   }
+}
+
+void LogRefill(const std::string& gpu_uuid, const absl::Status& refilled) {
+  if (refilled.ok()) {
+    Log(spdlog::level::info, {.gpu = gpu_uuid}, "pool: planes can be made again");
+  } else {
+    Log(spdlog::level::warn, {.gpu = gpu_uuid},
+        "pool: no plane can be made ({}); it is tried again, every minute at last",
+        Escaped(refilled));
+  }
+}
+
+void WarnOfFewDescriptors(int fds_max, int sessions_max) {
+  const int64_t wanted = int64_t{sessions_max} * kFdsPerSession;
+  if (fds_max >= wanted) return;
+  spdlog::warn(
+      "the daemon may open {} files, too few for {} sessions (limits.sessions_max): workers are "
+      "refused when they hold three quarters of them; set LimitNOFILE={}",
+      fds_max, sessions_max, wanted);
 }
 
 void LogProof(const v1::PeerProof& proof) {
@@ -297,6 +320,7 @@ absl::Status Daemon::MakePools() {
   options.plane_bytes = config_.pool.plane_bytes;
   options.planes_ready = config_.pool.planes_ready;
   options.bytes_per_gpu_max = config_.pool.bytes_per_gpu_max;
+  options.refill_news = LogRefill;
   ABSL_ASSIGN_OR_RETURN(pool_, PlanePool::Create(std::move(options), source_.get()));
   return absl::OkStatus();
 }
@@ -349,6 +373,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.platform = platform_;
   options.records_dir = runtime_dir_->sessions_path();
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());
+  WarnOfFewDescriptors(OpenFdsMax(), config_.limits.sessions_max);
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
   options.connections_per_uid_per_second = config_.limits.connections_per_uid_per_second;
@@ -477,8 +502,12 @@ void Daemon::TakeGroupNews(const GroupNews& news) {
   } else if (news.end == GroupEnd::kLeft) {
     Log(spdlog::level::info, fields, "group ended: all ranks have left");
   } else {
-    Log(spdlog::level::warn, fields, "group ended while {} ({}): {}", Word(news.phase),
-        Word(news.end), Escaped(news.reason));
+    // Ranks that disagree may try again for ever; one that was ready tells of itself once.
+    const std::optional<int> left_out =
+        news.phase == GroupPhase::kReady ? 0 : failed_groups_logged_.Take(absl::Now());
+    if (!left_out.has_value()) return;
+    Log(spdlog::level::warn, fields, "group ended while {} ({}): {}{}", Word(news.phase),
+        Word(news.end), Escaped(news.reason), LeftOut(*left_out));
   }
 }
 
@@ -486,17 +515,16 @@ void Daemon::TakeRefusal(const Refusal& refusal) {
   metrics_->Take(refusal);
   if (const std::optional<int> left_out = refusals_logged_.Take(absl::Now())) {
     Log(spdlog::level::warn, {.uid = refusal.uid, .pid = refusal.pid},
-        "connection on {}.sock refused ({}): {}; {} more since the last such line",
-        Word(refusal.door), Word(refusal.cause), Escaped(refusal.reason), *left_out);
+        "connection on {}.sock refused ({}): {}{}", Word(refusal.door), Word(refusal.cause),
+        Escaped(refusal.reason), LeftOut(*left_out));
   }
 }
 
 void Daemon::TakeAuthFailure(AuthFailure failure, const PeerCredentials& peer) {
   metrics_->Take(failure);
   if (const std::optional<int> left_out = auth_failures_logged_.Take(absl::Now())) {
-    Log(spdlog::level::warn, {.uid = peer.uid, .pid = peer.pid},
-        "call without a good token ({}); {} more since the last such line", Word(failure),
-        *left_out);
+    Log(spdlog::level::warn, {.uid = peer.uid, .pid = peer.pid}, "call without a good token ({}){}",
+        Word(failure), LeftOut(*left_out));
   }
 }
 

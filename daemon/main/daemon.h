@@ -16,6 +16,7 @@
 #include "daemon/group/group_registry.h"
 #include "daemon/main/gpu_service.h"
 #include "daemon/main/log.h"
+#include "daemon/main/log_limit.h"
 #include "daemon/main/logged_groups.h"
 #include "daemon/main/published_metrics.h"
 #include "daemon/memory/plane_pool.h"
@@ -156,6 +157,7 @@ class Daemon {
   std::atomic<bool> stopping_ = false;
   LogLimit refusals_logged_;
   LogLimit auth_failures_logged_;
+  LogLimit failed_groups_logged_{kFailedGroupLinesMax};  // that never became ready
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<HostState> host_;
