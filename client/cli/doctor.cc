@@ -238,14 +238,24 @@ bool IsAtItsLimit(const v1::PoolInfo& pool) {
   return pool.bytes_ready() + pool.bytes_in_use() + pool.plane_bytes() > pool.bytes_max();
 }
 
+std::string AdviceOnPool(const v1::PoolInfo& pool) {
+  return IsAtItsLimit(pool) ? kRaisePoolLimit : "see who holds its memory: nvidia-smi";
+}
+
 void CheckPools(const DaemonFacts& daemon, Report& report) {
   report.Start("pools");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
   for (const v1::PoolInfo& pool : daemon.pools.pools()) {
-    if (!pool.last_error().empty()) {
+    if (!pool.last_error().empty() && pool.planes_ready() > 0) {
+      report.Warn(absl::StrFormat("GPU %s has %d of %s ready, and no more can be made: %s",
+                                  RenderForeign(pool.gpu_uuid()), pool.planes_ready(),
+                                  Counted(pool.planes_ready_target(), "plane"),
+                                  RenderForeign(pool.last_error())),
+                  AdviceOnPool(pool));
+    } else if (!pool.last_error().empty()) {
       report.Problem(absl::StrCat("GPU ", RenderForeign(pool.gpu_uuid()),
                                   " gives no memory: ", RenderForeign(pool.last_error())),
-                     IsAtItsLimit(pool) ? kRaisePoolLimit : "see who holds its memory: nvidia-smi");
+                     AdviceOnPool(pool));
     } else if (pool.bytes_in_use() / 9 * 10 > pool.bytes_max()) {
       report.Warn(absl::StrFormat("groups hold %s of at most %s on GPU %s",
                                   RenderBytes({pool.bytes_in_use()}),

@@ -1,4 +1,7 @@
 // Groups whose ranks do not go on: nobody else finds that odd before a call's or a join's deadline.
+#include <cstdint>
+#include <map>
+#include <set>
 #include <string>
 
 #include "absl/strings/str_format.h"
@@ -39,6 +42,29 @@ void CheckForming(const v1::GroupInfo& group, Report& report) {
               "look at the logs of those ranks; they must join under the same name, key and user");
 }
 
+// Ranks under two users gather in two groups of one name, and each waits for its own. `groups`
+// shows them side by side, as if all were well.
+void CheckNames(const v1::ListGroupsResponse& groups, Report& report) {
+  struct Users {
+    std::set<uint32_t> uids;
+    bool waits = false;  // ranks of one of them are missing
+  };
+  std::map<std::string, Users> by_name;
+  for (const v1::GroupInfo& group : groups.groups()) {
+    if (group.state() == v1::GROUP_STATE_ABORTED) continue;
+    Users& users = by_name[group.name()];
+    users.uids.insert(group.uid());
+    users.waits |= group.state() == v1::GROUP_STATE_GATHERING;
+  }
+  for (const auto& [name, users] : by_name) {
+    if (users.uids.size() < 2 || !users.waits) continue;
+    report.Warn(absl::StrFormat("users %s each have a group %s: these are different groups, and "
+                                "each waits for ranks of its own user",
+                                absl::StrJoin(users.uids, " and "), RenderForeign(name)),
+                "if they are meant as one, start all ranks as one user");
+  }
+}
+
 }  // namespace
 
 void CheckRanks(const DaemonFacts& daemon, Report& report) {
@@ -48,6 +74,7 @@ void CheckRanks(const DaemonFacts& daemon, Report& report) {
     CheckMembers(group, report);
     CheckForming(group, report);
   }
+  CheckNames(daemon.groups, report);
   if (report.silent()) {
     report.Ok(absl::StrFormat("%s, no rank is stopped or waited for long",
                               Counted(daemon.groups.groups_size(), "group")));

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "client/cli/doctor_checks.h"
@@ -53,6 +54,33 @@ void CheckGroups(const DaemonFacts& daemon, const v1::LimitConfig& limits, Repor
   }
 }
 
+// What each user's groups hold on each GPU, as the daemon counts it for the user's quota.
+std::map<std::pair<uint32_t, std::string>, uint64_t> BytesByUser(
+    const v1::ListGroupsResponse& groups) {
+  std::map<std::pair<uint32_t, std::string>, uint64_t> bytes;
+  for (const v1::GroupInfo& group : groups.groups()) {
+    if (!group.holds_memory()) continue;
+    for (const v1::GroupMember& member : group.members()) {
+      bytes[{group.uid(), member.gpu_uuid()}] += group.plane_bytes() + group.shared_bytes();
+    }
+  }
+  return bytes;
+}
+
+void CheckQuotas(const DaemonFacts& daemon, const v1::PoolConfig& pool, Report& report) {
+  const uint64_t max = pool.bytes_per_gpu_per_uid_max();
+  if (max == 0) return;
+  for (const auto& [user_and_gpu, bytes] : BytesByUser(daemon.groups)) {
+    const bool has_room = bytes + pool.plane_bytes() <= max;
+    if (has_room && !IsNearlyFull(static_cast<int64_t>(bytes), static_cast<int64_t>(max))) continue;
+    report.Warn(absl::StrFormat("groups of user %d hold %s of at most %s on GPU %s",
+                                user_and_gpu.first, RenderBytes({bytes}), RenderBytes({max}),
+                                RenderForeign(user_and_gpu.second)),
+                "raise pool.bytes_per_gpu_per_uid_max and reload, or end some of its groups "
+                "(nodecommctl groups)");
+  }
+}
+
 void CheckFds(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
   const int fds_max = daemon.status.open_fds_max();
   if (fds_max == 0) return;  // a daemon of an earlier version
@@ -81,6 +109,7 @@ void CheckLimits(const DaemonFacts& daemon, Report& report) {
   const v1::LimitConfig& limits = daemon.config.config().limits();
   CheckSessions(daemon, limits, report);
   CheckGroups(daemon, limits, report);
+  CheckQuotas(daemon, daemon.config.config().pool(), report);
   CheckFds(daemon, limits, report);
   if (report.silent()) {
     report.Ok(absl::StrFormat("%d of %s, %d of %s", daemon.status.sessions(),

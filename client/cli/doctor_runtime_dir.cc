@@ -23,6 +23,10 @@ constexpr uint64_t kFilesWanted = 2048;
 
 // Why nobody answers, as far as the directory tells.
 std::string AdviceOnSilence(const HostFacts& host) {
+  // With the directory its records of groups are gone: no other daemon can take them over.
+  if (host.lock_holder.has_value() && !host.lock_file_exists) {
+    return "restart it: systemctl restart nodecommd, which ends groups in order";
+  }
   if (host.runtime_dir_error == ENOENT) {
     return absl::StrCat(
         host.runtime_dir,

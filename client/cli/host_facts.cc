@@ -100,6 +100,7 @@ std::optional<FileSystemRoom> RoomAt(const std::string& path) {
 
 void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
   facts.runtime_dir = path;
+  facts.lock_holder = FindLockHolder(path);
   struct stat status = {};
   if (stat(path.c_str(), &status) != 0) {
     facts.runtime_dir_error = errno;
@@ -113,7 +114,6 @@ void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
   }
   facts.runtime_dir_room = RoomAt(path);
   facts.lock_file_exists = Exists(absl::StrCat(path, "/", kLockName));
-  facts.lock_holder = FindLockHolder(path);
   facts.session_socket_exists = stat(absl::StrCat(path, "/session.sock").c_str(), &status) == 0;
   facts.session_socket_for_everybody =
       facts.session_socket_exists && (status.st_mode & S_IWOTH) != 0;

@@ -10,8 +10,9 @@ namespace nodecomm {
 
 inline constexpr char kLockName[] = "nodecommd.lock";
 
-// The holder's process id. Nothing: nobody, or nobody who can be seen: the kernel hides locks of
-// other PID namespaces, and on some file systems (btrfs) tells them by another device number.
+// The holder's process id, also if somebody removed the file and who asks may look at the process.
+// Nothing: nobody, or nobody who can be seen: the kernel hides locks of other PID namespaces, and
+// on some file systems (btrfs) tells them by another device number.
 std::optional<int> FindLockHolder(const std::string& runtime_dir);
 
 }  // namespace nodecomm

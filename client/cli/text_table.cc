@@ -51,6 +51,16 @@ std::string Counted(int64_t count, const std::string& noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }
 
-std::string RenderForeign(const std::string& text) { return absl::Utf8SafeCHexEscape(text); }
+std::string RenderForeign(const std::string& text) {
+  // Quotes harm no terminal, and are left as they are.
+  std::string rendered;
+  for (size_t at = 0; at < text.size();) {
+    const size_t quote = std::min(text.find_first_of("\"'", at), text.size());
+    absl::StrAppend(&rendered, absl::Utf8SafeCHexEscape(text.substr(at, quote - at)),
+                    text.substr(quote, 1));
+    at = quote + 1;
+  }
+  return rendered;
+}
 
 }  // namespace nodecomm

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "daemon/files/read_only.h"
@@ -26,11 +27,11 @@ constexpr size_t kPagesMax = 65536;  // as limits.groups_max at most
 
 std::string NameOf(uint64_t generation) { return absl::StrFormat("group-%016x", generation); }
 
-std::string PathOf(const std::string& dir, uint64_t generation) {
+}  // namespace
+
+std::string ControlPageFile::PathOf(const std::string& dir, uint64_t generation) {
   return absl::StrFormat("%s/%s%s", dir, NameOf(generation), kSuffix);
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const std::string& dir,
                                                                          uint64_t generation) {
@@ -43,7 +44,12 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
   }
   // From here on its destructor removes the file.
   std::unique_ptr<ControlPageFile> page(new ControlPageFile(std::move(path), std::move(fd)));
+  ABSL_RETURN_IF_ERROR(page->WriteNew(generation));
+  ABSL_RETURN_IF_ERROR(page->OpenForMembers());
+  return page;
+}
 
+absl::Status ControlPageFile::WriteNew(uint64_t generation) {
   // Written whole, so that later writes to it need no new memory and can't fail for want of it.
   alignas(ControlPage) std::array<char, kControlPageBytes> bytes = {};
   const ControlPage header = {.magic = kControlPageMagic,
@@ -57,9 +63,7 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
                               .reason = {},
                               .ready = 0};
   std::memcpy(bytes.data(), &header, sizeof(header));
-  ABSL_RETURN_IF_ERROR(page->WriteAt(0, bytes.data(), bytes.size()));
-  ABSL_RETURN_IF_ERROR(page->OpenForMembers());
-  return page;
+  return WriteAt(0, bytes.data(), bytes.size());
 }
 
 absl::Status ControlPageFile::OpenForMembers() {
@@ -74,8 +78,8 @@ absl::Status ControlPageFile::OpenForMembers() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const std::string& dir,
-                                                                         uint64_t generation) {
+absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Open(const std::string& dir,
+                                                                       uint64_t generation) {
   std::string path = PathOf(dir, generation);
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.valid()) {
@@ -83,25 +87,65 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const s
   }
   std::unique_ptr<ControlPageFile> page(new ControlPageFile(std::move(path), std::move(fd)));
   page->Keep();
-  ABSL_ASSIGN_OR_RETURN(const ControlPage content, page->Read());
-  if (content.magic != kControlPageMagic || content.version != kControlPageVersion ||
-      content.generation != generation) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s is not the control page of generation %d", page->path_, generation));
-  }
+  return page;
+}
+
+absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const std::string& dir,
+                                                                         uint64_t generation) {
+  ABSL_ASSIGN_OR_RETURN(std::unique_ptr<ControlPageFile> page, Open(dir, generation));
+  ABSL_ASSIGN_OR_RETURN(const ControlPage content, page->ReadWhole(generation));
   page->left_mask_ = content.left_mask;
   ABSL_RETURN_IF_ERROR(page->OpenForMembers());
   return page;
 }
 
-void ControlPageFile::RemoveAllBut(const std::string& dir, const std::set<uint64_t>& generations) {
-  std::set<std::string> kept;
-  for (const uint64_t generation : generations) kept.insert(NameOf(generation));
-  const auto names = ListSmallFiles(dir, kSuffix, kPagesMax);
-  if (!names.ok()) return;  // they take room until the next time
-  for (const std::string& name : *names) {
-    if (!kept.contains(name)) unlink(absl::StrFormat("%s/%s%s", dir, name, kSuffix).c_str());
+absl::Status ControlPageFile::Stop(const std::string& dir, uint64_t generation,
+                                   std::string_view reason) {
+  ABSL_ASSIGN_OR_RETURN(const std::unique_ptr<ControlPageFile> page, Open(dir, generation));
+  const absl::StatusOr<ControlPage> content = page->ReadWhole(generation);
+  if (content.ok() && content->stop != 0) return absl::OkStatus();
+  if (absl::IsInvalidArgument(content.status())) {
+    ABSL_RETURN_IF_ERROR(page->WriteNew(generation));
   }
+  return page->WriteStop(Culprit{}, reason);
+}
+
+bool ControlPageFile::StopLeft(const std::string& dir, uint64_t generation,
+                               std::string_view reason) {
+  const auto page = Open(dir, generation);
+  if (!page.ok()) return false;
+  const absl::StatusOr<ControlPage> content = (*page)->ReadWhole(generation);
+  if (!content.ok() || content->stop != 0) return false;
+  return (*page)->WriteStop(Culprit{}, reason).ok() && content->ready != 0;
+}
+
+std::vector<uint64_t> ControlPageFile::RemoveAllBut(const std::string& dir,
+                                                    const std::set<uint64_t>& generations,
+                                                    std::string_view reason) {
+  std::vector<uint64_t> stopped;
+  const auto names = ListSmallFiles(dir, kSuffix, kPagesMax);
+  if (!names.ok()) return stopped;  // they take room until the next time
+  for (const std::string& name : *names) {
+    uint64_t generation = 0;
+    const std::string_view number = std::string_view(name).substr(name.rfind('-') + 1);
+    const bool named =
+        absl::SimpleHexAtoi(absl::string_view(number.data(), number.size()), &generation) &&
+        name == NameOf(generation);
+    if (named && generations.contains(generation)) continue;
+    if (named && StopLeft(dir, generation, reason)) stopped.push_back(generation);
+    unlink(absl::StrFormat("%s/%s%s", dir, name, kSuffix).c_str());
+  }
+  return stopped;
+}
+
+absl::StatusOr<ControlPage> ControlPageFile::ReadWhole(uint64_t generation) const {
+  ABSL_ASSIGN_OR_RETURN(const ControlPage content, Read());
+  if (content.magic != kControlPageMagic || content.version != kControlPageVersion ||
+      content.generation != generation) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s is not the control page of generation %d", path_, generation));
+  }
+  return content;
 }
 
 absl::StatusOr<ControlPage> ControlPageFile::Read() const {

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -36,8 +37,17 @@ class ControlPageFile {
   // is none, or it is not whole.
   static absl::StatusOr<std::unique_ptr<ControlPageFile>> Reopen(const std::string& dir,
                                                                  uint64_t generation);
-  // Unlinks the pages in `dir` that are of none of these generations.
-  static void RemoveAllBut(const std::string& dir, const std::set<uint64_t>& generations);
+  // Ends the generation of a page that an earlier daemon made, whole or not: members that have
+  // mapped this very file are told. A stop that stands there stays. The file stays, too. NotFound:
+  // there is none.
+  static absl::Status Stop(const std::string& dir, uint64_t generation, std::string_view reason);
+  // Unlinks the pages in `dir` that are of none of these generations, and stops them first. Those
+  // among them that a group worked with.
+  static std::vector<uint64_t> RemoveAllBut(const std::string& dir,
+                                            const std::set<uint64_t>& generations,
+                                            std::string_view reason);
+
+  static std::string PathOf(const std::string& dir, uint64_t generation);
 
   // Unlinks the file, unless it is to be kept; members keep what they have mapped.
   ~ControlPageFile();
@@ -63,7 +73,14 @@ class ControlPageFile {
 
  private:
   ControlPageFile(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  static absl::StatusOr<std::unique_ptr<ControlPageFile>> Open(const std::string& dir,
+                                                               uint64_t generation);
+  // Whether a group worked with it and is now told the reason.
+  static bool StopLeft(const std::string& dir, uint64_t generation, std::string_view reason);
   absl::Status OpenForMembers();
+  // What stands in it, if that is a control page of this generation.
+  absl::StatusOr<ControlPage> ReadWhole(uint64_t generation) const;
+  absl::Status WriteNew(uint64_t generation);
   absl::Status WriteAt(size_t offset, const void* data, size_t bytes);
 
   std::string path_;

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -96,6 +97,14 @@ struct GroupNews {
   GroupPhase phase = GroupPhase::kForming;
   GroupEnd end = GroupEnd::kLeft;
   std::string reason = {};  // for people; empty for kLeft
+};
+
+// A file of an earlier daemon's group that nobody can go on with.
+struct GroupDamage {
+  uint64_t generation = 0;  // 0: not known
+  std::string name = {};    // empty: not known
+  std::optional<uid_t> uid = {};
+  std::string what = {};  // for people: which file, what is wrong with it, and what follows
 };
 
 }  // namespace nodecomm

@@ -112,8 +112,14 @@ absl::StatusOr<FoundGroups> ReadGroupRecords(const std::string& dir) {
       continue;
     }
     absl::StatusOr<v1::GroupRecord> record = bytes.ok() ? ParseGroupRecord(*bytes) : bytes.status();
-    if (!record.ok() || PathOf(dir, record->generation()) != path) {
+    if (record.ok() && PathOf(dir, record->generation()) != path) {
+      record = absl::InvalidArgumentError("the record of another group");
+    }
+    if (!record.ok()) {
       unlink(path.c_str());
+      const bool named = generation.has_value() && PathOf(dir, *generation) == path;
+      found.damaged.push_back(
+          {.path = path, .generation = named ? *generation : 0, .why = record.status()});
       continue;
     }
     found.records.push_back(*std::move(record));

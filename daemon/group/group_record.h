@@ -42,12 +42,18 @@ class GroupRecordFile {
   bool kept_ = false;
 };
 
+struct DamagedRecord {
+  std::string path;
+  uint64_t generation = 0;  // as the file's name has it; 0: it has none
+  absl::Status why;
+};
 // The records in `dir`, or why they cannot be told. Files that were read and are no records are
 // removed.
 struct FoundGroups {
   std::vector<v1::GroupRecord> records;  // by generation
   // Generations of records that could not be read now, and why: they may be as good as the others.
   std::map<uint64_t, absl::Status> unread;
+  std::vector<DamagedRecord> damaged;  // those that were removed
 };
 absl::StatusOr<FoundGroups> ReadGroupRecords(const std::string& dir);
 

@@ -27,6 +27,11 @@
 namespace nodecomm {
 namespace {
 
+// What becomes of a group that an earlier daemon left and this one cannot watch.
+constexpr char kAborted[] = "its group is aborted, and its workers are told";
+constexpr char kForgotten[] =
+    "workers of its group, if there are any, are no longer told of deaths: restart them";
+
 class RendezvousGroupRegistry final : public GroupRegistry {
  public:
   RendezvousGroupRegistry(Options options, Parts parts)
@@ -120,7 +125,9 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   // Files of a group that cannot be gone on with, but may be by a later daemon, go to `kept`.
   absl::StatusOr<std::unique_ptr<Group>> Restore(const v1::GroupRecord& record,
                                                  std::set<uint64_t>& kept, AfterUnlock& after);
-  void StopUnread(uint64_t generation, const absl::Status& why);
+  void Report(GroupDamage damage, AfterUnlock& after);
+  // Nobody watches the members of such a group: it is aborted where its page lets that be said.
+  bool StopUnwatched(GroupDamage damage, AfterUnlock& after);
   absl::StatusOr<std::vector<PlaneLease>> AdoptEach(const v1::GroupRecord& record, uint64_t bytes);
 
   void RunTimer();
@@ -175,8 +182,13 @@ absl::Status RendezvousGroupRegistry::TakeOver() {
   ABSL_ASSIGN_OR_RETURN(const FoundGroups found, ReadGroupRecords(options_.groups_dir));
   std::set<uint64_t> kept;
   for (const auto& [generation, why] : found.unread) {
-    StopUnread(generation, why);
+    StopUnwatched({.generation = generation, .what = std::string(why.message())}, after);
     kept.insert(generation);
+  }
+  for (const DamagedRecord& record : found.damaged) {
+    StopUnwatched({.generation = record.generation,
+                   .what = absl::StrCat(record.path, " is damaged: ", record.why.message())},
+                  after);
   }
   for (const v1::GroupRecord& record : found.records) {
     // Also where the clock has been set back meanwhile.
@@ -184,8 +196,15 @@ absl::Status RendezvousGroupRegistry::TakeOver() {
     absl::StatusOr<std::unique_ptr<Group>> group = Restore(record, kept, after);
     if (group.ok()) groups_.emplace(record.generation(), *std::move(group));
   }
-  // What has no record was never handed out.
-  ControlPageFile::RemoveAllBut(options_.groups_dir, kept);
+  // What has no record was never handed out, or somebody removed the record.
+  constexpr char kNoRecord[] = "the restarted daemon finds no record of the group";
+  for (const uint64_t generation :
+       ControlPageFile::RemoveAllBut(options_.groups_dir, kept, kNoRecord)) {
+    Report({.generation = generation,
+            .what = absl::StrCat(ControlPageFile::PathOf(options_.groups_dir, generation),
+                                 " has no record beside it: ", kAborted)},
+           after);
+  }
   for (auto it = groups_.begin(); it != groups_.end();) {
     for (const SessionId session : it->second->Sessions()) {
       const auto& lives = options_.sessions;
@@ -197,12 +216,18 @@ absl::Status RendezvousGroupRegistry::TakeOver() {
   return absl::OkStatus();
 }
 
-// Nobody watches its members until a later daemon can read who they are.
-void RendezvousGroupRegistry::StopUnread(uint64_t generation, const absl::Status& why) {
-  auto page = ControlPageFile::Reopen(options_.groups_dir, generation);
-  if (!page.ok()) return;
-  const std::string reason = absl::StrCat("the restarted daemon cannot read it: ", why.message());
-  (*page)->WriteStop(Culprit{}, reason).IgnoreError();
+void RendezvousGroupRegistry::Report(GroupDamage damage, AfterUnlock& after) {
+  after.Call([damaged = &options_.damaged, damage = std::move(damage)] { (*damaged)(damage); });
+}
+
+bool RendezvousGroupRegistry::StopUnwatched(GroupDamage damage, AfterUnlock& after) {
+  const std::string reason =
+      absl::StrCat("the restarted daemon cannot go on with it: ", damage.what);
+  const absl::Status stopped =
+      ControlPageFile::Stop(options_.groups_dir, damage.generation, reason);
+  absl::StrAppend(&damage.what, ": ", stopped.ok() ? kAborted : kForgotten);
+  Report(std::move(damage), after);
+  return stopped.ok();
 }
 
 absl::StatusOr<std::vector<PlaneLease>> RendezvousGroupRegistry::AdoptEach(
@@ -222,12 +247,28 @@ absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
   // Nothing is written: the disk may be full, and the group is well all the same.
   memory.record = GroupRecordFile::Adopt(options_.groups_dir, record.generation());
   auto page = ControlPageFile::Reopen(options_.groups_dir, record.generation());
+  const auto stop_unwatched = [&](const absl::Status& why) {
+    return StopUnwatched({.generation = record.generation(),
+                          .name = record.name(),
+                          .uid = static_cast<uid_t>(record.uid()),
+                          .what = std::string(why.message())},
+                         after);
+  };
+  // A page that was stopped is whole again; so its members stay known until they let go.
+  if (absl::IsInvalidArgument(page.status()) && stop_unwatched(page.status())) {
+    page = ControlPageFile::Reopen(options_.groups_dir, record.generation());
+  } else if (absl::IsNotFound(page.status())) {
+    stop_unwatched(page.status());
+  }
   if (absl::IsNotFound(page.status()) || absl::IsInvalidArgument(page.status())) {
     memory.record->Own();  // its members have no page, or another's
     return page.status();
   }
   kept.insert(record.generation());
-  if (!page.ok()) return page.status();
+  if (!page.ok()) {
+    stop_unwatched(page.status());
+    return page.status();
+  }
   memory.page = *std::move(page);
 
   std::vector<std::vector<PlaneLease>> shared;
@@ -245,7 +286,7 @@ absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
   }
   if (!adopted.ok()) {
     // Its members wait for each other on a GPU that is gone. The files go once they have been told.
-    if (memory.page->WriteStop(Culprit{}, std::string(adopted.message())).ok()) {
+    if (stop_unwatched(adopted)) {
       memory.page->Own();
       memory.record->Own();
     }

@@ -64,6 +64,8 @@ class GroupRegistry {
     // How long a group may take from the answers to its joins until all ranks have confirmed.
     absl::Duration mapping_timeout = absl::Seconds(30);
     Observer observer = nullptr;
+    // Told of what an earlier daemon left and nobody can go on with; as `observer`.
+    std::function<void(const GroupDamage&)> damaged = [](const GroupDamage&) {};
   };
   using JoinDone = absl::AnyInvocable<void(absl::StatusOr<v1::JoinGroupResponse>)>;
   using ConfirmDone = absl::AnyInvocable<void(absl::Status)>;

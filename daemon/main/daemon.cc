@@ -26,6 +26,10 @@ namespace {
 constexpr absl::Duration kTurnTimeout = absl::Seconds(1);
 constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
 
+// Of the limit on descriptors: five (three of the session, two of its calls), and workers may have
+// three quarters of all.
+constexpr int kFdsPerSession = 7;
+
 constexpr std::string_view kProbeName = "nodecomm-probe";
 constexpr std::string_view kWatcherName = "nodecomm-watcher";
 constexpr char kProofCacheName[] = "peer-access.textproto";
@@ -75,6 +79,25 @@ void WarnOfAccessToAbsentGpus(const v1::Host& host, const GpuUsers& users) {
     Log(spdlog::level::warn, {.gpu = uuid},
         "gpu_access names {}, which is no GPU of this host: it reserves nothing", Escaped(uuid));
   }
+}
+
+void LogRefill(const std::string& gpu_uuid, const absl::Status& refilled) {
+  if (refilled.ok()) {
+    Log(spdlog::level::info, {.gpu = gpu_uuid}, "pool: planes can be made again");
+  } else {
+    Log(spdlog::level::warn, {.gpu = gpu_uuid},
+        "pool: no plane can be made ({}); it is tried again, every minute at last",
+        Escaped(refilled));
+  }
+}
+
+void WarnOfFewDescriptors(int fds_max, int sessions_max) {
+  const int64_t wanted = int64_t{sessions_max} * kFdsPerSession;
+  if (fds_max >= wanted) return;
+  spdlog::warn(
+      "the daemon may open {} files, too few for {} sessions (limits.sessions_max): workers are "
+      "refused when they hold three quarters of them; set LimitNOFILE={}",
+      fds_max, sessions_max, wanted);
 }
 
 void LogProof(const v1::PeerProof& proof) {
@@ -166,7 +189,10 @@ std::string Daemon::WaitsFor() const {
 
 std::string Daemon::NotReady() const {
   if (stopping_) return "stopping: no group is formed any more, those that are there may finish";
-  // What it lacks after it has been ready keeps nobody from it.
+  if (const std::string problem = runtime_dir_problem(); !problem.empty()) {
+    return absl::StrCat(problem, ": restart the daemon");
+  }
+  // What else it lacks after it has been ready keeps nobody from it.
   if (ready_) return "";
   const std::string waits_for = WaitsFor();
   return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
@@ -294,6 +320,7 @@ absl::Status Daemon::MakePools() {
   options.plane_bytes = config_.pool.plane_bytes;
   options.planes_ready = config_.pool.planes_ready;
   options.bytes_per_gpu_max = config_.pool.bytes_per_gpu_max;
+  options.refill_news = LogRefill;
   ABSL_ASSIGN_OR_RETURN(pool_, PlanePool::Create(std::move(options), source_.get()));
   return absl::OkStatus();
 }
@@ -308,6 +335,11 @@ absl::Status Daemon::StartProofs() {
   PeerProver::Options options;
   options.cache_path = absl::StrCat(runtime_dir_->path(), "/", kProofCacheName);
   options.warn = [](std::string_view warning) { spdlog::warn("{}", Escaped(warning)); };
+  options.begins = [limit = config_.peer_access.proof_timeout + kAnswerGrace](int pairs,
+                                                                              int rounds) {
+    spdlog::info("proving peer access of {} pairs of GPUs: {} rounds, {} each at most", pairs,
+                 rounds, absl::FormatDuration(limit));
+  };
   options.proven = LogProof;
   prover_ = std::make_unique<PeerProver>(std::move(options), host_.get(), probe_.get());
   if (config_.peer_access.trust_driver) {
@@ -341,6 +373,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.platform = platform_;
   options.records_dir = runtime_dir_->sessions_path();
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());
+  WarnOfFewDescriptors(OpenFdsMax(), config_.limits.sessions_max);
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
   options.connections_per_uid_per_second = config_.limits.connections_per_uid_per_second;
@@ -357,6 +390,11 @@ absl::Status Daemon::MakeGroups() {
   options.plane_bytes_default = config_.pool.plane_bytes;
   options.limits = GroupLimitsOf(config_);
   options.observer = [this](const GroupNews& news) { TakeGroupNews(news); };
+  options.damaged = [](const GroupDamage& damage) {
+    LogFields fields = {.group_name = damage.name, .uid = damage.uid};
+    if (damage.generation != 0) fields.group = damage.generation;
+    Log(spdlog::level::warn, fields, "{}", Escaped(damage.what));
+  };
   ABSL_ASSIGN_OR_RETURN(groups_,
                         GroupRegistry::Create(std::move(options), {.admission = admission_.get(),
                                                                    .pool = pool_.get(),
@@ -410,48 +448,49 @@ void Daemon::Serve() {
   events.control_connected = [this](UniqueFd fd, const PeerCredentials& peer) {
     calls_->AdoptControl(std::move(fd), peer);
   };
-  events.admin_connected = [this](UniqueFd fd) { TakeAdmin(std::move(fd)); };
+  // Also while proofs go on: who asks is told what is waited for (NotReady).
+  events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
   sessions_->Start(std::move(events));
 }
 
-// Their number is bounded where they are accepted.
-void Daemon::TakeAdmin(UniqueFd connection) {
-  absl::MutexLock lock(&admins_mu_);
-  if (takes_admins_) {
-    calls_->AdoptAdmin(std::move(connection));
-  } else {
-    admins_.push_back(std::move(connection));
-  }
-}
-
-void Daemon::StartForming() {
-  logged_groups_->StartForming();
-  absl::MutexLock lock(&admins_mu_);
-  takes_admins_ = true;
-  for (UniqueFd& connection : admins_) calls_->AdoptAdmin(std::move(connection));
-  admins_.clear();
-}
+void Daemon::StartForming() { logged_groups_->StartForming(); }
 
 absl::Status Daemon::PublishMetrics() {
-  ABSL_ASSIGN_OR_RETURN(
-      published_metrics_,
-      PublishedMetrics::Start(config_, platform_,
-                              {.metrics = metrics_.get(),
-                               .host = host_.get(),
-                               .groups = groups_.get(),
-                               .pool = pool_.get(),
-                               .sessions = sessions_.get(),
-                               .ready = &ready_,
-                               .groups_max = [this] { return config().limits.groups_max; },
-                               .reload_failed = [this] { return !reload_problem().empty(); }},
-                              [](std::string_view warning) { spdlog::warn("{}", warning); }));
+  ABSL_ASSIGN_OR_RETURN(published_metrics_,
+                        PublishedMetrics::Start(
+                            config_, platform_,
+                            {.metrics = metrics_.get(),
+                             .host = host_.get(),
+                             .groups = groups_.get(),
+                             .pool = pool_.get(),
+                             .sessions = sessions_.get(),
+                             .ready = [this] { return IsReady(); },
+                             .runtime_dir_lost = [this] { return !runtime_dir_problem().empty(); },
+                             .groups_max = [this] { return config().limits.groups_max; },
+                             .reload_failed = [this] { return !reload_problem().empty(); }},
+                            [](std::string_view warning) { spdlog::warn("{}", warning); }));
   return absl::OkStatus();
 }
 
 void Daemon::SetReady() {
   if (!ready_.exchange(true)) spdlog::info("ready: nothing is waited for");
-  calls_->SetServing(RpcServer::Serving::kYes);
+  if (IsReady()) calls_->SetServing(RpcServer::Serving::kYes);
 }
+
+std::string Daemon::CheckRuntimeDir() {
+  std::string problem = runtime_dir_->Lost();
+  const bool changes = problem.empty() != runtime_dir_problem().empty();
+  {
+    absl::MutexLock lock(&in_force_mu_);
+    runtime_dir_problem_ = problem;
+  }
+  if (changes) {
+    calls_->SetServing(IsReady() ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);
+  }
+  return problem;
+}
+
+bool Daemon::IsReady() const { return ready_ && runtime_dir_problem().empty(); }
 
 void Daemon::TakeGroupNews(const GroupNews& news) {
   metrics_->Take(news);
@@ -463,8 +502,12 @@ void Daemon::TakeGroupNews(const GroupNews& news) {
   } else if (news.end == GroupEnd::kLeft) {
     Log(spdlog::level::info, fields, "group ended: all ranks have left");
   } else {
-    Log(spdlog::level::warn, fields, "group ended while {} ({}): {}", Word(news.phase),
-        Word(news.end), Escaped(news.reason));
+    // Ranks that disagree may try again for ever; one that was ready tells of itself once.
+    const std::optional<int> left_out =
+        news.phase == GroupPhase::kReady ? 0 : failed_groups_logged_.Take(absl::Now());
+    if (!left_out.has_value()) return;
+    Log(spdlog::level::warn, fields, "group ended while {} ({}): {}{}", Word(news.phase),
+        Word(news.end), Escaped(news.reason), LeftOut(*left_out));
   }
 }
 
@@ -472,17 +515,16 @@ void Daemon::TakeRefusal(const Refusal& refusal) {
   metrics_->Take(refusal);
   if (const std::optional<int> left_out = refusals_logged_.Take(absl::Now())) {
     Log(spdlog::level::warn, {.uid = refusal.uid, .pid = refusal.pid},
-        "connection on {}.sock refused ({}): {}; {} more since the last such line",
-        Word(refusal.door), Word(refusal.cause), Escaped(refusal.reason), *left_out);
+        "connection on {}.sock refused ({}): {}{}", Word(refusal.door), Word(refusal.cause),
+        Escaped(refusal.reason), LeftOut(*left_out));
   }
 }
 
 void Daemon::TakeAuthFailure(AuthFailure failure, const PeerCredentials& peer) {
   metrics_->Take(failure);
   if (const std::optional<int> left_out = auth_failures_logged_.Take(absl::Now())) {
-    Log(spdlog::level::warn, {.uid = peer.uid, .pid = peer.pid},
-        "call without a good token ({}); {} more since the last such line", Word(failure),
-        *left_out);
+    Log(spdlog::level::warn, {.uid = peer.uid, .pid = peer.pid}, "call without a good token ({}){}",
+        Word(failure), LeftOut(*left_out));
   }
 }
 

@@ -6,7 +6,6 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -17,6 +16,7 @@
 #include "daemon/group/group_registry.h"
 #include "daemon/main/gpu_service.h"
 #include "daemon/main/log.h"
+#include "daemon/main/log_limit.h"
 #include "daemon/main/logged_groups.h"
 #include "daemon/main/published_metrics.h"
 #include "daemon/memory/plane_pool.h"
@@ -45,15 +45,14 @@ class Daemon {
   };
 
   // When it returns, workers are served: those of an earlier daemon may go on, and deaths are
-  // noticed. Groups form later.
+  // noticed. Administrators are answered. Groups form later.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Options options);
   ~Daemon();
 
   // True once peer access is proven or has failed to be, which is then in the log.
   bool WaitUntilProven(absl::Duration timeout);
 
-  // From now on groups come to be, though the pools may still be filling, and administrators are
-  // answered. Once.
+  // From now on groups come to be, though the pools may still be filling. Once.
   void StartForming();
 
   // True once the pools are full or have failed to fill, which is then in the log.
@@ -84,6 +83,10 @@ class Daemon {
 
   // Says to those who ask (health, metrics) that the daemon is ready: it waits for nothing more.
   void SetReady();
+
+  // Whether clients, and a daemon that starts, still find this one by its runtime directory; what
+  // is lost of that, or empty. Says so to those who ask, too.
+  std::string CheckRuntimeDir();
 
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
@@ -121,8 +124,12 @@ class Daemon {
   absl::Status MakeGpuService();
   absl::Status PublishMetrics();
   void Serve();
-  void TakeAdmin(UniqueFd connection);
   v1::GetConfigResponse ConfigInForce() const;
+  bool IsReady() const;
+  std::string runtime_dir_problem() const {
+    absl::MutexLock lock(&in_force_mu_);
+    return runtime_dir_problem_;
+  }
   ByteCount proof_bytes() const;
 
   void TakeGroupNews(const GroupNews& news);
@@ -141,6 +148,7 @@ class Daemon {
   mutable absl::Mutex in_force_mu_;
   Config in_force_ ABSL_GUARDED_BY(in_force_mu_);
   std::string reload_problem_ ABSL_GUARDED_BY(in_force_mu_);
+  std::string runtime_dir_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string config_path_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
   // Every part may tell it something.
@@ -149,6 +157,7 @@ class Daemon {
   std::atomic<bool> stopping_ = false;
   LogLimit refusals_logged_;
   LogLimit auth_failures_logged_;
+  LogLimit failed_groups_logged_{kFailedGroupLinesMax};  // that never became ready
   std::unique_ptr<RuntimeDir> runtime_dir_;
   std::unique_ptr<Inventory> inventory_;
   std::unique_ptr<HostState> host_;
@@ -164,12 +173,6 @@ class Daemon {
   std::unique_ptr<GpuService> gpus_;
   std::unique_ptr<RpcServer> calls_;
   std::unique_ptr<PublishedMetrics> published_metrics_;
-
-  // What an administrator asks is answered by a daemon that knows its host: connections that come
-  // before the proofs are done wait here.
-  absl::Mutex admins_mu_;
-  bool takes_admins_ ABSL_GUARDED_BY(admins_mu_) = false;
-  std::vector<UniqueFd> admins_ ABSL_GUARDED_BY(admins_mu_);
 };
 
 }  // namespace nodecomm

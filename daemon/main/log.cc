@@ -21,7 +21,6 @@
 namespace nodecomm {
 namespace {
 
-constexpr absl::Duration kLimitInterval = absl::Seconds(1);
 constexpr absl::Duration kFlushTimeout = absl::Seconds(1);
 
 constexpr char kPlain[] = "\033[m";
@@ -165,15 +164,5 @@ std::string Escaped(const absl::Status& status) { return Escaped(std::string(sta
 
 WithLogFields::WithLogFields(const LogFields& fields) { current_fields = &fields; }
 WithLogFields::~WithLogFields() { current_fields = nullptr; }
-
-std::optional<int> LogLimit::Take(absl::Time now) {
-  absl::MutexLock lock(&mu_);
-  if (now < next_) {
-    ++left_out_;
-    return std::nullopt;
-  }
-  next_ = now + kLimitInterval;
-  return std::exchange(left_out_, 0);
-}
 
 }  // namespace nodecomm

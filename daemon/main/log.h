@@ -5,14 +5,10 @@
 
 #include <spdlog/spdlog.h>
 
-#include <optional>
 #include <string>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "daemon/config/config.h"
 #include "daemon/main/log_line.h"
 
@@ -45,17 +41,5 @@ void Log(spdlog::level::level_enum level, const LogFields& fields,
   const WithLogFields with(fields);
   spdlog::log(level, format, std::forward<Args>(args)...);
 }
-
-// For events that strangers can cause as often as they like: a line a second at most.
-class LogLimit {
- public:
-  // How many were left out since the last line, if there may be one now.
-  std::optional<int> Take(absl::Time now);
-
- private:
-  absl::Mutex mu_;
-  absl::Time next_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
-  int left_out_ ABSL_GUARDED_BY(mu_) = 0;
-};
 
 }  // namespace nodecomm

@@ -2,8 +2,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include <optional>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "daemon/main/log.h"
 
 namespace nodecomm {
@@ -17,16 +19,16 @@ LogFields FieldsOf(const Caller& caller, int rank) {
 
 void LoggedGroups::Join(const Caller& caller, const v1::JoinGroupRequest& request, JoinDone done) {
   groups_->Join(caller, request,
-                [name = request.name(), rank = request.rank(), caller,
+                [name = request.name(), rank = request.rank(), caller, limit = failed_joins_logged_,
                  done = std::move(done)](absl::StatusOr<v1::JoinGroupResponse> answer) mutable {
                   LogFields fields = FieldsOf(caller, rank);
                   fields.group_name = name;
                   if (answer.ok()) {
                     fields.group = answer->generation();
                     Log(spdlog::level::debug, fields, "joined");
-                  } else {
-                    Log(spdlog::level::warn, fields, "could not join: {}",
-                        Escaped(answer.status()));
+                  } else if (const std::optional<int> left_out = limit->Take(absl::Now())) {
+                    Log(spdlog::level::warn, fields, "could not join: {}{}",
+                        Escaped(answer.status()), LeftOut(*left_out));
                   }
                   done(std::move(answer));
                 });

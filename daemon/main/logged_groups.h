@@ -3,12 +3,18 @@
 // line is about has happened before it is written.
 #pragma once
 
+#include <memory>
 #include <string_view>
 #include <vector>
 
+#include "client/base/quantities.h"
 #include "daemon/group/group_registry.h"
+#include "daemon/main/log_limit.h"
 
 namespace nodecomm {
+
+// In a second: those of a whole group, whose ranks fail together.
+inline constexpr int kFailedGroupLinesMax = kWorldSizeMax;
 
 // Thread-safe.
 class LoggedGroups final : public GroupRegistry {
@@ -42,6 +48,9 @@ class LoggedGroups final : public GroupRegistry {
 
  private:
   GroupRegistry* const groups_;
+  // Shared with the joins that wait, which may outlive this object.
+  const std::shared_ptr<LogLimit> failed_joins_logged_ =
+      std::make_shared<LogLimit>(kFailedGroupLinesMax);
 };
 
 }  // namespace nodecomm

@@ -16,7 +16,8 @@ MetricsSnapshot TakeSnapshot(const PublishedMetrics::Parts& parts) {
   now.groups = parts.groups->List();
   now.pools = parts.pool->List();
   now.sessions = parts.sessions->session_count();
-  now.ready = *parts.ready;
+  now.ready = parts.ready();
+  now.runtime_dir_lost = parts.runtime_dir_lost();
   now.open_fds = CountOpenFds();
   now.open_fds_max = OpenFdsMax();
   return now;

@@ -2,7 +2,6 @@
 // nothing, as the configuration says. Not the metrics themselves (daemon/metrics).
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <string_view>
@@ -28,7 +27,8 @@ class PublishedMetrics {
     const GroupRegistry* groups = nullptr;
     const PlanePool* pool = nullptr;
     const SessionServer* sessions = nullptr;
-    const std::atomic<bool>* ready = nullptr;
+    std::function<bool()> ready;
+    std::function<bool()> runtime_dir_lost;
     std::function<int()> groups_max;  // a reload may change it
     std::function<bool()> reload_failed;
   };

@@ -21,6 +21,8 @@ namespace {
 constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
 // Somebody waits for the host to become ready.
 constexpr absl::Duration kRefreshIntervalNotReady = absl::Seconds(1);
+// A dozen looks at files.
+constexpr absl::Duration kRuntimeDirInterval = absl::Seconds(5);
 
 void LogChanges(const ConfigChanges& changes) {
   for (const ConfigChange& change : changes.taken) {
@@ -41,7 +43,8 @@ Upkeep::Upkeep(Daemon* daemon, ReadConfig read_config)
     : daemon_(daemon),
       read_config_(std::move(read_config)),
       watchdog_interval_(WatchdogInterval()),
-      refresh_at_(absl::Now() + kRefreshIntervalNotReady) {}
+      refresh_at_(absl::Now() + kRefreshIntervalNotReady),
+      check_runtime_dir_at_(absl::Now() + kRuntimeDirInterval) {}
 
 int Upkeep::Run() {
   while (true) {
@@ -53,11 +56,13 @@ int Upkeep::Run() {
       return *signal_number;
     }
     if (absl::Now() >= refresh_at_) RefreshHost();
+    if (absl::Now() >= check_runtime_dir_at_) CheckRuntimeDir();
   }
 }
 
 absl::Duration Upkeep::TimeToWait() const {
-  const absl::Duration left = std::min(refresh_at_ - absl::Now(), watchdog_interval_);
+  const absl::Duration left =
+      std::min(std::min(refresh_at_, check_runtime_dir_at_) - absl::Now(), watchdog_interval_);
   return std::max(left, absl::ZeroDuration());
 }
 
@@ -66,6 +71,20 @@ void Upkeep::RefreshHost() {
     spdlog::warn("the host could not be read: {}", Escaped(refreshed));
   }
   refresh_at_ = absl::Now() + (ready_ ? kRefreshInterval : kRefreshIntervalNotReady);
+}
+
+void Upkeep::CheckRuntimeDir() {
+  check_runtime_dir_at_ = absl::Now() + kRuntimeDirInterval;
+  const std::string problem = daemon_->CheckRuntimeDir();
+  if (!problem.empty() && runtime_dir_problem_.empty()) {
+    spdlog::error(
+        "{}: workers or nodecommctl cannot reach this daemon any more, or a second one could start "
+        "beside it; restart it. Groups that are ready go on without the directory",
+        Escaped(problem));
+  } else if (problem.empty() && !runtime_dir_problem_.empty()) {
+    spdlog::info("the runtime directory is whole again");
+  }
+  runtime_dir_problem_ = problem;
 }
 
 void Upkeep::TellHowItIs() {
@@ -79,7 +98,9 @@ void Upkeep::TellHowItIs() {
     }
   }
   std::string status;
-  if (!ready_) {
+  if (!runtime_dir_problem_.empty()) {
+    status = absl::StrCat("Not ready: ", runtime_dir_problem_, "; restart the daemon.");
+  } else if (!ready_) {
     const std::string waits_for = daemon_->WaitsFor();
     if (waits_for.empty()) {
       ready_ = true;
@@ -94,7 +115,7 @@ void Upkeep::TellHowItIs() {
   }
   if (status == told_) return;
   told_ = std::move(status);
-  if (!ready_) spdlog::warn("not ready: {}", told_);
+  if (!ready_ && runtime_dir_problem_.empty()) spdlog::warn("not ready: {}", told_);
   SayStatusToServiceManager(told_);
 }
 

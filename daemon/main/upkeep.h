@@ -1,5 +1,6 @@
-// What the main thread does while the daemon serves: it looks after the host now and then, tells
-// the service manager how things are, and reads the configuration anew when it is asked to.
+// What the main thread does while the daemon serves: it looks after the host and the runtime
+// directory now and then, tells the service manager how things are, and reads the configuration
+// anew when it is asked to.
 // Not the daemon's work, which other threads do, nor its end. Design note: README.md, "upkeep".
 #pragma once
 
@@ -28,6 +29,7 @@ class Upkeep {
  private:
   absl::Duration TimeToWait() const;
   void RefreshHost();
+  void CheckRuntimeDir();
   void TellHowItIs();
   void Reload();
   std::string Serving() const;
@@ -37,6 +39,8 @@ class Upkeep {
   const ReadConfig read_config_;
   const absl::Duration watchdog_interval_;
   absl::Time refresh_at_;
+  absl::Time check_runtime_dir_at_;
+  std::string runtime_dir_problem_;
   bool ready_ = false;
   std::string told_;  // the status that the service manager has
 };

@@ -183,6 +183,8 @@ void RefilledPlanePool::RefillOne(const std::string& gpu_uuid, Stock& stock) {
   mu_.Lock();
   stock.bytes_pending -= options_.plane_bytes.value;
   stock.refilling = false;
+  const absl::Status refilled = plane.status();
+  const bool changes = refilled.ok() != stock.refill_error.empty();
   if (plane.ok()) {
     // One that was made while the pool was closed goes back at once.
     if (!stock.closed) {
@@ -199,6 +201,10 @@ void RefilledPlanePool::RefillOne(const std::string& gpu_uuid, Stock& stock) {
     stock.retry_at = absl::Now() + stock.retry_delay;
   }
   changed_.SignalAll();
+  if (!changes) return;
+  mu_.Unlock();
+  options_.refill_news(gpu_uuid, refilled);
+  mu_.Lock();
 }
 
 void RefilledPlanePool::Refill() {

@@ -3,6 +3,7 @@
 // new one made. Design note: daemon/README.md, "pools".
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -56,6 +57,10 @@ class PlanePool {
     // maximum.
     absl::Duration refill_retry_min = absl::Seconds(1);
     absl::Duration refill_retry_max = absl::Seconds(60);
+    // Told when refills begin to fail, with the first error, and when they work again. On the
+    // pool's thread, with no lock held.
+    std::function<void(const std::string& gpu_uuid, const absl::Status& refilled)> refill_news =
+        [](const std::string&, const absl::Status&) {};
   };
 
   // `source` outlives the pool. Starts a thread that keeps the stock filled; does not wait for it.

@@ -23,6 +23,7 @@ struct MetricsSnapshot {
   int groups_max = 0;
   bool simulated = false;
   bool ready = false;  // it waits for nothing more
+  bool runtime_dir_lost = false;
   bool reload_failed = false;
   absl::Time start_time;
   int open_fds = 0;

@@ -175,6 +175,7 @@ std::vector<PeerProver::Round> PeerProver::Plan(Which which) {
     pairs += 2 * static_cast<int>(round.size());
     if (!round.empty()) rounds.push_back(std::move(round));
   }
+  if (pairs > 0) options_.begins(pairs, static_cast<int>(rounds.size()));
   absl::MutexLock lock(&mu_);
   pairs_total_ = pairs;
   return rounds;

@@ -30,6 +30,9 @@ class PeerProver {
     std::string cache_path;
     // What went wrong with the cache, which costs no more than time. May be called on any thread.
     std::function<void(std::string_view)> warn = [](std::string_view) {};
+    // A run that has something to try: how many ordered pairs, in how many rounds. May be called on
+    // any thread.
+    std::function<void(int pairs, int rounds)> begins = [](int, int) {};
     // A pair's proofs, as they come. May be called on any thread.
     std::function<void(const v1::PeerProof&)> proven = [](const v1::PeerProof&) {};
   };

@@ -21,8 +21,6 @@
 namespace nodecomm {
 namespace {
 
-// Beyond its own deadline: to say what it found, and to start on a slow machine.
-constexpr absl::Duration kAnswerGrace = absl::Seconds(3);
 constexpr absl::Duration kCancelPollInterval = absl::Milliseconds(20);
 constexpr absl::Duration kEndGrace = absl::Seconds(1);
 constexpr size_t kAnswerBytesMax = 64 << 10;

@@ -19,6 +19,10 @@ namespace nodecomm {
 inline constexpr int kProbeMemoryFdA = 3;
 inline constexpr int kProbeMemoryFdB = 4;
 
+// What the program has beyond its own deadline: to say what it found, and to start on a slow
+// machine.
+inline constexpr absl::Duration kAnswerGrace = absl::Seconds(3);
+
 class ProgramPairProbe final : public PairProbe {
  public:
   struct Options {

@@ -36,16 +36,23 @@ void CountGpus(const v1::Host& host, v1::GetStatusResponse& answer) {
   answer.set_gpus_draining(draining);
 }
 
-// A pair that was never tried is unproven.
+// Of GPUs that serve groups: what was proven of one that is lost, or drained, is of no use now. A
+// pair that was never tried is unproven.
 void CountPairs(const DaemonView& view, v1::GetStatusResponse& answer) {
+  std::set<std::string> served;
+  const v1::Host host = view.host->host();
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (gpu.condition() == v1::GPU_CONDITION_UNSPECIFIED) served.insert(gpu.uuid());
+  }
   int proven = 0;
   int failed = 0;
   const v1::PeerProofs proofs = view.host->proofs();
   for (const v1::PeerProof& proof : proofs.proofs()) {
+    if (!served.contains(proof.from_uuid()) || !served.contains(proof.to_uuid())) continue;
     proven += proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
     failed += proof.verdict() == v1::PROOF_VERDICT_FAILED ? 1 : 0;
   }
-  const int gpus = answer.gpus();
+  const int gpus = static_cast<int>(served.size());
   answer.set_pairs_proven(proven);
   answer.set_pairs_failed(failed);
   answer.set_pairs_unproven(gpus * (gpus - 1) - proven - failed);

@@ -188,33 +188,74 @@ absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& op
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/workers", options.mode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/groups", kPrivateMode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/sessions", kPrivateMode, Existing::kSetMode));
-  return std::unique_ptr<RuntimeDir>(new RuntimeDir(options.path, std::move(lock)));
+  std::unique_ptr<RuntimeDir> dir(new RuntimeDir(options.path, std::move(lock)));
+  // The outermost first, so that what is told to be gone is what somebody removed.
+  for (const std::string& path :
+       {options.path, options.path + "/nodecommd.lock", dir->groups_path(), dir->sessions_path()}) {
+    ABSL_RETURN_IF_ERROR(dir->Remember(path));
+  }
+  return dir;
 }
 
 RuntimeDir::RuntimeDir(std::string path, UniqueFd lock)
     : path_(std::move(path)), lock_(std::move(lock)) {}
 
 RuntimeDir::~RuntimeDir() {
-  for (const std::string& path :
-       {workers_path() + "/session.sock", workers_path() + "/control.sock", session_socket_path(),
-        control_socket_path(), admin_socket_path()}) {
-    unlink(path.c_str());
+  // Another daemon's are left: it may have started once somebody had removed this one's lock file.
+  for (const File& file : files_) {
+    if (S_ISSOCK(file.mode) && Look(file) == Found::kOwn) unlink(file.path.c_str());
   }
 }
 
+absl::Status RuntimeDir::Remember(const std::string& path) {
+  struct stat info = {};
+  if (stat(path.c_str(), &info) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot look at %s", path));
+  }
+  files_.push_back(
+      {.path = path, .device = info.st_dev, .inode = info.st_ino, .mode = info.st_mode});
+  return absl::OkStatus();
+}
+
+RuntimeDir::Found RuntimeDir::Look(const File& file) {
+  struct stat info = {};
+  if (stat(file.path.c_str(), &info) != 0) {
+    // Any other error tells nothing of the file.
+    return errno == ENOENT || errno == ENOTDIR ? Found::kNothing : Found::kOwn;
+  }
+  const bool same = info.st_dev == file.device && info.st_ino == file.inode;
+  return same ? Found::kOwn : Found::kAnother;
+}
+
+std::string RuntimeDir::Lost() const {
+  for (const File& file : files_) {
+    switch (Look(file)) {
+      case Found::kOwn:
+        break;
+      case Found::kNothing:
+        return absl::StrFormat("%s was removed", file.path);
+      case Found::kAnother:
+        return absl::StrFormat("%s was replaced by another", file.path);
+    }
+  }
+  return "";
+}
+
 absl::StatusOr<RuntimeDir::Listeners> RuntimeDir::Listen(Listeners kept) {
-  const auto listen = [](UniqueFd& socket, const std::string& path, int type, mode_t mode) {
-    if (StandsAt(socket.get(), path, type)) return absl::OkStatus();
+  const auto listen = [this](UniqueFd& socket, const std::string& path, int type, mode_t mode) {
+    if (StandsAt(socket.get(), path, type)) return Remember(path);
     absl::StatusOr<UniqueFd> fresh = ListenOn(path, type, mode);
     if (!fresh.ok()) return fresh.status();
     socket = *std::move(fresh);
-    return absl::OkStatus();
+    return Remember(path);
   };
   ABSL_RETURN_IF_ERROR(
       listen(kept.session, session_socket_path(), SOCK_SEQPACKET, kSharedSocketMode));
   ABSL_RETURN_IF_ERROR(listen(kept.control, control_socket_path(), SOCK_STREAM, kSharedSocketMode));
-  ABSL_RETURN_IF_ERROR(LinkInto(workers_path(), session_socket_path()));
-  ABSL_RETURN_IF_ERROR(LinkInto(workers_path(), control_socket_path()));
+  for (const std::string& path : {session_socket_path(), control_socket_path()}) {
+    ABSL_RETURN_IF_ERROR(LinkInto(workers_path(), path));
+    ABSL_RETURN_IF_ERROR(Remember(workers_path() + path.substr(path.rfind('/'))));
+  }
   ABSL_RETURN_IF_ERROR(listen(kept.admin, admin_socket_path(), SOCK_STREAM, kPrivateSocketMode));
   return kept;
 }

@@ -7,7 +7,9 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/base/unique_fd.h"
 
@@ -43,6 +45,11 @@ class RuntimeDir {
   // paths.
   absl::StatusOr<Listeners> Listen(Listeners kept = {});
 
+  // The first of the directory's files whose name leads no longer to what this daemon made or took
+  // there, and what became of it; empty: all do. Clients do not find the daemon then, or a second
+  // one does not find its lock.
+  std::string Lost() const;
+
   const std::string& path() const { return path_; }
   std::string session_socket_path() const { return path_ + "/session.sock"; }
   std::string control_socket_path() const { return path_ + "/control.sock"; }
@@ -56,12 +63,23 @@ class RuntimeDir {
   std::string sessions_path() const { return path_ + "/sessions"; }
 
  private:
+  struct File {
+    std::string path;
+    dev_t device = 0;
+    ino_t inode = 0;
+    mode_t mode = 0;
+  };
+  enum class Found { kOwn, kNothing, kAnother };
+
   RuntimeDir(std::string path, UniqueFd lock);
+  absl::Status Remember(const std::string& path);
+  static Found Look(const File& file);
 
   const std::string path_;
   // Closing it releases the lock. The file itself stays: unlinking it would let two daemons each
   // lock "the" file.
   const UniqueFd lock_;
+  std::vector<File> files_;  // as they were when the daemon made or took them
 };
 
 }  // namespace nodecomm

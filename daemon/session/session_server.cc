@@ -14,6 +14,7 @@
 
 #include "absl/base/call_once.h"
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
 #include "daemon/session/adopted_connections.h"
@@ -73,7 +74,7 @@ class EpollSessionServer final : public SessionServer {
                    .rate = &rate_,
                    .sessions_max = options_.sessions_max,
                    .sessions_per_uid_max = options_.sessions_per_uid_max,
-                   .has_room = [this] { return HasRoomFor(kDescriptorsOfASession); },
+                   .check_room = [this] { return CheckRoom(kDescriptorsOfASession); },
                    .hello_timeout = options_.hello_timeout,
                    .resume_timeout = options_.resume_timeout,
                    .records_dir = options_.records_dir,
@@ -233,12 +234,18 @@ class EpollSessionServer final : public SessionServer {
   }
 
   // Of all users together.
-  bool HasRoomFor(size_t descriptors) const {
-    if (options_.descriptors_max == 0) return true;
+  absl::Status CheckRoom(size_t descriptors) const {
+    if (options_.descriptors_max == 0) return absl::OkStatus();
     const size_t taken = kDescriptorsOfASession * static_cast<size_t>(sessions_.counted()) +
                          kDescriptorsOfACall * control_connections_.count() +
                          static_cast<size_t>(foreign_->count());
-    return taken + descriptors <= options_.descriptors_max / 4 * 3;
+    const size_t taken_max = options_.descriptors_max / 4 * 3;
+    if (taken + descriptors <= taken_max) return absl::OkStatus();
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "the daemon has no file descriptors to spare: connections of workers hold %d of at most "
+        "%d, three quarters of its limit of open files; end some processes, or raise LimitNOFILE "
+        "(%d now)",
+        taken, taken_max, options_.descriptors_max));
   }
 
   // A connection over a limit is closed; the worker's gRPC reports that it could not connect.
@@ -250,10 +257,12 @@ class EpollSessionServer final : public SessionServer {
       Refuse(Door::kControl, cause, *peer, reason);
     };
     if (!rate_.Take(peer->uid, SteadyNow())) {
-      return refuse(RefusalCause::kRate, "connects too often");
+      return refuse(RefusalCause::kRate, absl::StrFormat("connects more than %d times a second "
+                                                         "(limits.connections_per_uid_per_second)",
+                                                         options_.connections_per_uid_per_second));
     }
-    if (!HasRoomFor(kDescriptorsOfACall)) {
-      return refuse(RefusalCause::kLimit, "the daemon has no file descriptors to spare");
+    if (const absl::Status room = CheckRoom(kDescriptorsOfACall); !room.ok()) {
+      return refuse(RefusalCause::kLimit, std::string(room.message()));
     }
     if (const absl::Status added = control_connections_.Add(socket, peer->uid); !added.ok()) {
       return refuse(RefusalCause::kLimit, std::string(added.message()));

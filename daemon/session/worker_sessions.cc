@@ -84,12 +84,7 @@ absl::Status WorkerSessions::CheckLimits(uid_t uid) const {
         "limits.sessions_per_uid_max in the daemon's configuration",
         uid, options_.sessions_per_uid_max));
   }
-  if (options_.has_room && !options_.has_room()) {
-    return absl::ResourceExhaustedError(
-        "the daemon has no file descriptors to spare for another session: end some processes, or "
-        "raise its limit of open files");
-  }
-  return absl::OkStatus();
+  return options_.check_room ? options_.check_room() : absl::OkStatus();
 }
 
 absl::Status WorkerSessions::Watch(const Connection& connection, int socket) {

@@ -42,7 +42,7 @@ class WorkerSessions {
     RateLimit* rate = nullptr;  // outlives this
     int sessions_max = 0;
     int sessions_per_uid_max = 0;
-    std::function<bool()> has_room;  // whether the daemon has descriptors to spare for another
+    std::function<absl::Status()> check_room;  // whether there are descriptors for another
     absl::Duration hello_timeout;
     absl::Duration resume_timeout;
     std::string records_dir;

@@ -30,17 +30,18 @@ fail() {
   exit 1
 }
 
-# start_daemon OPTION...: returns when it answers; 30 s at most.
+# start_daemon OPTION...: returns when it says that groups form; 30 s at most.
 start_daemon() {
+  local i before
+  before=$(grep -cx ready "$work/nodecommd.log" 2>/dev/null || true)
   "$NODECOMM_BIN/nodecommd" --runtime-dir "$runtime" "$@" >>"$work/nodecommd.log" 2>&1 &
   daemon=$!
-  local i
   for ((i = 0; i < 600; ++i)); do
-    if ctl status >/dev/null 2>&1; then return 0; fi
+    if (($(grep -cx ready "$work/nodecommd.log") > before)); then return 0; fi
     kill -0 "$daemon" 2>/dev/null || fail "the daemon ended at its start"
     sleep 0.05
   done
-  fail "the daemon does not answer"
+  fail "the daemon does not become ready"
 }
 
 start_simulated() {

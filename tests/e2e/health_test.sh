@@ -46,6 +46,12 @@ expect_json "$work/status.json" 'd["gpus"] == 4'
 client call "$control" grpc.health.v1.Health/Check >"$work/health.json"
 expect_json "$work/health.json" 'd["status"] == "SERVING"'
 
+# Nobody finds a daemon whose socket somebody removed.
+mv "$runtime/session.sock" "$work/away"
+await_health NOT_SERVING
+mv "$work/away" "$runtime/session.sock"
+await_health SERVING
+
 # Each stream of reflection holds a thread of the daemon: few are served at once, and the service goes on.
 served=$(client hold "$control" 64)
 ((served >= 1 && served <= 8)) || fail "$served of 64 streams are served at once"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A daemon that comes back and takes long to prove its GPUs: workers of the earlier one are served meanwhile, new groups wait, and
-# it can be told to end.
+# A daemon that comes back and takes long to prove its GPUs: workers of the earlier one and administrators are served meanwhile,
+# new groups wait, and it can be told to end.
 # shellcheck source=tests/e2e/daemon.sh
 source "$(dirname "$0")/daemon.sh"
 # shellcheck source=tests/e2e/workers.sh
@@ -40,6 +40,13 @@ for ((i = 0; i < 200; ++i)); do
 done
 grep -q "session opened .* pid=${workers[a.1]}\$" "$work/nodecommd.log" || fail "the new worker got no session"
 (($(count a.0 ready) == 1)) || fail "a group formed before the proofs were done"
+# Administrators are answered, and told what is waited for.
+grep -q "proving peer access of 12 pairs of GPUs: 3 rounds, 1m3s each at most" "$work/nodecommd.log" || fail "not logged"
+ctl status --json >"$work/status.json"
+expect_json "$work/status.json" 'd["not_ready"] == "waiting for proofs of peer access: 0 of 12 pairs are done"'
+ctl topo --json >"$work/topo.json"
+expect_json "$work/topo.json" 'd["check"]["running"] and len(d["gpus"]) == 4'
+ctl groups >"$work/groups" || fail "groups are not shown"
 touch "$work/prove"
 await a.1 ready 1
 await a.0 ready 2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A daemon that is killed under working groups and comes back: they notice nothing, a death afterwards is noticed at once, and
-# one that happened meanwhile too.
+# one that happened meanwhile too. A group whose record is damaged is aborted.
 # shellcheck source=tests/e2e/daemon.sh
 source "$(dirname "$0")/daemon.sh"
 # shellcheck source=tests/e2e/workers.sh
@@ -45,6 +45,18 @@ start_simulated hgx-h100-x4
 await b.1 "error NODECOMM_ABORTED.*ended while the daemon was away" 1
 start_worker b 0 2
 await b.0 ready 2
+
+# A record that is damaged meanwhile: its group is aborted, and the log names both; the other group goes on.
+ctl groups --json >"$work/groups.json"
+kill_daemon
+record=$(python3 -c 'import json, sys
+print("group-%016x.record" % next(int(g["generation"]) for g in json.load(open(sys.argv[1]))["groups"] if g["name"] == "b"))' "$work/groups.json")
+: >"$runtime/groups/$record"
+start_simulated hgx-h100-x4
+grep -q "warning $runtime/groups/$record is damaged: .* group=" "$work/nodecommd.log" || fail "the damage is not logged"
+await b.1 "error NODECOMM_ABORTED.*is damaged" 1
+await b.1 ready 3
+(($(count a.0 ready) == 2)) || fail "the other group was ended as well"
 
 stop_workers
 ctl groups --json >"$work/groups.json"

@@ -137,6 +137,13 @@ assert daemon.wait(30) == 0
 daemon = start(os.path.join(topologies, "hgx-h100-x4.textproto"))
 seen = messages_until(lambda m: m.get("READY") == "1")
 assert seen[-1]["STATUS"] == "Serving workers on 4 of 4 GPUs.", seen[-1]
+
+# A socket that somebody removes is said, and that it is back.
+os.rename(os.path.join(runtime, "session.sock"), os.path.join(work, "away"))
+seen = messages_until(lambda m: m.get("STATUS", "").startswith("Not ready"))
+assert "session.sock was removed; restart the daemon" in seen[-1]["STATUS"], seen[-1]
+os.rename(os.path.join(work, "away"), os.path.join(runtime, "session.sock"))
+messages_until(lambda m: m.get("STATUS") == "Serving workers on 4 of 4 GPUs.")
 daemon.terminate()
 assert daemon.wait(30) == 0
 print("ok")

@@ -84,6 +84,24 @@ DaemonFacts NoDaemon(absl::Status asked) {
   return daemon;
 }
 
+// User 7 holds 144 MiB on GPU-a, user 8 less.
+void AddGroups(DaemonFacts& daemon, uint64_t quota) {
+  constexpr uint64_t kMiB = uint64_t{1} << 20;
+  daemon.config.mutable_config()->mutable_pool()->set_plane_bytes(36 * kMiB);
+  daemon.config.mutable_config()->mutable_pool()->set_bytes_per_gpu_per_uid_max(quota);
+  for (const uint32_t uid : {7, 7, 7, 8}) {
+    v1::GroupInfo& group = *daemon.groups.add_groups();
+    group.set_uid(uid);
+    group.set_plane_bytes(36 * kMiB);
+    group.set_state(v1::GROUP_STATE_READY);
+    group.set_holds_memory(true);
+    group.add_members()->set_gpu_uuid("GPU-a");
+    group.add_members()->set_gpu_uuid("GPU-b");
+  }
+  daemon.groups.mutable_groups(0)->mutable_members(1)->set_gpu_uuid("GPU-a");  // two ranks there
+  daemon.groups.add_groups()->add_members()->set_gpu_uuid("GPU-a");            // holds nothing yet
+}
+
 struct Broken {
   const char* check;
   v1::DoctorVerdict verdict;
@@ -139,6 +157,12 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.runtime_dir_error = ENOENT;
+       }},
+      {"socket", kProblem, "serves a removed directory", "which ends groups in order",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::UnavailableError("nodecommd serves a removed directory"));
+         host.runtime_dir_error = ENOENT;
+         host.lock_file_exists = false;
        }},
       {"socket", kProblem, "did not answer", "journalctl",
        [](HostFacts&, DaemonFacts& daemon) {
@@ -258,6 +282,14 @@ const std::vector<Broken>& BrokenHosts() {
          pool->set_plane_bytes(uint64_t{36} << 20);
          pool->set_bytes_in_use(pool->bytes_max() - (uint64_t{35} << 20));
        }},
+      {"pools", kWarning, "GPU-b has 1 of 2 planes ready, and no more can be made: full",
+       "nvidia-smi",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::PoolInfo* pool = daemon.pools.mutable_pools(1);
+         pool->set_last_error("full");
+         pool->set_planes_ready(1);
+         pool->set_planes_ready_target(2);
+       }},
       {"pools", kWarning, "groups hold 3.9 GiB of at most 4 GiB", "pool.bytes_per_gpu_max",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.pools.mutable_pools(0)->set_bytes_in_use(uint64_t{3999} << 20);
@@ -286,6 +318,16 @@ const std::vector<Broken>& BrokenHosts() {
          group.set_state_ms(180'000);
          for (const int rank : {2, 3}) group.add_missing_ranks(rank);
        }},
+      {"groups", kWarning, "users 7 and 8 each have a group model: these are different groups",
+       "as one user",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const uint32_t uid : {7, 8}) {
+           v1::GroupInfo& group = *daemon.groups.add_groups();
+           group.set_name("model");
+           group.set_uid(uid);
+           group.set_state(uid == 7 ? v1::GROUP_STATE_READY : v1::GROUP_STATE_GATHERING);
+         }
+       }},
       {"limits", kWarning, "1000 sessions of at most 1024", "limits.sessions_max",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_sessions(1000); }},
       {"limits", kWarning, "user 7 has 231 sessions of at most 256", "limits.sessions_per_uid_max",
@@ -301,6 +343,15 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          for (int i = 0; i < 58; ++i) daemon.groups.add_groups()->set_uid(7);
        }},
+      {"limits", kWarning, "groups of user 7 hold 144 MiB of at most 160 MiB on GPU GPU-a",
+       "pool.bytes_per_gpu_per_uid_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         AddGroups(daemon, uint64_t{160} << 20);
+         daemon.config.mutable_config()->mutable_pool()->set_plane_bytes(uint64_t{2} << 20);
+       }},
+      {"limits", kWarning, "groups of user 7 hold 144 MiB of at most 170 MiB on GPU GPU-a",
+       "pool.bytes_per_gpu_per_uid_max",  // no room for another plane
+       [](HostFacts&, DaemonFacts& daemon) { AddGroups(daemon, uint64_t{170} << 20); }},
       {"limits", kWarning, "has 353895 of at most 524288 files open", "LimitNOFILE",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_open_fds(353895); }},
       {"limits", kWarning, "may open 1024 files", "LimitNOFILE=7168",
@@ -511,6 +562,10 @@ TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
   const UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
   ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_EQ(FindLockHolder(dir.path()), getpid());
+  std::filesystem::remove(path);
+  EXPECT_EQ(FindLockHolder(dir.path()), getpid()) << "somebody removed the file";
+  std::ofstream(path) << "of nobody";
   EXPECT_EQ(FindLockHolder(dir.path()), getpid());
   ASSERT_EQ(flock(lock.get(), LOCK_UN), 0);
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);

@@ -9,6 +9,13 @@
 namespace nodecomm {
 namespace {
 
+TEST(RenderForeign, LeavesNothingThatATerminalObeys) {
+  EXPECT_EQ(RenderForeign("a\n\x1b[31m\\"), "a\\n\\x1b[31m\\\\");
+  EXPECT_EQ(RenderForeign("the pool's \"plane\""), "the pool's \"plane\"");
+  EXPECT_EQ(RenderForeign("'"), "'");
+  EXPECT_EQ(RenderForeign(""), "");
+}
+
 TEST(RenderStatus, ShowsWhatRuns) {
   v1::GetStatusResponse status;
   status.set_version_line("0.1.0 (commit abc, CUDA 13.0)");

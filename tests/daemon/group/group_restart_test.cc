@@ -15,6 +15,7 @@ namespace nodecomm {
 namespace {
 
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -197,6 +198,79 @@ TEST_F(GroupRestart, RecordWithoutItsPageIsNoGroup) {
   KillAndRestart(SessionsOf(2));
   EXPECT_THAT(registry_->List(), IsEmpty());
   EXPECT_EQ(ControlPageFiles(), 0u);
+}
+
+// Whose record or page is damaged under the very page that members have mapped: they are told.
+class DamagedGroup : public GroupRestart {
+ protected:
+  void SetUp() override {
+    GroupRestart::SetUp();
+    formed_ = FormReady(2);
+    options_.damaged = [this](const GroupDamage& damage) { damages_.push_back(damage); };
+    options_.sessions = SessionsOf(2);
+    path_ = absl::StrCat(dir_, "/group-", absl::Hex(formed_.generation, absl::kZeroPad16));
+    page_ = std::make_unique<MappedPage>(formed_.page_fd(0));
+    registry_ = nullptr;  // leaves the very files
+  }
+
+  Formed formed_;
+  std::string path_;  // of the group's files, without their suffix
+  std::unique_ptr<MappedPage> page_;
+  std::vector<GroupDamage> damages_;
+};
+
+TEST_F(DamagedGroup, IsAbortedWithoutItsRecordsContent) {
+  std::filesystem::resize_file(path_ + ".record", 0);
+  Restart();
+  EXPECT_NE((*page_)->stop, 0u);
+  EXPECT_THAT((*page_)->reason, HasSubstr("record is damaged"));
+  ASSERT_THAT(damages_, SizeIs(1));
+  EXPECT_EQ(damages_[0].generation, formed_.generation);
+  EXPECT_THAT(damages_[0].what, AllOf(HasSubstr(path_ + ".record"), HasSubstr("are told")));
+  EXPECT_THAT(registry_->List(), IsEmpty());
+  EXPECT_EQ(ControlPageFiles(), 0u);
+}
+
+TEST_F(DamagedGroup, IsAbortedWithoutItsRecord) {
+  std::filesystem::remove(path_ + ".record");
+  Restart();
+  EXPECT_NE((*page_)->stop, 0u);
+  EXPECT_THAT((*page_)->reason, HasSubstr("no record"));
+  ASSERT_THAT(damages_, SizeIs(1));
+  EXPECT_EQ(damages_[0].generation, formed_.generation);
+  EXPECT_THAT(damages_[0].what, HasSubstr(path_ + ".control"));
+}
+
+TEST_F(DamagedGroup, IsAbortedAndStaysKnownWithoutItsPagesContent) {
+  std::filesystem::resize_file(path_ + ".control", 0);
+  Restart();
+  EXPECT_NE((*page_)->stop, 0u) << "whole again";
+  EXPECT_THAT((*page_)->reason, HasSubstr("is cut"));
+  EXPECT_EQ(OnlyGroup().state(), v1::GROUP_STATE_ABORTED);
+  EXPECT_EQ(BytesInUse(), 2 * (4_MiB).value) << "the members still map it";
+  ASSERT_THAT(damages_, SizeIs(1));
+  EXPECT_EQ(damages_[0].name, "tp");
+  EXPECT_EQ(damages_[0].uid, 1000u);
+  EXPECT_THAT(damages_[0].what, AllOf(HasSubstr(path_ + ".control"), HasSubstr("are told")));
+}
+
+TEST_F(DamagedGroup, WhoseMembersCannotBeToldIsReported) {
+  std::filesystem::remove(path_ + ".control");
+  Restart();
+  EXPECT_THAT(registry_->List(), IsEmpty());
+  ASSERT_THAT(damages_, SizeIs(1));
+  EXPECT_EQ(damages_[0].name, "tp");
+  EXPECT_THAT(damages_[0].what, AllOf(HasSubstr(path_ + ".control"), HasSubstr("restart them")));
+}
+
+TEST_F(DamagedGroup, ThatWasAbortedBeforeIsNotReported) {
+  Restart();
+  ASSERT_OK(registry_->AbortByAdmin(formed_.generation, "by hand"));
+  registry_ = nullptr;
+  std::filesystem::remove(path_ + ".record");
+  Restart();
+  EXPECT_THAT((*page_)->reason, HasSubstr("by hand"));
+  EXPECT_THAT(damages_, IsEmpty());
 }
 
 TEST_F(GroupRestart, GroupOnAGpuThatIsGoneIsStopped) {

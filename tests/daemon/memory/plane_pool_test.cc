@@ -177,11 +177,20 @@ TEST_F(PlanePoolTest, FailedRefillIsShownAndTriedAgain) {
   }
   options.refill_retry_min = absl::Milliseconds(1);
   options.refill_retry_max = absl::Milliseconds(2);
+  std::vector<absl::Status> news;
+  options.refill_news = [&](const std::string& uuid, const absl::Status& refilled) {
+    EXPECT_EQ(uuid, "GPU-a");
+    news.push_back(refilled);
+  };
   auto pool = Make(options);
   source_.WaitForCalls(7);  // four more failures, then two planes
   ASSERT_TRUE(pool->WaitUntilFilled(kLong));
   EXPECT_EQ(InfoOf(*pool, "GPU-a").planes_ready(), 2);
   EXPECT_EQ(InfoOf(*pool, "GPU-a").last_error(), "");
+  pool = nullptr;  // ends the thread that tells
+  ASSERT_EQ(news.size(), 2u) << "the first failure, and the end of all";
+  EXPECT_THAT(news[0], StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full")));
+  EXPECT_OK(news[1]);
 }
 
 TEST_F(PlanePoolTest, FailedCreationLeavesTheAccountAsItWas) {

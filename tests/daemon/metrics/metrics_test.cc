@@ -121,6 +121,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
   now.host.mutable_gpus(0)->set_nvlink_errors(17);
   now.sessions = 3;
   now.ready = true;
+  now.runtime_dir_lost = true;
   now.groups.resize(2);
   now.groups[0].set_state(v1::GROUP_STATE_READY);
   now.groups[1].set_state(v1::GROUP_STATE_GATHERING);
@@ -139,6 +140,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
   const std::string of_gpu = absl::StrCat("{gpu_uuid=\"", gpu, "\"");
   for (const std::string& line : {
            std::string("nodecomm_ready 1"),
+           std::string("nodecomm_runtime_dir_intact 0"),
            std::string("nodecomm_start_time_seconds 1700000000"),
            std::string("nodecomm_sessions 3"),
            std::string("nodecomm_sessions_limit 1024"),

@@ -25,8 +25,10 @@
 namespace nodecomm {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 constexpr absl::Duration kLong = absl::Seconds(20);
@@ -101,6 +103,7 @@ class PeerProverTest : public testing::Test {
     PeerProver::Options options;
     options.cache_path = cache_path_;
     options.warn = [this](std::string_view warning) { warnings_.emplace_back(warning); };
+    options.begins = [this](int pairs, int rounds) { begun_.emplace_back(pairs, rounds); };
     return std::make_unique<PeerProver>(std::move(options), &state, &probe_);
   }
   void ProveAll(HostState& state, PeerProver::Which which = PeerProver::Which::kMissing) {
@@ -113,6 +116,7 @@ class PeerProverTest : public testing::Test {
   const std::string cache_path_ = directory_.path() + "/peer-access.textproto";
   FakePairProbe probe_;
   std::vector<std::string> warnings_;
+  std::vector<std::pair<int, int>> begun_;  // pairs, rounds
 };
 
 TEST_F(PeerProverTest, TriesEveryPairAndNoGpuTwiceAtATime) {
@@ -126,6 +130,7 @@ TEST_F(PeerProverTest, TriesEveryPairAndNoGpuTwiceAtATime) {
   EXPECT_EQ(prover->Progress().pairs_total(), 56);
   EXPECT_EQ(prover->Progress().pairs_done(), 56);
   EXPECT_FALSE(prover->Progress().running());
+  EXPECT_THAT(begun_, ElementsAre(Pair(56, 7)));
 }
 
 TEST_F(PeerProverTest, ProvesNothingTwiceInOneBoot) {
@@ -136,6 +141,7 @@ TEST_F(PeerProverTest, ProvesNothingTwiceInOneBoot) {
   ProveAll(restarted);
   EXPECT_THAT(probe_.TakeTried(), IsEmpty());
   EXPECT_THAT(restarted.proofs().proofs(), SizeIs(12));
+  EXPECT_THAT(begun_, ElementsAre(Pair(12, 3))) << "the second run had nothing to try";
 }
 
 TEST_F(PeerProverTest, ProvesAgainWhenForced) {

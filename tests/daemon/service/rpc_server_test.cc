@@ -567,6 +567,13 @@ TEST_F(RpcServerTest, AdminHasPairsProvenAndSeesThat) {
   ASSERT_TRUE(admin_->GetTopology(&topology_call, {}, &topology).ok());
   EXPECT_EQ(topology.proofs_size(), 2);
   EXPECT_EQ(topology.check().pairs_done(), 2);
+
+  host_.SetCondition("GPU-a", v1::GPU_CONDITION_LOST, "Xid 79");
+  grpc::ClientContext lost_call;
+  Prepare(lost_call, "");
+  ASSERT_TRUE(admin_->GetStatus(&lost_call, {}, &status).ok());
+  EXPECT_EQ(status.pairs_proven(), 0) << "with a GPU that is lost";
+  EXPECT_EQ(status.pairs_unproven(), 0);
 }
 
 TEST_F(RpcServerTest, AdminIsToldWhyThereIsNoFastPath) {

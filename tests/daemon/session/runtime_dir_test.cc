@@ -151,6 +151,42 @@ TEST_F(RuntimeDirTest, SocketsAreGoneAtTheEnd) {
   EXPECT_FALSE(std::filesystem::exists(admin));
 }
 
+TEST_F(RuntimeDirTest, TellsWhatSomebodyRemoved) {
+  auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  const auto listeners = (*dir)->Listen();
+  ASSERT_OK(listeners);
+  EXPECT_EQ((*dir)->Lost(), "");
+  for (const std::string name :
+       {"/nodecommd.lock", "/session.sock", "/control.sock", "/admin/admin.sock",
+        "/workers/session.sock", "/workers/control.sock", "/groups", "/sessions", "/admin", ""}) {
+    std::filesystem::rename(path_ + name, parent_ + "/away");
+    EXPECT_THAT((*dir)->Lost(), AllOf(HasSubstr(path_ + name), HasSubstr("removed")));
+    std::filesystem::rename(parent_ + "/away", path_ + name);
+    EXPECT_EQ((*dir)->Lost(), "") << "it is back";
+  }
+  std::filesystem::remove(path_ + "/session.sock");
+  std::ofstream(path_ + "/session.sock") << "x";
+  EXPECT_THAT((*dir)->Lost(), AllOf(HasSubstr("session.sock"), HasSubstr("replaced")));
+}
+
+TEST_F(RuntimeDirTest, LeavesTheSocketsOfADaemonThatCameWhenItsOwnWereRemoved) {
+  auto first = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(first);
+  const auto its_listeners = (*first)->Listen();
+  ASSERT_OK(its_listeners);
+  std::filesystem::remove_all(path_);
+  auto second = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(second);
+  const auto listeners = (*second)->Listen();
+  ASSERT_OK(listeners);
+  EXPECT_THAT((*first)->Lost(), HasSubstr("replaced"));
+  first->reset();
+  EXPECT_EQ(Connect((*second)->session_socket_path(), SOCK_SEQPACKET), 0);
+  EXPECT_EQ(Connect((*second)->admin_socket_path(), SOCK_STREAM), 0);
+  EXPECT_EQ((*second)->Lost(), "");
+}
+
 TEST_F(RuntimeDirTest, WhatAKilledDaemonLeftIsReplaced) {
   const pid_t child = fork();
   if (child == 0) {

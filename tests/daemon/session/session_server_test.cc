@@ -902,6 +902,8 @@ TEST_F(SessionServerTest, ConnectionsOfAllLeaveDescriptorsToTheDaemon) {
   const auto refusal = refused.ReceiveRefusal();
   ASSERT_OK(refusal);
   EXPECT_THAT(refusal->reason(), HasSubstr("no file descriptors to spare"));
+  EXPECT_THAT(WaitForRefusal().reason,
+              AllOf(HasSubstr("hold 18 of at most 18"), HasSubstr("LimitNOFILE (24 now)")));
   // Administrators find some, and so does who comes later.
   const UniqueFd admin = ConnectTo(dir_->admin_socket_path(), SOCK_STREAM);
   EXPECT_TRUE(Eventually([&] {

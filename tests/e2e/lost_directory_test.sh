@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Sockets, or the whole runtime directory, removed under a running daemon: it says so once, it is not ready any more, and its
+# groups go on. What a second daemon makes there outlives the first.
+# shellcheck source=tests/e2e/daemon.sh
+source "$(dirname "$0")/daemon.sh"
+# shellcheck source=tests/e2e/workers.sh
+source "$(dirname "$0")/workers.sh"
+
+metrics=$work/nodecomm.prom
+printf 'metrics { textfile: "%s" textfile_interval_ms: 1000 }\ngroup { drain_timeout_ms: 60000 }\n' "$metrics" >"$work/config"
+
+# await_line FILE LINE: a fixed string, within 30 s.
+await_line() {
+  local i
+  for ((i = 0; i < 600; ++i)); do
+    if grep -qF -- "$2" "$1"; then return 0; fi
+    sleep 0.05
+  done
+  fail "$1 does not say '$2'"
+}
+
+start_simulated hgx-h100-x4 --config "$work/config"
+await_line "$metrics" "nodecomm_ready 1"
+await_line "$metrics" "nodecomm_runtime_dir_intact 1"
+
+# Put back: nothing is lost.
+mv "$runtime/session.sock" "$work/away"
+await_line "$work/nodecommd.log" "$runtime/session.sock was removed: "
+await_line "$metrics" "nodecomm_runtime_dir_intact 0"
+ctl status --json >"$work/status.json"
+expect_json "$work/status.json" '"session.sock was removed: restart the daemon" in d["not_ready"]'
+mv "$work/away" "$runtime/session.sock"
+await_line "$work/nodecommd.log" "the runtime directory is whole again"
+await_line "$metrics" "nodecomm_ready 1"
+
+for rank in 0 1; do start_worker g $rank 2; done
+await g.0 calls 1
+rm -r "$runtime"
+await_line "$work/nodecommd.log" "$runtime was removed: "
+grep -F "$runtime was removed: " "$work/nodecommd.log" | grep -q "restart it. Groups that are ready go on" || fail "no advice"
+await_line "$metrics" "nodecomm_ready 0"
+await_line "$metrics" "nodecomm_runtime_dir_intact 0"
+expect_failure 1 "nodecommd (process $daemon) serves $runtime" ctl status
+expect_failure 6 "restart it: systemctl restart nodecommd" ctl doctor
+calls=$(count g.0 calls)
+await g.0 calls $((calls + 2))
+
+# A second daemon starts, which nothing keeps it from; the end of the first leaves it be.
+first=$daemon
+start_simulated hgx-h100-x4
+(($(grep -cF "$runtime was removed: " "$work/nodecommd.log") == 1)) || fail "said more than once"
+kill -TERM "$first"
+stop_workers
+wait "$first" || fail "the first daemon ended with $?"
+ctl status >/dev/null || fail "the first daemon took the second one's socket along"
+perf -n 2 -b 1K -e 1K --check --gpus 4 >/dev/null || fail "no all-reduce with the second daemon"
+stop_daemon
