@@ -1,7 +1,7 @@
 // Two-shot push of large messages: as two_shot.h, in packets with sentinels, each thread going
-// through the shards packet by packet, both trips under way at once. For more than two ranks. Not
-// for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note: kernels/README.md,
-// "why it is right", "chunks".
+// through the shards packet by packet, both trips under way at once. Two ranks need it only where
+// they are told to take two trips. Not for the calls' set-up (all_reduce_host.cc,
+// all_reduce_cuda.cu). Design note: kernels/README.md, "why it is right", "chunks".
 #pragma once
 
 #include "kernels/device/await.h"
