@@ -87,7 +87,8 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
   if (!daemon.asked.ok()) return;
   if (!daemon.status.not_ready().empty()) {
     report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
-                "wait; if it stays so, look at the daemon's log: journalctl -u nodecommd");
+                "do what it says, or wait; if it stays so, look at the daemon's log: journalctl -u "
+                "nodecommd");
   }
   if (!daemon.status.reload_problem().empty()) {
     report.Warn(absl::StrCat("its last reload failed, and changed nothing: ",
