@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/cli/text_table.h"
 
 namespace nodecomm {
 namespace {
@@ -33,13 +34,13 @@ absl::StatusOr<uint64_t> FindGroupNamed(const v1::ListGroupsResponse& groups,
                    "; name one by its generation: ", absl::StrJoin(found, ", ")));
 }
 
-absl::StatusOr<v1::DrainGpuResponse> DrainGpu(AdminClient& client,
-                                              const v1::DrainGpuRequest& request,
+absl::StatusOr<v1::DrainGpuResponse> DrainGpu(AdminClient& client, v1::DrainGpuRequest request,
                                               absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   while (true) {
     ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer, client.DrainGpu(request));
     if (answer.drained() || absl::Now() >= deadline) return answer;
+    request.set_begun(true);
     absl::SleepFor(kDrainPollInterval);
   }
 }
@@ -54,6 +55,24 @@ std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answ
   return absl::StrCat("GPU ", gpu,
                       " is draining; these groups are still on it (--abort ends them):\n  ",
                       absl::StrJoin(answer.groups(), "\n  "), "\n");
+}
+
+std::string RenderUndrain(const std::string& gpu, const std::string& gpu_uuid,
+                          const v1::GetTopologyResponse& topology, bool all_proven) {
+  for (const v1::Gpu& found : topology.host().gpus()) {
+    if (found.uuid() != gpu_uuid) continue;
+    if (found.condition() == v1::GPU_CONDITION_LOST) {
+      return absl::StrCat("GPU ", gpu,
+                          " is not drained, but lost: ", RenderForeign(found.condition_reason()),
+                          "\n");
+    }
+    if (found.condition() == v1::GPU_CONDITION_DRAINING) {
+      return absl::StrCat("GPU ", gpu, " was drained again meanwhile.\n");
+    }
+  }
+  const std::string back = absl::StrCat("GPU ", gpu, " is back in service.\n");
+  if (all_proven) return back;
+  return absl::StrCat(back, "Not all pairs of GPUs are proven: see nodecommctl p2p show.\n");
 }
 
 }  // namespace nodecomm

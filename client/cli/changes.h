@@ -17,11 +17,15 @@ namespace nodecomm {
 absl::StatusOr<uint64_t> FindGroupNamed(const v1::ListGroupsResponse& groups,
                                         const std::string& name);
 
-// Asks until the GPU is drained, or for `timeout`; then the last answer.
-absl::StatusOr<v1::DrainGpuResponse> DrainGpu(AdminClient& client,
-                                              const v1::DrainGpuRequest& request,
+// Asks until the GPU is drained, or for `timeout`; then the last answer. FailedPrecondition:
+// another administrator has taken it back meanwhile.
+absl::StatusOr<v1::DrainGpuResponse> DrainGpu(AdminClient& client, v1::DrainGpuRequest request,
                                               absl::Duration timeout);
 
 std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answer);
+
+// `topology`: what came of it; `all_proven`: whether groups get the fast path everywhere.
+std::string RenderUndrain(const std::string& gpu, const std::string& gpu_uuid,
+                          const v1::GetTopologyResponse& topology, bool all_proven);
 
 }  // namespace nodecomm

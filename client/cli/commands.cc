@@ -176,11 +176,12 @@ absl::StatusOr<Answer> Undrain(AdminClient& client, const Options& options) {
   ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology,
                         CheckPeers(client, ProveWhich::kMissing, absl::Seconds(options.timeout_s),
                                    [](const v1::PeerCheckProgress&) {}));
-  ABSL_ASSIGN_OR_RETURN(std::string text,
-                        options.json ? MessageToJson(request)
-                                     : absl::StatusOr<std::string>(absl::StrCat(
-                                           "GPU ", options.gpu, " is back in service.\n")));
-  return Answer{std::move(text), topology.driver_trusted() ? kExitOk : ExitCodeOf(topology)};
+  const int exit_code = topology.driver_trusted() ? kExitOk : ExitCodeOf(topology);
+  ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(request)
+                                                       : absl::StatusOr<std::string>(RenderUndrain(
+                                                             options.gpu, request.gpu_uuid(),
+                                                             topology, exit_code == kExitOk)));
+  return Answer{std::move(text), exit_code};
 }
 
 // --- looking on

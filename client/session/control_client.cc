@@ -1,8 +1,11 @@
 #include "client/session/control_client.h"
 
 #include <grpcpp/grpcpp.h>
+#include <sys/resource.h>
 
 #include <chrono>
+#include <filesystem>
+#include <system_error>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/escaping.h"
@@ -16,6 +19,8 @@ namespace {
 
 constexpr char kSocketName[] = "control.sock";
 constexpr char kTokenKey[] = "nodecomm-session-token";
+// Eight were seen to be too few, twelve to be enough.
+constexpr rlim_t kDescriptorsOfFirstCalls = 16;
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
   grpc::ChannelArguments arguments;
@@ -98,6 +103,23 @@ struct ControlClient::Channel {
     return response;
   }
 };
+
+absl::Status ControlClient::CheckDescriptors() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
+  std::error_code error;
+  rlim_t taken = 0;
+  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end;
+       it.increment(error)) {
+    ++taken;
+  }
+  if (error && error != std::errc::too_many_files_open) return absl::OkStatus();  // not told
+  if (!error && taken + kDescriptorsOfFirstCalls <= limit.rlim_cur) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "this process may open too few files for its calls to the daemon, which take up to %d: raise "
+      "its limit (ulimit -n)",
+      kDescriptorsOfFirstCalls));
+}
 
 ControlClient::ControlClient(const std::string& runtime_dir, const std::string& token)
     : channel_(std::make_unique<Channel>()) {

@@ -7,13 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "client/base/gpu_uuid.h"
 #include "daemon/files/small_file.h"
 
 namespace nodecomm {
 namespace {
 
 constexpr size_t kFileBytesMax = 16 << 10;
-constexpr size_t kUuidBytesMax = 128;
 
 }  // namespace
 
@@ -22,13 +22,17 @@ absl::StatusOr<std::set<std::string>> ReadDrainedGpus(const std::string& path) {
   const absl::StatusOr<std::string> text = ReadSmallFile(path, kFileBytesMax);
   if (absl::IsNotFound(text.status())) return uuids;
   if (!text.ok()) return text.status();
+  bool whole = true;
   for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
-    if (line.size() > kUuidBytesMax) {
-      return absl::InvalidArgumentError(absl::StrCat(path, " holds more than UUIDs of GPUs"));
-    }
+    whole = whole && IsGpuUuid({line.data(), line.size()});
     uuids.insert(std::string(line));
   }
-  return uuids;
+  // Taken as it is, it would put a GPU back into service that somebody may be resetting. It is
+  // never written empty.
+  if (whole && !uuids.empty()) return uuids;
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, ", which says which GPUs are drained, is damaged: write their UUIDs into it (",
+      kGpuUuidExample, "), one a line, or remove it if none is to be drained"));
 }
 
 absl::Status WriteDrainedGpus(const std::string& path, const std::set<std::string>& gpu_uuids) {

@@ -93,6 +93,10 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
   const std::string& uuid = request.gpu_uuid();
   ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
   absl::MutexLock lock(&mu_);
+  if (request.begun() && !drained_.contains(uuid)) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("GPU %s was taken back while it was drained (undrain)", uuid));
+  }
   if (drained_.insert(uuid).second) {
     Log(spdlog::level::info, {.gpu = uuid}, "draining");
     // No group gets the fast path on it from here on, and the pool makes nothing there.

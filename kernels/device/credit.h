@@ -19,6 +19,8 @@ namespace nodecomm::kernels {
 // into one of these slots stores after the re-arming.
 template <class Machine, int kRanks>
 NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
+  // Another thread may tell of the chunk before. That this store comes after that one follows from
+  // the order in which the two were last: they write to the same word.
   if (!Machine::IsLastOfBlock(epoch)) return;
   const uint32_t block = Machine::BlockIndex();
   Machine::FenceOwnMemory();
@@ -33,7 +35,8 @@ NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
 // while. False: not yet; `awaited` says what is missing.
 //
 // A peer may have gone further by then, by fewer chunks than a region has parts. What it said 2^31
-// chunks ago and more is not there any more (scrub.h).
+// chunks ago and more is not there any more (scrub.h), but for the last epoch before the wrap,
+// which only the end of a launch may take for its own, whose packets say the same.
 template <class Machine, int kRanks>
 NODECOMM_KERNEL_FN bool SpinForCredit(const Call& call, uint32_t epoch, Awaited* awaited) {
   const uint32_t* finished = CreditsOf(call.planes[call.rank])->finished[Machine::BlockIndex()];

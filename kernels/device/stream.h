@@ -24,10 +24,11 @@ inline constexpr uint32_t kGatherBehind = 1;
 // before that first packet, also where a chunk gives every thread one packet only.
 static_assert(kAheadMax + kGatherBehind <= kSentinelParts - 1);
 
-// Before it hears anything a thread sends kAheadMax + 1 packets at most; the last lies in this
-// chunk.
+// Before it hears anything a thread sends kAheadMax + 1 packets at most. In the next launch the
+// last of them lies in this chunk at most, whose chunks may be shorter than this launch's, but have
+// more than half as many packets a thread (selection.cc).
 NODECOMM_KERNEL_FN uint32_t LastChunkUnheard(const Call& call, Lane lane) {
-  return call.chunk_packets > kAheadMax * lane.step ? 0 : kAheadMax;
+  return call.chunk_packets > (kAheadMax + 1) * lane.step ? 0 : kAheadMax;
 }
 // So a launch of so many chunks that the next could send into parts that a peer has yet to read
 // ends with the wait for the credit of this chunk.

@@ -102,7 +102,7 @@ class Chaos:
 
     def run(self):
         self.daemon.start()
-        self.daemon.ctl("status")
+        self.daemon.wait_until_ready()
         threads = self.daemon.threads()
         descriptors = len(self.daemon.descriptors())
         for name, gpus in GROUPS.items():

@@ -37,6 +37,9 @@ wait "$other" || fail "the other group"
 expect_failure 1 "use --mode eager" perf -n 2 -b 1K -e 1K --mode graph --gpus 4
 expect_failure 1 "4 GPUs" perf -n 5 -b 1K -e 1K --gpus 8
 expect_failure 1 "GPU" perf -n 2 -b 1K -e 1K --gpus 1
+# gRPC would end the process where it cannot open what it needs.
+(ulimit -n 10 && expect_failure 1 "NODECOMM_RESOURCE_EXHAUSTED: this process may open too few files" perf -n 1 -b 1K -e 1K) ||
+  fail "a worker with too few descriptors"
 expect_failure 2 "--ranks" perf -n 9
 expect_failure 2 "int8" perf -d int8
 stop_daemon

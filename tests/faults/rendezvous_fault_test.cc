@@ -189,7 +189,7 @@ struct Host {
     ranks[0] = std::make_unique<Rank>(daemon->runtime_dir(), 0, nullptr);
     ranks[1] = std::make_unique<Rank>(daemon->runtime_dir(), kFaultyRank, &rank_plan);
     if (!ConnectAsAdministrator().ok()) return;
-    if (Eventually([this] { return PoolsAreFull(); })) stock_at_first = ReadStock();
+    if (Eventually([this] { return IsReady(); })) stock_at_first = ReadStock();
   }
 
   absl::Status ConnectAsAdministrator() {
@@ -208,12 +208,10 @@ struct Host {
     return connected;
   }
 
-  bool PoolsAreFull() {
-    const auto pools = admin->ListPools();
-    return pools.ok() &&
-           std::all_of(pools->pools().begin(), pools->pools().end(), [](const v1::PoolInfo& pool) {
-             return pool.planes_ready() == pool.planes_ready_target();
-           });
+  // Proofs, too, are done then, whose programs take descriptors.
+  bool IsReady() {
+    const auto status = admin->GetStatus();
+    return status.ok() && status->not_ready().empty();
   }
 
   Stock ReadStock() {

@@ -34,6 +34,20 @@ TEST(FindGroupNamed, TakesGenerationsAndNamesThatAreAlone) {
                                                           AllOf(HasSubstr("12"), HasSubstr("13"))));
 }
 
+TEST(RenderUndrain, SaysWhatCameOfIt) {
+  constexpr char kUuid[] = "GPU-51000000-0000-4000-8000-000000000000";
+  v1::GetTopologyResponse topology;
+  v1::Gpu* gpu = topology.mutable_host()->add_gpus();
+  gpu->set_uuid(kUuid);
+  EXPECT_EQ(RenderUndrain("0", kUuid, topology, true), "GPU 0 is back in service.\n");
+  EXPECT_THAT(RenderUndrain("0", kUuid, topology, false), HasSubstr("Not all pairs"));
+  gpu->set_condition(v1::GPU_CONDITION_DRAINING);
+  EXPECT_THAT(RenderUndrain("0", kUuid, topology, true), HasSubstr("drained again"));
+  gpu->set_condition(v1::GPU_CONDITION_LOST);
+  gpu->set_condition_reason("Xid 79");
+  EXPECT_EQ(RenderUndrain("0", kUuid, topology, true), "GPU 0 is not drained, but lost: Xid 79\n");
+}
+
 TEST(RenderDrain, SaysWhatIsStillThere) {
   v1::DrainGpuResponse answer;
   EXPECT_EQ(RenderDrain("1", answer), "GPU 1 is draining: its memory is being released.\n");

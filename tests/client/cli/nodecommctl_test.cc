@@ -10,6 +10,7 @@
 #include <iterator>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "client/base/version.h"
 #include "tests/client/cli/fake_admin.h"
 
@@ -195,6 +196,8 @@ TEST(Nodecommctl, ProvesPairsAndTellsTheOutcomeByItsExitCode) {
   }
 }
 
+constexpr char kNotAllProven[] = "Not all pairs of GPUs are proven: see nodecommctl p2p show.\n";
+
 TEST(Nodecommctl, UndrainTellsByItsExitCodeWhetherTheGpuHasItsProofs) {
   const struct {
     v1::ProofVerdict second;
@@ -211,7 +214,8 @@ TEST(Nodecommctl, UndrainTellsByItsExitCodeWhetherTheGpuHasItsProofs) {
     const FakeAdmin admin(dir, answers);
     const Outcome outcome = RunProgram("undrain --gpu 1 --runtime-dir " + dir.path());
     EXPECT_EQ(outcome.exit_code, test.exit_code) << outcome.err;
-    EXPECT_EQ(outcome.out, "GPU 1 is back in service.\n");
+    EXPECT_EQ(outcome.out, absl::StrCat("GPU 1 is back in service.\n",
+                                        test.exit_code == 0 ? "" : kNotAllProven));
   }
 }
 

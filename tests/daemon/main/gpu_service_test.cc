@@ -2,6 +2,7 @@
 #include "daemon/main/gpu_service.h"
 
 #include <filesystem>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "daemon/main/drained_gpus.h"
@@ -30,10 +31,13 @@ class ProvesAll final : public PairProbe {
   }
 };
 
+constexpr char kGpu0[] = "GPU-51000000-0000-4000-8000-000000000000";
+constexpr char kGpu1[] = "GPU-51000000-0000-4000-8000-000000000001";
+
 class GpuServiceTest : public testing::Test {
  protected:
   GpuServiceTest() {
-    auto pool = PlanePool::Create({.gpu_uuids = {"GPU-0", "GPU-1"},
+    auto pool = PlanePool::Create({.gpu_uuids = {kGpu0, kGpu1},
                                    .plane_bytes = 2_MiB,
                                    .planes_ready = 1,
                                    .bytes_per_gpu_max = 64_MiB},
@@ -46,7 +50,7 @@ class GpuServiceTest : public testing::Test {
 
   static v1::Host TwoGpus() {
     v1::Host host;
-    for (int gpu = 0; gpu < 2; ++gpu) host.add_gpus()->set_uuid(absl::StrCat("GPU-", gpu));
+    for (int gpu = 0; gpu < 2; ++gpu) host.add_gpus()->set_uuid(gpu == 0 ? kGpu0 : kGpu1);
     return host;
   }
   void Restart(std::set<std::string> drained) {
@@ -79,7 +83,7 @@ class GpuServiceTest : public testing::Test {
   TemporaryDirectory directory_;
   const std::string path_ = directory_.path() + "/drained-gpus";
   HostState host_{TwoGpus()};
-  FakePlaneSource source_{{"GPU-0", "GPU-1"}};
+  FakePlaneSource source_{{kGpu0, kGpu1}};
   FakeGroupRegistry groups_;
   ProvesAll probe_;
   PeerProver prover_{{.cache_path = directory_.path() + "/proofs"}, &host_, &probe_};
@@ -91,19 +95,19 @@ class GpuServiceTest : public testing::Test {
 
 TEST_F(GpuServiceTest, HostIsNotReadWhileAGpuIsDrained) {
   EXPECT_TRUE(service_->MayReadHost());
-  EXPECT_OK(Drain("GPU-1"));
+  EXPECT_OK(Drain(kGpu1));
   EXPECT_FALSE(service_->MayReadHost());
-  EXPECT_OK(Undrain("GPU-1"));
+  EXPECT_OK(Undrain(kGpu1));
   EXPECT_TRUE(service_->MayReadHost());
 }
 
 TEST_F(GpuServiceTest, WhatIsDrainedIsWrittenDown) {
-  EXPECT_OK(Drain("GPU-1"));
-  EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre("GPU-1"));
+  EXPECT_OK(Drain(kGpu1));
+  EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre(kGpu1));
   Restart(*ReadDrainedGpus(path_));
   EXPECT_EQ(watcher_starts_, 1) << "of the first daemon only";
   EXPECT_FALSE(service_->MayReadHost());
-  EXPECT_OK(Undrain("GPU-1"));
+  EXPECT_OK(Undrain(kGpu1));
   EXPECT_THAT(*ReadDrainedGpus(path_), IsEmpty());
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
@@ -111,48 +115,65 @@ TEST_F(GpuServiceTest, WhatIsDrainedIsWrittenDown) {
 TEST_F(GpuServiceTest, DrainThatCouldNotBeWrittenDownSaysWhatItDid) {
   std::filesystem::create_directory(path_);
   EXPECT_THAT(
-      Drain("GPU-1").status().message(),
-      AllOf(HasSubstr("GPU-1 is out of service, but that is not remembered"), HasSubstr(path_)));
-  EXPECT_FALSE(Drain("GPU-1").ok()) << "nor the second time";
-  EXPECT_FALSE(IsOpen("GPU-1")) << "it is drained all the same";
+      Drain(kGpu1).status().message(),
+      AllOf(HasSubstr(kGpu1 + std::string(" is out of service, but that is not remembered")),
+            HasSubstr(path_)));
+  EXPECT_FALSE(Drain(kGpu1).ok()) << "nor the second time";
+  EXPECT_FALSE(IsOpen(kGpu1)) << "it is drained all the same";
   std::filesystem::remove(path_);
-  const auto drained = Drain("GPU-1");
+  const auto drained = Drain(kGpu1);
   ASSERT_OK(drained);
   EXPECT_TRUE(drained->drained());
 }
 
 TEST_F(GpuServiceTest, UndrainThatCouldNotBeWrittenDownSaysWhatItDid) {
-  EXPECT_OK(Drain("GPU-1"));
+  EXPECT_OK(Drain(kGpu1));
   std::filesystem::remove(path_);
   std::filesystem::create_directory(path_);
-  EXPECT_THAT(Undrain("GPU-1").message(),
-              AllOf(HasSubstr("GPU-1 is back in service, but"), HasSubstr(path_)));
-  EXPECT_TRUE(IsOpen("GPU-1")) << "it is back all the same";
+  EXPECT_THAT(Undrain(kGpu1).message(),
+              AllOf(HasSubstr(kGpu1 + std::string(" is back in service, but")), HasSubstr(path_)));
+  EXPECT_TRUE(IsOpen(kGpu1)) << "it is back all the same";
   std::filesystem::remove(path_);
-  EXPECT_OK(Undrain("GPU-1"));
+  EXPECT_OK(Undrain(kGpu1));
 }
 
 TEST_F(GpuServiceTest, UndrainThatFailsMayBeTriedAgain) {
-  EXPECT_OK(Drain("GPU-1"));
+  EXPECT_OK(Drain(kGpu1));
   watcher_ = absl::ResourceExhaustedError("no thread");
   for (int i = 0; i < 2; ++i) {
-    EXPECT_THAT(Undrain("GPU-1"), StatusIs(absl::StatusCode::kResourceExhausted));
-    EXPECT_FALSE(IsOpen("GPU-1"));
-    EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre("GPU-1"));
+    EXPECT_THAT(Undrain(kGpu1), StatusIs(absl::StatusCode::kResourceExhausted));
+    EXPECT_FALSE(IsOpen(kGpu1));
+    EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre(kGpu1));
   }
   watcher_ = absl::OkStatus();
-  EXPECT_OK(Undrain("GPU-1"));
-  EXPECT_TRUE(IsOpen("GPU-1"));
+  EXPECT_OK(Undrain(kGpu1));
+  EXPECT_TRUE(IsOpen(kGpu1));
   ASSERT_TRUE(prover_.WaitUntilDone(kLong));
   EXPECT_EQ(host_.proofs().proofs_size(), 2) << "and proven";
+}
+
+TEST_F(GpuServiceTest, DrainThatWaitsDoesNotUndoAnUndrain) {
+  v1::DrainGpuRequest request;
+  request.set_gpu_uuid(kGpu1);
+  EXPECT_OK(service_->Drain(request));
+  request.set_begun(true);
+  EXPECT_OK(service_->Drain(request));
+  EXPECT_OK(Undrain(kGpu1));
+  EXPECT_THAT(service_->Drain(request),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("taken back")));
+  EXPECT_TRUE(IsOpen(kGpu1));
 }
 
 TEST(DrainedGpus, DamagedFileIsNamed) {
   const TemporaryDirectory directory;
   const std::string path = directory.path() + "/drained-gpus";
   EXPECT_THAT(*ReadDrainedGpus(path), IsEmpty());
-  ASSERT_OK(WriteDrainedGpus(path, {std::string(200, 'x')}));
-  EXPECT_THAT(ReadDrainedGpus(path), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(path)));
+  for (const std::string& damaged : {std::string(), std::string("GPU-51000000-0000\n"),
+                                     std::string(200, 'x'), absl::StrCat(kGpu0, "\n\1\2\n")}) {
+    std::ofstream(path, std::ios::trunc) << damaged;
+    EXPECT_THAT(ReadDrainedGpus(path),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(path)));
+  }
 }
 
 }  // namespace
