@@ -84,13 +84,6 @@ class Worker:
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)
 
-    def wait_until_ready(self):
-        for _ in range(1200):
-            if not self.ask("status").get("not_ready"):
-                return
-            time.sleep(0.05)
-        raise Failure("the daemon does not become ready")
-
     def kill(self):
         """Returns when the signal is sent, with that moment; reap() waits."""
         moment = time.monotonic_ns()
@@ -131,6 +124,13 @@ class Daemon:
                 return
             time.sleep(0.05)
         raise Failure("the daemon does not answer")
+
+    def wait_until_ready(self):
+        for _ in range(1200):
+            if not self.ask("status").get("not_ready"):
+                return
+            time.sleep(0.05)
+        raise Failure("the daemon does not become ready")
 
     def kill(self):
         self.process.kill()
