@@ -70,7 +70,7 @@ std::string RenderUndrain(const std::string& gpu, const std::string& gpu_uuid,
       return absl::StrCat("GPU ", gpu, " was drained again meanwhile.\n");
     }
   }
-  const std::string back = absl::StrCat("GPU ", gpu, " is back in service.\n");
+  std::string back = absl::StrCat("GPU ", gpu, " is back in service.\n");
   if (all_proven) return back;
   return absl::StrCat(back, "Not all pairs of GPUs are proven: see nodecommctl p2p show.\n");
 }
