@@ -45,7 +45,9 @@ template <ElementType kType, int kRanks>
 RunFn FindForRanks(const Plan& plan, bool packet_a_thread, Code code) {
   const bool is_short = packet_a_thread && code == Code::kLean;
   if (plan.algorithm == Algorithm::kTwoShot) {
-    if (kRanks > 2 && is_short) return RunOf<TwoShot, kType, kRanks>(code);
+    if constexpr (kRanks > 2) {
+      if (is_short) return RunOf<TwoShot, kType, kRanks>(code);
+    }
     return RunOf<TwoShotStream, kType, kRanks>(code);
   }
   if constexpr (kRanks == 2) {

@@ -23,10 +23,10 @@ namespace nodecomm::kernels {
 // Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
 //           ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
-template <class Machine, ElementType kType, int kRanks, Code kCode, class PacketFormatOf>
+template <class Machine, ElementType kType, int kRanks, Code kCode, class FormatOfPackets>
 class OneShot {
  public:
-  using Format = PacketFormatOf;
+  using Format = FormatOfPackets;
   static constexpr bool kMayTakeSeveralChunks = false;
 
   NODECOMM_KERNEL_FN OneShot(const Call& call, Lane lane) : call_(call), lane_(lane) {

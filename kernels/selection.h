@@ -63,7 +63,9 @@ struct Plan {
 
 struct Grid {
   int blocks = 1;
-  int threads = 32;
+  int threads = 32;  // of a block
+
+  size_t ThreadsInAll() const { return static_cast<size_t>(blocks) * static_cast<size_t>(threads); }
 };
 
 // No grid has fewer threads.
@@ -79,9 +81,7 @@ struct LaunchPlan {
   size_t chunks = 1;
 
   // Whether no thread has more than one packet (two-shot: of each shard).
-  bool HasPacketAThread() const {
-    return packets <= static_cast<size_t>(grid.blocks) * static_cast<size_t>(grid.threads);
-  }
+  bool HasPacketAThread() const { return packets <= grid.ThreadsInAll(); }
 };
 
 Plan SelectPlan(ByteCount message, ElementType type, const GroupShape& shape);

@@ -5,15 +5,12 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "client/base/open_files.h"
 #include "client/cli/doctor_checks.h"
 #include "client/cli/text_table.h"
 
 namespace nodecomm {
 namespace {
-
-// What a session takes of LimitNOFILE: five descriptors (its socket, the worker's pidfd, its
-// liveness page, and two of its calls), and workers may have three quarters of all.
-constexpr int kFdsPerSession = 7;
 
 // From nine tenths on.
 bool IsNearlyFull(int64_t used, int64_t max) { return max > 0 && used * 10 >= max * 9; }
@@ -90,7 +87,7 @@ void CheckFds(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& 
                                 daemon.status.open_fds(), fds_max),
                 "raise LimitNOFILE; nodecommctl sessions and groups show what holds them");
   }
-  const int64_t wanted = int64_t{limits.sessions_max()} * kFdsPerSession;
+  const int64_t wanted = OpenFilesForSessions(limits.sessions_max());
   if (fds_max < wanted) {
     report.Warn(absl::StrFormat("the daemon may open %s, too few for %s", Counted(fds_max, "file"),
                                 Counted(limits.sessions_max(), "session")),

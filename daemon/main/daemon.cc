@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/base/open_files.h"
 #include "client/base/status_macros.h"
 #include "daemon/config/config_message.h"
 #include "daemon/main/drained_gpus.h"
@@ -25,10 +26,6 @@ namespace {
 // Far more than a turn of a loaded host takes.
 constexpr absl::Duration kTurnTimeout = absl::Seconds(1);
 constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
-
-// Of the limit on descriptors: five (three of the session, two of its calls), and workers may have
-// three quarters of all.
-constexpr int kFdsPerSession = 7;
 
 constexpr std::string_view kProbeName = "nodecomm-probe";
 constexpr std::string_view kWatcherName = "nodecomm-watcher";
@@ -92,7 +89,7 @@ void LogRefill(const std::string& gpu_uuid, const absl::Status& refilled) {
 }
 
 void WarnOfFewDescriptors(int fds_max, int sessions_max) {
-  const int64_t wanted = int64_t{sessions_max} * kFdsPerSession;
+  const int64_t wanted = OpenFilesForSessions(sessions_max);
   if (fds_max >= wanted) return;
   spdlog::warn(
       "the daemon may open {} files, too few for {} sessions (limits.sessions_max): workers are "

@@ -49,7 +49,8 @@ constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 constexpr int kAdminConnectionsPerUidMax = 64;
 
-// Socket, pidfd and liveness page; gRPC's and ours.
+// Socket, pidfd and liveness page; gRPC's and ours. What operators are told to allow follows from
+// them (client/base/open_files.h).
 constexpr size_t kDescriptorsOfASession = 3;
 constexpr size_t kDescriptorsOfACall = 2;
 

@@ -19,8 +19,8 @@ namespace nodecomm::kernels {
 // into one of these slots stores after the re-arming.
 template <class Machine, int kRanks>
 NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
-  // Another thread may tell of the chunk before. That this store comes after that one follows from
-  // the order in which the two were last: they write to the same word.
+  // Another thread tells of the chunk before, in the same word. It does so before it counts itself
+  // for this chunk, and whoever is last acquires that.
   if (!Machine::IsLastOfBlock(epoch)) return;
   const uint32_t block = Machine::BlockIndex();
   Machine::FenceOwnMemory();

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/device/call.h"
+#include "kernels/device/stream.h"
 
 namespace nodecomm::kernels {
 
@@ -233,12 +234,7 @@ struct GpuMachine {
   }
 
  private:
-  // How far apart in chunks threads of a block can be: where one has finished with a chunk, the
-  // others have sent what came kSentinelParts chunks before, and what they send and have not
-  // finished with is never more than kAheadMax + kGatherBehind + 2 packets. A few more where
-  // epochs wrap.
-  static constexpr uint32_t kChunksApartMax = 16;
-  // Of so many chunks: how many threads of this block have finished with it.
+  // By epoch, of the chunks that are under way: how many threads of this block have finished.
   static __device__ __forceinline__ uint32_t* FinishedThreads() {
     __shared__ uint32_t finished[kChunksApartMax];
     return finished;

@@ -24,9 +24,16 @@ inline constexpr uint32_t kGatherBehind = 1;
 // before that first packet, also where a chunk gives every thread one packet only.
 static_assert(kAheadMax + kGatherBehind <= kSentinelParts - 1);
 
-// Before it hears anything a thread sends kAheadMax + 1 packets at most. In the next launch the
-// last of them lies in this chunk at most, whose chunks may be shorter than this launch's, but have
-// more than half as many packets a thread (selection.cc).
+// How far apart in chunks the threads of a block can be. Where one has finished with a chunk, the
+// others have sent what came kSentinelParts chunks before; and of what a thread has sent it is yet
+// to finish with kAheadMax + kGatherBehind + 2 packets at most, each of another chunk at worst. The
+// remainder of an epoch tells these chunks apart, also where epochs leave some out.
+inline constexpr uint32_t kChunksApartMax = 16;
+static_assert(kSentinelParts + kAheadMax + kGatherBehind + 2 <= kChunksApartMax - kEpochAfterWrap);
+
+// Before it hears anything a thread sends kAheadMax + 1 packets at most. The last of them lies in
+// this chunk of the next launch, or before it. That launch may have shorter chunks than this one,
+// but always more than half as many packets a thread (selection.cc).
 NODECOMM_KERNEL_FN uint32_t LastChunkUnheard(const Call& call, Lane lane) {
   return call.chunk_packets > (kAheadMax + 1) * lane.step ? 0 : kAheadMax;
 }

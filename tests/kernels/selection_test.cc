@@ -107,8 +107,7 @@ TEST(Selection, SeveralChunksInALaunchGiveEveryThreadTheSameNumberOfPackets) {
     if (launch.chunks == 1) return;
     ++with_several;
     EXPECT_EQ(plan.format, PacketFormat::kSentinel) << "packets with epochs take a launch each";
-    const size_t threads = static_cast<size_t>(launch.grid.blocks) * launch.grid.threads;
-    EXPECT_EQ(launch.chunk_packets % threads, 0u);
+    EXPECT_EQ(launch.chunk_packets % launch.grid.ThreadsInAll(), 0u);
     EXPECT_FALSE(launch.HasPacketAThread()) << "kernels without chunks would serve it";
   });
   EXPECT_GT(with_several, 0);
@@ -132,8 +131,7 @@ TEST(Selection, LaunchesOfSeveralChunksOfAGroupAreMuchAlike) {
           if (!grid.has_value()) grid = launch.grid;
           EXPECT_EQ(launch.grid.blocks, grid->blocks);
           EXPECT_EQ(launch.grid.threads, grid->threads);
-          const size_t rows =
-              launch.chunk_packets / (static_cast<size_t>(grid->blocks) * grid->threads);
+          const size_t rows = launch.chunk_packets / grid->ThreadsInAll();
           rows_min = std::min(rows_min, rows);
           rows_max = std::max(rows_max, rows);
         }

@@ -27,6 +27,7 @@
 #include "tests/daemon/session/hostile_fds.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 namespace {
@@ -72,16 +73,9 @@ void MakePipe(UniqueFd& reader, UniqueFd& writer) {
 
 class SessionServerTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = "/tmp/nodecomm.XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    parent_ = name;
-  }
-
   void TearDown() override {
     server_.reset();
     dir_.reset();
-    std::filesystem::remove_all(parent_);
   }
 
   void StartServer(SessionServer::Options options = {}) {
@@ -163,7 +157,8 @@ class SessionServerTest : public testing::Test {
 
   absl::Duration delay_before_start_;
   bool listeners_pass_fds_ = false;  // as on a kernel that cannot refuse them
-  std::string parent_;
+  const TemporaryDirectory directory_;
+  const std::string parent_ = directory_.path();
   std::unique_ptr<RuntimeDir> dir_;
   absl::Mutex mu_;
   SessionEnd EndOf(SessionId session) {
