@@ -192,13 +192,15 @@ std::string RenderMeasurements(const v1::GetTopologyResponse& topology) {
     measured |= proof.write_gigabytes_per_second() > 0;
   }
   if (!measured) return "";
+  // Of a host without GPUs, where links of other speeds are named above.
+  const char* where = topology.simulated() ? " in this host's memory, not on GPUs" : "";
   return absl::StrCat(
-      "Measured, write GB/s (row to column):\n",
+      "Measured", where, ", write GB/s (row to column):\n",
       Matrix(topology.host(), proofs,
              [](const v1::PeerProof& p) { return Gigabytes(p.write_gigabytes_per_second()); }),
-      "\nMeasured, round trip us:\n", Matrix(topology.host(), proofs, [](const v1::PeerProof& p) {
-        return Microseconds(p.round_trip_ns());
-      }));
+      "\nMeasured", where, ", round trip us:\n",
+      Matrix(topology.host(), proofs,
+             [](const v1::PeerProof& p) { return Microseconds(p.round_trip_ns()); }));
 }
 
 std::string RenderPair(const v1::GetTopologyResponse& topology, int a, int b,

@@ -66,6 +66,16 @@ v1::GetTopologyResponse OneProvenOneBroken() {
   return topology;
 }
 
+TEST(Measurements, OfASimulatedHostSayThatTheyAreNotOfGpus) {
+  v1::GetTopologyResponse topology = TwoGpus();
+  EXPECT_EQ(RenderMeasurements(topology), "");
+  AddProof(topology, 0, 1, v1::PROOF_VERDICT_PROVEN).set_write_gigabytes_per_second(350);
+  EXPECT_THAT(RenderMeasurements(topology),
+              AllOf(HasSubstr("Measured, write GB/s"), HasSubstr("350")));
+  topology.set_simulated(true);
+  EXPECT_THAT(RenderMeasurements(topology), HasSubstr("not on GPUs, write GB/s"));
+}
+
 TEST(RenderProofs, HasALineAPair) {
   EXPECT_EQ(RenderProofs(OneProvenOneBroken()),
             "From  To    Verdict  Checked  Write GB/s  Read GB/s  Round trip us  Measured       "
