@@ -27,6 +27,8 @@
 namespace nodecomm {
 namespace {
 
+constexpr char kNoSessionRecord[] = "the restarted daemon finds no record of its session";
+
 // What becomes of a group that an earlier daemon left and this one cannot watch.
 constexpr char kAborted[] = "its group is aborted, and its workers are told";
 constexpr char kForgotten[] =
@@ -209,7 +211,9 @@ absl::Status RendezvousGroupRegistry::TakeOver() {
     for (const SessionId session : it->second->Sessions()) {
       const auto& lives = options_.sessions;
       if (std::find(lives.begin(), lives.end(), session) != lives.end()) continue;
-      it->second->SessionEnded(session, "its process ended while the daemon was away", after);
+      const auto lost = options_.lost_sessions.find(session);
+      it->second->SessionEnded(
+          session, lost == options_.lost_sessions.end() ? kNoSessionRecord : lost->second, after);
     }
     it = EraseIfOver(it, after);
   }

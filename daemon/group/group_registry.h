@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -50,8 +51,9 @@ class GroupRegistry {
     // kept.
     std::string groups_dir;
     // The sessions that an earlier daemon left and whose processes live. Members of any other have
-    // ended.
+    // ended, for the reason in `lost_sessions` where there is one.
     std::vector<SessionId> sessions;
+    std::map<SessionId, std::string> lost_sessions;
     ByteCount plane_bytes_default;
     Limits limits;
     // Whether groups may form from the start, or ranks that have joined wait until StartForming.

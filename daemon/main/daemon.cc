@@ -115,6 +115,20 @@ LogFields FieldsOf(const Caller& caller) {
   return {.session = caller.session, .uid = caller.uid, .pid = caller.pid};
 }
 
+void LogLost(const LostSession& lost) {
+  if (lost.end == SessionEnd::kProcessEnded) {
+    Log(spdlog::level::info, FieldsOf(lost.caller), "session ended ({}): {}", Word(lost.end),
+        Escaped(lost.cause));
+    return;
+  }
+  // What is not known of the worker is not told.
+  LogFields fields;
+  if (lost.caller.session.value != 0) fields.session = lost.caller.session;
+  if (lost.caller.pid != 0) fields = FieldsOf(lost.caller);
+  Log(spdlog::level::warn, fields, "session not taken over: {}; its groups are aborted",
+      Escaped(lost.cause));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Options options) {
@@ -376,6 +390,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.connections_per_uid_per_second = config_.limits.connections_per_uid_per_second;
   options.control_connections_per_uid_max = config_.limits.control_connections_per_uid_max;
   ABSL_ASSIGN_OR_RETURN(sessions_, SessionServer::Create(std::move(options)));
+  for (const LostSession& lost : sessions_->LostSessions()) LogLost(lost);
   return absl::OkStatus();
 }
 
@@ -384,6 +399,9 @@ absl::Status Daemon::MakeGroups() {
   options.groups_dir = runtime_dir_->groups_path();
   options.forming = GroupRegistry::Options::Forming::kLater;
   options.sessions = sessions_->Sessions();
+  for (const LostSession& lost : sessions_->LostSessions()) {
+    options.lost_sessions.emplace(lost.caller.session, lost.cause);
+  }
   options.plane_bytes_default = config_.pool.plane_bytes;
   options.limits = GroupLimitsOf(config_);
   options.observer = [this](const GroupNews& news) { TakeGroupNews(news); };

@@ -17,12 +17,13 @@ enum class SessionEnd {
   kNotTaken,      // descriptors that were sent, or queued, are not taken
   kNotSent,       // the daemon could not send or watch
   kNotResumed,    // did not come back to a daemon that was restarted
+  kNotTakenOver,  // its record is of no use to a daemon that was restarted
   kDaemonStopping,
 };
-inline constexpr std::array kSessionEnds = {SessionEnd::kProcessEnded,  SessionEnd::kClosed,
-                                            SessionEnd::kProtocol,      SessionEnd::kNotTaken,
-                                            SessionEnd::kNotSent,       SessionEnd::kNotResumed,
-                                            SessionEnd::kDaemonStopping};
+inline constexpr std::array kSessionEnds = {SessionEnd::kProcessEnded, SessionEnd::kClosed,
+                                            SessionEnd::kProtocol,     SessionEnd::kNotTaken,
+                                            SessionEnd::kNotSent,      SessionEnd::kNotResumed,
+                                            SessionEnd::kNotTakenOver, SessionEnd::kDaemonStopping};
 
 constexpr std::string_view Word(SessionEnd end) {
   switch (end) {
@@ -38,6 +39,8 @@ constexpr std::string_view Word(SessionEnd end) {
       return "not_sent";
     case SessionEnd::kNotResumed:
       return "not_resumed";
+    case SessionEnd::kNotTakenOver:
+      return "not_taken_over";
     case SessionEnd::kDaemonStopping:
       return "daemon_stopping";
   }

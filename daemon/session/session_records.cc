@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "daemon/files/small_file.h"
@@ -14,17 +15,27 @@ namespace nodecomm {
 namespace {
 
 constexpr char kSuffix[] = ".session";
+constexpr char kHidden[] =
+    "its process is hidden from the daemon (a container without the host's process ids), so that "
+    "nothing tells whether it lived on while the daemon was away";
 constexpr size_t kRecordBytesMax = 4096;
 constexpr size_t kRecordsMax = 65536;  // as limits.sessions_max at most
 
-absl::StatusOr<KnownSession> Recognise(const std::string& bytes) {
+absl::StatusOr<v1::SessionRecord> Parse(const std::string& bytes) {
   v1::SessionRecord record;
-  KnownSession known;
-  if (!record.ParseFromString(bytes) || record.session_id() == 0 || record.pid() <= 0 ||
-      record.token().size() != known.token.size()) {
+  if (!record.ParseFromString(bytes) || record.session_id() == 0 || record.pid() < 0 ||
+      record.token().size() != Token().size()) {
     return absl::InvalidArgumentError("no session record");
   }
-  known.caller = {.session = {record.session_id()}, .uid = record.uid(), .pid = record.pid()};
+  return record;
+}
+
+Caller CallerOf(const v1::SessionRecord& record) {
+  return {.session = {record.session_id()}, .uid = record.uid(), .pid = record.pid()};
+}
+
+absl::StatusOr<KnownSession> FindProcess(const v1::SessionRecord& record) {
+  KnownSession known = {.caller = CallerOf(record), .token = {}, .pidfd = {}};
   std::copy(record.token().begin(), record.token().end(), known.token.begin());
   ABSL_ASSIGN_OR_RETURN(known.pidfd, OpenPidfd(record.pid()));
   // Asked after the pidfd was opened: if the id has passed to another process, this tells.
@@ -34,6 +45,13 @@ absl::StatusOr<KnownSession> Recognise(const std::string& bytes) {
   }
   if (start != record.process_start()) return absl::NotFoundError("the process has ended");
   return known;
+}
+
+// As PathOf names it; 0: it is no session's.
+SessionId SessionOf(const std::string& name) {
+  SessionId session;
+  const bool read = name.size() == 16 && absl::SimpleHexAtoi(name, &session.value);
+  return read ? session : SessionId{};
 }
 
 // And not that something is lacking at this moment: descriptors, say.
@@ -65,22 +83,47 @@ void SessionRecords::Remove(SessionId session) const {
   if (!dir_.empty()) unlink(PathOf(session).c_str());
 }
 
-absl::StatusOr<std::vector<KnownSession>> SessionRecords::TakeOver() const {
-  std::vector<KnownSession> known;
-  if (dir_.empty()) return known;
+absl::StatusOr<FoundSessions> SessionRecords::TakeOver() const {
+  FoundSessions found;
+  if (dir_.empty()) return found;
   ABSL_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                         ListSmallFiles(dir_, kSuffix, kRecordsMax));
   for (const std::string& name : names) {
     const std::string path = absl::StrFormat("%s/%s%s", dir_, name, kSuffix);
     const absl::StatusOr<std::string> bytes = ReadSmallFile(path, kRecordBytesMax);
-    absl::StatusOr<KnownSession> session = bytes.ok() ? Recognise(*bytes) : bytes.status();
-    if (session.ok() && PathOf(session->caller.session) == path) {
-      known.push_back(*std::move(session));
-    } else if (session.ok() || SaysThatItIsNone(session.status())) {
+    absl::StatusOr<v1::SessionRecord> record = bytes.ok() ? Parse(*bytes) : bytes.status();
+    if (record.ok() && PathOf({record->session_id()}) != path) {
+      record = absl::InvalidArgumentError("the record of another session");
+    }
+    if (!record.ok()) {
+      found.lost.push_back(
+          {.caller = {.session = SessionOf(name)},
+           .cause = absl::StrFormat("the record of the session, %s, is of no use: %s", path,
+                                    record.status().message())});
+      if (SaysThatItIsNone(record.status())) unlink(path.c_str());
+      continue;
+    }
+    if (record->pid() == 0) {
+      found.lost.push_back({.caller = CallerOf(*record), .cause = kHidden});
       unlink(path.c_str());
+      continue;
+    }
+    absl::StatusOr<KnownSession> session = FindProcess(*record);
+    if (session.ok()) {
+      found.known.push_back(*std::move(session));
+    } else if (SaysThatItIsNone(session.status())) {
+      found.lost.push_back(
+          {.caller = CallerOf(*record),
+           .end = SessionEnd::kProcessEnded,
+           .cause = absl::StrFormat("process %d ended while the daemon was away", record->pid())});
+      unlink(path.c_str());
+    } else {
+      found.lost.push_back({.caller = CallerOf(*record),
+                            .cause = absl::StrFormat("process %d cannot be watched: %s",
+                                                     record->pid(), session.status().message())});
     }
   }
-  return known;
+  return found;
 }
 
 }  // namespace nodecomm

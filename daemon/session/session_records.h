@@ -11,6 +11,7 @@
 #include "client/base/unique_fd.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/session/handshake.h"
+#include "daemon/session/session_news.h"
 
 namespace nodecomm {
 
@@ -18,6 +19,18 @@ struct KnownSession {
   Caller caller;
   Token token;
   UniqueFd pidfd;  // of the process, which lived when this was read
+};
+
+// One that is not gone on with.
+struct LostSession {
+  Caller caller;  // of a record that is of no use only the session, which is 0 if nothing tells it
+  SessionEnd end = SessionEnd::kNotTakenOver;
+  std::string cause;
+};
+
+struct FoundSessions {
+  std::vector<KnownSession> known;
+  std::vector<LostSession> lost;
 };
 
 // One thread at a time.
@@ -29,9 +42,9 @@ class SessionRecords {
   absl::Status Add(const Caller& caller, const Token& token) const;
   void Remove(SessionId session) const;
 
-  // Those whose processes live. Records of processes that have ended, and files that are no
-  // records, are removed; one that cannot be read now is left for a later daemon.
-  absl::StatusOr<std::vector<KnownSession>> TakeOver() const;
+  // Known are those whose processes live. Records of processes that have ended, and files that are
+  // no records, are removed; one that cannot be read now is left for a later daemon.
+  absl::StatusOr<FoundSessions> TakeOver() const;
 
  private:
   std::string PathOf(SessionId session) const;

@@ -130,6 +130,7 @@ class EpollSessionServer final : public SessionServer {
   }
 
   std::vector<SessionId> Sessions() const override { return table_.Sessions(); }
+  const std::vector<LostSession>& LostSessions() const override { return sessions_.lost(); }
 
   std::vector<SessionTable::Session> List() const override { return table_.List(); }
 

@@ -19,6 +19,7 @@
 #include "daemon/group/group_registry.h"
 #include "daemon/session/peer.h"
 #include "daemon/session/session_news.h"
+#include "daemon/session/session_records.h"
 #include "daemon/session/session_table.h"
 #include "nodecomm/v1/session.pb.h"
 
@@ -78,6 +79,8 @@ class SessionServer : public FdCourier {
 
   // Right after Create: those that were taken over.
   virtual std::vector<SessionId> Sessions() const = 0;
+  // Those that an earlier daemon left and this one could not take over.
+  virtual const std::vector<LostSession>& LostSessions() const = 0;
 
   // The oldest first.
   virtual std::vector<SessionTable::Session> List() const = 0;

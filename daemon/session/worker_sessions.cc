@@ -271,19 +271,23 @@ absl::Status WorkerSessions::SendWelcome(Connection& connection) {
 // --- after a restart
 
 absl::Status WorkerSessions::TakeOver() {
-  ABSL_ASSIGN_OR_RETURN(std::vector<KnownSession> sessions, records_.TakeOver());
-  for (KnownSession& known : sessions) {
+  ABSL_ASSIGN_OR_RETURN(FoundSessions found, records_.TakeOver());
+  lost_ = std::move(found.lost);
+  for (KnownSession& known : found.known) {
     auto connection = std::make_unique<Connection>();
     connection->id = ++last_connection_;
     connection->pidfd = std::move(known.pidfd);
     connection->caller = known.caller;
     connection->token = known.token;
     connection->open = true;
-    if (!poller_
-             ->Add(connection->pidfd.get(), EPOLLIN,
-                   {.kind = options_.pidfd_kind, .id = connection->id})
-             .ok()) {
-      continue;  // a later daemon may have more luck
+    if (const absl::Status watched = poller_->Add(
+            connection->pidfd.get(), EPOLLIN, {.kind = options_.pidfd_kind, .id = connection->id});
+        !watched.ok()) {
+      // A later daemon may have more luck.
+      lost_.push_back({.caller = known.caller,
+                       .cause = absl::StrFormat("process %d cannot be watched: %s",
+                                                known.caller.pid, watched.message())});
+      continue;
     }
     table_->Add(connection->id, connection->caller, connection->token);
     connections_.emplace(connection->id, std::move(connection));

@@ -61,6 +61,8 @@ class WorkerSessions {
 
   // Goes on with the sessions that an earlier daemon left: their processes are watched from now on.
   absl::Status TakeOver();
+  // Those that it could not go on with.
+  const std::vector<LostSession>& lost() const { return lost_; }
   // They have resume_timeout to connect again, from now, when somebody is there to take them.
   void StartResumeDeadlines();
 
@@ -156,6 +158,7 @@ class WorkerSessions {
   int counted_ = 0;
   absl::flat_hash_map<uid_t, int> count_by_uid_;
   const SessionRecords records_;
+  std::vector<LostSession> lost_;
   std::deque<HelloDeadline> hello_deadlines_;   // in order; one for each connection at most
   std::deque<HelloDeadline> resume_deadlines_;  // likewise
   std::deque<HelloDeadline> ack_deadlines_;     // in order; one for each transfer sent

@@ -48,7 +48,7 @@ await a.0 ready 2
 kill -KILL "$(pgrep -P "$daemon")"
 wait "$daemon" 2>/dev/null || true
 start_contained
-await a.0 "error NODECOMM_ABORTED.*while the daemon was away" 1
+await a.0 "error NODECOMM_ABORTED.*hidden from the daemon .*while the daemon was away" 1
 await a.0 ready 3
 stop_workers
 inside=$(pgrep -P "$daemon")

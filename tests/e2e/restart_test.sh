@@ -42,7 +42,9 @@ await a.0 ready 2
 kill_daemon
 kill -KILL "${workers[b.0]}"
 start_simulated hgx-h100-x4
-await b.1 "error NODECOMM_ABORTED.*ended while the daemon was away" 1
+await b.1 "error NODECOMM_ABORTED.*process ${workers[b.0]} ended while the daemon was away" 1
+grep -q "info session ended (process_ended): process ${workers[b.0]} ended while the daemon was away" "$work/nodecommd.log" ||
+  fail "the end of the process is not logged"
 start_worker b 0 2
 await b.0 ready 2
 
@@ -57,6 +59,20 @@ grep -q "warning $runtime/groups/$record is damaged: .* group=" "$work/nodecommd
 await b.1 "error NODECOMM_ABORTED.*is damaged" 1
 await b.1 ready 3
 (($(count a.0 ready) == 2)) || fail "the other group was ended as well"
+
+# A session's record that is damaged meanwhile: likewise, and its process opens another.
+ctl sessions --json >"$work/sessions.json"
+kill_daemon
+record=$(python3 -c 'import json, sys
+print(next(s["session"] for s in json.load(open(sys.argv[1]))["sessions"] if s["pid"] == int(sys.argv[2])))' \
+  "$work/sessions.json" "${workers[b.0]}").session
+: >"$runtime/sessions/$record"
+start_simulated hgx-h100-x4
+grep -q "warning session not taken over: .*$runtime/sessions/$record, is of no use" "$work/nodecommd.log" ||
+  fail "the damaged session is not logged"
+await b.1 "error NODECOMM_ABORTED.*$record, is of no use" 1
+await b.0 ready 3
+await b.1 ready 4
 
 stop_workers
 ctl groups --json >"$work/groups.json"

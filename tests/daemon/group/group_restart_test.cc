@@ -76,12 +76,20 @@ TEST_F(GroupRestart, DeathIsToldInThePageThatMembersHave) {
 
 TEST_F(GroupRestart, MemberThatDiedMeanwhileEndsTheGroup) {
   const Formed formed = FormReady(2);
+  options_.lost_sessions[CallerOf(1).session] = "process 4001 ended while the daemon was away";
   KillAndRestart({CallerOf(0).session});
   const v1::GroupInfo group = OnlyGroup();
   EXPECT_EQ(group.state(), v1::GROUP_STATE_ABORTED);
-  EXPECT_THAT(group.abort_reason(), HasSubstr("while the daemon was away"));
+  EXPECT_THAT(group.abort_reason(), HasSubstr("process 4001 ended while the daemon was away"));
   EXPECT_OK(Leave(formed.generation, 0));
   EXPECT_TRUE(NothingIsHeld());
+}
+
+TEST_F(GroupRestart, MemberOfWhoseSessionNothingIsLeftEndsTheGroup) {
+  FormReady(2);
+  KillAndRestart({CallerOf(0).session});
+  EXPECT_EQ(OnlyGroup().state(), v1::GROUP_STATE_ABORTED);
+  EXPECT_THAT(OnlyGroup().abort_reason(), HasSubstr("no record of its session"));
 }
 
 TEST_F(GroupRestart, GroupOfTheDeadLeavesNothing) {

@@ -1239,13 +1239,33 @@ TEST_F(SessionRestart, RecordsAreKeptWhereTheyCannotBeReadForWantOfDescriptors) 
   for (int more = 0; more < 8; ++more) {
     const rlimit few = {.rlim_cur = static_cast<rlim_t>(next + more), .rlim_max = before.rlim_max};
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-    const auto known = records.TakeOver();
-    failed += known.ok() && known->size() == 1 ? 0 : 1;
+    const auto found = records.TakeOver();
+    failed += found.ok() && found->known.size() == 1 ? 0 : 1;
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
     EXPECT_FALSE(std::filesystem::is_empty(records_)) << "with " << more << " descriptors";
   }
   EXPECT_GE(failed, 2);
-  EXPECT_EQ(records.TakeOver()->size(), 1u);
+  EXPECT_THAT(records.TakeOver()->known, SizeIs(1));
+}
+
+TEST_F(SessionRestart, DamagedRecordIsNamedAndRemoved) {
+  WithRecords();  // makes the directory
+  const SessionRecords records(records_);
+  ASSERT_OK(records.Add({.session = {7}, .uid = geteuid(), .pid = getpid()}, Token{}));
+  const std::string path = records_ + "/0000000000000007.session";
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  std::filesystem::copy(path, records_ + "/none.session");
+  const auto found = records.TakeOver();
+  ASSERT_OK(found);
+  EXPECT_THAT(found->known, IsEmpty());
+  ASSERT_THAT(found->lost, SizeIs(2));
+  const auto named = std::find_if(found->lost.begin(), found->lost.end(), [](const auto& lost) {
+    return lost.caller.session == SessionId{7};
+  });
+  ASSERT_NE(named, found->lost.end());
+  EXPECT_EQ(named->end, SessionEnd::kNotTakenOver);
+  EXPECT_THAT(named->cause, HasSubstr(path));
+  EXPECT_TRUE(std::filesystem::is_empty(records_));
 }
 
 TEST_F(SessionRestart, ProcessThatEndedMeanwhileIsForgotten) {
@@ -1255,6 +1275,9 @@ TEST_F(SessionRestart, ProcessThatEndedMeanwhileIsForgotten) {
   waitpid(child, nullptr, 0);
   KillAndRestart();
   EXPECT_THAT(server_->Sessions(), IsEmpty());
+  ASSERT_THAT(server_->LostSessions(), SizeIs(1));
+  EXPECT_EQ(server_->LostSessions()[0].caller.pid, child);
+  EXPECT_EQ(server_->LostSessions()[0].end, SessionEnd::kProcessEnded);
   EXPECT_TRUE(std::filesystem::is_empty(records_));
 }
 
