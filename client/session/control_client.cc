@@ -9,7 +9,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "nodecomm/v1/control.grpc.pb.h"
@@ -19,6 +18,7 @@ namespace {
 
 constexpr char kSocketName[] = "control.sock";
 constexpr char kTokenKey[] = "nodecomm-session-token";
+constexpr char kAnsweredKey[] = "nodecomm-answered";  // in the daemon's own answers
 // A process that could open nine files in all was ended by gRPC, one with fourteen was not.
 constexpr rlim_t kDescriptorsOfFirstCalls = 16;
 
@@ -38,10 +38,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
 }
 
 // Whether the daemon said so itself, rather than gRPC, which has the same codes for what happens to
-// a connection. There is no other sign of it in gRPC; where a release words it otherwise, the
-// message only becomes longer.
+// a connection. A daemon of an earlier version does not mark its answers.
 bool IsFromDaemon(const grpc::ClientContext& context) {
-  return absl::StrContains(context.debug_error_string(), "Error received from peer");
+  return context.GetServerTrailingMetadata().contains(kAnsweredKey);
 }
 
 // The codes of the two are the same numbers.
@@ -56,6 +55,12 @@ absl::Status ToStatus(const grpc::Status& status, const grpc::ClientContext& con
           absl::StrFormat("nodecommd at %s has gone or does not take calls (systemctl status "
                           "nodecommd; its log names a limit that was reached): %s",
                           path, status.error_message()));
+    case absl::StatusCode::kDeadlineExceeded:
+      if (IsFromDaemon(context)) return absl::DeadlineExceededError(status.error_message());
+      return absl::DeadlineExceededError(absl::StrFormat(
+          "nodecommd at %s did not answer in time: it hangs, or is stopped; see its "
+          "log, and nodecommctl doctor on the host (%s)",
+          path, status.error_message()));
     case absl::StatusCode::kUnauthenticated:
       return absl::UnavailableError(absl::StrFormat(
           "nodecommd at %s does not know this process any more (was it restarted?): %s", path,

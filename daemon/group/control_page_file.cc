@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -156,6 +157,14 @@ absl::StatusOr<ControlPage> ControlPageFile::Read() const {
     return absl::ErrnoToStatus(errno, absl::StrFormat("reading the control page %s", path_));
   }
   return absl::InvalidArgumentError(absl::StrFormat("the control page %s is cut", path_));
+}
+
+bool ControlPageFile::IsLost() const {
+  struct stat own = {};
+  struct stat there = {};
+  if (path_.empty() || fstat(fd_.get(), &own) != 0) return false;
+  if (lstat(path_.c_str(), &there) != 0) return errno == ENOENT;
+  return own.st_dev != there.st_dev || own.st_ino != there.st_ino;
 }
 
 ControlPageFile::~ControlPageFile() {

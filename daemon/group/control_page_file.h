@@ -60,6 +60,11 @@ class ControlPageFile {
   // Opened read-only and close-on-exec; members get duplicates of it. Owned by this object.
   int member_fd() const { return member_fd_.get(); }
 
+  const std::string& path() const { return path_; }
+  // Somebody has removed the file, or put another in its place: a daemon that comes back does not
+  // find the one that members have mapped.
+  bool IsLost() const;
+
   // What stands in it.
   absl::StatusOr<ControlPage> Read() const;
 

@@ -171,6 +171,14 @@ ByteCount Group::plane_bytes() const {
   return ByteCount{0};
 }
 
+absl::Duration Group::ShortestTimeout() const {
+  absl::Duration shortest = absl::InfiniteDuration();
+  for (const auto& member : members_) {
+    if (member.has_value()) shortest = std::min(shortest, member->timeout);
+  }
+  return shortest;
+}
+
 ByteCount Group::BytesOn(std::string_view gpu_uuid) const {
   size_t members_there = 0;
   for (const auto& member : members_) {
@@ -264,6 +272,28 @@ void Group::SaveRecord() const {
 void Group::KeepFiles() const {
   if (memory_.record != nullptr) memory_.record->Keep();
   if (memory_.page != nullptr) memory_.page->Keep();
+}
+
+std::string Group::LookAfterFiles() {
+  if (memory_.record == nullptr || state_ == State::kAborted) return "";
+  std::string problem;
+  if (memory_.page->IsLost()) {
+    problem = absl::StrFormat(
+        "%s was removed: the group goes on, but a restarted daemon could not tell its workers of a "
+        "death; restart them before the daemon",
+        memory_.page->path());
+  } else if (memory_.record->IsLost()) {
+    const absl::Status written = memory_.record->Write(Record());
+    if (written.ok()) {
+      files_problem_.clear();
+      return absl::StrCat(memory_.record->path(), " was removed, and is written again");
+    }
+    problem = absl::StrFormat("%s was removed and cannot be written again: %s",
+                              memory_.record->path(), written.message());
+  }
+  if (problem == files_problem_) return "";
+  files_problem_ = std::move(problem);
+  return files_problem_;
 }
 
 // --- once the members have their memory
@@ -567,6 +597,7 @@ v1::GroupInfo Group::Info(absl::Time now) const {
   info.set_plane_bytes(plane_bytes().value);
   info.set_shared_bytes(shared_.bytes().value);
   info.set_abort_reason(abort_reason_);
+  info.set_files_problem(files_problem_);
   info.set_holds_memory(!memory_.planes.empty() || shared_.bytes().value > 0);
   return info;
 }

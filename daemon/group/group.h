@@ -75,6 +75,8 @@ class Group {
   std::vector<std::string> GpuUuids() const;  // in rank order
   std::vector<SessionId> Sessions() const;    // in rank order
   ByteCount plane_bytes() const;
+  // How long the least patient rank would have waited for the others to join.
+  absl::Duration ShortestTimeout() const;
   // What the group holds on the GPU: planes and shared buffers.
   ByteCount BytesOn(std::string_view gpu_uuid) const;
   // All but the transfer and the fast path.
@@ -101,6 +103,9 @@ class Group {
   void SaveRecord() const;
   // What is on the disk stays when this object goes.
   void KeepFiles() const;
+  // Writes the record again where somebody has removed it. What has become of the files since the
+  // last time, for people; empty: nothing.
+  std::string LookAfterFiles();
 
   // --- once the members have their memory
 
@@ -177,6 +182,7 @@ class Group {
   absl::Duration mapping_timeout_;
   absl::Time mapping_deadline_;
   std::string abort_reason_;
+  std::string files_problem_;  // what a daemon that comes back will lack
   SharedBuffers shared_;
 };
 

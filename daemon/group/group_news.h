@@ -99,7 +99,7 @@ struct GroupNews {
   std::string reason = {};  // for people; empty for kLeft
 };
 
-// A file of an earlier daemon's group that nobody can go on with.
+// A file of a group that nobody can go on with, or that somebody has removed.
 struct GroupDamage {
   uint64_t generation = 0;  // 0: not known
   std::string name = {};    // empty: not known

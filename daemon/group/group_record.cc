@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -88,6 +89,10 @@ GroupRecordFile::~GroupRecordFile() {
 absl::Status GroupRecordFile::Write(const v1::GroupRecord& record) {
   if (path_.empty()) return absl::OkStatus();
   return ReplaceSmallFile(path_, record.SerializeAsString());
+}
+
+bool GroupRecordFile::IsLost() const {
+  return !path_.empty() && access(path_.c_str(), F_OK) != 0 && errno == ENOENT;
 }
 
 absl::StatusOr<v1::GroupRecord> ParseGroupRecord(const std::string& bytes) {

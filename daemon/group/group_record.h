@@ -35,6 +35,10 @@ class GroupRecordFile {
 
   absl::Status Write(const v1::GroupRecord& record);
 
+  const std::string& path() const { return path_; }
+  // Somebody has removed the file.
+  bool IsLost() const;
+
  private:
   explicit GroupRecordFile(std::string path) : path_(std::move(path)) {}
 

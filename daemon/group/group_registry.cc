@@ -75,6 +75,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
   void SetLimits(const Limits& limits) override;
+  void LookAfterFiles() override;
   void RunDue(absl::Time now) override;
   std::vector<v1::GroupInfo> List() const override;
 
@@ -142,6 +143,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   ByteCount HeldBy(uid_t uid, std::string_view gpu_uuid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::Status CheckQuota(const Plan& plan) const;
   absl::StatusOr<std::vector<PlaneLease>> AcquirePlanes(const Plan& plan);
+  absl::Status MakeFiles(v1::GroupRecord record, GroupMemory& memory);
   absl::StatusOr<Formed> MakeMemory(const Job& job, const Plan& plan);
   void MakeSharedBuffer(const Job& job, Plan plan);
   void Stop();
@@ -512,6 +514,17 @@ absl::StatusOr<std::vector<PlaneLease>> RendezvousGroupRegistry::AcquirePlanes(c
                       planes.status().message(), plan.uid, held));
 }
 
+absl::Status RendezvousGroupRegistry::MakeFiles(v1::GroupRecord record, GroupMemory& memory) {
+  ABSL_ASSIGN_OR_RETURN(memory.page,
+                        ControlPageFile::Create(options_.groups_dir, record.generation()));
+  // Before any member has its memory: a daemon that comes back must know of all that have.
+  if (!memory.planes.empty()) {
+    record.set_plane_bytes_held(memory.planes.front().bytes().value);
+  }
+  ABSL_ASSIGN_OR_RETURN(memory.record, GroupRecordFile::Create(options_.groups_dir, record));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMemory(
     const Job& job, const Plan& plan) {
   Formed formed;
@@ -520,15 +533,15 @@ absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMem
     ABSL_ASSIGN_OR_RETURN(formed.memory.planes, AcquirePlanes(plan));
   }
   if (!job.shared_sequence.has_value()) {
-    ABSL_ASSIGN_OR_RETURN(formed.memory.page,
-                          ControlPageFile::Create(options_.groups_dir, job.generation));
-    // Before any member has its memory: a daemon that comes back must know of all that have.
-    v1::GroupRecord record = plan.record;
-    if (!formed.memory.planes.empty()) {
-      record.set_plane_bytes_held(formed.memory.planes.front().bytes().value);
+    const absl::Status made = MakeFiles(plan.record, formed.memory);
+    // The codes of errno would say that whoever asks is at fault.
+    if (!made.ok() && !absl::IsResourceExhausted(made)) {
+      return absl::UnavailableError(
+          absl::StrFormat("the daemon cannot keep what belongs to the group: %s; see nodecommctl "
+                          "doctor on the host",
+                          made.message()));
     }
-    ABSL_ASSIGN_OR_RETURN(formed.memory.record,
-                          GroupRecordFile::Create(options_.groups_dir, record));
+    ABSL_RETURN_IF_ERROR(made);
   }
   ABSL_ASSIGN_OR_RETURN(formed.parcels, PackForAll(plan.sessions.size(), formed.memory.planes,
                                                    formed.memory.page.get()));
@@ -551,7 +564,9 @@ void RendezvousGroupRegistry::FormGroup(const Job& job, Plan plan) {
     EraseIfOver(*group, after);
     return;
   }
-  auto joins = group->StartMapping(std::move(formed->memory), options_.mapping_timeout);
+  auto joins = group->StartMapping(
+      std::move(formed->memory), std::clamp(group->ShortestTimeout(), options_.mapping_timeout_min,
+                                            options_.mapping_timeout_max));
   deadlines_changed_.Signal();
   after.Call([courier = courier_, plan = std::move(plan), parcels = std::move(formed->parcels),
               joins = std::move(joins)]() mutable {
@@ -749,6 +764,18 @@ void RendezvousGroupRegistry::StopForming(std::string_view reason) {
   const absl::Status status = absl::UnavailableError(std::string(reason));
   ForEach([&](Group& group, AfterUnlock& after) {
     group.StopForming(GroupEnd::kDaemonStopping, status, after);
+  });
+}
+
+void RendezvousGroupRegistry::LookAfterFiles() {
+  ForEach([&](Group& group, AfterUnlock& after) {
+    std::string news = group.LookAfterFiles();
+    if (news.empty()) return;
+    Report({.generation = group.generation(),
+            .name = group.key().name,
+            .uid = group.key().uid,
+            .what = std::move(news)},
+           after);
   });
 }
 

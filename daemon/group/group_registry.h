@@ -63,10 +63,13 @@ class GroupRegistry {
     // the same order every time.
     enum class Threads { kOwn, kCallers };
     Threads threads = Threads::kOwn;
-    // How long a group may take from the answers to its joins until all ranks have confirmed.
-    absl::Duration mapping_timeout = absl::Seconds(30);
+    // How long a group may take from the answers to its joins until all ranks have confirmed: as
+    // long as its ranks would have waited for each other to join, within these bounds.
+    absl::Duration mapping_timeout_min = absl::Seconds(5);
+    absl::Duration mapping_timeout_max = absl::Seconds(30);
     Observer observer = nullptr;
-    // Told of what an earlier daemon left and nobody can go on with; as `observer`.
+    // Told of files that an earlier daemon left and nobody can go on with, and of files that were
+    // removed; as `observer`.
     std::function<void(const GroupDamage&)> damaged = [](const GroupDamage&) {};
   };
   using JoinDone = absl::AnyInvocable<void(absl::StatusOr<v1::JoinGroupResponse>)>;
@@ -121,6 +124,10 @@ class GroupRegistry {
 
   // For joins and requests from now on; groups that exceed the new limits stay.
   virtual void SetLimits(const Limits& limits) = 0;
+
+  // Files of groups that somebody has removed are written again where they can be; `damaged` is
+  // told of each once. To be called every few seconds while the directory itself is whole.
+  virtual void LookAfterFiles() = 0;
 
   // Makes the memory that is waited for, then ends what is due at `now`. Only with
   // Threads::kCallers, by one thread at a time, and not from a callback.

@@ -499,6 +499,7 @@ std::string Daemon::CheckRuntimeDir() {
     absl::MutexLock lock(&in_force_mu_);
     runtime_dir_problem_ = problem;
   }
+  if (problem.empty()) groups_->LookAfterFiles();
   if (changes) {
     calls_->SetServing(IsReady() ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);
   }

@@ -43,6 +43,7 @@ class LoggedGroups final : public GroupRegistry {
   void StopForming(std::string_view reason) override;
   void AbortAll(std::string_view reason) override;
   void SetLimits(const Limits& limits) override;
+  void LookAfterFiles() override { groups_->LookAfterFiles(); }
   void RunDue(absl::Time now) override { groups_->RunDue(now); }
   std::vector<v1::GroupInfo> List() const override;
 

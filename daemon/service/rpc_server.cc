@@ -57,6 +57,7 @@ constexpr absl::Duration kShutdownAtDestruction = absl::Seconds(1);
 constexpr int kCallsBurst = 5;
 
 constexpr char kTokenMetadata[] = "nodecomm-session-token";
+constexpr char kAnsweredMetadata[] = "nodecomm-answered";
 constexpr size_t kTokenHexDigits = 64;
 
 // The one place where absl's codes become gRPC's: they have the same numbers.
@@ -258,7 +259,9 @@ class ControlService final : public v1::Control::CallbackService {
 
  private:
   // Who is at the other end, unless that user calls too often.
-  absl::StatusOr<PeerCredentials> Admit(const grpc::CallbackServerContext& context) {
+  absl::StatusOr<PeerCredentials> Admit(grpc::CallbackServerContext& context) {
+    // With it, the client can tell the daemon's own word from what gRPC says of a lost connection.
+    context.AddTrailingMetadata(kAnsweredMetadata, "1");
     const std::optional<PeerCredentials> peer = peers_.Find(context.peer());
     if (!peer.has_value()) return absl::InternalError("a call from no known connection");
     if (rate_.Take(peer->uid, absl::Now())) return *peer;
@@ -268,7 +271,7 @@ class ControlService final : public v1::Control::CallbackService {
                         peer->uid, view_->calls_per_uid_per_second));
   }
 
-  absl::StatusOr<Caller> Identify(const grpc::CallbackServerContext& context) {
+  absl::StatusOr<Caller> Identify(grpc::CallbackServerContext& context) {
     const absl::StatusOr<PeerCredentials> peer = Admit(context);
     if (!peer.ok()) return peer.status();
     return FindCaller(*view_, *peer, context);

@@ -35,6 +35,18 @@ await_line "$metrics" "nodecomm_ready 1"
 
 for rank in 0 1; do start_worker g $rank 2; done
 await g.0 calls 1
+
+# A group's files: what can be written again is.
+record=$(ls "$runtime"/groups/*.record)
+rm "$record"
+await_line "$work/nodecommd.log" "$record was removed, and is written again group="
+[[ -s $record ]] || fail "the record is not there"
+page=$(ls "$runtime"/groups/*.control)
+rm "$page"
+await_line "$work/nodecommd.log" "$page was removed: the group goes on"
+ctl groups --json >"$work/groups.json"
+expect_json "$work/groups.json" '"was removed: the group goes on" in d["groups"][0]["files_problem"]'
+
 rm -r "$runtime"
 await_line "$work/nodecommd.log" "$runtime was removed: "
 grep -F "$runtime was removed: " "$work/nodecommd.log" | grep -q "restart it. Groups that are ready go on" || fail "no advice"

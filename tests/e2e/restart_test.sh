@@ -38,6 +38,19 @@ start_worker a 1 2
 await a.1 ready 2
 await a.0 ready 2
 
+# A rank that waits for others when the daemon dies is told whose end it was.
+start_worker c 0 2
+for ((i = 0; i < 600; ++i)); do
+  ctl groups | grep -q gathering && break
+  sleep 0.05
+done
+kill_daemon
+await c.0 "not-formed NODECOMM_UNAVAILABLE.*nodecommd at $runtime/control.sock has gone" 1
+kill -KILL "${workers[c.0]}"
+unset 'workers[c.0]'
+start_simulated hgx-h100-x4
+wait_for_sessions 4
+
 # One that happens while there is no daemon.
 kill_daemon
 kill -KILL "${workers[b.0]}"

@@ -113,7 +113,8 @@ typedef struct nodecomm_options {
   size_t plane_bytes;
   /* One algorithm for every size (for batch-invariant results); the same on every rank. */
   nodecomm_algorithm algorithm;
-  /* How long to wait for the other ranks to join; 0: the daemon's default. At most 24 hours. */
+  /* How long to wait for the other ranks to join; 0: the daemon's default. At most 24 hours. Once
+     all have joined, they have as long again, 5 to 30 seconds, to map the memory. */
   int64_t rendezvous_timeout_ms;
   /* How long a call waits for a rank that does not come before the group is given up; 0: 30,000.
      At most 24 hours. */

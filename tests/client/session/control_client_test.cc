@@ -28,6 +28,7 @@ std::string TokenOf(const grpc::ServerContext& context) {
 class FakeControl : public v1::Control::Service {
  public:
   grpc::Status answer;
+  bool marks_answers = true;   // of JoinGroup
   absl::Notification release;  // AbortGroup waits for it
   std::string token;
   v1::LeaveGroupRequest left;
@@ -39,8 +40,9 @@ class FakeControl : public v1::Control::Service {
     response->set_simulated(true);
     return answer;
   }
-  grpc::Status JoinGroup(grpc::ServerContext* /*context*/, const v1::JoinGroupRequest* request,
+  grpc::Status JoinGroup(grpc::ServerContext* context, const v1::JoinGroupRequest* request,
                          v1::JoinGroupResponse* response) override {
+    if (marks_answers) context->AddTrailingMetadata("nodecomm-answered", "1");
     response->set_plane_bytes(request->plane_bytes());
     return answer;
   }
@@ -135,6 +137,19 @@ TEST_F(ControlClientTest, ReasonOfADaemonThatTakesNoCallsStandsAlone) {
   control_.answer = grpc::Status(grpc::StatusCode::UNAVAILABLE, "the daemon is stopping");
   EXPECT_THAT(client_.JoinGroup(v1::JoinGroupRequest(), kLongEnough),
               StatusIs(absl::StatusCode::kUnavailable, "the daemon is stopping"));
+  control_.answer = grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, "rank 1 did not join");
+  EXPECT_THAT(client_.JoinGroup(v1::JoinGroupRequest(), kLongEnough),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, "rank 1 did not join"));
+}
+
+// gRPC's words for a lost connection say nothing of whose it was.
+TEST_F(ControlClientTest, WhatTheDaemonDidNotSayNamesIt) {
+  control_.marks_answers = false;
+  control_.answer = grpc::Status(grpc::StatusCode::UNAVAILABLE, "Socket closed");
+  EXPECT_THAT(client_.JoinGroup(v1::JoinGroupRequest(), kLongEnough),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       AllOf(HasSubstr(directory_.path() + "/control.sock has gone"),
+                             HasSubstr("Socket closed"))));
 }
 
 TEST_F(ControlClientTest, UnknownTokenMeansAnotherDaemon) {
@@ -145,7 +160,8 @@ TEST_F(ControlClientTest, UnknownTokenMeansAnotherDaemon) {
 
 TEST_F(ControlClientTest, CallsAreBounded) {
   EXPECT_THAT(client_.AbortGroup(v1::AbortGroupRequest(), absl::Milliseconds(20)),
-              StatusIs(absl::StatusCode::kDeadlineExceeded));
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr(directory_.path() + "/control.sock did not answer in time")));
 }
 
 TEST(ControlClient, NoDaemonIsUnavailableAtOnce) {

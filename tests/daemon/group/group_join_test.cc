@@ -416,8 +416,9 @@ TEST_F(GroupJoin, PlanesOverTheLimitAreRefusedWithTheAccount) {
 TEST_F(GroupJoin, ControlPageThatCannotBeMadeFailsAll) {
   std::filesystem::remove_all(dir_);
   JoinAnswer& first = Join(Request(0, 2));
-  EXPECT_THAT(Join(Request(1, 2)).Wait(), StatusIs(absl::StatusCode::kNotFound, HasSubstr(dir_)));
-  EXPECT_THAT(first.Wait(), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(Join(Request(1, 2)).Wait(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr(dir_)));
+  EXPECT_THAT(first.Wait(), StatusIs(absl::StatusCode::kUnavailable));
   std::filesystem::create_directory(dir_);
   EXPECT_TRUE(NothingIsHeld());
 }

@@ -40,7 +40,7 @@ TEST_F(GroupLife, SecondConfirmIsRefused) {
 }
 
 TEST_F(GroupLife, MappingThatTakesTooLongAbortsTheGroup) {
-  options_.mapping_timeout = absl::Milliseconds(20);
+  options_.mapping_timeout_min = options_.mapping_timeout_max = absl::Milliseconds(20);
   Restart();
   const Formed formed = FormMapping(3);
   const MappedPage page(formed.page_fd(0));
@@ -56,8 +56,23 @@ TEST_F(GroupLife, MappingThatTakesTooLongAbortsTheGroup) {
   EXPECT_TRUE(NothingIsHeld());
 }
 
+TEST_F(GroupLife, MappingMayTakeAsLongAsTheLeastPatientRankWaits) {
+  options_.mapping_timeout_min = absl::Milliseconds(10);
+  Restart();
+  const auto join = [this](int rank, absl::Duration timeout) -> JoinAnswer& {
+    v1::JoinGroupRequest request = Request(rank, 2);
+    request.set_timeout_ms(absl::ToInt64Milliseconds(timeout));
+    return Join(request);
+  };
+  JoinAnswer& patient = join(0, absl::Hours(1));
+  ASSERT_OK(join(1, absl::Milliseconds(500)).Wait());
+  EXPECT_THAT(Confirm(patient.Wait()->generation(), 0).Wait(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       "rank 1 of 2 did not map the memory of group 'tp' within 500ms"));
+}
+
 TEST_F(GroupLife, OneRankThatDoesNotMapIsTheCulprit) {
-  options_.mapping_timeout = absl::Milliseconds(20);
+  options_.mapping_timeout_min = options_.mapping_timeout_max = absl::Milliseconds(20);
   Restart();
   const Formed formed = FormMapping(2);
   const MappedPage page(formed.page_fd(0));

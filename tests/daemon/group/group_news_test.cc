@@ -108,7 +108,7 @@ TEST_F(GroupNewsTest, EveryWayToAbortHasItsReason) {
 }
 
 TEST_F(GroupNewsTest, MappingThatTakesTooLongIsADeadline) {
-  options_.mapping_timeout = absl::Milliseconds(20);
+  options_.mapping_timeout_min = options_.mapping_timeout_max = absl::Milliseconds(20);
   Restart();
   FormMapping(2);
   ExpectEnd(GroupPhase::kMapping, GroupEnd::kDeadline, "did not map");

@@ -281,6 +281,63 @@ TEST_F(DamagedGroup, ThatWasAbortedBeforeIsNotReported) {
   EXPECT_THAT(damages_, IsEmpty());
 }
 
+// Whose files are removed under the daemon that works with them.
+class RobbedGroup : public DamagedGroup {
+ protected:
+  void SetUp() override {
+    DamagedGroup::SetUp();
+    Restart();
+  }
+};
+
+TEST_F(RobbedGroup, HasItsRecordWrittenAgain) {
+  registry_->LookAfterFiles();
+  EXPECT_THAT(damages_, IsEmpty());
+  std::filesystem::remove(path_ + ".record");
+  registry_->LookAfterFiles();
+  registry_->LookAfterFiles();
+  ASSERT_THAT(damages_, SizeIs(1));
+  EXPECT_EQ(damages_[0].generation, formed_.generation);
+  EXPECT_EQ(damages_[0].name, "tp");
+  EXPECT_THAT(damages_[0].what, AllOf(HasSubstr(path_ + ".record"), HasSubstr("is written again")));
+  Restart();
+  EXPECT_EQ(OnlyGroup().state(), v1::GROUP_STATE_READY);
+}
+
+TEST_F(RobbedGroup, IsToldOfOnceWhereItsPageIsGone) {
+  std::filesystem::rename(path_ + ".control", path_ + ".away");
+  registry_->LookAfterFiles();
+  registry_->LookAfterFiles();
+  ASSERT_THAT(damages_, SizeIs(1));
+  EXPECT_THAT(damages_[0].what, AllOf(HasSubstr(path_ + ".control"), HasSubstr("goes on")));
+  EXPECT_EQ(OnlyGroup().files_problem(), damages_[0].what);
+  // Another file in its place is no page of this group.
+  std::filesystem::copy(path_ + ".away", path_ + ".control");
+  registry_->LookAfterFiles();
+  EXPECT_EQ(OnlyGroup().files_problem(), damages_[0].what);
+  std::filesystem::rename(path_ + ".away", path_ + ".control");
+  registry_->LookAfterFiles();
+  EXPECT_EQ(OnlyGroup().files_problem(), "");
+  EXPECT_THAT(damages_, SizeIs(1));
+}
+
+TEST_F(RobbedGroup, IsToldOfOnceWhereItsRecordCannotBeWritten) {
+  std::filesystem::rename(path_ + ".control", dir_ + ".page");
+  std::filesystem::remove_all(dir_);
+  std::filesystem::create_directory(dir_);
+  std::filesystem::rename(dir_ + ".page", path_ + ".control");
+  std::filesystem::create_directory(path_ + ".record.new");
+  registry_->LookAfterFiles();
+  registry_->LookAfterFiles();
+  ASSERT_THAT(damages_, SizeIs(1));
+  EXPECT_THAT(damages_[0].what, HasSubstr("cannot be written again"));
+  std::filesystem::remove(path_ + ".record.new");
+  registry_->LookAfterFiles();
+  ASSERT_THAT(damages_, SizeIs(2));
+  EXPECT_THAT(damages_[1].what, HasSubstr("is written again"));
+  EXPECT_EQ(OnlyGroup().files_problem(), "");
+}
+
 TEST_F(GroupRestart, GroupOnAGpuThatIsGoneIsStopped) {
   FormReady(2);
   // A record that names a GPU which the pool does not have.

@@ -64,6 +64,7 @@ class FakeGroupRegistry final : public GroupRegistry {
   void SetLimits(const Limits&) override {}
   void SessionEnded(SessionId, std::string_view) override {}
   void GpuLost(std::string_view, std::string_view) override {}
+  void LookAfterFiles() override {}
   void RunDue(absl::Time) override {}
 
   std::vector<v1::GroupInfo> List() const override {
