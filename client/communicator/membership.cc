@@ -160,8 +160,8 @@ absl::Status Membership::Leave(uint32_t last_epoch) {
         return link->control().LeaveGroup(request, timeout);
       },
       kCallTimeout);
-  const bool gone = absl::IsUnavailable(left) || absl::IsAborted(left) || absl::IsNotFound(left);
-  return gone ? absl::OkStatus() : left;
+  const bool gone = absl::IsAborted(left) || absl::IsNotFound(left);
+  return gone || Notices::IsKept(left) ? absl::OkStatus() : left;
 }
 
 absl::StatusOr<SharedGrant> Membership::AllocateShared(ByteCount bytes) {

@@ -6,14 +6,11 @@
 #include "absl/time/clock.h"
 
 namespace nodecomm {
-namespace {
 
-bool Undelivered(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
-         absl::IsResourceExhausted(status);
+bool Notices::IsKept(const absl::Status& told) {
+  return absl::IsUnavailable(told) || absl::IsDeadlineExceeded(told) ||
+         absl::IsResourceExhausted(told);
 }
-
-}  // namespace
 
 void Notices::Keep(Notice notice) {
   if (kept_.size() < kKeptMax) kept_.push_back({.notice = std::move(notice)});
@@ -33,7 +30,7 @@ absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
   // Perhaps the connection alone was lost, and the daemon never comes back, since it is there. One
   // that is away costs no time.
   if (absl::IsUnavailable(told)) told = notice(timeout);
-  if (!Undelivered(told)) return told;
+  if (!IsKept(told)) return told;
   {
     const absl::MutexLock lock(&mutex_);
     Keep(std::move(notice));
@@ -68,7 +65,7 @@ void Notices::TellKept(absl::Duration timeout) {
     // It stays the first while it is told, so that later ones queue behind it.
     const absl::Status told = next(timeout);
     const absl::MutexLock lock(&mutex_);
-    if (Undelivered(told) && !IsRefusedForGood(told, kept_.front())) break;
+    if (IsKept(told) && !IsRefusedForGood(told, kept_.front())) break;
     kept_.pop_front();
   }
   {

@@ -32,10 +32,12 @@ class Notices {
   explicit Notices(std::function<void()> retry_later, absl::Duration refused_max = kRefusedMax)
       : retry_later_(std::move(retry_later)), refused_max_(refused_max) {}
 
-  // The call's status; made again at once if that is Unavailable. If it could not be delivered
-  // (Unavailable, DeadlineExceeded, or ResourceExhausted where the daemon takes no more calls now)
-  // it is kept.
+  // The call's status; made again at once if that is Unavailable. If it could not be delivered it
+  // is kept.
   absl::Status Tell(Notice notice, absl::Duration timeout);
+  // Whether Tell, which gave this status, has kept the call: Unavailable, DeadlineExceeded, or
+  // ResourceExhausted, where the daemon takes no more calls now.
+  static bool IsKept(const absl::Status& told);
 
   // Delivers what was kept, up to the first that still cannot be.
   void TellKept(absl::Duration timeout);

@@ -46,6 +46,19 @@ class FakeControl : public v1::Control::Service {
     const absl::MutexLock lock(&mutex_);
     return shared_answer_;
   }
+  // Takes the second.
+  grpc::Status LeaveGroup(grpc::ServerContext* /*context*/, const v1::LeaveGroupRequest* request,
+                          v1::LeaveGroupResponse*) override {
+    const absl::MutexLock lock(&mutex_);
+    EXPECT_EQ(request->last_epoch(), 5u);
+    if (++leaves_ > 1) return grpc::Status::OK;
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "user 0 makes more than 1 calls a second"};
+  }
+  bool WaitForLeaves(int count) {
+    const auto come = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return leaves_ >= count; };
+    const absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(&come), absl::Seconds(20));
+  }
   grpc::Status AbortGroup(grpc::ServerContext* /*context*/, const v1::AbortGroupRequest* request,
                           v1::AbortGroupResponse*) override {
     const absl::MutexLock lock(&mutex_);
@@ -57,6 +70,7 @@ class FakeControl : public v1::Control::Service {
  private:
   mutable absl::Mutex mutex_;
   grpc::Status shared_answer_ ABSL_GUARDED_BY(mutex_);
+  int leaves_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> reasons_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -93,6 +107,12 @@ TEST_F(MembershipTest, ReasonOfAnyLengthIsTold) {
 TEST_F(MembershipTest, ReasonOfAnyBytesIsTold) {
   EXPECT_OK(membership_->Abort("out of \xff memory"));
   EXPECT_THAT(control_.reasons(), ElementsAre("out of ? memory"));
+}
+
+// It is told again a second later, so there is nothing that the caller could do.
+TEST_F(MembershipTest, LeaveThatTheDaemonRefusesForAMomentIsNoError) {
+  EXPECT_OK(membership_->Leave(5));
+  EXPECT_TRUE(control_.WaitForLeaves(2));
 }
 
 // The others may have the buffer: they count it, and this rank would ask for it for ever.
