@@ -35,8 +35,7 @@ bool IsSimulated(const DaemonFacts& daemon) {
 // There is a daemon, and it did not get to say whether it simulates a host.
 bool MaySimulate(const HostFacts& host, const DaemonFacts& daemon) {
   return daemon.status.platform() == v1::PLATFORM_UNSPECIFIED &&
-         (daemon.connected || host.lock_holder.has_value() ||
-          absl::IsPermissionDenied(daemon.asked));
+         (DaemonRuns(host, daemon) || absl::IsPermissionDenied(daemon.asked));
 }
 
 void CheckDriver(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
@@ -332,7 +331,7 @@ v1::DoctorReport Diagnose(const HostFacts& host, const DaemonFacts& daemon) {
     CheckPersistence(host, report);
   }
   CheckSocket(host, daemon, report);
-  CheckPermissions(host, report);
+  CheckPermissions(host, daemon, report);
   CheckFileSystem(host, report);
   CheckVersions(host, daemon, report);
   CheckGpus(daemon, report);

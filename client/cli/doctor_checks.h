@@ -7,9 +7,16 @@
 
 namespace nodecomm {
 
-// doctor_runtime_dir.cc
+// A daemon serves the directory, whatever it has to say. The kernel may hide who holds the lock.
+inline bool DaemonRuns(const HostFacts& host, const DaemonFacts& daemon) {
+  return daemon.connected || host.lock_holder.has_value();
+}
+
+// doctor_socket.cc
 void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report);
-void CheckPermissions(const HostFacts& host, Report& report);
+
+// doctor_runtime_dir.cc
+void CheckPermissions(const HostFacts& host, const DaemonFacts& daemon, Report& report);
 void CheckFileSystem(const HostFacts& host, Report& report);
 
 // doctor_groups.cc

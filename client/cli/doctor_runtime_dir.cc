@@ -1,11 +1,15 @@
-// The daemon's directory: whether somebody answers there, who may come in, and whether there is
-// room in it.
+// The daemon's directory: who may come in, and whether there is room in it.
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/doctor_checks.h"
 #include "client/cli/text_table.h"
 
@@ -20,32 +24,6 @@ constexpr uint64_t kFilesMin = 16;
 // that has less, and less than a tenth, is nearly full.
 constexpr ByteCount kRoomWanted = 8_MiB;
 constexpr uint64_t kFilesWanted = 2048;
-
-// Why nobody answers, as far as the directory tells.
-std::string AdviceOnSilence(const HostFacts& host) {
-  // With the directory its records of groups are gone: no other daemon can take them over.
-  if (host.lock_holder.has_value() && !host.lock_file_exists) {
-    return "restart it: systemctl restart nodecommd, which ends groups in order";
-  }
-  if (host.runtime_dir_error == ENOENT) {
-    return absl::StrCat(
-        host.runtime_dir,
-        " is not there: start nodecommd, or mount the directory into the container");
-  }
-  if (host.lock_holder.has_value()) {
-    return "restart it: systemctl restart nodecommd, which ends groups in order; or, to keep them, "
-           "systemctl kill --kill-who=main --signal=KILL nodecommd";
-  }
-  if (!host.lock_file_exists && host.session_socket_exists) {
-    return absl::StrCat(host.runtime_dir,
-                        " is the part for workers in containers: run this on the host");
-  }
-  if (host.runtime_dir_error == 0 && !host.lock_file_exists) {
-    return absl::StrCat("no nodecommd has ever run in ", host.runtime_dir,
-                        ": start it there, or name its own directory with --runtime-dir");
-  }
-  return "start it: systemctl start nodecommd; why it ended is in its log: journalctl -u nodecommd";
-}
 
 std::string OwnerAndMode(const HostFacts& host) {
   return absl::StrFormat("belongs to uid %d and has mode %04o", *host.runtime_dir_uid,
@@ -69,40 +47,47 @@ void ReportClosedDirectory(const HostFacts& host, Report& report) {
   }
 }
 
-}  // namespace
+// Whoever owns the directory can replace what is in it.
+void CheckOwner(const HostFacts& host, Report& report) {
+  const std::optional<uid_t> uid = host.lock_holder_facts.effective_uid;
+  if (!uid.has_value() || uid == host.runtime_dir_uid) return;
+  report.Problem(absl::StrFormat("%s belongs to uid %d, but nodecommd (process %d) runs as uid %d, "
+                                 "and starts only in a directory of its own",
+                                 host.runtime_dir, *host.runtime_dir_uid, *host.lock_holder, *uid),
+                 absl::StrFormat("chown -R %d %s", *uid, host.runtime_dir));
+}
 
-void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
-  report.Start("socket");
-  if (absl::IsPermissionDenied(daemon.asked)) {
-    report.Problem(std::string(daemon.asked.message()),
-                   "not allowed: run it as root or as the daemon's user");
-  } else if (!daemon.asked.ok()) {
-    report.Problem(std::string(daemon.asked.message()),
-                   daemon.connected ? "look at the daemon's log: journalctl -u nodecommd"
-                                    : AdviceOnSilence(host));
-  } else {
-    report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
-                              RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
+void CheckWorkerSockets(const HostFacts& host, Report& report) {
+  const std::optional<uid_t> uid = host.lock_holder_facts.effective_uid;
+  std::vector<std::string> closed;
+  std::vector<std::string> foreign;
+  std::string paths;
+  for (const SocketFile& socket : host.worker_sockets) {
+    if (!socket.exists) continue;
+    if ((socket.mode & S_IWOTH) == 0) {
+      closed.push_back(absl::StrFormat("%s (mode %04o)", socket.name, socket.mode));
+      absl::StrAppend(&paths, " ", host.runtime_dir, "/", socket.name);
+    }
+    if (uid.has_value() && socket.uid != *uid) {
+      foreign.push_back(absl::StrFormat("%s (uid %d)", socket.name, socket.uid));
+    }
   }
-  if (!daemon.asked.ok()) return;
-  if (!daemon.status.not_ready().empty()) {
-    report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
-                "do what it says, or wait; if it stays so, look at the daemon's log: journalctl -u "
-                "nodecommd");
+  if (!closed.empty()) {
+    report.Warn(absl::StrCat("not every user may connect to ", absl::StrJoin(closed, ", ")),
+                absl::StrCat("intended? else chmod 0666", paths));
   }
-  if (!daemon.status.reload_problem().empty()) {
-    report.Warn(absl::StrCat("its last reload failed, and changed nothing: ",
-                             RenderForeign(daemon.status.reload_problem())),
-                "mend the file, then systemctl reload nodecommd");
-  }
-  for (const std::string& name : host.missing_sockets) {
-    report.Problem(absl::StrCat(host.runtime_dir, "/", name, " is not there: no worker",
-                                name.starts_with("workers/") ? " in a container" : "", " can come"),
-                   "somebody removed it; restart the daemon");
+  if (!foreign.empty()) {
+    report.Problem(
+        absl::StrFormat("nodecommd runs as uid %d, and these sockets belong to others, "
+                        "who may have made them: %s",
+                        *uid, absl::StrJoin(foreign, ", ")),
+        "find out who changed them; remove them, and restart the daemon, which makes them anew");
   }
 }
 
-void CheckPermissions(const HostFacts& host, Report& report) {
+}  // namespace
+
+void CheckPermissions(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   report.Start("permissions");
   if (host.runtime_dir_error == ENOENT) return report.Skip("there is no runtime directory");
   if (host.runtime_dir_error != 0) return ReportClosedDirectory(host, report);
@@ -118,11 +103,15 @@ void CheckPermissions(const HostFacts& host, Report& report) {
                 "intended? else give it mode 0755 (runtime_dir_mode, or RuntimeDirectoryMode= of "
                 "the unit)");
   }
-  if (host.session_socket_exists && !host.session_socket_for_everybody) {
-    report.Warn("not every user may connect to session.sock",
-                "intended? else restart the daemon, which gives it mode 0666");
+  CheckOwner(host, report);
+  // What a daemon that is gone has left is replaced by the next one.
+  const bool runs = DaemonRuns(host, daemon);
+  if (runs) CheckWorkerSockets(host, report);
+  if (report.silent()) {
+    report.Ok(absl::StrCat("the runtime directory ", OwnerAndMode(host),
+                           runs ? "; every user may connect to the sockets in it"
+                                : "; no daemon runs, so the sockets were not looked at"));
   }
-  if (report.silent()) report.Ok("of the runtime directory and session.sock");
 }
 
 void CheckFileSystem(const HostFacts& host, Report& report) {

@@ -98,9 +98,17 @@ std::optional<FileSystemRoom> RoomAt(const std::string& path) {
                         .read_only = (info.f_flag & ST_RDONLY) != 0};
 }
 
+SocketFile LookAtSocket(const std::string& runtime_dir, const char* name) {
+  struct stat status = {};
+  if (stat(absl::StrCat(runtime_dir, "/", name).c_str(), &status) != 0) return {.name = name};
+  return {
+      .name = name, .exists = true, .uid = status.st_uid, .mode = status.st_mode & mode_t{07777}};
+}
+
 void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
   facts.runtime_dir = path;
   facts.lock_holder = FindLockHolder(path);
+  if (facts.lock_holder.has_value()) facts.lock_holder_facts = ReadProcess(*facts.lock_holder);
   struct stat status = {};
   if (stat(path.c_str(), &status) != 0) {
     facts.runtime_dir_error = errno;
@@ -114,12 +122,9 @@ void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
   }
   facts.runtime_dir_room = RoomAt(path);
   facts.lock_file_exists = Exists(absl::StrCat(path, "/", kLockName));
-  facts.session_socket_exists = stat(absl::StrCat(path, "/session.sock").c_str(), &status) == 0;
-  facts.session_socket_for_everybody =
-      facts.session_socket_exists && (status.st_mode & S_IWOTH) != 0;
   for (const char* name :
        {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
-    if (!Exists(absl::StrCat(path, "/", name))) facts.missing_sockets.push_back(name);
+    facts.worker_sockets.push_back(LookAtSocket(path, name));
   }
 }
 

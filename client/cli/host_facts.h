@@ -9,11 +9,21 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/process_facts.h"
+
 namespace nodecomm {
 
 struct DeviceFile {
   std::string path;
   int open_error = 0;  // errno; 0: it can be opened for reading and writing
+};
+
+// A socket that workers come by.
+struct SocketFile {
+  std::string name;  // below the runtime directory
+  bool exists = false;
+  uid_t uid = 0;
+  mode_t mode = 0;
 };
 
 // What the file system of the runtime directory has left for the daemon's user. 0 in all: it has no
@@ -44,10 +54,8 @@ struct HostFacts {
   bool lock_file_exists = false;
   // The process of the daemon that serves the directory (lock_holder.h).
   std::optional<int> lock_holder = {};
-  bool session_socket_exists = false;
-  bool session_socket_for_everybody = false;
-  // Of the sockets that workers come by: their names below runtime_dir.
-  std::vector<std::string> missing_sockets = {};
+  ProcessFacts lock_holder_facts = {};
+  std::vector<SocketFile> worker_sockets = {};
   bool fast_path_disabled_here = false;  // NODECOMM_DISABLE in this environment
 };
 

@@ -29,6 +29,9 @@ expect_json "$work/pools.json" 'len(d["pools"]) == 4'
 
 ctl doctor --json >"$work/doctor.json" || fail "the doctor finds: $(ctl doctor)"
 expect_json "$work/doctor.json" 'd["problems"] == 0 and len(d["findings"]) >= 12'
+chmod 0600 "$runtime/control.sock"
+ctl doctor | grep -q 'connect to control.sock (mode 0600), workers/control.sock (mode 0600)' || fail "the doctor does not name the closed socket"
+chmod 0666 "$runtime/control.sock"
 ctl version | grep -q '^nodecommd ' || fail "no version of the daemon"
 # What is in force is a configuration that the daemon takes.
 ctl config show >"$work/in-force.textproto"
@@ -73,4 +76,9 @@ for ((i = 0; i < 600; ++i)); do
   sleep 0.05
 done
 expect_json "$work/groups.json" 'd["groups"] == []'
+
+# One that is stopped is told from one that hangs, or that nobody started.
+kill -STOP "$daemon"
+expect_failure 6 "nodecommd (process $daemon) is stopped" ctl doctor
+kill -CONT "$daemon"
 stop_daemon

@@ -6,23 +6,26 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "client/base/unique_fd.h"
 #include "client/base/version.h"
 #include "client/cli/lock_holder.h"
+#include "client/cli/process_facts.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 namespace {
 
-using ::testing::ElementsAre;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 HostFacts SoundHost() {
@@ -43,8 +46,11 @@ HostFacts SoundHost() {
                            .files_total = 200'000};
   host.lock_file_exists = true;
   host.lock_holder = 42;
-  host.session_socket_exists = true;
-  host.session_socket_for_everybody = true;
+  host.lock_holder_facts = {.state = 'S', .effective_uid = 0};
+  for (const char* name :
+       {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
+    host.worker_sockets.push_back({.name = name, .exists = true, .uid = 0, .mode = 0666});
+  }
   return host;
 }
 
@@ -134,7 +140,7 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.lock_holder.reset();
-         host.missing_sockets = {"session.sock", "control.sock"};  // which is no wonder then
+         for (SocketFile& socket : host.worker_sockets) socket.exists = false;  // no wonder then
        }},
       {"socket", kProblem, "nodecommd serves it without a socket", "restart it: systemctl restart",
        [](HostFacts&, DaemonFacts& daemon) {
@@ -145,7 +151,7 @@ const std::vector<Broken>& BrokenHosts() {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.lock_holder.reset();
          host.lock_file_exists = false;
-         host.session_socket_exists = false;
+         host.worker_sockets[0].exists = false;
        }},
       {"socket", kProblem, "no nodecommd", "run this on the host",
        [](HostFacts& host, DaemonFacts& daemon) {
@@ -168,10 +174,29 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
        }},
+      {"socket", kProblem, "nodecommd did not answer (process 42)", "if it hangs, kill it",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
+       }},
+      {"socket", kProblem, "nodecommd (process 42) is stopped, and so does not answer",
+       "let it go on (kill -CONT 42)",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
+         host.lock_holder_facts.state = 'T';
+       }},
+      {"socket", kProblem, "nodecommd (process 42) is stopped by a debugger", "end the debugger",
+       [](HostFacts& host, DaemonFacts& daemon) {  // its queue is full
+         daemon = NoDaemon(absl::UnavailableError("nodecommd takes no connection"));
+         host.lock_holder_facts.state = 't';
+       }},
+      {"socket", kProblem, "nodecommd (process 42) waits in the kernel", "dmesg",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
+         host.lock_holder_facts.state = 'D';
+       }},
       {"socket", kProblem, "session.sock is not there", "restart the daemon",
        [](HostFacts& host, DaemonFacts&) {
-         host.session_socket_exists = false;
-         host.missing_sockets = {"session.sock"};
+         host.worker_sockets[0].exists = false;
        }},
       {"socket", kProblem, "/x/admin/admin.sock", "run it as root or as the daemon's user",
        [](HostFacts&, DaemonFacts& daemon) {
@@ -180,10 +205,10 @@ const std::vector<Broken>& BrokenHosts() {
        }},
       {"socket", kProblem, "/run/nodecomm/control.sock is not there: no worker can",
        "restart the daemon",
-       [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"control.sock"}; }},
+       [](HostFacts& host, DaemonFacts&) { host.worker_sockets[1].exists = false; }},
       {"socket", kProblem, "workers/control.sock is not there: no worker in a container can",
        "restart the daemon",
-       [](HostFacts& host, DaemonFacts&) { host.missing_sockets = {"workers/control.sock"}; }},
+       [](HostFacts& host, DaemonFacts&) { host.worker_sockets[3].exists = false; }},
       {"socket", kWarning, "it is not ready: stopping", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
       {"socket", kWarning, "last reload failed", "mend the file",
@@ -205,8 +230,22 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_error = ENOTDIR; }},
       {"permissions", kWarning, "is closed to workers of other users: it belongs to uid 0", "0755",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0700; }},
-      {"permissions", kWarning, "not every user", "0666",
-       [](HostFacts& host, DaemonFacts&) { host.session_socket_for_everybody = false; }},
+      {"permissions", kWarning,
+       "not every user may connect to control.sock (mode 0600), workers/control.sock (mode 0640)",
+       "chmod 0666 /run/nodecomm/control.sock /run/nodecomm/workers/control.sock",
+       [](HostFacts& host, DaemonFacts&) {
+         host.worker_sockets[1].mode = 0600;
+         host.worker_sockets[3].mode = 0640;
+       }},
+      {"permissions", kProblem,
+       "runs as uid 0, and these sockets belong to others, who may have made them: session.sock "
+       "(uid 7)",
+       "restart the daemon",
+       [](HostFacts& host, DaemonFacts&) { host.worker_sockets[0].uid = 7; }},
+      {"permissions", kProblem,
+       "/run/nodecomm belongs to uid 7, but nodecommd (process 42) runs as uid 0",
+       "chown -R 0 /run/nodecomm",
+       [](HostFacts& host, DaemonFacts&) { host.runtime_dir_uid = 7; }},
       {"file-system", kProblem, "read-only", "dmesg",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_room->read_only = true; }},
       {"file-system", kProblem,
@@ -435,6 +474,27 @@ TEST(Doctor, DoesNotKnowWhetherADriverIsNeededWhereADaemonDoesNotSay) {
   EXPECT_EQ(Diagnose(host, no_socket).findings(0).verdict(), v1::DOCTOR_VERDICT_PROBLEM);
 }
 
+const v1::DoctorFinding& FindingOf(const v1::DoctorReport& report, std::string_view check) {
+  const auto it =
+      std::find_if(report.findings().begin(), report.findings().end(),
+                   [&](const v1::DoctorFinding& finding) { return finding.check() == check; });
+  return it == report.findings().end() ? v1::DoctorFinding::default_instance() : *it;
+}
+
+TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {
+  HostFacts host = SoundHost();
+  EXPECT_THAT(FindingOf(Diagnose(host, SoundDaemon()), "permissions").finding(),
+              AllOf(HasSubstr("belongs to uid 0 and has mode 0755"),
+                    HasSubstr("every user may connect to the sockets")));
+  host.lock_holder.reset();
+  host.worker_sockets[1].mode = 0600;  // left by a daemon that is gone
+  const DaemonFacts none = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
+  const v1::DoctorReport report = Diagnose(host, none);
+  EXPECT_EQ(FindingOf(report, "permissions").verdict(), v1::DOCTOR_VERDICT_OK);
+  EXPECT_THAT(FindingOf(report, "permissions").finding(),
+              HasSubstr("no daemon runs, so the sockets were not looked at"));
+}
+
 TEST(Doctor, ContainersMayMountTheDirectoryReadOnly) {
   HostFacts host = SoundHost();
   host.in_container = true;
@@ -523,10 +583,12 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   EXPECT_GT(facts.runtime_dir_room->bytes_total, facts.runtime_dir_room->bytes_free);
   EXPECT_FALSE(facts.lock_file_exists);
   EXPECT_EQ(facts.lock_holder, std::nullopt);
-  EXPECT_TRUE(facts.session_socket_exists);
-  EXPECT_FALSE(facts.session_socket_for_everybody);
-  EXPECT_THAT(facts.missing_sockets,
-              ElementsAre("control.sock", "workers/session.sock", "workers/control.sock"));
+  ASSERT_EQ(facts.worker_sockets.size(), 4u);
+  EXPECT_EQ(facts.worker_sockets[0].name, "session.sock");
+  EXPECT_TRUE(facts.worker_sockets[0].exists);
+  EXPECT_EQ(facts.worker_sockets[0].uid, geteuid());
+  EXPECT_EQ(facts.worker_sockets[0].mode, 0660u);
+  for (int i = 1; i < 4; ++i) EXPECT_FALSE(facts.worker_sockets[i].exists);
 }
 
 TEST_F(HostFactsTest, SaysWhyTheRuntimeDirectoryCannotBeEntered) {
@@ -550,9 +612,15 @@ TEST_F(HostFactsTest, SeesADirectoryThatIsClosedToThisUser) {
   std::filesystem::permissions(dir, std::filesystem::perms(0700));
   EXPECT_EQ(facts.runtime_dir_error, EACCES);
   EXPECT_TRUE(facts.runtime_dir_uid.has_value());
-  EXPECT_TRUE(facts.missing_sockets.empty());
+  EXPECT_TRUE(facts.worker_sockets.empty());
   EXPECT_EQ(below.runtime_dir_error, EACCES);
   EXPECT_FALSE(below.runtime_dir_uid.has_value());
+}
+
+TEST(ReadProcess, TellsAsWhomAProcessRunsAndHow) {
+  EXPECT_EQ(ReadProcess(getpid()).effective_uid, geteuid());
+  EXPECT_EQ(ReadProcess(getpid()).state, 'R');
+  EXPECT_EQ(ReadProcess(0).effective_uid, std::nullopt) << "there is no such process";
 }
 
 TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {

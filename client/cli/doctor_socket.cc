@@ -1,0 +1,111 @@
+// Whether the daemon answers, and what it says of itself.
+#include <algorithm>
+#include <cerrno>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/cli/doctor_checks.h"
+#include "client/cli/text_table.h"
+
+namespace nodecomm {
+namespace {
+
+bool HasSessionSocket(const HostFacts& host) {
+  return std::any_of(
+      host.worker_sockets.begin(), host.worker_sockets.end(),
+      [](const SocketFile& socket) { return socket.name == "session.sock" && socket.exists; });
+}
+
+constexpr char kKillKeepingGroups[] = "systemctl kill --kill-who=main --signal=KILL nodecommd";
+
+// Why nobody answers, as far as the directory tells.
+std::string AdviceOnSilence(const HostFacts& host) {
+  // With the directory its records of groups are gone: no other daemon can take them over.
+  if (host.lock_holder.has_value() && !host.lock_file_exists) {
+    return "restart it: systemctl restart nodecommd, which ends groups in order";
+  }
+  if (host.runtime_dir_error == ENOENT) {
+    return absl::StrCat(
+        host.runtime_dir,
+        " is not there: start nodecommd, or mount the directory into the container");
+  }
+  if (host.lock_holder.has_value()) {
+    return absl::StrCat(
+        "restart it: systemctl restart nodecommd, which ends groups in order; or, to keep them, ",
+        kKillKeepingGroups);
+  }
+  if (!host.lock_file_exists && HasSessionSocket(host)) {
+    return absl::StrCat(host.runtime_dir,
+                        " is the part for workers in containers: run this on the host");
+  }
+  if (host.runtime_dir_error == 0 && !host.lock_file_exists) {
+    return absl::StrCat("no nodecommd has ever run in ", host.runtime_dir,
+                        ": start it there, or name its own directory with --runtime-dir");
+  }
+  return "start it: systemctl start nodecommd; why it ended is in its log: journalctl -u nodecommd";
+}
+
+// Somebody listens and says nothing, or there is nobody to listen.
+void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
+  const std::string asked(daemon.asked.message());
+  const char state = host.lock_holder_facts.state;
+  if (state == 'T' || state == 't') {
+    report.Problem(
+        absl::StrFormat("nodecommd (process %d) is stopped%s, and so does not answer",
+                        *host.lock_holder, state == 't' ? " by a debugger" : ""),
+        absl::StrFormat(
+            "let it go on (%s), or kill it, which keeps groups: %s",
+            state == 't' ? "end the debugger" : absl::StrFormat("kill -CONT %d", *host.lock_holder),
+            kKillKeepingGroups));
+  } else if (state == 'D') {
+    report.Problem(
+        absl::StrFormat("nodecommd (process %d) waits in the kernel, for a driver or a disk: %s",
+                        *host.lock_holder, asked),
+        "look for NVRM and Xid in the kernel's log (dmesg); if it stays so, reset the GPUs or the "
+        "host");
+  } else if (daemon.connected && host.lock_holder.has_value()) {
+    report.Problem(absl::StrFormat("%s (process %d)", asked, *host.lock_holder),
+                   absl::StrCat("look at the daemon's log: journalctl -u nodecommd; if it hangs, "
+                                "kill it, which keeps groups: ",
+                                kKillKeepingGroups));
+  } else {
+    report.Problem(asked, daemon.connected ? "look at the daemon's log: journalctl -u nodecommd"
+                                           : AdviceOnSilence(host));
+  }
+}
+
+}  // namespace
+
+void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
+  report.Start("socket");
+  if (absl::IsPermissionDenied(daemon.asked)) {
+    report.Problem(std::string(daemon.asked.message()),
+                   "not allowed: run it as root or as the daemon's user");
+  } else if (!daemon.asked.ok()) {
+    ReportSilence(host, daemon, report);
+  } else {
+    report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
+                              RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
+  }
+  if (!daemon.asked.ok()) return;
+  if (!daemon.status.not_ready().empty()) {
+    report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
+                "do what it says, or wait; if it stays so, look at the daemon's log: journalctl -u "
+                "nodecommd");
+  }
+  if (!daemon.status.reload_problem().empty()) {
+    report.Warn(absl::StrCat("its last reload failed, and changed nothing: ",
+                             RenderForeign(daemon.status.reload_problem())),
+                "mend the file, then systemctl reload nodecommd");
+  }
+  for (const SocketFile& socket : host.worker_sockets) {
+    if (socket.exists) continue;
+    report.Problem(
+        absl::StrCat(host.runtime_dir, "/", socket.name, " is not there: no worker",
+                     socket.name.starts_with("workers/") ? " in a container" : "", " can come"),
+        "somebody removed it; restart the daemon");
+  }
+}
+
+}  // namespace nodecomm
