@@ -36,6 +36,18 @@ void CheckSessions(const DaemonFacts& daemon, const v1::LimitConfig& limits, Rep
   }
 }
 
+void CheckControlConnections(const DaemonFacts& daemon, const v1::LimitConfig& limits,
+                             Report& report) {
+  for (const v1::UserConnections& user : daemon.status.control_connections()) {
+    if (!IsNearlyFull(user.connections(), limits.control_connections_per_uid_max())) continue;
+    report.Warn(absl::StrFormat("user %d has %s to control.sock of at most %d", user.uid(),
+                                Counted(user.connections(), "connection"),
+                                limits.control_connections_per_uid_max()),
+                "raise limits.control_connections_per_uid_max (restart), or end some of the user's "
+                "processes: nodecommctl sessions shows them");
+  }
+}
+
 void CheckGroups(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
   constexpr char kEnd[] = "nodecommctl groups shows them, nodecommctl abort ends one";
   if (IsNearlyFull(daemon.groups.groups_size(), limits.groups_max())) {
@@ -105,6 +117,7 @@ void CheckLimits(const DaemonFacts& daemon, Report& report) {
   }
   const v1::LimitConfig& limits = daemon.config.config().limits();
   CheckSessions(daemon, limits, report);
+  CheckControlConnections(daemon, limits, report);
   CheckGroups(daemon, limits, report);
   CheckQuotas(daemon, daemon.config.config().pool(), report);
   CheckFds(daemon, limits, report);

@@ -92,6 +92,11 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_reload_problem(view.reload_problem());
   answer.set_open_fds(CountOpenFds());
   answer.set_open_fds_max(OpenFdsMax());
+  for (const auto& [uid, connections] : view.sessions->ControlConnections()) {
+    v1::UserConnections* const of_user = answer.add_control_connections();
+    of_user->set_uid(uid);
+    of_user->set_connections(connections);
+  }
   CountPairs(view, answer);
   return answer;
 }

@@ -27,8 +27,7 @@ bool NamesTheSame(int fd, int other_fd) {
 }  // namespace
 
 absl::Status AdoptedConnections::Add(const UniqueFd& connection, uid_t uid) {
-  const auto count = count_by_uid_.find(uid);
-  if (count != count_by_uid_.end() && count->second >= limit_.per_uid_max) {
+  if (CountOf(uid) >= limit_.per_uid_max) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("uid %d has %d connections already, the most allowed (%s)", uid,
                         limit_.per_uid_max, limit_.name));
@@ -42,8 +41,20 @@ absl::Status AdoptedConnections::Add(const UniqueFd& connection, uid_t uid) {
   ABSL_RETURN_IF_ERROR(poller_->Add(duplicate.get(), EPOLLRDHUP, {.kind = kind_, .id = id}));
   watched_.emplace(
       id, Watched{.duplicate = std::move(duplicate), .owners_fd = connection.get(), .uid = uid});
+  absl::MutexLock lock(&mu_);
   ++count_by_uid_[uid];
   return absl::OkStatus();
+}
+
+std::map<uid_t, int> AdoptedConnections::CountByUser() const {
+  absl::MutexLock lock(&mu_);
+  return count_by_uid_;
+}
+
+int AdoptedConnections::CountOf(uid_t uid) const {
+  absl::MutexLock lock(&mu_);
+  const auto count = count_by_uid_.find(uid);
+  return count == count_by_uid_.end() ? 0 : count->second;
 }
 
 void AdoptedConnections::OnHangUp(uint64_t id) {
@@ -60,8 +71,11 @@ void AdoptedConnections::OnHangUp(uint64_t id) {
 bool AdoptedConnections::ForgetIfClosed(uint64_t id) {
   const auto it = watched_.find(id);
   if (NamesTheSame(it->second.owners_fd, it->second.duplicate.get())) return false;
-  const auto count = count_by_uid_.find(it->second.uid);
-  if (--count->second == 0) count_by_uid_.erase(count);
+  {
+    absl::MutexLock lock(&mu_);
+    const auto count = count_by_uid_.find(it->second.uid);
+    if (--count->second == 0) count_by_uid_.erase(count);
+  }
   foreign_->Close(std::move(it->second.duplicate), it->second.uid);
   watched_.erase(it);
   return true;

@@ -6,10 +6,13 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/base/unique_fd.h"
 #include "daemon/session/foreign_sockets.h"
@@ -17,7 +20,7 @@
 
 namespace nodecomm {
 
-// One thread.
+// One thread, but for CountByUser.
 class AdoptedConnections {
  public:
   struct Limit {
@@ -35,6 +38,9 @@ class AdoptedConnections {
 
   size_t count() const { return watched_.size(); }
 
+  // Of users that have any. Thread-safe.
+  std::map<uid_t, int> CountByUser() const;
+
   void OnHangUp(uint64_t id);
 
   // When RunTimers() has something to do next (steady_clock.h); InfiniteFuture if never.
@@ -50,6 +56,8 @@ class AdoptedConnections {
     uid_t uid = 0;
   };
 
+  int CountOf(uid_t uid) const;
+
   // False: its owner has it still.
   bool ForgetIfClosed(uint64_t id);
 
@@ -59,7 +67,8 @@ class AdoptedConnections {
   const Limit limit_;
   uint64_t last_id_ = 0;
   absl::flat_hash_map<uint64_t, Watched> watched_;
-  absl::flat_hash_map<uid_t, int> count_by_uid_;
+  mutable absl::Mutex mu_;
+  std::map<uid_t, int> count_by_uid_ ABSL_GUARDED_BY(mu_);
   // Those that hung up and that gRPC keeps: calls of theirs still wait for their answers, and a
   // peer that closed only its own half can have many wait. Still counted.
   std::vector<uint64_t> hung_up_;

@@ -136,6 +136,10 @@ class EpollSessionServer final : public SessionServer {
 
   int session_count() const override { return table_.size(); }
 
+  std::map<uid_t, int> ControlConnections() const override {
+    return control_connections_.CountByUser();
+  }
+
   bool TakesTurns(absl::Duration timeout) override {
     absl::MutexLock lock(&turns_mu_);
     const uint64_t wanted = turns_ + 1;
@@ -296,8 +300,8 @@ class EpollSessionServer final : public SessionServer {
                      .reason = std::string(reason)});
   }
 
-  // Everything but the table, the poller's Wake() and `stopping_` belongs to the thread once it
-  // runs.
+  // Everything but the table, the poller's Wake(), `stopping_` and what AdoptedConnections says to
+  // be thread-safe belongs to the thread once it runs.
   Options options_;
   Events events_;
   Poller poller_;

@@ -4,7 +4,10 @@
 // (daemon/group). Design note: daemon/README.md, "sockets".
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -86,6 +89,9 @@ class SessionServer : public FdCourier {
   virtual std::vector<SessionTable::Session> List() const = 0;
 
   virtual int session_count() const = 0;
+
+  // Connections to control.sock, of users that have any.
+  virtual std::map<uid_t, int> ControlConnections() const = 0;
 
   // Whether the thread comes round within `timeout`, now that it is woken. False before Start and
   // after Stop.

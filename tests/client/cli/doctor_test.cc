@@ -77,6 +77,7 @@ DaemonFacts SoundDaemon() {
   v1::LimitConfig* limits = daemon.config.mutable_config()->mutable_limits();
   limits->set_sessions_max(1024);
   limits->set_sessions_per_uid_max(256);
+  limits->set_control_connections_per_uid_max(256);
   limits->set_groups_max(256);
   limits->set_groups_per_uid_max(64);
   daemon.connected = true;
@@ -373,6 +374,15 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          for (int i = 0; i < 231; ++i) daemon.sessions.add_sessions()->set_uid(7);
          for (int i = 0; i < 200; ++i) daemon.sessions.add_sessions()->set_uid(8);
+       }},
+      {"limits", kWarning, "user 8 has 256 connections to control.sock of at most 256",
+       "limits.control_connections_per_uid_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const uint32_t uid : {7, 8}) {
+           v1::UserConnections* const of_user = daemon.status.add_control_connections();
+           of_user->set_uid(uid);
+           of_user->set_connections(uid == 7 ? 200 : 256);
+         }
        }},
       {"limits", kWarning, "231 groups of at most 256", "limits.groups_max",
        [](HostFacts&, DaemonFacts& daemon) {

@@ -476,6 +476,10 @@ TEST_F(RpcServerTest, GarbageOnTheControlSocketHarmsNobody) {
 
 TEST_F(RpcServerTest, AdminSeesStatus) {
   const Worker worker = OpenSession();
+  grpc::ClientContext host_call;
+  Prepare(host_call, "");
+  v1::GetHostResponse host;
+  ASSERT_TRUE(control_->GetHost(&host_call, {}, &host).ok());
   grpc::ClientContext context;
   Prepare(context, "");
   v1::GetStatusResponse response;
@@ -494,6 +498,9 @@ TEST_F(RpcServerTest, AdminSeesStatus) {
   EXPECT_EQ(response.gpus_lost() + response.gpus_draining(), 0);
   EXPECT_GT(response.open_fds(), 3);
   EXPECT_GT(response.open_fds_max(), response.open_fds());
+  ASSERT_EQ(response.control_connections_size(), 1);
+  EXPECT_EQ(response.control_connections(0).uid(), geteuid());
+  EXPECT_EQ(response.control_connections(0).connections(), 1);
 }
 
 TEST_F(RpcServerTest, StatusCountsGpusThatAreLostOrOutOfService) {

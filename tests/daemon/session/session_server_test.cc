@@ -34,8 +34,10 @@ namespace {
 
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 // A memfd with a content by which it is known again.
@@ -673,6 +675,7 @@ TEST_F(SessionServerTest, ControlConnectionsAreLimitedByUserAndCountedDown) {
   UniqueFd a = ConnectTo(path, SOCK_STREAM);
   const UniqueFd b = ConnectTo(path, SOCK_STREAM);
   ASSERT_TRUE(Eventually([&] { return ControlCount() == 2; }));
+  EXPECT_THAT(server_->ControlConnections(), ElementsAre(Pair(geteuid(), 2)));
   const UniqueFd over = ConnectTo(path, SOCK_STREAM);
   char byte;
   EXPECT_EQ(recv(over.get(), &byte, 1, 0), 0) << "closed at once";
