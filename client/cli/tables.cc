@@ -70,6 +70,9 @@ std::string GroupDetails(const v1::GroupInfo& group) {
     absl::StrAppend(&text, "  waits for rank", group.missing_ranks_size() == 1 ? " " : "s ",
                     absl::StrJoin(group.missing_ranks(), ", "), "\n");
   }
+  if (group.has_fast_path() && !group.fast_path().supported()) {
+    absl::StrAppend(&text, "  ", RenderForeign(group.fast_path().detail()), "\n");
+  }
   if (!group.abort_reason().empty()) {
     absl::StrAppend(&text, "  aborted: ", RenderForeign(group.abort_reason()), "\n");
   }

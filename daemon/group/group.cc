@@ -198,9 +198,10 @@ v1::JoinGroupResponse Group::JoinResponse() const {
   return response;
 }
 
-std::vector<GroupRegistry::JoinDone> Group::StartMapping(GroupMemory memory,
+std::vector<GroupRegistry::JoinDone> Group::StartMapping(GroupMemory memory, v1::FastPath fast_path,
                                                          absl::Duration timeout) {
   memory_ = std::move(memory);
+  fast_path_ = std::move(fast_path);
   mapping_timeout_ = timeout;
   mapping_deadline_ = absl::Now() + timeout;
   EnterState(State::kMapping);
@@ -226,6 +227,7 @@ v1::GroupRecord Group::Record() const {
   if (!memory_.planes.empty()) {
     record.set_plane_bytes_held(memory_.planes.front().bytes().value);
   }
+  if (fast_path_.has_value()) *record.mutable_fast_path() = *fast_path_;
   record.set_ready(state_ == State::kReady);
   shared_.AddTo(record);
   return record;
@@ -251,6 +253,7 @@ absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& rec
     member.confirmed = ready;
     member.gone = (page.left_mask >> rank & 1u) != 0;
   }
+  if (record.has_fast_path()) group->fast_path_ = record.fast_path();
   group->memory_ = std::move(memory);
   group->memory_.record->Own();
   group->memory_.page->Own();
@@ -599,6 +602,7 @@ v1::GroupInfo Group::Info(absl::Time now) const {
   info.set_abort_reason(abort_reason_);
   info.set_files_problem(files_problem_);
   info.set_holds_memory(!memory_.planes.empty() || shared_.bytes().value > 0);
+  if (fast_path_.has_value()) *info.mutable_fast_path() = *fast_path_;
   return info;
 }
 

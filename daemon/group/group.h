@@ -82,7 +82,8 @@ class Group {
   // All but the transfer and the fast path.
   v1::JoinGroupResponse JoinResponse() const;
   // Returns the callbacks of the joins, in rank order, for the caller to answer.
-  std::vector<GroupRegistry::JoinDone> StartMapping(GroupMemory memory, absl::Duration timeout);
+  std::vector<GroupRegistry::JoinDone> StartMapping(GroupMemory memory, v1::FastPath fast_path,
+                                                    absl::Duration timeout);
 
   // Answers all who wait to join; the group is over.
   void FailJoins(GroupEnd end, const absl::Status& status, AfterUnlock& after);
@@ -179,6 +180,7 @@ class Group {
   bool allocates_ = false;
   std::vector<std::optional<Member>> members_;  // by rank
   GroupMemory memory_;
+  std::optional<v1::FastPath> fast_path_;  // not decided while ranks are missing
   absl::Duration mapping_timeout_;
   absl::Time mapping_deadline_;
   std::string abort_reason_;

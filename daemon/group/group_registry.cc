@@ -143,7 +143,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   ByteCount HeldBy(uid_t uid, std::string_view gpu_uuid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::Status CheckQuota(const Plan& plan) const;
   absl::StatusOr<std::vector<PlaneLease>> AcquirePlanes(const Plan& plan);
-  absl::Status MakeFiles(v1::GroupRecord record, GroupMemory& memory);
+  absl::Status MakeFiles(const Plan& plan, GroupMemory& memory);
   absl::StatusOr<Formed> MakeMemory(const Job& job, const Plan& plan);
   void MakeSharedBuffer(const Job& job, Plan plan);
   void Stop();
@@ -514,10 +514,12 @@ absl::StatusOr<std::vector<PlaneLease>> RendezvousGroupRegistry::AcquirePlanes(c
                       planes.status().message(), plan.uid, held));
 }
 
-absl::Status RendezvousGroupRegistry::MakeFiles(v1::GroupRecord record, GroupMemory& memory) {
+absl::Status RendezvousGroupRegistry::MakeFiles(const Plan& plan, GroupMemory& memory) {
+  v1::GroupRecord record = plan.record;
   ABSL_ASSIGN_OR_RETURN(memory.page,
                         ControlPageFile::Create(options_.groups_dir, record.generation()));
   // Before any member has its memory: a daemon that comes back must know of all that have.
+  *record.mutable_fast_path() = plan.response.fast_path();
   if (!memory.planes.empty()) {
     record.set_plane_bytes_held(memory.planes.front().bytes().value);
   }
@@ -533,7 +535,7 @@ absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMem
     ABSL_ASSIGN_OR_RETURN(formed.memory.planes, AcquirePlanes(plan));
   }
   if (!job.shared_sequence.has_value()) {
-    const absl::Status made = MakeFiles(plan.record, formed.memory);
+    const absl::Status made = MakeFiles(plan, formed.memory);
     // The codes of errno would say that whoever asks is at fault.
     if (!made.ok() && !absl::IsResourceExhausted(made)) {
       return absl::UnavailableError(
@@ -564,9 +566,10 @@ void RendezvousGroupRegistry::FormGroup(const Job& job, Plan plan) {
     EraseIfOver(*group, after);
     return;
   }
-  auto joins = group->StartMapping(
-      std::move(formed->memory), std::clamp(group->ShortestTimeout(), options_.mapping_timeout_min,
-                                            options_.mapping_timeout_max));
+  auto joins =
+      group->StartMapping(std::move(formed->memory), plan.response.fast_path(),
+                          std::clamp(group->ShortestTimeout(), options_.mapping_timeout_min,
+                                     options_.mapping_timeout_max));
   deadlines_changed_.Signal();
   after.Call([courier = courier_, plan = std::move(plan), parcels = std::move(formed->parcels),
               joins = std::move(joins)]() mutable {

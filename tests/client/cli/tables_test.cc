@@ -100,6 +100,18 @@ TEST(RenderGroups, ShowsMembersAndWhoIsWaitedFor) {
 )");
 }
 
+TEST(RenderGroups, SaysWhyAGroupHasNoFastPath) {
+  v1::ListGroupsResponse groups;
+  v1::GroupInfo& group = *groups.add_groups();
+  EXPECT_THAT(RenderGroups(groups), testing::Not(testing::HasSubstr("fast path"))) << "not known";
+  group.mutable_fast_path()->set_detail("No fast path: it is forbidden. Use NCCL for this group.");
+  EXPECT_THAT(RenderGroups(groups),
+              testing::EndsWith("\n  No fast path: it is forbidden. Use NCCL for this group.\n"));
+  group.mutable_fast_path()->set_supported(true);
+  group.mutable_fast_path()->clear_detail();
+  EXPECT_THAT(RenderGroups(groups), testing::Not(testing::HasSubstr("fast path")));
+}
+
 TEST(RenderGroups, SpeaksOfOneRankAsOfOne) {
   v1::ListGroupsResponse groups;
   groups.add_groups()->set_world_size(1);

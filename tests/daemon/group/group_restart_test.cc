@@ -60,6 +60,23 @@ TEST_F(GroupRestart, ReadyGroupGoesOn) {
   EXPECT_EQ(BytesInUse(), 3 * (4_MiB).value) << "the members still map it";
 }
 
+TEST_F(GroupRestart, GroupTellsWhetherItHasTheFastPath) {
+  FormReady(2);
+  KillAndRestart(SessionsOf(2));
+  EXPECT_TRUE(OnlyGroup().fast_path().supported());
+}
+
+TEST_F(GroupRestart, GroupTellsWhyItHasNoFastPath) {
+  policy_.disabled = true;
+  Restart();
+  Join(Request(0, 2));
+  EXPECT_FALSE(OnlyGroup().has_fast_path()) << "it is not decided";
+  ASSERT_OK(Join(Request(1, 2)).Wait());
+  EXPECT_EQ(OnlyGroup().fast_path().reason(), v1::FAST_PATH_REASON_DISABLED);
+  KillAndRestart(SessionsOf(2));
+  EXPECT_THAT(OnlyGroup().fast_path().detail(), HasSubstr("group.disable_fast_path"));
+}
+
 TEST_F(GroupRestart, DeathIsToldInThePageThatMembersHave) {
   const Formed formed = FormReady(2);
   KillAndRestart(SessionsOf(2));
