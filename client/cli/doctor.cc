@@ -1,6 +1,5 @@
 #include "client/cli/doctor.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -16,7 +15,6 @@
 #include "client/cli/admin_client.h"
 #include "client/cli/doctor_checks.h"
 #include "client/cli/text_table.h"
-#include "client/cli/topology_words.h"
 
 namespace nodecomm {
 namespace {
@@ -26,11 +24,6 @@ constexpr int kCudaDriverVersionMin = 12040;
 
 constexpr char kRaisePoolLimit[] =
     "raise pool.bytes_per_gpu_max, or end groups (nodecommctl groups)";
-
-// Also if a later question failed.
-bool IsSimulated(const DaemonFacts& daemon) {
-  return daemon.status.platform() == v1::PLATFORM_SIMULATED;
-}
 
 // There is a daemon, and it did not get to say whether it simulates a host.
 bool MaySimulate(const HostFacts& host, const DaemonFacts& daemon) {
@@ -57,39 +50,33 @@ void CheckDriver(const HostFacts& host, const DaemonFacts& daemon, Report& repor
   }
 }
 
+const char* AdviceOnDevice(int open_error) {
+  switch (open_error) {
+    case ENOENT:
+      return "run nvidia-modprobe -u -c 0 as root, or nvidia-smi once; nvidia-persistenced does it "
+             "at boot";
+    case EPERM:
+      return "a device cgroup forbids it: give the container or the unit the device (--gpus, "
+             "DeviceAllow=)";
+    case EACCES:
+      return "run this as root, or as a user whom the file's mode allows; the daemon's user needs "
+             "the same";
+    case EIO:
+    case ENODEV:
+    case ENXIO:
+      return "the GPU does not answer: look for Xid in the kernel's log, reset it or the host";
+    default:
+      return "look at the kernel's log";
+  }
+}
+
 void CheckDevices(const HostFacts& host, Report& report) {
   report.Start("device-files");
   if (host.driver_version.empty()) return report.Skip("there is no driver");
   for (const DeviceFile& device : host.devices) {
-    const std::string finding = absl::StrCat(device.path, ": ", std::strerror(device.open_error));
-    switch (device.open_error) {
-      case 0:
-        break;
-      case ENOENT:
-        report.Problem(finding,
-                       "run nvidia-modprobe -u -c 0 as root, or nvidia-smi once; "
-                       "nvidia-persistenced does it at boot");
-        break;
-      case EPERM:
-        report.Problem(finding,
-                       "a device cgroup forbids it: give the container or the unit the "
-                       "device (--gpus, DeviceAllow=)");
-        break;
-      case EACCES:
-        report.Problem(finding,
-                       "run this as root, or as a user whom the file's mode allows; the "
-                       "daemon's user needs the same");
-        break;
-      case EIO:
-      case ENODEV:
-      case ENXIO:
-        report.Problem(finding,
-                       "the GPU does not answer: look for Xid in the kernel's log, reset "
-                       "it or the host");
-        break;
-      default:
-        report.Problem(finding, "look at the kernel's log");
-    }
+    if (device.open_error == 0) continue;
+    report.ProblemOf(device.path, std::strerror(device.open_error),
+                     AdviceOnDevice(device.open_error));
   }
   const auto gpus = static_cast<int>(host.devices.size()) - 2;
   if (gpus < host.driver_gpus) {
@@ -148,90 +135,6 @@ void CheckVersions(const HostFacts& host, const DaemonFacts& daemon, Report& rep
   if (report.silent()) report.Ok(daemon.status.version_line());
 }
 
-bool HasGpu(const v1::Host& host, const std::string& uuid) {
-  return std::any_of(host.gpus().begin(), host.gpus().end(),
-                     [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
-}
-
-void CheckGpus(const DaemonFacts& daemon, Report& report) {
-  report.Start("gpus");
-  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
-  const v1::Host& host = daemon.topology.host();
-  for (int i = 0; i < host.gpus_size(); ++i) {
-    const v1::Gpu& gpu = host.gpus(i);
-    const std::string label = absl::StrCat(GpuLabel(i), " (", RenderForeign(gpu.uuid()), ")");
-    if (gpu.condition() == v1::GPU_CONDITION_LOST) {
-      report.Problem(absl::StrCat(label, " is lost: ", RenderForeign(gpu.condition_reason())),
-                     "nodecommctl drain it, reset it (nvidia-smi --gpu-reset) or the host, then "
-                     "nodecommctl undrain it");
-    } else if (gpu.condition() == v1::GPU_CONDITION_DRAINING) {
-      report.Warn(
-          absl::StrCat(label, " is out of service: ", RenderForeign(gpu.condition_reason())),
-          "nodecommctl undrain takes it back");
-    }
-    if (gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
-      report.Warn(absl::StrCat(label, " is in MIG mode, which has no peer access"),
-                  "nvidia-smi -mig 0, if its workers are to reduce with other GPUs");
-    }
-  }
-  for (const v1::GpuAccessConfig& access : daemon.config.config().gpu_access()) {
-    if (HasGpu(host, access.gpu_uuid())) continue;
-    report.Warn(absl::StrCat("gpu_access names ", RenderForeign(access.gpu_uuid()),
-                             ", which is no GPU of this host: it reserves nothing"),
-                "write its gpu_uuid as nvidia-smi -L prints it, and reload (SIGHUP)");
-  }
-  if (host.gpus().empty()) {
-    report.Problem("the daemon sees no GPU", "see the checks of driver and device files above");
-  }
-  if (report.silent()) {
-    report.Ok(absl::StrFormat("%d%s", host.gpus_size(), IsSimulated(daemon) ? ", simulated" : ""));
-  }
-}
-
-void CheckFabric(const DaemonFacts& daemon, Report& report) {
-  report.Start("fabric");
-  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
-  bool has_fabric = false;
-  const v1::Host& host = daemon.topology.host();
-  for (int i = 0; i < host.gpus_size(); ++i) {
-    const v1::FabricState state = host.gpus(i).fabric_state();
-    has_fabric |= state == v1::FABRIC_STATE_COMPLETED;
-    if (state == v1::FABRIC_STATE_NOT_STARTED || state == v1::FABRIC_STATE_IN_PROGRESS) {
-      report.Problem(absl::StrCat("the NVLink fabric of ", GpuLabel(i), " is ", FabricWord(state)),
-                     "systemctl status nvidia-fabricmanager; its version must be the driver's");
-    }
-  }
-  if (report.silent()) report.Ok(has_fabric ? "ready" : "none here");
-}
-
-void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
-  report.Start("peer-access");
-  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
-  if (daemon.topology.check().running()) {
-    report.Warn("proofs are going on", "wait: nodecommctl p2p check");
-  }
-  for (const v1::PeerProof& proof : daemon.topology.proofs()) {
-    if (proof.verdict() != v1::PROOF_VERDICT_FAILED) continue;
-    report.Problem(
-        absl::StrFormat("from %s to %s it is broken: %s", RenderForeign(proof.from_uuid()),
-                        RenderForeign(proof.to_uuid()), RenderForeign(proof.reason())),
-        "look for an IOMMU or ACS between the GPUs (nodecommctl topo --why), reset "
-        "them, and run nodecommctl p2p check --force");
-  }
-  const v1::GetStatusResponse& status = daemon.status;
-  if (status.pairs_unproven() > 0 && !status.driver_trusted() &&
-      !daemon.topology.check().running()) {
-    report.Warn(absl::StrFormat("no proof, and so no fast path, for %s of GPUs",
-                                Counted(status.pairs_unproven(), "pair")),
-                "nodecommctl p2p check tells why");
-  }
-  if (report.silent()) {
-    report.Ok(status.driver_trusted()
-                  ? "the driver is trusted"
-                  : absl::StrCat(Counted(status.pairs_proven(), "pair"), " proven"));
-  }
-}
-
 // Our own limit, rather than the GPU, keeps the pool from another plane.
 bool IsAtItsLimit(const v1::PoolInfo& pool) {
   return pool.bytes_ready() + pool.bytes_in_use() + pool.plane_bytes() > pool.bytes_max();
@@ -245,21 +148,24 @@ void CheckPools(const DaemonFacts& daemon, Report& report) {
   report.Start("pools");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
   for (const v1::PoolInfo& pool : daemon.pools.pools()) {
+    const std::string gpu = absl::StrCat("GPU ", RenderForeign(pool.gpu_uuid()));
     if (!pool.last_error().empty() && pool.planes_ready() > 0) {
-      report.Warn(absl::StrFormat("GPU %s has %d of %s ready, and no more can be made: %s",
-                                  RenderForeign(pool.gpu_uuid()), pool.planes_ready(),
-                                  Counted(pool.planes_ready_target(), "plane"),
-                                  RenderForeign(pool.last_error())),
-                  AdviceOnPool(pool));
+      report.WarnOf(
+          gpu,
+          absl::StrFormat("%d of %s ready, and no more can be made: %s", pool.planes_ready(),
+                          Counted(pool.planes_ready_target(), "plane"),
+                          RenderForeign(pool.last_error())),
+          AdviceOnPool(pool));
     } else if (!pool.last_error().empty()) {
-      report.Problem(absl::StrCat("GPU ", RenderForeign(pool.gpu_uuid()),
-                                  " gives no memory: ", RenderForeign(pool.last_error())),
-                     AdviceOnPool(pool));
+      report.ProblemOf(gpu,
+                       absl::StrCat("no plane can be made: ", RenderForeign(pool.last_error())),
+                       AdviceOnPool(pool));
     } else if (pool.bytes_in_use() / 9 * 10 > pool.bytes_max()) {
-      report.Warn(absl::StrFormat("groups hold %s of at most %s on GPU %s",
-                                  RenderBytes({pool.bytes_in_use()}),
-                                  RenderBytes({pool.bytes_max()}), RenderForeign(pool.gpu_uuid())),
-                  kRaisePoolLimit);
+      report.WarnOf(
+          gpu,
+          absl::StrFormat("groups hold %s of at most %s", RenderBytes({pool.bytes_in_use()}),
+                          RenderBytes({pool.bytes_max()})),
+          kRaisePoolLimit);
     }
   }
   if (report.silent()) report.Ok("all can be filled");

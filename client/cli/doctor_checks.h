@@ -12,12 +12,22 @@ inline bool DaemonRuns(const HostFacts& host, const DaemonFacts& daemon) {
   return daemon.connected || host.lock_holder.has_value();
 }
 
+// Also if a later question failed.
+inline bool IsSimulated(const DaemonFacts& daemon) {
+  return daemon.status.platform() == v1::PLATFORM_SIMULATED;
+}
+
 // doctor_socket.cc
 void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report);
 
 // doctor_runtime_dir.cc
 void CheckPermissions(const HostFacts& host, const DaemonFacts& daemon, Report& report);
 void CheckFileSystem(const HostFacts& host, Report& report);
+
+// doctor_gpus.cc
+void CheckGpus(const DaemonFacts& daemon, Report& report);
+void CheckFabric(const DaemonFacts& daemon, Report& report);
+void CheckPeerAccess(const DaemonFacts& daemon, Report& report);
 
 // doctor_groups.cc
 void CheckRanks(const DaemonFacts& daemon, Report& report);

@@ -4,7 +4,9 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "nodecomm/v1/report.pb.h"
 
 namespace nodecomm {
@@ -21,6 +23,20 @@ class Report {
     Add(v1::DOCTOR_VERDICT_PROBLEM, std::move(finding), std::move(advice));
     report_.set_problems(report_.problems() + 1);
   }
+  // Of what several (GPUs, pairs of them, files) have in common one finding names all: "A, B:
+  // lost".
+  void WarnOf(const std::string& subject, const std::string& what, const std::string& advice) {
+    if (!Join(v1::DOCTOR_VERDICT_WARNING, subject, what, advice)) {
+      Warn(absl::StrCat(subject, ": ", what), advice);
+      shared_.push_back({report_.findings_size() - 1, what});
+    }
+  }
+  void ProblemOf(const std::string& subject, const std::string& what, const std::string& advice) {
+    if (!Join(v1::DOCTOR_VERDICT_PROBLEM, subject, what, advice)) {
+      Problem(absl::StrCat(subject, ": ", what), advice);
+      shared_.push_back({report_.findings_size() - 1, what});
+    }
+  }
   void Skip(std::string finding) { Add(v1::DOCTOR_VERDICT_SKIPPED, std::move(finding), ""); }
   // Nothing was said since Start.
   bool silent() const {
@@ -29,6 +45,26 @@ class Report {
   v1::DoctorReport Take() { return std::move(report_); }
 
  private:
+  struct Shared {
+    int finding;
+    std::string what;
+  };
+
+  // False: no finding says that of anybody yet.
+  bool Join(v1::DoctorVerdict verdict, const std::string& subject, const std::string& what,
+            const std::string& advice) {
+    for (const Shared& shared : shared_) {
+      v1::DoctorFinding& finding = *report_.mutable_findings(shared.finding);
+      if (shared.what != what || finding.check() != check_ || finding.verdict() != verdict ||
+          finding.advice() != advice) {
+        continue;
+      }
+      finding.mutable_finding()->insert(finding.finding().size() - what.size() - 2,
+                                        absl::StrCat(", ", subject));
+      return true;
+    }
+    return false;
+  }
   void Add(v1::DoctorVerdict verdict, std::string finding, std::string advice) {
     v1::DoctorFinding* added = report_.add_findings();
     added->set_check(check_);
@@ -39,6 +75,7 @@ class Report {
 
   std::string check_;
   v1::DoctorReport report_;
+  std::vector<Shared> shared_;
 };
 
 }  // namespace nodecomm

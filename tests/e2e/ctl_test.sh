@@ -40,7 +40,7 @@ grep -q '^  sessions_max: 1024$' "$work/in-force.textproto" || fail "no default 
 
 # A GPU that falls off the bus is seen by whoever asks next.
 sed -i '0,/^ *uuid: "/s//  condition: GPU_CONDITION_LOST condition_reason: "off the bus" uuid: "/' "$work/host.textproto"
-expect_failure 6 "is lost: off the bus" ctl doctor
+expect_failure 6 "): lost: off the bus" ctl doctor
 ctl status | grep -qx 'GPUs  *4, 1 lost' || fail "status does not tell of the lost GPU: $(ctl status)"
 stop_daemon
 start_simulated hgx-h100-x4

@@ -109,6 +109,14 @@ void AddGroups(DaemonFacts& daemon, uint64_t quota) {
   daemon.groups.add_groups()->add_members()->set_gpu_uuid("GPU-a");            // holds nothing yet
 }
 
+// The first of a check.
+const v1::DoctorFinding& FindingOf(const v1::DoctorReport& report, std::string_view check) {
+  const auto it =
+      std::find_if(report.findings().begin(), report.findings().end(),
+                   [&](const v1::DoctorFinding& finding) { return finding.check() == check; });
+  return it == report.findings().end() ? v1::DoctorFinding::default_instance() : *it;
+}
+
 struct Broken {
   const char* check;
   v1::DoctorVerdict verdict;
@@ -272,13 +280,13 @@ const std::vector<Broken>& BrokenHosts() {
        }},
       {"versions", kWarning, "Linux 5.15.0-1", "5.16",
        [](HostFacts& host, DaemonFacts&) { host.kernel_release = "5.15.0-1"; }},
-      {"gpus", kProblem, "GPU1 (GPU-b) is lost: Xid 79", "undrain",
+      {"gpus", kProblem, "GPU1 (GPU-b): lost: Xid 79", "undrain",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::Gpu* gpu = daemon.topology.mutable_host()->mutable_gpus(1);
          gpu->set_condition(v1::GPU_CONDITION_LOST);
          gpu->set_condition_reason("Xid 79");
        }},
-      {"gpus", kWarning, "is out of service", "undrain",
+      {"gpus", kWarning, "GPU0 (GPU-a): out of service", "undrain",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
        }},
@@ -294,12 +302,12 @@ const std::vector<Broken>& BrokenHosts() {
        }},
       {"gpus", kProblem, "sees no GPU", "device files",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_host()->clear_gpus(); }},
-      {"fabric", kProblem, "fabric of GPU1 is in progress", "nvidia-fabricmanager",
+      {"fabric", kProblem, "GPU1: the NVLink fabric is in progress", "nvidia-fabricmanager",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(1)->set_fabric_state(
              v1::FABRIC_STATE_IN_PROGRESS);
        }},
-      {"peer-access", kProblem, "from GPU-a to GPU-b it is broken: wrong", "IOMMU",
+      {"peer-access", kProblem, "GPU0 -> GPU1: it is broken: wrong", "IOMMU",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::PeerProof* proof = daemon.topology.add_proofs();
          proof->set_from_uuid("GPU-a");
@@ -311,18 +319,18 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
       {"peer-access", kWarning, "proofs are going on", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_check()->set_running(true); }},
-      {"pools", kProblem, "GPU-b gives no memory: full", "nvidia-smi",
+      {"pools", kProblem, "GPU-b: no plane can be made: full", "nvidia-smi",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.pools.mutable_pools(1)->set_last_error("full");
        }},
-      {"pools", kProblem, "GPU-b gives no memory: no room", "raise pool.bytes_per_gpu_max",
+      {"pools", kProblem, "GPU-b: no plane can be made: no room", "raise pool.bytes_per_gpu_max",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::PoolInfo* pool = daemon.pools.mutable_pools(1);
          pool->set_last_error("no room");
          pool->set_plane_bytes(uint64_t{36} << 20);
          pool->set_bytes_in_use(pool->bytes_max() - (uint64_t{35} << 20));
        }},
-      {"pools", kWarning, "GPU-b has 1 of 2 planes ready, and no more can be made: full",
+      {"pools", kWarning, "GPU-b: 1 of 2 planes ready, and no more can be made: full",
        "nvidia-smi",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::PoolInfo* pool = daemon.pools.mutable_pools(1);
@@ -446,6 +454,22 @@ TEST(Doctor, NamesWhatIsBrokenAndWhatToDoAboutIt) {
   }
 }
 
+TEST(Doctor, WhatSeveralGpusHaveInCommonIsSaidOnce) {
+  DaemonFacts daemon = SoundDaemon();
+  v1::Host* const host = daemon.topology.mutable_host();
+  host->add_gpus()->set_uuid("GPU-c");
+  host->mutable_gpus(0)->set_fabric_state(v1::FABRIC_STATE_NOT_STARTED);
+  host->mutable_gpus(1)->set_fabric_state(v1::FABRIC_STATE_IN_PROGRESS);
+  host->mutable_gpus(2)->set_fabric_state(v1::FABRIC_STATE_NOT_STARTED);
+  HostFacts facts = SoundHost();
+  for (DeviceFile& device : facts.devices) device.open_error = EACCES;
+  const v1::DoctorReport report = Diagnose(facts, daemon);
+  EXPECT_EQ(report.problems(), 3) << report.DebugString();
+  EXPECT_EQ(FindingOf(report, "device-files").finding(),
+            "/dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia0, /dev/nvidia1: Permission denied");
+  EXPECT_EQ(FindingOf(report, "fabric").finding(), "GPU0, GPU2: the NVLink fabric is not started");
+}
+
 TEST(Doctor, SimulatedHostNeedsNoDriver) {
   DaemonFacts daemon = SoundDaemon();
   daemon.status.set_platform(v1::PLATFORM_SIMULATED);
@@ -482,13 +506,6 @@ TEST(Doctor, DoesNotKnowWhetherADriverIsNeededWhereADaemonDoesNotSay) {
   }
   host.lock_holder.reset();
   EXPECT_EQ(Diagnose(host, no_socket).findings(0).verdict(), v1::DOCTOR_VERDICT_PROBLEM);
-}
-
-const v1::DoctorFinding& FindingOf(const v1::DoctorReport& report, std::string_view check) {
-  const auto it =
-      std::find_if(report.findings().begin(), report.findings().end(),
-                   [&](const v1::DoctorFinding& finding) { return finding.check() == check; });
-  return it == report.findings().end() ? v1::DoctorFinding::default_instance() : *it;
 }
 
 TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {

@@ -1,0 +1,110 @@
+// The GPUs, their NVLink fabric and the access of each to the others, as the daemon sees them.
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/cli/doctor_checks.h"
+#include "client/cli/text_table.h"
+#include "client/cli/topology_words.h"
+
+namespace nodecomm {
+namespace {
+
+bool HasGpu(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(),
+                     [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
+}
+
+// As in the matrix of `topo`.
+std::string LabelOf(const v1::Host& host, const std::string& uuid) {
+  for (int i = 0; i < host.gpus_size(); ++i) {
+    if (host.gpus(i).uuid() == uuid) return GpuLabel(i);
+  }
+  return RenderForeign(uuid);
+}
+
+std::string PairLabel(const v1::Host& host, const std::string& from, const std::string& to) {
+  return absl::StrCat(LabelOf(host, from), " -> ", LabelOf(host, to));
+}
+
+}  // namespace
+
+void CheckGpus(const DaemonFacts& daemon, Report& report) {
+  report.Start("gpus");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  const v1::Host& host = daemon.topology.host();
+  for (int i = 0; i < host.gpus_size(); ++i) {
+    const v1::Gpu& gpu = host.gpus(i);
+    const std::string label = absl::StrCat(GpuLabel(i), " (", RenderForeign(gpu.uuid()), ")");
+    if (gpu.condition() == v1::GPU_CONDITION_LOST) {
+      report.ProblemOf(label, absl::StrCat("lost: ", RenderForeign(gpu.condition_reason())),
+                       "nodecommctl drain it, reset it (nvidia-smi --gpu-reset) or the host, then "
+                       "nodecommctl undrain it");
+    } else if (gpu.condition() == v1::GPU_CONDITION_DRAINING) {
+      report.WarnOf(label, absl::StrCat("out of service: ", RenderForeign(gpu.condition_reason())),
+                    "nodecommctl undrain takes it back");
+    }
+    if (gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
+      report.WarnOf(label, "in MIG mode, which has no peer access",
+                    "nvidia-smi -mig 0, if its workers are to reduce with other GPUs");
+    }
+  }
+  for (const v1::GpuAccessConfig& access : daemon.config.config().gpu_access()) {
+    if (HasGpu(host, access.gpu_uuid())) continue;
+    report.Warn(absl::StrCat("gpu_access names ", RenderForeign(access.gpu_uuid()),
+                             ", which is no GPU of this host: it reserves nothing"),
+                "write its gpu_uuid as nvidia-smi -L prints it, and reload (SIGHUP)");
+  }
+  if (host.gpus().empty()) {
+    report.Problem("the daemon sees no GPU", "see the checks of driver and device files above");
+  }
+  if (report.silent()) {
+    report.Ok(absl::StrFormat("%d%s", host.gpus_size(), IsSimulated(daemon) ? ", simulated" : ""));
+  }
+}
+
+void CheckFabric(const DaemonFacts& daemon, Report& report) {
+  report.Start("fabric");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  bool has_fabric = false;
+  const v1::Host& host = daemon.topology.host();
+  for (int i = 0; i < host.gpus_size(); ++i) {
+    const v1::FabricState state = host.gpus(i).fabric_state();
+    has_fabric |= state == v1::FABRIC_STATE_COMPLETED;
+    if (state == v1::FABRIC_STATE_NOT_STARTED || state == v1::FABRIC_STATE_IN_PROGRESS) {
+      report.ProblemOf(GpuLabel(i), absl::StrCat("the NVLink fabric is ", FabricWord(state)),
+                       "systemctl status nvidia-fabricmanager; its version must be the driver's");
+    }
+  }
+  if (report.silent()) report.Ok(has_fabric ? "ready" : "none here");
+}
+
+void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
+  report.Start("peer-access");
+  if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (daemon.topology.check().running()) {
+    report.Warn("proofs are going on", "wait: nodecommctl p2p check");
+  }
+  for (const v1::PeerProof& proof : daemon.topology.proofs()) {
+    if (proof.verdict() != v1::PROOF_VERDICT_FAILED) continue;
+    report.ProblemOf(PairLabel(daemon.topology.host(), proof.from_uuid(), proof.to_uuid()),
+                     absl::StrCat("it is broken: ", RenderForeign(proof.reason())),
+                     "look for an IOMMU or ACS between the GPUs (nodecommctl topo --why), reset "
+                     "them, and run nodecommctl p2p check --force");
+  }
+  const v1::GetStatusResponse& status = daemon.status;
+  if (status.pairs_unproven() > 0 && !status.driver_trusted() &&
+      !daemon.topology.check().running()) {
+    report.Warn(absl::StrFormat("no proof, and so no fast path, for %s of GPUs",
+                                Counted(status.pairs_unproven(), "pair")),
+                "nodecommctl p2p check tells why");
+  }
+  if (report.silent()) {
+    report.Ok(status.driver_trusted()
+                  ? "the driver is trusted"
+                  : absl::StrCat(Counted(status.pairs_proven(), "pair"), " proven"));
+  }
+}
+
+}  // namespace nodecomm
