@@ -1,5 +1,6 @@
 // The GPUs, their NVLink fabric and the access of each to the others, as the daemon sees them.
 #include <algorithm>
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -26,6 +27,24 @@ std::string LabelOf(const v1::Host& host, const std::string& uuid) {
 
 std::string PairLabel(const v1::Host& host, const std::string& from, const std::string& to) {
   return absl::StrCat(LabelOf(host, from), " -> ", LabelOf(host, to));
+}
+
+void CheckLinks(const DaemonFacts& daemon, Report& report) {
+  const v1::Host& host = daemon.topology.host();
+  for (const v1::LostAccess& lost : daemon.status.access_lost()) {
+    report.ProblemOf(
+        PairLabel(host, lost.from_uuid(), lost.to_uuid()),
+        absl::StrCat("the driver says that there is none any more: ", RenderForeign(lost.reason())),
+        "look at nvidia-smi nvlink -s and the kernel's log (dmesg); drain the GPUs and reset them, "
+        "or the host. Groups get no fast path there meanwhile");
+  }
+  for (const v1::NvlinkErrors& counted : daemon.status.nvlink_errors()) {
+    report.WarnOf(LabelOf(host, counted.gpu_uuid()),
+                  absl::StrFormat("its NVLinks have counted %s since the daemon's start",
+                                  Counted(static_cast<int64_t>(counted.errors()), "error")),
+                  "see whether they go on (nvidia-smi nvlink -e): they cost time, and announce a "
+                  "link that fails");
+  }
 }
 
 }  // namespace
@@ -93,6 +112,7 @@ void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
                      "look for an IOMMU or ACS between the GPUs (nodecommctl topo --why), reset "
                      "them, and run nodecommctl p2p check --force");
   }
+  CheckLinks(daemon, report);
   const v1::GetStatusResponse& status = daemon.status;
   if (status.pairs_unproven() > 0 && !status.driver_trusted() &&
       !daemon.topology.check().running()) {

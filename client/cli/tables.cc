@@ -5,6 +5,8 @@
 
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -94,6 +96,19 @@ std::string PeerAccessSummary(const v1::GetStatusResponse& status) {
                          status.pairs_unproven());
 }
 
+void AddLinkTroubles(const v1::GetStatusResponse& status, std::vector<TextRow>& rows) {
+  if (!status.access_lost().empty()) {
+    rows.push_back({"links", absl::StrCat(Counted(status.access_lost_size(), "pair"),
+                                          " without peer access any more: nodecommctl doctor")});
+  }
+  for (const v1::NvlinkErrors& counted : status.nvlink_errors()) {
+    rows.push_back(
+        {"NVLinks", absl::StrFormat("%s on %s since the daemon's start",
+                                    Counted(static_cast<int64_t>(counted.errors()), "error"),
+                                    counted.gpu_uuid())});
+  }
+}
+
 }  // namespace
 
 std::string RenderStatus(const v1::GetStatusResponse& status) {
@@ -109,6 +124,7 @@ std::string RenderStatus(const v1::GetStatusResponse& status) {
        absl::StrFormat("%d ready, %d forming", status.groups_ready(), status.groups_forming())},
       {"peer access", PeerAccessSummary(status)},
   };
+  AddLinkTroubles(status, rows);
   if (!status.not_ready().empty()) rows.push_back({"not ready", RenderForeign(status.not_ready())});
   if (!status.reload_problem().empty()) {
     rows.push_back(

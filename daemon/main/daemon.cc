@@ -3,7 +3,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +10,7 @@
 #include "client/base/status_macros.h"
 #include "daemon/config/config_message.h"
 #include "daemon/main/drained_gpus.h"
+#include "daemon/main/link_log.h"
 #include "daemon/main/log.h"
 #include "daemon/main/readiness.h"
 #include "daemon/main/service_manager.h"
@@ -19,6 +19,7 @@
 #include "daemon/process/child_process.h"
 #include "daemon/process/open_fds.h"
 #include "daemon/proof/program_pair_probe.h"
+#include "daemon/topology/links.h"
 
 namespace nodecomm {
 namespace {
@@ -51,19 +52,6 @@ GroupRegistry::Limits GroupLimitsOf(const Config& config) {
 
 bool FabricIsReady(const v1::Host& host) {
   return std::none_of(host.gpus().begin(), host.gpus().end(), WaitsForFabric);
-}
-
-void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
-  std::map<std::string, uint64_t> known;
-  for (const v1::Gpu& gpu : before.gpus()) {
-    if (gpu.has_nvlink_errors()) known[gpu.uuid()] = gpu.nvlink_errors();
-  }
-  for (const v1::Gpu& gpu : now.gpus()) {
-    const auto earlier = known.find(gpu.uuid());
-    if (earlier == known.end() || gpu.nvlink_errors() <= earlier->second) continue;
-    Log(spdlog::level::warn, {.gpu = gpu.uuid()}, "{} new NVLink errors, {} in all",
-        gpu.nvlink_errors() - earlier->second, gpu.nvlink_errors());
-  }
 }
 
 // Such an entry keeps nobody out: the GPU that it means is for everybody.
@@ -249,7 +237,7 @@ absl::Status Daemon::RefreshHost() {
   for (const std::string& uuid : host_->Update(std::move(fresh))) {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
   }
-  LogLinkErrors(before, host_->host());
+  LogLinkChanges(before, host_->host());
   if (!FabricIsReady(before) && FabricIsReady(host_->host()) && !config_.peer_access.trust_driver) {
     spdlog::info("the NVLink fabric is ready: peer access is proven now");
     prover_->Start(PeerProver::Which::kMissing);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_format.h"
 #include "daemon/main/log_line.h"
+#include "daemon/topology/links.h"
 
 namespace nodecomm {
 namespace {
@@ -19,11 +20,6 @@ const v1::PoolInfo* FirstShort(const std::vector<v1::PoolInfo>& pools) {
 }
 
 }  // namespace
-
-bool WaitsForFabric(const v1::Gpu& gpu) {
-  return gpu.fabric_state() == v1::FABRIC_STATE_NOT_STARTED ||
-         gpu.fabric_state() == v1::FABRIC_STATE_IN_PROGRESS;
-}
 
 std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs,
                      const std::vector<v1::PoolInfo>& pools) {

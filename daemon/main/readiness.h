@@ -14,7 +14,4 @@ namespace nodecomm {
 std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs,
                      const std::vector<v1::PoolInfo>& pools);
 
-// Whether the fabric manager is not done with the GPU yet.
-bool WaitsForFabric(const v1::Gpu& gpu);
-
 }  // namespace nodecomm

@@ -14,6 +14,7 @@
 #include "client/base/version.h"
 #include "daemon/process/open_fds.h"
 #include "daemon/session/peer.h"
+#include "daemon/topology/links.h"
 
 namespace nodecomm {
 namespace {
@@ -36,14 +37,18 @@ void CountGpus(const v1::Host& host, v1::GetStatusResponse& answer) {
   answer.set_gpus_draining(draining);
 }
 
-// Of GPUs that serve groups: what was proven of one that is lost, or drained, is of no use now. A
-// pair that was never tried is unproven.
-void CountPairs(const DaemonView& view, v1::GetStatusResponse& answer) {
+std::set<std::string> ServedGpus(const v1::Host& host) {
   std::set<std::string> served;
-  const v1::Host host = view.host->host();
   for (const v1::Gpu& gpu : host.gpus()) {
     if (gpu.condition() == v1::GPU_CONDITION_UNSPECIFIED) served.insert(gpu.uuid());
   }
+  return served;
+}
+
+// Of GPUs that serve groups: what was proven of one that is lost, or drained, is of no use now. A
+// pair that was never tried is unproven.
+void CountPairs(const DaemonView& view, v1::GetStatusResponse& answer) {
+  const std::set<std::string> served = ServedGpus(view.host->host());
   int proven = 0;
   int failed = 0;
   const v1::PeerProofs proofs = view.host->proofs();
@@ -56,6 +61,38 @@ void CountPairs(const DaemonView& view, v1::GetStatusResponse& answer) {
   answer.set_pairs_proven(proven);
   answer.set_pairs_failed(failed);
   answer.set_pairs_unproven(gpus * (gpus - 1) - proven - failed);
+}
+
+// A pair over PCIe that was never proven may well be without peer access; any other has lost it,
+// unless it waits for its fabric yet.
+void ListLinkTroubles(const DaemonView& view, v1::GetStatusResponse& answer) {
+  std::set<std::pair<std::string, std::string>> proven;
+  const v1::PeerProofs proofs = view.host->proofs();
+  for (const v1::PeerProof& proof : proofs.proofs()) {
+    if (proof.verdict() != v1::PROOF_VERDICT_PROVEN) continue;
+    proven.insert({proof.from_uuid(), proof.to_uuid()});
+  }
+  const v1::Host host = view.host->host();
+  std::set<std::string> should_have_it = ServedGpus(host);
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (WaitsForFabric(gpu)) should_have_it.erase(gpu.uuid());
+  }
+  for (const v1::Link& link : host.links()) {
+    if (link.peer_access() != v1::PEER_ACCESS_NOT_SUPPORTED) continue;
+    if (!should_have_it.contains(link.from_uuid()) || !should_have_it.contains(link.to_uuid())) {
+      continue;
+    }
+    if (!IsNvlink(link) && !proven.contains({link.from_uuid(), link.to_uuid()})) continue;
+    v1::LostAccess* const lost = answer.add_access_lost();
+    lost->set_from_uuid(link.from_uuid());
+    lost->set_to_uuid(link.to_uuid());
+    lost->set_reason(link.peer_access_reason());
+  }
+  for (const auto& [uuid, errors] : view.host->NewLinkErrors()) {
+    v1::NvlinkErrors* const counted = answer.add_nvlink_errors();
+    counted->set_gpu_uuid(uuid);
+    counted->set_errors(errors);
+  }
 }
 
 }  // namespace
@@ -98,6 +135,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
     of_user->set_connections(connections);
   }
   CountPairs(view, answer);
+  ListLinkTroubles(view, answer);
   return answer;
 }
 

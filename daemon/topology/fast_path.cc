@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "daemon/topology/links.h"
 
 namespace nodecomm {
 namespace {
@@ -51,10 +52,6 @@ v1::Link FindLink(const v1::Host& host, std::string_view from, std::string_view 
     if (link.from_uuid() == from && link.to_uuid() == to) return link;
   }
   return v1::Link();
-}
-
-bool IsNvlink(const v1::Link& link) {
-  return link.kind() == v1::LINK_KIND_NVLINK || link.kind() == v1::LINK_KIND_NVSWITCH;
 }
 
 std::string PairName(std::span<const std::string> uuids, size_t a, size_t b) {
@@ -127,8 +124,7 @@ std::optional<Objection> CheckGpu(const v1::Gpu& gpu, const std::string& name) {
                                      name, gpu.name(), major, gpu.compute_capability_minor(),
                                      kComputeCapabilityMajorMin)};
   }
-  if (gpu.fabric_state() == v1::FABRIC_STATE_NOT_STARTED ||
-      gpu.fabric_state() == v1::FABRIC_STATE_IN_PROGRESS) {
+  if (WaitsForFabric(gpu)) {
     return Objection{v1::FAST_PATH_REASON_FABRIC_NOT_READY,
                      absl::StrCat("the NVLink fabric of ", name,
                                   " is not ready (is nvidia-fabricmanager running?)")};

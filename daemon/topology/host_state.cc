@@ -25,6 +25,11 @@ bool HasGpu(const v1::Host& host, const std::string& uuid) {
 
 }  // namespace
 
+HostState::HostState(v1::Host host) : host_(std::move(host)) {
+  absl::MutexLock lock(&mu_);
+  RememberLinkErrors();
+}
+
 v1::Host HostState::host() const {
   absl::MutexLock lock(&mu_);
   return host_;
@@ -52,11 +57,32 @@ std::vector<std::string> HostState::Update(v1::Host fresh) {
     gpu.set_condition_reason(set->second.reason);
   }
   host_ = std::move(fresh);
+  RememberLinkErrors();
   std::vector<std::string> lost_now;
   for (const std::string& uuid : LostGpus(host_)) {
     if (!lost_before.contains(uuid)) lost_now.push_back(uuid);
   }
   return lost_now;
+}
+
+void HostState::RememberLinkErrors() {
+  for (const v1::Gpu& gpu : host_.gpus()) {
+    if (!gpu.has_nvlink_errors()) continue;
+    const auto [known, is_new] = link_errors_before_.emplace(gpu.uuid(), gpu.nvlink_errors());
+    // It counts anew: the driver was loaded again, or the GPU was reset.
+    if (!is_new && gpu.nvlink_errors() < known->second) known->second = 0;
+  }
+}
+
+std::map<std::string, uint64_t> HostState::NewLinkErrors() const {
+  absl::MutexLock lock(&mu_);
+  std::map<std::string, uint64_t> errors;
+  for (const v1::Gpu& gpu : host_.gpus()) {
+    const auto known = link_errors_before_.find(gpu.uuid());
+    if (known == link_errors_before_.end() || gpu.nvlink_errors() <= known->second) continue;
+    errors[gpu.uuid()] = gpu.nvlink_errors() - known->second;
+  }
+  return errors;
 }
 
 void HostState::SetCondition(const std::string& gpu_uuid, v1::GpuCondition condition,

@@ -3,9 +3,9 @@
 // write here, and whoever decides reads. Design note: daemon/topology/README.md, "state".
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -17,7 +17,7 @@ namespace nodecomm {
 // Thread-safe.
 class HostState {
  public:
-  explicit HostState(v1::Host host) : host_(std::move(host)) {}
+  explicit HostState(v1::Host host);
 
   v1::Host host() const;
   v1::PeerProofs proofs() const;
@@ -26,6 +26,9 @@ class HostState {
   // has stays too, as lost: groups may still hold its memory. Returns the UUIDs of GPUs that are
   // lost now and were not before.
   std::vector<std::string> Update(v1::Host fresh);
+
+  // What NVLinks have counted since this object was made, of GPUs that have any; by UUID.
+  std::map<std::string, uint64_t> NewLinkErrors() const;
 
   // Of a GPU that the host has; others are ignored.
   void SetCondition(const std::string& gpu_uuid, v1::GpuCondition condition, std::string reason);
@@ -43,10 +46,14 @@ class HostState {
     std::string reason;
   };
 
+  void RememberLinkErrors() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   mutable absl::Mutex mu_;
   v1::Host host_ ABSL_GUARDED_BY(mu_);
   v1::PeerProofs proofs_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Condition> conditions_ ABSL_GUARDED_BY(mu_);  // by UUID
+  // As they were first read, by UUID.
+  std::map<std::string, uint64_t> link_errors_before_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace nodecomm

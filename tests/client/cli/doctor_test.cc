@@ -315,6 +315,24 @@ const std::vector<Broken>& BrokenHosts() {
          proof->set_verdict(v1::PROOF_VERDICT_FAILED);
          proof->set_reason("wrong");
        }},
+      {"peer-access", kProblem,
+       "GPU0 -> GPU1, GPU1 -> GPU0: the driver says that there is none any more: DISCONNECTED",
+       "nvidia-smi nvlink -s",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const bool back : {false, true}) {
+           v1::LostAccess* const lost = daemon.status.add_access_lost();
+           lost->set_from_uuid(back ? "GPU-b" : "GPU-a");
+           lost->set_to_uuid(back ? "GPU-a" : "GPU-b");
+           lost->set_reason("DISCONNECTED");
+         }
+       }},
+      {"peer-access", kWarning, "GPU1: its NVLinks have counted 12 errors since the daemon's start",
+       "nvidia-smi nvlink -e",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::NvlinkErrors* const counted = daemon.status.add_nvlink_errors();
+         counted->set_gpu_uuid("GPU-b");
+         counted->set_errors(12);
+       }},
       {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs", "p2p check",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
       {"peer-access", kWarning, "proofs are going on", "wait",

@@ -48,6 +48,19 @@ peer access  12 pairs proven, 1 failed, 2 unproven
   EXPECT_THAT(RenderStatus(status), testing::HasSubstr("\nlast reload  failed: FILE:1:2: wrong\n"));
 }
 
+TEST(RenderStatus, SaysWhichLinksFail) {
+  v1::GetStatusResponse status;
+  EXPECT_THAT(RenderStatus(status), testing::Not(testing::HasSubstr("link")));
+  status.add_access_lost();
+  v1::NvlinkErrors* const counted = status.add_nvlink_errors();
+  counted->set_gpu_uuid("GPU-b");
+  counted->set_errors(12);
+  EXPECT_THAT(
+      RenderStatus(status),
+      testing::EndsWith("\nlinks        1 pair without peer access any more: nodecommctl "
+                        "doctor\nNVLinks      12 errors on GPU-b since the daemon's start\n"));
+}
+
 TEST(RenderStatus, SaysHowManyGpusAreLostOrOutOfService) {
   v1::GetStatusResponse status;
   status.set_gpus(8);

@@ -515,6 +515,43 @@ TEST_F(RpcServerTest, StatusCountsGpusThatAreLostOrOutOfService) {
   EXPECT_EQ(response.gpus_draining(), 1);
 }
 
+TEST_F(RpcServerTest, StatusNamesLinksThatFail) {
+  const auto status = [&] {
+    grpc::ClientContext context;
+    Prepare(context, "");
+    v1::GetStatusResponse response;
+    EXPECT_TRUE(admin_->GetStatus(&context, {}, &response).ok());
+    return response;
+  };
+  v1::Host host = host_.host();
+  host.mutable_gpus(0)->set_nvlink_errors(5);
+  v1::Link* const link = host.add_links();
+  link->set_from_uuid("GPU-a");
+  link->set_to_uuid("GPU-b");
+  link->set_kind(v1::LINK_KIND_PCI);
+  link->set_peer_access(v1::PEER_ACCESS_NOT_SUPPORTED);
+  host_.Update(host);
+  EXPECT_EQ(status().access_lost_size(), 0) << "over PCIe it may never have been there";
+  EXPECT_EQ(status().nvlink_errors_size(), 0);
+  v1::PeerProof proof;
+  proof.set_from_uuid("GPU-a");
+  proof.set_to_uuid("GPU-b");
+  proof.set_verdict(v1::PROOF_VERDICT_PROVEN);
+  host_.SetProof(proof);
+  EXPECT_EQ(status().access_lost_size(), 1);
+  host_.SetProofs({});
+  host.mutable_links(0)->set_kind(v1::LINK_KIND_NVSWITCH);
+  host.mutable_gpus(0)->set_nvlink_errors(7);
+  host_.Update(host);
+  ASSERT_EQ(status().access_lost_size(), 1);
+  EXPECT_EQ(status().access_lost(0).to_uuid(), "GPU-b");
+  ASSERT_EQ(status().nvlink_errors_size(), 1);
+  host.mutable_gpus(1)->set_fabric_state(v1::FABRIC_STATE_IN_PROGRESS);
+  host_.Update(host);
+  EXPECT_EQ(status().access_lost_size(), 0) << "it waits for the fabric yet";
+  EXPECT_EQ(status().nvlink_errors(0).errors(), 2u);
+}
+
 TEST_F(RpcServerTest, AdminSeesGroupsAndPools) {
   {
     grpc::ClientContext context;

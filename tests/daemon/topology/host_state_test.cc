@@ -13,6 +13,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 v1::Host HostWith(const std::vector<std::string>& uuids) {
@@ -56,6 +57,20 @@ TEST(HostState, ConditionOutlivesReadingsUntilItIsTakenBack) {
   state.SetCondition("GPU-a", v1::GPU_CONDITION_UNSPECIFIED, "");
   state.Update(HostWith({"GPU-a"}));
   EXPECT_EQ(state.host().gpus(0).condition(), v1::GPU_CONDITION_UNSPECIFIED);
+}
+
+TEST(HostState, CountsLinkErrorsSinceTheFirstReading) {
+  const auto host_with = [](uint64_t errors) {
+    v1::Host host = HostWith({"GPU-a", "GPU-b"});  // GPU-b does not say
+    host.mutable_gpus(0)->set_nvlink_errors(errors);
+    return host;
+  };
+  HostState state(host_with(10));
+  EXPECT_THAT(state.NewLinkErrors(), IsEmpty());
+  state.Update(host_with(13));
+  EXPECT_THAT(state.NewLinkErrors(), ElementsAre(Pair("GPU-a", 3)));
+  state.Update(host_with(2));  // the GPU was reset
+  EXPECT_THAT(state.NewLinkErrors(), ElementsAre(Pair("GPU-a", 2)));
 }
 
 TEST(HostState, ConditionOfAnUnknownGpuIsIgnored) {

@@ -1,0 +1,69 @@
+#include "daemon/main/link_log.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "daemon/main/log.h"
+
+namespace nodecomm {
+namespace {
+
+void LogLinkErrors(const v1::Host& before, const v1::Host& now) {
+  std::map<std::string, uint64_t> known;
+  for (const v1::Gpu& gpu : before.gpus()) {
+    if (gpu.has_nvlink_errors()) known[gpu.uuid()] = gpu.nvlink_errors();
+  }
+  for (const v1::Gpu& gpu : now.gpus()) {
+    const auto earlier = known.find(gpu.uuid());
+    if (earlier == known.end() || gpu.nvlink_errors() <= earlier->second) continue;
+    Log(spdlog::level::warn, {.gpu = gpu.uuid()}, "{} new NVLink errors, {} in all",
+        gpu.nvlink_errors() - earlier->second, gpu.nvlink_errors());
+  }
+}
+
+// GPUs by what has become of their links, so that a GPU or a switch that fails is a few lines.
+using Targets = std::map<std::string, std::vector<std::string>>;
+
+void LogAccess(const v1::Host& before, const v1::Host& now) {
+  std::map<std::pair<std::string, std::string>, bool> had_access;
+  for (const v1::Link& link : before.links()) {
+    had_access[{link.from_uuid(), link.to_uuid()}] =
+        link.peer_access() == v1::PEER_ACCESS_SUPPORTED;
+  }
+  Targets gone;
+  Targets there;
+  for (const v1::Link& link : now.links()) {
+    const auto known = had_access.find({link.from_uuid(), link.to_uuid()});
+    const bool has_access = link.peer_access() == v1::PEER_ACCESS_SUPPORTED;
+    if (known == had_access.end() || known->second == has_access) continue;
+    (has_access ? there : gone)[link.from_uuid()].push_back(
+        has_access ? link.to_uuid()
+                   : absl::StrCat(link.to_uuid(), " (", link.peer_access_reason(), ")"));
+  }
+  for (const auto& [from, to] : gone) {
+    Log(spdlog::level::err, {.gpu = from},
+        "peer access is gone, as the driver says, to {}: new groups get no fast path there, and "
+        "calls of those that are there may fail",
+        Escaped(absl::StrJoin(to, ", ")));
+  }
+  for (const auto& [from, to] : there) {
+    Log(spdlog::level::info, {.gpu = from}, "peer access is there, as the driver says, to {}",
+        Escaped(absl::StrJoin(to, ", ")));
+  }
+}
+
+}  // namespace
+
+void LogLinkChanges(const v1::Host& before, const v1::Host& now) {
+  LogLinkErrors(before, now);
+  LogAccess(before, now);
+}
+
+}  // namespace nodecomm
