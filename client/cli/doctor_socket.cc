@@ -99,6 +99,11 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                              RenderForeign(daemon.status.reload_problem())),
                 "mend the file, then systemctl reload nodecommd");
   }
+  if (!daemon.status.metrics_problem().empty()) {
+    report.Warn(RenderForeign(daemon.status.metrics_problem()),
+                "make room and let the daemon write there (the directory's mode, ReadWritePaths= "
+                "of the unit); what Prometheus reads there is old until then");
+  }
   for (const SocketFile& socket : host.worker_sockets) {
     if (socket.exists) continue;
     report.Problem(

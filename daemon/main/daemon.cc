@@ -423,6 +423,7 @@ absl::Status Daemon::MakeCalls() {
   view.config = [this] { return ConfigInForce(); };
   view.not_ready = [this] { return NotReady(); };
   view.reload_problem = [this] { return reload_problem(); };
+  view.metrics_problem = [this] { return metrics_problem(); };
   view.platform = platform_;
   view.start_time = absl::Now();
   view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };
@@ -471,8 +472,18 @@ absl::Status Daemon::PublishMetrics() {
                              .runtime_dir_lost = [this] { return !runtime_dir_problem().empty(); },
                              .groups_max = [this] { return config().limits.groups_max; },
                              .reload_failed = [this] { return !reload_problem().empty(); }},
-                            [](std::string_view warning) { spdlog::warn("{}", warning); }));
+                            [this](const absl::Status& written) { TakeTextfileNews(written); }));
   return absl::OkStatus();
+}
+
+void Daemon::TakeTextfileNews(const absl::Status& written) {
+  if (written.ok()) {
+    spdlog::info("the metrics can be written again");
+  } else {
+    spdlog::warn("{}; it is tried again at every interval", Escaped(written));
+  }
+  absl::MutexLock lock(&in_force_mu_);
+  metrics_problem_ = std::string(written.message());
 }
 
 void Daemon::SetReady() {

@@ -75,6 +75,11 @@ class Daemon {
   ConfigChanges Reload(const Config& fresh);
   // There was nothing to take: says so to those who ask, until a reload works.
   void ReloadFailed(std::string problem);
+  // Why the file of metrics could not be written; empty: it could, or there is none. Thread-safe.
+  std::string metrics_problem() const {
+    absl::MutexLock lock(&in_force_mu_);
+    return metrics_problem_;
+  }
   // Why the last reload failed; empty: it worked, or there was none. Thread-safe.
   std::string reload_problem() const {
     absl::MutexLock lock(&in_force_mu_);
@@ -123,6 +128,7 @@ class Daemon {
   absl::Status MakeCalls();
   absl::Status MakeGpuService();
   absl::Status PublishMetrics();
+  void TakeTextfileNews(const absl::Status& written);
   void Serve();
   v1::GetConfigResponse ConfigInForce() const;
   bool IsReady() const;
@@ -149,6 +155,7 @@ class Daemon {
   Config in_force_ ABSL_GUARDED_BY(in_force_mu_);
   std::string reload_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string runtime_dir_problem_ ABSL_GUARDED_BY(in_force_mu_);
+  std::string metrics_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string config_path_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;
   // Every part may tell it something.

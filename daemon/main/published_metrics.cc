@@ -27,7 +27,7 @@ MetricsSnapshot TakeSnapshot(const PublishedMetrics::Parts& parts) {
 
 absl::StatusOr<std::unique_ptr<PublishedMetrics>> PublishedMetrics::Start(
     const Config& config, v1::Platform platform, const Parts& parts,
-    std::function<void(std::string_view)> warn) {
+    std::function<void(const absl::Status&)> textfile_news) {
   const auto snapshot = [parts, start_time = absl::Now(),
                          simulated = platform == v1::PLATFORM_SIMULATED,
                          sessions_max = config.limits.sessions_max] {
@@ -52,7 +52,7 @@ absl::StatusOr<std::unique_ptr<PublishedMetrics>> PublishedMetrics::Start(
             {.path = config.metrics.textfile,
              .interval = config.metrics.textfile_interval,
              .expose = [snapshot, metrics = parts.metrics] { return metrics->Expose(snapshot()); },
-             .warn = std::move(warn)}));
+             .news = std::move(textfile_news)}));
   }
   return published;
 }

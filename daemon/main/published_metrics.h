@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <memory>
-#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -35,7 +34,7 @@ class PublishedMetrics {
 
   static absl::StatusOr<std::unique_ptr<PublishedMetrics>> Start(
       const Config& config, v1::Platform platform, const Parts& parts,
-      std::function<void(std::string_view)> warn);
+      std::function<void(const absl::Status&)> textfile_news);
 
  private:
   PublishedMetrics() = default;

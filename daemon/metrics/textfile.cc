@@ -6,14 +6,19 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
-#include "client/base/status_macros.h"
 #include "daemon/files/small_file.h"
 
 namespace nodecomm {
 
 absl::StatusOr<std::unique_ptr<MetricsTextfile>> MetricsTextfile::Start(Options options) {
   std::unique_ptr<MetricsTextfile> file(new MetricsTextfile(std::move(options)));
-  ABSL_RETURN_IF_ERROR(file->Write());
+  if (const absl::Status written = file->Write(); !written.ok()) {
+    return absl::Status(
+        written.code(),
+        absl::StrFormat("%s; make that directory, let uid %d write there (under systemd also by "
+                        "ReadWritePaths= of the unit), or leave metrics.textfile out",
+                        written.message(), geteuid()));
+  }
   file->thread_ = std::thread([raw = file.get()] { raw->Run(); });
   return file;
 }
@@ -37,9 +42,9 @@ absl::Status MetricsTextfile::Write() const {
 void MetricsTextfile::Run() {
   bool failed = false;
   while (!stop_.WaitForNotificationWithTimeout(options_.interval)) {
-    absl::Status written = Write();
+    const absl::Status written = Write();
     // Once, not at every interval.
-    if (!written.ok() && !failed) options_.warn(std::string(written.message()));
+    if (written.ok() == failed) options_.news(written);
     failed = !written.ok();
   }
 }

@@ -5,9 +5,9 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <thread>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -21,8 +21,8 @@ class MetricsTextfile {
     absl::Duration interval = absl::Seconds(15);
     // What the file is to hold; called on the writer's thread.
     std::function<std::string()> expose;
-    // A write failed after one that did not.
-    std::function<void(std::string_view)> warn = [](std::string_view) {};
+    // A write failed after one that did not, or the other way round; on the writer's thread.
+    std::function<void(const absl::Status&)> news = [](const absl::Status&) {};
   };
 
   // Writes the file once before it returns: what can't be written is known at the start.

@@ -127,6 +127,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_driver_trusted(view.driver_trusted);
   answer.set_not_ready(view.not_ready());
   answer.set_reload_problem(view.reload_problem());
+  answer.set_metrics_problem(view.metrics_problem());
   answer.set_open_fds(CountOpenFds());
   answer.set_open_fds_max(OpenFdsMax());
   for (const auto& [uid, connections] : view.sessions->ControlConnections()) {

@@ -51,6 +51,8 @@ struct DaemonView {
   std::function<std::string()> not_ready = [] { return std::string(); };
   // Why the last reload failed; empty: it did not.
   std::function<std::string()> reload_problem = [] { return std::string(); };
+  // Why the file of metrics could not be written at the last try; empty: it could.
+  std::function<std::string()> metrics_problem = [] { return std::string(); };
   v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
   absl::Time start_time;
   // For the log and the metrics, on gRPC's threads.

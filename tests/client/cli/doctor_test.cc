@@ -222,6 +222,10 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
       {"socket", kWarning, "last reload failed", "mend the file",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_reload_problem("FILE:1:2"); }},
+      {"socket", kWarning, "the metrics cannot be written: full", "ReadWritePaths=",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_metrics_problem("the metrics cannot be written: full");
+       }},
       {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0757; }},
       {"permissions", kProblem,

@@ -61,6 +61,14 @@ TEST(RenderStatus, SaysWhichLinksFail) {
                         "doctor\nNVLinks      12 errors on GPU-b since the daemon's start\n"));
 }
 
+TEST(RenderStatus, SaysWhyTheMetricsAreNotWritten) {
+  v1::GetStatusResponse status;
+  EXPECT_THAT(RenderStatus(status), testing::Not(testing::HasSubstr("metrics")));
+  status.set_metrics_problem("the metrics cannot be written: full");
+  EXPECT_THAT(RenderStatus(status),
+              testing::HasSubstr("\nmetrics      the metrics cannot be written: full\n"));
+}
+
 TEST(RenderStatus, SaysHowManyGpusAreLostOrOutOfService) {
   v1::GetStatusResponse status;
   status.set_gpus(8);

@@ -241,6 +241,17 @@ TEST_F(NodecommdTest, WarnsOfAccessToGpusThatAreNotThere) {
   EXPECT_THAT(log, Not(HasSubstr(absl::StrCat("gpu_access names ", uuid, "1"))));
 }
 
+TEST_F(NodecommdTest, MetricsFileThatCannotBeWrittenIsNamedWithAdvice) {
+  std::vector<std::string> arguments = SimulatedHost();
+  arguments.insert(arguments.end(),
+                   {"--config", WriteConfig(absl::StrCat("metrics { textfile: \"", parent_,
+                                                         "/none/n.prom\" }"))});
+  Program daemon(arguments);
+  EXPECT_EQ(daemon.Wait(), 1);
+  EXPECT_THAT(daemon.Errors(), AllOf(HasSubstr("metrics.textfile"), HasSubstr("/none/n.prom"),
+                                     HasSubstr("make that directory")));
+}
+
 TEST_F(NodecommdTest, UsageErrorsHaveTheirOwnExitCode) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"--bogus"}, {"extra"}, {"--log-level", "loud"}, {"--config"}}) {

@@ -16,6 +16,7 @@ namespace nodecomm {
 namespace {
 
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr absl::Duration kInterval = absl::Milliseconds(5);
@@ -58,31 +59,38 @@ TEST(MetricsTextfile, DirectoryThatIsNotThereIsAnErrorAtTheStart) {
   EXPECT_THAT(MetricsTextfile::Start({.path = dir.path() + "/missing/n.prom",
                                       .interval = kInterval,
                                       .expose = [] { return std::string(); }}),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("metrics.textfile")));
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("metrics.textfile"), HasSubstr("make that directory"))));
 }
 
-TEST(MetricsTextfile, WriteThatFailsLaterIsToldOnceAndTriedAgain) {
+TEST(MetricsTextfile, WriteThatFailsLaterIsToldOnceAndSoIsTheNextThatWorks) {
   const TemporaryDirectory dir;
   const std::string sub = dir.path() + "/sub";
   std::filesystem::create_directory(sub);
   std::atomic<int> attempts = 0;
-  std::atomic<int> warnings = 0;
-  const auto file = MetricsTextfile::Start({.path = sub + "/n.prom",
-                                            .interval = kInterval,
-                                            .expose =
-                                                [&] {
-                                                  ++attempts;
-                                                  return std::string("x\n");
-                                                },
-                                            .warn = [&](std::string_view) { ++warnings; }});
+  std::atomic<int> failures = 0;
+  std::atomic<int> recoveries = 0;
+  const auto file = MetricsTextfile::Start(
+      {.path = sub + "/n.prom",
+       .interval = kInterval,
+       .expose =
+           [&] {
+             ++attempts;
+             return std::string("x\n");
+           },
+       .news = [&](const absl::Status& written) { ++(written.ok() ? recoveries : failures); }});
   ASSERT_OK(file);
   std::filesystem::remove_all(sub);
-  ASSERT_TRUE(Eventually([&] { return warnings > 0; }));
+  ASSERT_TRUE(Eventually([&] { return failures > 0; }));
   const int failed_at = attempts;
   ASSERT_TRUE(Eventually([&] { return attempts > failed_at + 3; }));
-  EXPECT_EQ(warnings, 1);
+  EXPECT_EQ(failures, 1);
+  EXPECT_EQ(recoveries, 0);
   std::filesystem::create_directory(sub);
-  EXPECT_TRUE(Eventually([&] { return Contents(sub + "/n.prom") == "x\n"; }));
+  EXPECT_TRUE(Eventually([&] { return Contents(sub + "/n.prom") == "x\n" && recoveries == 1; }));
+  const int recovered_at = attempts;
+  ASSERT_TRUE(Eventually([&] { return attempts > recovered_at + 3; }));
+  EXPECT_EQ(recoveries, 1);
 }
 
 }  // namespace
