@@ -104,6 +104,11 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                 "make room and let the daemon write there (the directory's mode, ReadWritePaths= "
                 "of the unit); what Prometheus reads there is old until then");
   }
+  for (const v1::WaitingSetting& setting : daemon.config.waiting()) {
+    report.WarnOf(setting.field(), "changed in the file, and waits for a restart",
+                  "nodecommctl config show tells the values; systemctl restart nodecommd ends "
+                  "groups in order");
+  }
   for (const SocketFile& socket : host.worker_sockets) {
     if (socket.exists) continue;
     report.Problem(

@@ -191,7 +191,13 @@ std::string RenderConfig(const v1::GetConfigResponse& config) {
       config.config_path().empty()
           ? "no file, the defaults and the command line"
           : absl::StrCat(RenderForeign(config.config_path()), ", defaults and the command line");
-  return absl::StrCat("# In force: from ", source, ".\n", text);
+  std::string waiting;
+  for (const v1::WaitingSetting& setting : config.waiting()) {
+    absl::StrAppend(&waiting, "# Waits for a restart: ", setting.field(), ", ",
+                    setting.in_file().empty() ? "not set" : RenderForeign(setting.in_file()),
+                    " in the file.\n");
+  }
+  return absl::StrCat("# In force: from ", source, ".\n", waiting, text);
 }
 
 std::string RenderVersion(const v1::VersionReport& report) {

@@ -220,6 +220,7 @@ ConfigChanges Daemon::Reload(const Config& fresh) {
   logged_groups_->SetLimits(GroupLimitsOf(changes.config));
   absl::MutexLock lock(&in_force_mu_);
   in_force_ = changes.config;
+  waiting_ = changes.waiting;
   reload_problem_.clear();
   return changes;
 }
@@ -359,6 +360,13 @@ v1::GetConfigResponse Daemon::ConfigInForce() const {
   *answer.mutable_config() = ToMessage(config());
   answer.mutable_config()->mutable_peer_access()->set_proof_bytes(proof_bytes().value);
   answer.set_config_path(config_path_);
+  absl::MutexLock lock(&in_force_mu_);
+  for (const ConfigChange& change : waiting_) {
+    v1::WaitingSetting* const waiting = answer.add_waiting();
+    waiting->set_field(change.field);
+    waiting->set_in_force(change.before);
+    waiting->set_in_file(change.after);
+  }
   return answer;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -154,6 +155,7 @@ class Daemon {
   mutable absl::Mutex in_force_mu_;
   Config in_force_ ABSL_GUARDED_BY(in_force_mu_);
   std::string reload_problem_ ABSL_GUARDED_BY(in_force_mu_);
+  std::vector<ConfigChange> waiting_ ABSL_GUARDED_BY(in_force_mu_);  // for a restart
   std::string runtime_dir_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string metrics_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string config_path_;

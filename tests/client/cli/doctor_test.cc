@@ -226,6 +226,14 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.status.set_metrics_problem("the metrics cannot be written: full");
        }},
+      {"socket", kWarning,
+       "limits.sessions_max, metrics.port: changed in the file, and waits for a restart",
+       "config show",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const char* field : {"limits.sessions_max", "metrics.port"}) {
+           daemon.config.add_waiting()->set_field(field);
+         }
+       }},
       {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0757; }},
       {"permissions", kProblem,

@@ -221,6 +221,22 @@ TEST(RenderSessions, ShowsWhoIsThereAndTheirGroups) {
 )");
 }
 
+TEST(RenderConfig, SaysWhatWaitsForARestart) {
+  v1::GetConfigResponse config;
+  config.mutable_config()->set_log_level("info");
+  v1::WaitingSetting* setting = config.add_waiting();
+  setting->set_field("limits.sessions_max");
+  setting->set_in_force("1024");
+  setting->set_in_file("2048");
+  config.add_waiting()->set_field("metrics.textfile");
+  EXPECT_EQ(RenderConfig(config),
+            R"(# In force: from no file, the defaults and the command line.
+# Waits for a restart: limits.sessions_max, 2048 in the file.
+# Waits for a restart: metrics.textfile, not set in the file.
+log_level: "info"
+)");
+}
+
 TEST(RenderConfig, IsAFileThatSaysWhereItComesFrom) {
   v1::GetConfigResponse config;
   config.mutable_config()->set_log_level("info");

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Troubles that come while a daemon runs are named where an operator looks: in status, in the doctor and once in the log.
+# shellcheck source=tests/e2e/daemon.sh
+source "$(dirname "$0")/daemon.sh"
+# shellcheck source=tests/e2e/workers.sh
+source "$(dirname "$0")/workers.sh"
+
+log=$work/nodecommd.log
+# await_in TEXT COMMAND...: what the command prints has the text (a fixed string) within 30 s, whatever its exit code.
+await_in() {
+  local i text=$1
+  shift
+  for ((i = 0; i < 600; ++i)); do
+    if { "$@" 2>&1 || true; } | grep -F -- "$text" >/dev/null; then return 0; fi
+    sleep 0.05
+  done
+  fail "'$*' does not say '$text' but: $("$@" 2>&1 || true)"
+}
+
+mkdir "$work/metrics"
+sed 's/^  uuid: /  nvlink_errors: 3 uuid: /' "$topologies/hgx-h100-x4.textproto" >"$work/host.textproto"
+printf 'metrics { textfile: "%s/metrics/n.prom" textfile_interval_ms: 1000 }\n' "$work" >"$work/config"
+start_daemon --simulate "$work/host.textproto" --config "$work/config"
+ctl doctor >/dev/null || fail "the doctor finds: $(ctl doctor)"
+
+# The file of metrics.
+rm -r "$work/metrics"
+await_in "metrics      the metrics cannot be written (metrics.textfile)" ctl status
+await_in "warning  the metrics cannot be written" ctl doctor
+mkdir "$work/metrics"
+await_in "info the metrics can be written again" cat "$log"
+if ctl status | grep metrics; then fail "status tells of metrics that are written"; fi
+
+# Settings that wait for a restart.
+echo 'limits { sessions_max: 2048 }' >>"$work/config"
+kill -HUP "$daemon"
+await_in "# Waits for a restart: limits.sessions_max, 2048 in the file." ctl config show
+await_in "limits.sessions_max: changed in the file, and waits for a restart" ctl doctor
+ctl config show --json >"$work/waiting.json"
+expect_json "$work/waiting.json" 'd["waiting"] == [{"field": "limits.sessions_max", "in_force": "1024", "in_file": "2048"}]'
+
+# A link whose peer access goes, and errors of NVLinks. Whoever asks for the topology has the host read anew.
+python3 - "$work/host.textproto" <<'PYTHON'
+import sys
+text = open(sys.argv[1]).read()
+text = text.replace("PEER_ACCESS_SUPPORTED", 'PEER_ACCESS_NOT_SUPPORTED peer_access_reason: "CNS"', 1)
+text = text.replace("nvlink_errors: 3", "nvlink_errors: 7", 1)
+open(sys.argv[1], "w").write(text)
+PYTHON
+ctl topo >/dev/null
+await_in "pair without peer access any more" ctl status
+await_in "NVLinks      4 errors on GPU-51000000-0000-4000-8000-000000000000" ctl status
+await_in "there is none any more: CNS" ctl doctor
+await_in "GPU0: its NVLinks have counted 4 errors" ctl doctor
+await_in "peer access is gone, as the driver says, to GPU-51000000-0000-4000-8000-000000000001 (CNS)" cat "$log"
+
+# A group without the fast path, for that reason.
+for rank in 0 1; do start_worker g $rank 2; done
+await_in "  No fast path: rank 0" ctl groups
+ctl groups --json >"$work/groups.json"
+expect_json "$work/groups.json" 'd["groups"][0]["fast_path"]["reason"] == "FAST_PATH_REASON_PEER_ACCESS"'
+stop_workers
+stop_daemon
