@@ -574,6 +574,11 @@ void Daemon::LogHost() const {
   for (const v1::Gpu& gpu : host.gpus()) {
     Log(spdlog::level::info, {.gpu = gpu.uuid()}, "{} at {}", Escaped(gpu.name()),
         Escaped(gpu.pci_bus_id()));
+    if (gpu.condition() != v1::GPU_CONDITION_LOST) continue;
+    Log(spdlog::level::err, {.gpu = gpu.uuid()},
+        "GPU lost before the daemon's start: {}; reset it or the host, then nodecommctl undrain "
+        "takes it back",
+        Escaped(gpu.condition_reason()));
   }
   if (host.gpus().empty()) spdlog::warn("the host has no GPU: no group can be formed");
 }

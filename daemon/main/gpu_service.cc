@@ -84,9 +84,19 @@ std::optional<std::vector<std::string>> GpuService::Served(const v1::Host& host,
 
 absl::Status GpuService::Save() {
   if (drained_ == saved_) return absl::OkStatus();
-  ABSL_RETURN_IF_ERROR(WriteDrainedGpus(drained_path_, drained_));
-  saved_ = drained_;
-  return absl::OkStatus();
+  const absl::Status written = WriteDrainedGpus(drained_path_, drained_);
+  if (!written.ok() && !save_failed_) {
+    spdlog::warn(
+        "which GPUs are drained is not remembered over a restart: {}; once that is mended, drain "
+        "or "
+        "undrain again",
+        Escaped(written));
+  } else if (written.ok() && save_failed_) {
+    spdlog::info("which GPUs are drained is remembered again");
+  }
+  save_failed_ = !written.ok();
+  if (written.ok()) saved_ = drained_;
+  return written;
 }
 
 absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest& request) {

@@ -79,6 +79,7 @@ class GpuService final : public GpuControl {
   mutable absl::Mutex mu_;  // held while parts are called: one drain at a time
   std::set<std::string> drained_ ABSL_GUARDED_BY(mu_);
   std::set<std::string> saved_ ABSL_GUARDED_BY(mu_);  // what the file says
+  bool save_failed_ ABSL_GUARDED_BY(mu_) = false;     // which is in the log
   std::unique_ptr<GpuWatcher> watcher_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -1,10 +1,18 @@
 // Which part is told what when a GPU is taken out of service and back.
 #include "daemon/main/gpu_service.h"
 
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
 #include <filesystem>
 #include <fstream>
+#include <memory>
+#include <sstream>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "daemon/main/drained_gpus.h"
 #include "tests/daemon/service/fakes.h"
 #include "tests/support/fake_plane_source.h"
@@ -21,6 +29,28 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr absl::Duration kLong = absl::Seconds(20);
+
+// What is logged while it lives.
+class CapturedLog {
+ public:
+  CapturedLog() {
+    auto logger = std::make_shared<spdlog::logger>(
+        "captured", std::make_shared<spdlog::sinks::ostream_sink_mt>(text_));
+    logger->set_pattern("%v");
+    spdlog::set_default_logger(std::move(logger));
+  }
+  ~CapturedLog() { spdlog::set_default_logger(before_); }
+  CapturedLog(const CapturedLog&) = delete;
+  CapturedLog& operator=(const CapturedLog&) = delete;
+
+  std::vector<std::string> lines() const {
+    return absl::StrSplit(text_.str(), '\n', absl::SkipEmpty());
+  }
+
+ private:
+  const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
+  std::ostringstream text_;
+};
 
 class ProvesAll final : public PairProbe {
  public:
@@ -114,6 +144,7 @@ TEST_F(GpuServiceTest, WhatIsDrainedIsWrittenDown) {
 
 TEST_F(GpuServiceTest, DrainThatCouldNotBeWrittenDownSaysWhatItDid) {
   std::filesystem::create_directory(path_);
+  const CapturedLog log;
   EXPECT_THAT(
       Drain(kGpu1).status().message(),
       AllOf(HasSubstr(kGpu1 + std::string(" is out of service, but that is not remembered")),
@@ -124,6 +155,10 @@ TEST_F(GpuServiceTest, DrainThatCouldNotBeWrittenDownSaysWhatItDid) {
   const auto drained = Drain(kGpu1);
   ASSERT_OK(drained);
   EXPECT_TRUE(drained->drained());
+  EXPECT_THAT(log.lines(),
+              ElementsAre("draining", HasSubstr("not watched"),
+                          AllOf(HasSubstr("is not remembered over a restart"), HasSubstr(path_)),
+                          "which GPUs are drained is remembered again"));
 }
 
 TEST_F(GpuServiceTest, UndrainThatCouldNotBeWrittenDownSaysWhatItDid) {

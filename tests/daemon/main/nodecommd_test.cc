@@ -11,6 +11,7 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -239,6 +240,19 @@ TEST_F(NodecommdTest, WarnsOfAccessToGpusThatAreNotThere) {
                          HasSubstr(absl::StrCat("gpu_access names ", uuid, "b, which is no GPU"))));
   EXPECT_THAT(log, Not(HasSubstr(absl::StrCat("gpu_access names ", uuid, "0"))));
   EXPECT_THAT(log, Not(HasSubstr(absl::StrCat("gpu_access names ", uuid, "1"))));
+}
+
+TEST_F(NodecommdTest, NamesGpusThatAreLostAtItsStart) {
+  std::ifstream file(Topology());
+  std::string host{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  host.insert(host.find("uuid: "), "condition: GPU_CONDITION_LOST condition_reason: \"Xid 79\" ");
+  const std::string path = parent_ + "/host.textproto";
+  std::ofstream(path) << host;
+  Program daemon({"--runtime-dir", runtime_dir(), "--simulate", path});
+  ASSERT_TRUE(daemon.PrintsLine("ready"));
+  daemon.Signal(SIGTERM);
+  EXPECT_EQ(daemon.Wait(), 0);
+  EXPECT_THAT(daemon.Errors(), HasSubstr("GPU lost before the daemon's start: Xid 79; reset it"));
 }
 
 TEST_F(NodecommdTest, MetricsFileThatCannotBeWrittenIsNamedWithAdvice) {
