@@ -152,7 +152,8 @@ class CommandTable {
   void AddChanges(CLI::App& app) {
     CLI::App* const abort = Add(app, "abort", "End a group for all its members", Abort);
     abort->add_option("GROUP", options_.group, "Its generation, or its name if no other has it")
-        ->required();
+        ->required()
+        ->check([](const std::string& group) { return group.empty() ? "names no group" : ""; });
     abort->add_option("--reason", options_.reason, "What its members are told");
     CLI::App* const drain =
         Add(app, "drain", "Take a GPU out of service and wait until nothing holds it", Drain);

@@ -60,6 +60,17 @@ std::string ProcessStateWord(v1::ProcessState state) {
   }
 }
 
+// A worker may hold many groups; --json has all.
+std::string GenerationList(const google::protobuf::RepeatedField<uint64_t>& generations) {
+  constexpr int kShownMax = 4;
+  const int shown = std::min(generations.size(), kShownMax);
+  std::string text = absl::StrJoin(generations.begin(), generations.begin() + shown, ", ");
+  if (shown < generations.size()) {
+    absl::StrAppend(&text, " and ", generations.size() - shown, " more");
+  }
+  return text;
+}
+
 std::string GroupDetails(const v1::GroupInfo& group) {
   std::vector<TextRow> rows;
   for (const v1::GroupMember& member : group.members()) {
@@ -178,7 +189,7 @@ std::string RenderSessions(const v1::ListSessionsResponse& sessions) {
   for (const v1::SessionInfo& session : sessions.sessions()) {
     rows.push_back({session.session(), absl::StrCat(session.uid()), absl::StrCat(session.pid()),
                     RenderDuration(absl::Milliseconds(session.age_ms())),
-                    absl::StrJoin(session.generations(), ", "),
+                    GenerationList(session.generations()),
                     ProcessStateWord(session.process_state())});
   }
   return RenderTable(rows);

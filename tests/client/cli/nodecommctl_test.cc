@@ -294,7 +294,7 @@ TEST(Nodecommctl, AsksRunNodecommByDefault) {
 
 TEST(Nodecommctl, FailsWithCodeTwoOnWrongUsage) {
   for (const char* arguments :
-       {"", "tpoo", "topo --jsn", "topo pools", "topo extra", "--runtime-dir"}) {
+       {"", "tpoo", "abort ''", "topo --jsn", "topo pools", "topo extra", "--runtime-dir"}) {
     const Outcome outcome = RunProgram(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << arguments;
     EXPECT_EQ(outcome.out, "") << arguments;

@@ -221,6 +221,15 @@ TEST(RenderSessions, ShowsWhoIsThereAndTheirGroups) {
 )");
 }
 
+TEST(RenderSessions, BoundsTheListOfGroups) {
+  v1::ListSessionsResponse sessions;
+  v1::SessionInfo& session = *sessions.add_sessions();
+  for (int i = 1; i <= 4; ++i) session.add_generations(i);
+  EXPECT_THAT(RenderSessions(sessions), testing::EndsWith("  1, 2, 3, 4\n"));
+  for (int i = 5; i <= 20; ++i) session.add_generations(i);
+  EXPECT_THAT(RenderSessions(sessions), testing::EndsWith("  1, 2, 3, 4 and 16 more\n"));
+}
+
 TEST(RenderConfig, SaysWhatWaitsForARestart) {
   v1::GetConfigResponse config;
   config.mutable_config()->set_log_level("info");
