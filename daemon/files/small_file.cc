@@ -48,6 +48,11 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_
   const int no_links = links == Links::kRefused ? O_NOFOLLOW : 0;
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | no_links));
   if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", path));
+  // A pipe to which nobody writes at this moment reads as an empty file.
+  struct stat info = {};
+  if (fstat(file.get(), &info) == 0 && S_ISFIFO(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is a pipe, not a file"));
+  }
   std::string text(bytes_max + 1, '\0');
   size_t length = 0;
   while (length < text.size()) {

@@ -16,7 +16,8 @@ namespace nodecomm {
 // What the daemon wrote itself is never a link; what an administrator gives it may be one.
 enum class Links { kRefused, kFollowed };
 
-// NotFound and the like if it can't be read, InvalidArgument if it is longer than `bytes_max`.
+// NotFound and the like if it can't be read, InvalidArgument if it is longer than `bytes_max`
+// or a pipe.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_max,
                                           Links links = Links::kRefused);
 

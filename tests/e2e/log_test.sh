@@ -59,7 +59,8 @@ start_simulated hgx-h100-x4
 stop_daemon
 grep -qE '^[0-9-]+T[0-9:.+]+ info ready: ' "$work/nodecommd.log" || fail "the log as text: $(head -n 3 "$work/nodecommd.log")"
 if grep -q $'\033' "$work/nodecommd.log"; then fail "colours in a file"; fi
-expect_failure 1 'log_format: "xml"' "$NODECOMM_BIN/nodecommd" --check-config --config <(echo 'log_format: "xml"')
+echo 'log_format: "xml"' >"$work/xml"
+expect_failure 1 'log_format: "xml"' "$NODECOMM_BIN/nodecommd" --check-config --config "$work/xml"
 
 # Too few descriptors for the sessions that the configuration allows. The last step: the limit cannot be raised again.
 ulimit -n 1024

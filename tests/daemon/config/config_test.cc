@@ -223,6 +223,14 @@ TEST(LoadConfig, MissingFileIsNamed) {
 
 TEST(LoadConfig, DirectoryIsNoFile) { EXPECT_THAT(LoadConfig("/tmp"), Not(IsOk())); }
 
+// It would be read as one that sets nothing.
+TEST(LoadConfig, PipeIsNoFile) {
+  const std::string path = testing::TempDir() + "config_test_pipe." + std::to_string(getpid());
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  EXPECT_THAT(LoadConfig(path), StatusIs(kInvalid, HasSubstr(path + " is a pipe, not a file")));
+  unlink(path.c_str());
+}
+
 TEST(LoadConfig, ReadsAFileAndNamesItInErrors) {
   const std::string path = testing::TempDir() + "config_test." + std::to_string(getpid());
   std::ofstream(path) << "limits { groups_max: 7 }";
