@@ -3,8 +3,15 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <array>
+
 namespace nodecomm {
 namespace {
+
+// They would end the daemon without a line in its log, and others take them for "reopen the log" or
+// "show your state". SIGABRT is left for who wants a core.
+constexpr std::array kMeaningless = {SIGUSR1, SIGUSR2, SIGQUIT};
 
 sigset_t StopSignals() {
   sigset_t set;
@@ -17,6 +24,7 @@ sigset_t StopSignals() {
 sigset_t AllSignals() {
   sigset_t set = StopSignals();
   sigaddset(&set, SIGHUP);
+  for (const int signal_number : kMeaningless) sigaddset(&set, signal_number);
   return set;
 }
 
@@ -38,6 +46,10 @@ void BlockSignals() {
 
 std::optional<int> WaitForStopSignal(absl::Duration timeout) {
   return WaitFor(StopSignals(), timeout);
+}
+
+bool IsMeaningless(int signal_number) {
+  return std::find(kMeaningless.begin(), kMeaningless.end(), signal_number) != kMeaningless.end();
 }
 
 std::optional<int> WaitForSignal(absl::Duration timeout) { return WaitFor(AllSignals(), timeout); }

@@ -8,13 +8,16 @@
 
 namespace nodecomm {
 
-// Blocks SIGTERM, SIGINT and SIGHUP in this thread and those it starts, and ignores SIGPIPE. Before
+// Blocks those below in this thread and those it starts, and ignores SIGPIPE. Before
 // any other thread is started.
 void BlockSignals();
 
-// The next number of SIGTERM, SIGINT or SIGHUP; nothing if none comes within `timeout`.
+// The next number of SIGTERM, SIGINT, SIGHUP or one without a meaning; nothing if none comes within
+// `timeout`.
 std::optional<int> WaitForSignal(absl::Duration timeout);
-// The same without SIGHUP, which stays for later.
+// SIGUSR1, SIGUSR2 and SIGQUIT: for the log, and ignored.
+bool IsMeaningless(int signal_number);
+// SIGTERM and SIGINT only; the others stay for later.
 std::optional<int> WaitForStopSignal(absl::Duration timeout);
 
 }  // namespace nodecomm

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <string.h>
 
 #include <algorithm>
 #include <optional>
@@ -52,6 +53,9 @@ int Upkeep::Run() {
     const std::optional<int> signal_number = WaitForSignal(TimeToWait());
     if (signal_number == SIGHUP) {
       Reload();
+    } else if (signal_number.has_value() && IsMeaningless(*signal_number)) {
+      spdlog::warn("signal {} ({}) is ignored: SIGHUP reloads, SIGTERM stops", *signal_number,
+                   strsignal(*signal_number));
     } else if (signal_number.has_value()) {
       return *signal_number;
     }

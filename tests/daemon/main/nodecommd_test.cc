@@ -165,6 +165,18 @@ TEST_F(NodecommdTest, SigintStopsItToo) {
   EXPECT_EQ(daemon.Wait(), 0);
 }
 
+TEST_F(NodecommdTest, SignalsWithoutAMeaningAreIgnoredAndLogged) {
+  Program daemon(SimulatedHost());
+  ASSERT_TRUE(daemon.PrintsLine("ready"));
+  for (const int number : {SIGUSR1, SIGUSR2, SIGQUIT}) daemon.Signal(number);
+  daemon.Signal(SIGTERM);  // taken last, since its number is the highest
+  EXPECT_EQ(daemon.Wait(), 0);
+  EXPECT_THAT(daemon.Errors(),
+              AllOf(HasSubstr("signal 10 (User defined signal 1) is ignored"),
+                    HasSubstr("signal 12 (User defined signal 2) is ignored"),
+                    HasSubstr("signal 3 (Quit) is ignored"), HasSubstr("stopping: signal 15")));
+}
+
 TEST_F(NodecommdTest, SecondDaemonNamesTheFirst) {
   Program first(SimulatedHost());
   ASSERT_TRUE(first.PrintsLine("ready"));
