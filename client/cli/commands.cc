@@ -14,6 +14,7 @@
 #include "client/cli/doctor.h"
 #include "client/cli/host_dump.h"
 #include "client/cli/host_facts.h"
+#include "client/cli/interrupt_note.h"
 #include "client/cli/json.h"
 #include "client/cli/peer_check.h"
 #include "client/cli/proof_text.h"
@@ -160,6 +161,10 @@ absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options) {
   v1::DrainGpuRequest request;
   ABSL_ASSIGN_OR_RETURN(*request.mutable_gpu_uuid(), FindGpu(client, options.gpu));
   request.set_abort_groups(options.abort);
+  const InterruptNote note(absl::StrCat("nodecommctl: interrupted, and GPU ",
+                                        RenderForeign(options.gpu),
+                                        " goes on draining: drain waits for it, undrain takes it "
+                                        "back"));
   ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer,
                         DrainGpu(client, request, absl::Seconds(options.timeout_s)));
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(answer)

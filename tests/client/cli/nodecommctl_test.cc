@@ -1,6 +1,7 @@
 // The program itself: arguments, exit codes, and which stream says what.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -9,8 +10,10 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "client/base/version.h"
 #include "tests/client/cli/fake_admin.h"
 
@@ -227,6 +230,26 @@ TEST(Nodecommctl, DrainTellsByItsExitCodeThatTheGpuIsStillHeld) {
   const std::string drain = "drain --gpu 0 --timeout 0 --runtime-dir " + dir.path();
   EXPECT_EQ(RunProgram(drain).exit_code, 5);
   EXPECT_EQ(RunProgram(drain).exit_code, 0);
+}
+
+TEST(Nodecommctl, DrainThatIsInterruptedSaysThatTheGpuGoesOnDraining) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers = SomeAnswers();
+  answers.drained_after = 1'000'000;
+  const FakeAdmin admin(dir, answers);
+  const std::string pid_file = dir.path() + "/pid";
+  Outcome outcome;
+  std::thread drain([&] {
+    outcome = RunProgram("drain --gpu 0 --runtime-dir " + dir.path(),
+                         "sh -c 'echo $$ >" + pid_file + R"(; exec "$0" "$@"')");
+  });
+  while (admin.drains() == 0) absl::SleepFor(absl::Milliseconds(1));  // ctest bounds it
+  kill(std::stoi(Contents(pid_file)), SIGTERM);
+  drain.join();
+  EXPECT_EQ(outcome.exit_code, 128 + SIGTERM);
+  // The shell has its say afterwards.
+  EXPECT_THAT(outcome.err, StartsWith("nodecommctl: interrupted, and GPU 0 goes on draining: drain "
+                                      "waits for it, undrain takes it back\n"));
 }
 
 TEST(Nodecommctl, DoesNotWaitForEverForProofs) {
