@@ -104,9 +104,9 @@ class GrpcAdminClient : public AdminClient {
 
   absl::Status ToAbsl(const grpc::Status& status) const {
     if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-      return absl::DeadlineExceededError(
-          absl::StrFormat("nodecommd at %s did not answer within %s; look at its log", socket_path_,
-                          absl::FormatDuration(call_timeout_)));
+      return absl::DeadlineExceededError(absl::StrFormat(
+          "nodecommd at %s did not answer within %s; see nodecommctl doctor, and its log",
+          socket_path_, absl::FormatDuration(call_timeout_)));
     }
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
       return absl::UnavailableError(

@@ -42,6 +42,13 @@ void CheckForming(const v1::GroupInfo& group, Report& report) {
               "look at the logs of those ranks; they must join under the same name, key and user");
 }
 
+void CheckFiles(const v1::GroupInfo& group, Report& report) {
+  if (group.files_problem().empty()) return;
+  report.Warn(absl::StrFormat("%s (generation %d): %s", RenderForeign(group.name()),
+                              group.generation(), RenderForeign(group.files_problem())),
+              "find out who removed it; restart that group's workers before the daemon");
+}
+
 // Ranks under two users gather in two groups of one name, and each waits for its own. `groups`
 // shows them side by side, as if all were well.
 void CheckNames(const v1::ListGroupsResponse& groups, Report& report) {
@@ -73,6 +80,7 @@ void CheckRanks(const DaemonFacts& daemon, Report& report) {
   for (const v1::GroupInfo& group : daemon.groups.groups()) {
     CheckMembers(group, report);
     CheckForming(group, report);
+    CheckFiles(group, report);
   }
   CheckNames(daemon.groups, report);
   if (report.silent()) {

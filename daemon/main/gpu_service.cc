@@ -88,8 +88,7 @@ absl::Status GpuService::Save() {
   if (!written.ok() && !save_failed_) {
     spdlog::warn(
         "which GPUs are drained is not remembered over a restart: {}; once that is mended, drain "
-        "or "
-        "undrain again",
+        "or undrain again",
         Escaped(written));
   } else if (written.ok() && save_failed_) {
     spdlog::info("which GPUs are drained is remembered again");

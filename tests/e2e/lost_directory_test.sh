@@ -46,6 +46,7 @@ rm "$page"
 await_line "$work/nodecommd.log" "$page was removed: the group goes on"
 ctl groups --json >"$work/groups.json"
 expect_json "$work/groups.json" '"was removed: the group goes on" in d["groups"][0]["files_problem"]'
+ctl doctor | grep -qF "$page was removed: the group goes on" || fail "the doctor says: $(ctl doctor)"
 
 rm -r "$runtime"
 await_line "$work/nodecommd.log" "$runtime was removed: "

@@ -388,6 +388,13 @@ const std::vector<Broken>& BrokenHosts() {
          group.set_state(v1::GROUP_STATE_ABORTED);
          group.add_members()->set_process_state(v1::PROCESS_STATE_STOPPED);
        }},
+      {"groups", kWarning, "model (generation 7): its page was removed", "before the daemon",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::GroupInfo& group = *daemon.groups.add_groups();
+         group.set_name("model");
+         group.set_generation(7);
+         group.set_files_problem("its page was removed");
+       }},
       {"groups", kWarning, "model has waited 3m for ranks 2, 3", "same name, key and user",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::GroupInfo& group = *daemon.groups.add_groups();
