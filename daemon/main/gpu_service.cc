@@ -84,7 +84,7 @@ std::optional<std::vector<std::string>> GpuService::Served(const v1::Host& host,
 
 absl::Status GpuService::Save() {
   if (drained_ == saved_) return absl::OkStatus();
-  const absl::Status written = WriteDrainedGpus(drained_path_, drained_);
+  absl::Status written = WriteDrainedGpus(drained_path_, drained_);
   if (!written.ok() && !save_failed_) {
     spdlog::warn(
         "which GPUs are drained is not remembered over a restart: {}; once that is mended, drain "
