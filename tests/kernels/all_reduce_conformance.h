@@ -486,10 +486,14 @@ TEST_P(AllReduceConformance, CheckedModeNamesWhoCallsSomethingElse) {
     int named = 0;
     for (int r = 0; r < 3; ++r) {
       EXPECT_EQ(outcomes[r].status.code(), absl::StatusCode::kAborted) << outcomes[r].status;
-      EXPECT_EQ(outcomes[r].outputs.size(), 2u) << "the calls before were right";
       const FailureRecord failure = group->Failure(Rank{r});
-      // Who had not yet begun finds itself poisoned.
-      if (failure.state == FailureRecord::kStopped) continue;
+      // Who had not yet begun finds itself poisoned, maybe before it has ended the call before:
+      // ranks may differ by one call.
+      if (failure.state == FailureRecord::kStopped) {
+        EXPECT_GE(outcomes[r].outputs.size(), 1u);
+        continue;
+      }
+      EXPECT_EQ(outcomes[r].outputs.size(), 2u) << "the calls before were right";
       ++named;
       if (r == 2) {
         ExpectMismatch(failure, 3, failure.missing_rank == 0 ? 0 : 1, FactsOfCall(other),
