@@ -84,6 +84,11 @@ int ExitCodeOf(const v1::GetTopologyResponse& topology) {
   return proven == gpus * (gpus - 1) ? kExitOk : kExitPairUnproven;
 }
 
+bool IsWholeUuid(const std::string& name) {
+  constexpr size_t kUuidLength = 40;  // "GPU-" and 36 characters
+  return name.size() == kUuidLength && name.starts_with("GPU-");
+}
+
 absl::StatusOr<std::string> FindGpu(AdminClient& client, const std::string& name) {
   ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology, client.GetTopology());
   ABSL_ASSIGN_OR_RETURN(const int gpu, FindGpuNamed(topology.host(), name));
@@ -175,8 +180,17 @@ absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options) {
 
 absl::StatusOr<Answer> Undrain(AdminClient& client, const Options& options) {
   v1::UndrainGpuRequest request;
-  ABSL_ASSIGN_OR_RETURN(*request.mutable_gpu_uuid(), FindGpu(client, options.gpu));
+  const absl::StatusOr<std::string> gpu = FindGpu(client, options.gpu);
+  // A whole UUID may be that of a GPU that was taken out while it was drained: the daemon knows.
+  const bool may_be_gone = absl::IsInvalidArgument(gpu.status()) && IsWholeUuid(options.gpu);
+  if (!gpu.ok() && !may_be_gone) return gpu.status();
+  request.set_gpu_uuid(gpu.ok() ? *gpu : options.gpu);
   ABSL_RETURN_IF_ERROR(client.UndrainGpu(request).status());
+  if (may_be_gone) {
+    return Done(options.json ? MessageToJson(request)
+                             : absl::StrCat(RenderForeign(options.gpu),
+                                            " is not in this host and drained no more\n"));
+  }
   // Groups get the fast path there once its peer access is proven anew.
   ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology,
                         CheckPeers(client, ProveWhich::kMissing, absl::Seconds(options.timeout_s),

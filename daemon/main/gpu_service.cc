@@ -14,10 +14,12 @@
 namespace nodecomm {
 namespace {
 
-absl::Status CheckKnown(const v1::Host& host, const std::string& uuid) {
-  const bool known = std::any_of(host.gpus().begin(), host.gpus().end(),
-                                 [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
-  if (known) return absl::OkStatus();
+bool IsKnown(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(),
+                     [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
+}
+
+absl::Status UnknownError(const std::string& uuid) {
   return absl::NotFoundError(absl::StrFormat("this host has no GPU %s", Escaped(uuid)));
 }
 
@@ -62,7 +64,10 @@ GpuService::GpuService(Parts parts, StartWatcher start_watcher, std::string drai
 absl::Status GpuService::Start() {
   absl::MutexLock lock(&mu_);
   for (const std::string& uuid : drained_) {
-    Log(spdlog::level::warn, {.gpu = uuid}, "stays drained, as it was before the daemon's start");
+    Log(spdlog::level::warn, {.gpu = uuid}, "stays drained, as it was before the daemon's start{}",
+        IsKnown(parts_.host->host(), uuid)
+            ? ""
+            : ", though this host has no such GPU: nodecommctl undrain with its UUID forgets it");
   }
   return HoldOnlyServed();
 }
@@ -100,7 +105,7 @@ absl::Status GpuService::Save() {
 
 absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest& request) {
   const std::string& uuid = request.gpu_uuid();
-  ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
+  if (!IsKnown(parts_.host->host(), uuid)) return UnknownError(uuid);
   absl::MutexLock lock(&mu_);
   if (request.begun() && !drained_.contains(uuid)) {
     return absl::FailedPreconditionError(
@@ -135,18 +140,21 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
 
 absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuRequest& request) {
   const std::string& uuid = request.gpu_uuid();
-  ABSL_RETURN_IF_ERROR(CheckKnown(parts_.host->host(), uuid));
+  const bool is_here = IsKnown(parts_.host->host(), uuid);
   absl::MutexLock lock(&mu_);
   const bool was_drained = drained_.erase(uuid) > 0;
+  // One that was taken out of the host while it was drained is forgotten all the same.
+  if (!is_here && !was_drained) return UnknownError(uuid);
   if (!was_drained && !IsLost(parts_.host->host(), uuid)) {
     ABSL_RETURN_IF_ERROR(Save());
     return v1::UndrainGpuResponse();
   }
-  if (const absl::Status back = TakeBack(uuid); !back.ok()) {
+  if (const absl::Status back = is_here ? TakeBack(uuid) : HoldOnlyServed(); !back.ok()) {
     if (was_drained) drained_.insert(uuid);
     return back;
   }
-  Log(spdlog::level::info, {.gpu = uuid}, "back in service");
+  Log(spdlog::level::info, {.gpu = uuid}, "{}",
+      is_here ? "back in service" : "forgotten, as it is gone");
   if (const absl::Status saved = Save(); !saved.ok()) {
     return absl::Status(
         saved.code(),

@@ -61,8 +61,8 @@ class GpuService final : public GpuControl {
   // NotFound: the host has no such GPU. Seconds, at the first call: the watcher is started anew.
   // Where that cannot be written down it is an error, and the GPU is out of service all the same.
   absl::StatusOr<v1::DrainGpuResponse> Drain(const v1::DrainGpuRequest& request) override;
-  // Nothing to do for a GPU that is neither drained nor lost. If it fails the GPU is as it was, and
-  // it may be tried again.
+  // Nothing to do for a GPU that is neither drained nor lost; a drained one may be gone. If it
+  // fails the GPU is as it was, and it may be tried again.
   absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) override;
 
  private:

@@ -102,6 +102,10 @@ int Run(const CommandLine& command_line) {
     spdlog::warn("the limit on file descriptors stays as it is: {}", std::string(raised.message()));
   }
   BlockSignals();
+  if (const absl::Status enough = CheckThreadsAndFiles(); !enough.ok()) {
+    spdlog::error("cannot start: {}", std::string(enough.message()));
+    return kExitFailure;
+  }
   SayStatusToServiceManager("Reading the host's GPUs.");
   const absl::StatusOr<std::unique_ptr<Daemon>> daemon =
       Daemon::Start({.config = *std::move(config),

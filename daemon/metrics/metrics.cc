@@ -91,8 +91,8 @@ class PrometheusMetrics final : public Metrics {
     for (const SessionEnd end : kSessionEnds) session_ends_.Add({{"reason", Word(end)}});
     for (const AuthFailure failure : kAuthFailures) auth_failures_.Add({{"reason", Word(failure)}});
     for (const RefusalCause cause :
-         {RefusalCause::kRate, RefusalCause::kLimit, RefusalCause::kVersion,
-          RefusalCause::kUnknownSession, RefusalCause::kFailure}) {
+         {RefusalCause::kRate, RefusalCause::kLimit, RefusalCause::kUnknownUser,
+          RefusalCause::kVersion, RefusalCause::kUnknownSession, RefusalCause::kFailure}) {
       CountOf(Door::kSession, cause);
     }
     for (const RefusalCause cause : {RefusalCause::kRate, RefusalCause::kLimit}) {

@@ -11,8 +11,10 @@
 namespace nodecomm {
 
 int CountOpenFds() {
-  std::error_code ignored;
-  const std::filesystem::directory_iterator open_fds("/proc/self/fd", ignored);
+  std::error_code error;
+  const std::filesystem::directory_iterator open_fds("/proc/self/fd", error);
+  // None is left to read the directory with.
+  if (error == std::errc::too_many_files_open) return OpenFdsMax();
   // Less the one that reads the directory.
   return static_cast<int>(std::distance(begin(open_fds), end(open_fds))) - 1;
 }

@@ -64,7 +64,7 @@ void CountPairs(const DaemonView& view, v1::GetStatusResponse& answer) {
 }
 
 // A pair over PCIe that was never proven may well be without peer access; any other has lost it,
-// unless it waits for its fabric yet.
+// unless it waits for its fabric yet, or is divided (MIG), which goes without.
 void ListLinkTroubles(const DaemonView& view, v1::GetStatusResponse& answer) {
   std::set<std::pair<std::string, std::string>> proven;
   const v1::PeerProofs proofs = view.host->proofs();
@@ -75,7 +75,9 @@ void ListLinkTroubles(const DaemonView& view, v1::GetStatusResponse& answer) {
   const v1::Host host = view.host->host();
   std::set<std::string> should_have_it = ServedGpus(host);
   for (const v1::Gpu& gpu : host.gpus()) {
-    if (WaitsForFabric(gpu)) should_have_it.erase(gpu.uuid());
+    if (WaitsForFabric(gpu) || gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
+      should_have_it.erase(gpu.uuid());
+    }
   }
   for (const v1::Link& link : host.links()) {
     if (link.peer_access() != v1::PEER_ACCESS_NOT_SUPPORTED) continue;

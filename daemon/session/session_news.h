@@ -65,6 +65,7 @@ enum class RefusalCause {
   kRate,              // the user connects too often
   kLimit,             // has, or all have, as many as allowed; or the daemon is out of descriptors
   kNotAdministrator,  // on admin.sock
+  kUnknownUser,       // has no uid of its own where the daemon runs
   kVersion,           // no hello that this daemon understands
   kUnknownSession,    // wants to go on with a session that there is not
   kFailure,           // of the daemon: the process cannot be watched, or no session be recorded
@@ -78,6 +79,8 @@ constexpr std::string_view Word(RefusalCause cause) {
       return "limit";
     case RefusalCause::kNotAdministrator:
       return "not_administrator";
+    case RefusalCause::kUnknownUser:
+      return "unknown_user";
     case RefusalCause::kVersion:
       return "version";
     case RefusalCause::kUnknownSession:

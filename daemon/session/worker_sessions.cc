@@ -13,6 +13,7 @@
 #include "daemon/session/handshake.h"
 #include "daemon/session/peer.h"
 #include "daemon/session/steady_clock.h"
+#include "daemon/session/user_namespace.h"
 
 namespace nodecomm {
 namespace {
@@ -104,6 +105,12 @@ void WorkerSessions::Accept(UniqueFd socket) {
                                .pid = peer->pid,
                                .reason = std::move(reason)});
   };
+  if (MayBeSeveralUsers(peer->uid)) {
+    return refuse(RefusalCause::kUnknownUser,
+                  "the daemon runs in a user namespace in which this process's user has no number, "
+                  "so that it could not be told from others: run the daemon outside of it, or map "
+                  "the user");
+  }
   if (!options_.rate->Take(peer->uid, SteadyNow())) {
     return refuse(RefusalCause::kRate,
                   absl::StrFormat("user %d connects too often; slow down, or raise "

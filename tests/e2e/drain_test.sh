@@ -69,3 +69,12 @@ daemon=
 ((status == 0)) || fail "the daemon ended with $status"
 for rank in 0 1; do await c.$rank "error NODECOMM_ABORTED.*the daemon is stopping" 1; done
 stop_workers
+
+# A GPU that was taken out of the host while it was drained is forgotten by its UUID.
+gone=GPU-99999999-0000-4000-8000-000000000001
+(umask 077 && echo "$gone" >"$runtime/drained-gpus")
+start_simulated hgx-h100-x4
+grep -q "this host has no such GPU: nodecommctl undrain" "$work/nodecommd.log" || fail "nothing is said of the GPU that is gone"
+ctl undrain --gpu "$gone" | grep -q "is not in this host and drained no more" || fail "it is not forgotten"
+expect_failure 1 "this host has no GPU $gone" ctl undrain --gpu "$gone"
+stop_daemon

@@ -61,3 +61,10 @@ ctl groups --json >"$work/groups.json"
 expect_json "$work/groups.json" 'd["groups"][0]["fast_path"]["reason"] == "FAST_PATH_REASON_PEER_ACCESS"'
 stop_workers
 stop_daemon
+
+# GPUs in MIG mode have no peer access, and have lost none.
+start_simulated hgx-a100-x4-mig
+await_in "in MIG mode, which has no peer access" ctl doctor
+if ctl doctor | grep "any more"; then fail "the doctor takes MIG for a link that failed"; fi
+if ctl status | grep "any more"; then fail "status takes MIG for a link that failed"; fi
+stop_daemon

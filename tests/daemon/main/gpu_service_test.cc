@@ -187,6 +187,18 @@ TEST_F(GpuServiceTest, UndrainThatFailsMayBeTriedAgain) {
   EXPECT_EQ(host_.proofs().proofs_size(), 2) << "and proven";
 }
 
+TEST_F(GpuServiceTest, DrainedGpuThatIsGoneMayBeForgotten) {
+  constexpr char kGone[] = "GPU-99999999-0000-4000-8000-000000000001";
+  const CapturedLog log;
+  Restart({kGone});
+  EXPECT_FALSE(service_->MayReadHost());
+  EXPECT_THAT(log.lines(), testing::Contains(HasSubstr("this host has no such GPU")));
+  EXPECT_OK(Undrain(kGone));
+  EXPECT_TRUE(service_->MayReadHost());
+  EXPECT_THAT(*ReadDrainedGpus(path_), IsEmpty());
+  EXPECT_THAT(Undrain(kGone), StatusIs(absl::StatusCode::kNotFound));
+}
+
 TEST_F(GpuServiceTest, DrainThatWaitsDoesNotUndoAnUndrain) {
   v1::DrainGpuRequest request;
   request.set_gpu_uuid(kGpu1);
