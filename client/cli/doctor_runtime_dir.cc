@@ -57,12 +57,29 @@ void CheckOwner(const HostFacts& host, Report& report) {
                  absl::StrFormat("chown -R %d %s", *uid, host.runtime_dir));
 }
 
+// The daemon writes there for every group and session.
+void CheckRecordDirectories(const HostFacts& host, Report& report) {
+  const std::optional<uid_t> uid = host.lock_holder_facts.effective_uid;
+  for (const RuntimeFile& directory : host.record_directories) {
+    if (!directory.exists || !uid.has_value() || *uid == 0) continue;
+    if (directory.uid == *uid && (directory.mode & S_IWUSR) != 0) continue;
+    const std::string path = absl::StrCat(host.runtime_dir, "/", directory.name);
+    report.Problem(
+        absl::StrFormat(
+            "nodecommd (process %d) runs as uid %d and cannot write to %s, which belongs "
+            "to uid %d and has mode %04o: no %s can be made",
+            *host.lock_holder, *uid, path, directory.uid, directory.mode,
+            directory.name == "groups" ? "group" : "session"),
+        absl::StrFormat("chown -R %d %s; chmod 0700 %s", *uid, path, path));
+  }
+}
+
 void CheckWorkerSockets(const HostFacts& host, Report& report) {
   const std::optional<uid_t> uid = host.lock_holder_facts.effective_uid;
   std::vector<std::string> closed;
   std::vector<std::string> foreign;
   std::string paths;
-  for (const SocketFile& socket : host.worker_sockets) {
+  for (const RuntimeFile& socket : host.worker_sockets) {
     if (!socket.exists) continue;
     if ((socket.mode & S_IWOTH) == 0) {
       closed.push_back(absl::StrFormat("%s (mode %04o)", socket.name, socket.mode));
@@ -104,6 +121,7 @@ void CheckPermissions(const HostFacts& host, const DaemonFacts& daemon, Report& 
                 "the unit)");
   }
   CheckOwner(host, report);
+  CheckRecordDirectories(host, report);
   // What a daemon that is gone has left is replaced by the next one.
   const bool runs = DaemonRuns(host, daemon);
   if (runs) CheckWorkerSockets(host, report);

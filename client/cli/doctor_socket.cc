@@ -14,7 +14,7 @@ namespace {
 bool HasSessionSocket(const HostFacts& host) {
   return std::any_of(
       host.worker_sockets.begin(), host.worker_sockets.end(),
-      [](const SocketFile& socket) { return socket.name == "session.sock" && socket.exists; });
+      [](const RuntimeFile& socket) { return socket.name == "session.sock" && socket.exists; });
 }
 
 constexpr char kKillKeepingGroups[] = "systemctl kill --kill-who=main --signal=KILL nodecommd";
@@ -109,7 +109,7 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                   "nodecommctl config show tells the values; systemctl restart nodecommd ends "
                   "groups in order");
   }
-  for (const SocketFile& socket : host.worker_sockets) {
+  for (const RuntimeFile& socket : host.worker_sockets) {
     if (socket.exists) continue;
     report.Problem(
         absl::StrCat(host.runtime_dir, "/", socket.name, " is not there: no worker",

@@ -98,7 +98,7 @@ std::optional<FileSystemRoom> RoomAt(const std::string& path) {
                         .read_only = (info.f_flag & ST_RDONLY) != 0};
 }
 
-SocketFile LookAtSocket(const std::string& runtime_dir, const char* name) {
+RuntimeFile LookAtFile(const std::string& runtime_dir, const char* name) {
   struct stat status = {};
   if (stat(absl::StrCat(runtime_dir, "/", name).c_str(), &status) != 0) return {.name = name};
   return {
@@ -124,7 +124,10 @@ void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
   facts.lock_file_exists = Exists(absl::StrCat(path, "/", kLockName));
   for (const char* name :
        {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
-    facts.worker_sockets.push_back(LookAtSocket(path, name));
+    facts.worker_sockets.push_back(LookAtFile(path, name));
+  }
+  for (const char* name : {"groups", "sessions"}) {
+    facts.record_directories.push_back(LookAtFile(path, name));
   }
 }
 

@@ -18,8 +18,8 @@ struct DeviceFile {
   int open_error = 0;  // errno; 0: it can be opened for reading and writing
 };
 
-// A socket that workers come by.
-struct SocketFile {
+// A file of the runtime directory, or a directory in it.
+struct RuntimeFile {
   std::string name;  // below the runtime directory
   bool exists = false;
   uid_t uid = 0;
@@ -55,8 +55,9 @@ struct HostFacts {
   // The process of the daemon that serves the directory (lock_holder.h).
   std::optional<int> lock_holder = {};
   ProcessFacts lock_holder_facts = {};
-  std::vector<SocketFile> worker_sockets = {};
-  bool fast_path_disabled_here = false;  // NODECOMM_DISABLE in this environment
+  std::vector<RuntimeFile> worker_sockets = {};      // by which workers come
+  std::vector<RuntimeFile> record_directories = {};  // in which the daemon keeps what it must know
+  bool fast_path_disabled_here = false;              // NODECOMM_DISABLE in this environment
 };
 
 struct HostFactsOptions {

@@ -149,7 +149,7 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.lock_holder.reset();
-         for (SocketFile& socket : host.worker_sockets) socket.exists = false;  // no wonder then
+         for (RuntimeFile& socket : host.worker_sockets) socket.exists = false;  // no wonder then
        }},
       {"socket", kProblem, "nodecommd serves it without a socket", "restart it: systemctl restart",
        [](HostFacts&, DaemonFacts& daemon) {
@@ -249,6 +249,17 @@ const std::vector<Broken>& BrokenHosts() {
        }},
       {"permissions", kProblem, "/run/nodecomm: Not a directory", "--runtime-dir",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_error = ENOTDIR; }},
+      {"permissions", kProblem,
+       "nodecommd (process 42) runs as uid 9 and cannot write to /run/nodecomm/groups, which belongs "
+       "to uid 0 and has mode 0700: no group can be made",
+       "chown -R 9 /run/nodecomm/groups",
+       [](HostFacts& host, DaemonFacts&) {
+         host.lock_holder_facts.effective_uid = 9;
+         host.runtime_dir_uid = 9;
+         for (RuntimeFile& socket : host.worker_sockets) socket.uid = 9;
+         host.record_directories = {{.name = "groups", .exists = true, .uid = 0, .mode = 0700},
+                                    {.name = "sessions", .exists = true, .uid = 9, .mode = 0700}};
+       }},
       {"permissions", kWarning, "is closed to workers of other users: it belongs to uid 0", "0755",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0700; }},
       {"permissions", kWarning,
@@ -653,6 +664,9 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   EXPECT_EQ(facts.worker_sockets[0].uid, geteuid());
   EXPECT_EQ(facts.worker_sockets[0].mode, 0660u);
   for (int i = 1; i < 4; ++i) EXPECT_FALSE(facts.worker_sockets[i].exists);
+  ASSERT_EQ(facts.record_directories.size(), 2u);
+  EXPECT_EQ(facts.record_directories[0].name, "groups");
+  EXPECT_FALSE(facts.record_directories[0].exists);
 }
 
 TEST_F(HostFactsTest, SaysWhyTheRuntimeDirectoryCannotBeEntered) {
