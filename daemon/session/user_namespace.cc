@@ -41,13 +41,13 @@ bool MapsEveryUser(std::string_view uid_map) {
 }
 
 bool MayBeSeveralUsers(uid_t uid) {
-  static const bool maps_everybody = [] {
+  static const bool kMapsEverybody = [] {
     const auto map = ReadSmallFile("/proc/self/uid_map", kFileBytesMax);
     // Without it the kernel has no user namespaces.
     return !map.ok() || MapsEveryUser(*map);
   }();
-  static const uid_t nobody = ReadNobody();
-  return !maps_everybody && uid == nobody;
+  static const uid_t kNobody = ReadNobody();
+  return !kMapsEverybody && uid == kNobody;
 }
 
 }  // namespace nodecomm
