@@ -24,6 +24,7 @@
 #include "daemon/session/rate_limit.h"
 #include "daemon/session/session_table.h"
 #include "daemon/session/steady_clock.h"
+#include "daemon/session/user_namespace.h"
 #include "daemon/session/worker_sessions.h"
 
 namespace nodecomm {
@@ -102,6 +103,8 @@ class EpollSessionServer final : public SessionServer {
   ~EpollSessionServer() override { Stop(); }
 
   absl::Status Prepare() {
+    // Reads the map now, while there are descriptors for it.
+    MayBeSeveralUsers(0);
     ABSL_RETURN_IF_ERROR(sessions_.TakeOver());
     ABSL_RETURN_IF_ERROR(
         poller_.Add(options_.session_listener.get(), EPOLLIN, {.kind = kSessionListener, .id = 0}));

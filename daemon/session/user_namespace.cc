@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "daemon/files/small_file.h"
@@ -43,8 +44,8 @@ bool MapsEveryUser(std::string_view uid_map) {
 bool MayBeSeveralUsers(uid_t uid) {
   static const bool kMapsEverybody = [] {
     const auto map = ReadSmallFile("/proc/self/uid_map", kFileBytesMax);
-    // Without it the kernel has no user namespaces.
-    return !map.ok() || MapsEveryUser(*map);
+    // Without the file the kernel has no user namespaces.
+    return map.ok() ? MapsEveryUser(*map) : absl::IsNotFound(map.status());
   }();
   static const uid_t kNobody = ReadNobody();
   return !kMapsEverybody && uid == kNobody;

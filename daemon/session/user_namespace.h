@@ -9,8 +9,8 @@
 
 namespace nodecomm {
 
-// Whether this uid may stand for several users here. Of this process, for good: what is mapped is
-// set once.
+// Whether this uid may stand for several users here. The first call decides for good, since what is
+// mapped is set once; if that cannot be read then, there may be such users.
 bool MayBeSeveralUsers(uid_t uid);
 
 // Whether every user has a number of its own in a namespace with this content of /proc/pid/uid_map.

@@ -188,7 +188,7 @@ struct Host {
     daemon = *std::move(started);
     ranks[0] = std::make_unique<Rank>(daemon->runtime_dir(), 0, nullptr);
     ranks[1] = std::make_unique<Rank>(daemon->runtime_dir(), kFaultyRank, &rank_plan);
-    if (!ConnectAsAdministrator().ok()) return;
+    if (!AwaitAdministrator().ok()) return;
     if (Eventually([this] { return IsReady(); })) stock_at_first = ReadStock();
   }
 
@@ -199,13 +199,17 @@ struct Host {
     return absl::OkStatus();
   }
 
-  absl::Status RestartDaemon() {
-    daemon->Kill();
-    if (absl::Status started = daemon->Restart(); !started.ok()) return started;
-    // Its sockets come one after the other.
+  // Of a daemon that has just been started, whose sockets come one after the other.
+  absl::Status AwaitAdministrator() {
     absl::Status connected;
     Eventually([&] { return (connected = ConnectAsAdministrator()).ok(); });
     return connected;
+  }
+
+  absl::Status RestartDaemon() {
+    daemon->Kill();
+    if (absl::Status started = daemon->Restart(); !started.ok()) return started;
+    return AwaitAdministrator();
   }
 
   // Proofs, too, are done then, whose programs take descriptors.
