@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/base/gpu_uuid.h"
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "client/cli/changes.h"
@@ -82,11 +83,6 @@ int ExitCodeOf(const v1::GetTopologyResponse& topology) {
     proven += proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
   }
   return proven == gpus * (gpus - 1) ? kExitOk : kExitPairUnproven;
-}
-
-bool IsWholeUuid(const std::string& name) {
-  constexpr size_t kUuidLength = 40;  // "GPU-" and 36 characters
-  return name.size() == kUuidLength && name.starts_with("GPU-");
 }
 
 absl::StatusOr<std::string> FindGpu(AdminClient& client, const std::string& name) {
@@ -182,7 +178,7 @@ absl::StatusOr<Answer> Undrain(AdminClient& client, const Options& options) {
   v1::UndrainGpuRequest request;
   const absl::StatusOr<std::string> gpu = FindGpu(client, options.gpu);
   // A whole UUID may be that of a GPU that was taken out while it was drained: the daemon knows.
-  const bool may_be_gone = absl::IsInvalidArgument(gpu.status()) && IsWholeUuid(options.gpu);
+  const bool may_be_gone = absl::IsInvalidArgument(gpu.status()) && IsGpuUuid(options.gpu);
   if (!gpu.ok() && !may_be_gone) return gpu.status();
   request.set_gpu_uuid(gpu.ok() ? *gpu : options.gpu);
   ABSL_RETURN_IF_ERROR(client.UndrainGpu(request).status());

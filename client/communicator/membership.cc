@@ -80,7 +80,7 @@ bool MayHaveLostTheAnswer(const absl::Status& status) {
 
 // The same of a call that waited `waited` of the `bound` that this process gave it. The daemon's
 // own word that ranks are missing comes earlier, and is the same for all. Unavailable may be its
-// word too, which nothing tells from that of a lost connection.
+// word too: one that stops answers whoever waits so, also where it has given others theirs.
 bool MayHaveLostTheGrant(const absl::Status& status, absl::Duration waited, absl::Duration bound) {
   if (absl::IsDeadlineExceeded(status)) return waited > bound - kRendezvousMargin / 2;
   return absl::IsUnavailable(status) || absl::IsCancelled(status) || absl::IsUnknown(status);
