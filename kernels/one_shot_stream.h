@@ -98,9 +98,9 @@ class OneShotStream {
       StorePayload<kType, kCode>(
           call_, receiving_.index(),
           SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from));
-      const uint32_t epoch = receiving_.epoch();
-      if (receiving_.Advance(call_, lane_) && epoch != turn_.last_epoch) {
-        GiveCredit<Machine, kRanks>(call_, epoch);
+      const Cursor received = receiving_;
+      if (receiving_.Advance(call_, lane_) && IsCreditWanted(call_, lane_, received.chunk())) {
+        GiveCredit<Machine, kRanks>(call_, received.epoch());
       }
     }
     if (lane_.first < call_.packets) Machine::AllowNextKernel();

@@ -11,7 +11,7 @@
 
 namespace nodecomm::kernels {
 
-inline constexpr uint32_t kPlaneAbi = 5;
+inline constexpr uint32_t kPlaneAbi = 6;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 

@@ -48,7 +48,7 @@ class TwoShotStream {
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
     turn_ = turn;
     scattering_ = summing_ = gathering_ = Cursor(lane_, turn.epoch);
-    ahead_ = Ahead<Machine>(call_, kTwoShotAhead);
+    ahead_ = Ahead<Machine>(call_, kUnheardMax - 1);
     // Needs no credit: EndsWithCredit.
     if (!scattering_.AtEnd(call_)) {
       Scatter([&](int to) { return kPrepares ? first_[to] : Load(To(to), scattering_); });
@@ -121,6 +121,8 @@ class TwoShotStream {
     // As the others will find it: the format may change the payload of a NaN.
     Store(call_.rank, summing_, Format::Decode(packet));
     summing_.Advance(call_, lane_);
+    // All peers have been heard.
+    ahead_ = Ahead<Machine>(call_, kTwoShotAhead);
     return true;
   }
 
@@ -131,9 +133,9 @@ class TwoShotStream {
     for (int peer = 0; peer < kPeers; ++peer) {
       Store(RankOfPeer(call_.rank, peer), gathering_, Format::Decode(from[peer]));
     }
-    const uint32_t epoch = gathering_.epoch();
-    if (gathering_.Advance(call_, lane_) && epoch != turn_.last_epoch) {
-      GiveCredit<Machine, kRanks>(call_, epoch);
+    const Cursor gathered = gathering_;
+    if (gathering_.Advance(call_, lane_) && IsCreditWanted(call_, lane_, gathered.chunk())) {
+      GiveCredit<Machine, kRanks>(call_, gathered.epoch());
     }
     return true;
   }

@@ -16,6 +16,10 @@ inline constexpr uint32_t kOneShotAhead = 1;
 inline constexpr uint32_t kTwoShotAhead = 2;
 inline constexpr uint32_t kAheadMax = 2;
 static_assert(kOneShotAhead <= kAheadMax && kTwoShotAhead <= kAheadMax);
+// But no more than this before it has heard anything in this launch: the less may come unheard, the
+// fewer launches have to end with a wait (EndsWithCredit).
+inline constexpr uint32_t kUnheardMax = 2;
+static_assert(kOneShotAhead + 1 <= kUnheardMax);
 // And packets that two-shot sums before it waits for the first of the second trip.
 inline constexpr uint32_t kGatherBehind = 1;
 // A thread sends its first packet of chunk c + kSentinelParts only with the peers' credit for chunk
@@ -31,16 +35,21 @@ static_assert(kAheadMax + kGatherBehind <= kSentinelParts - 1);
 inline constexpr uint32_t kChunksApartMax = 16;
 static_assert(kSentinelParts + kAheadMax + kGatherBehind + 2 <= kChunksApartMax - kEpochAfterWrap);
 
-// Before it hears anything a thread sends kAheadMax + 1 packets at most. The last of them lies in
+// Before it hears anything a thread sends kUnheardMax packets at most. The last of them lies in
 // this chunk of the next launch, or before it. That launch may have shorter chunks than this one,
 // but always more than half as many packets a thread (selection.cc).
 NODECOMM_KERNEL_FN uint32_t LastChunkUnheard(const Call& call, Lane lane) {
-  return call.chunk_packets > (kAheadMax + 1) * lane.step ? 0 : kAheadMax;
+  return call.chunk_packets > kUnheardMax * lane.step ? 0 : kUnheardMax - 1;
+}
+// Whether a peer may wait for the credit of this chunk: before it sends what comes kSentinelParts
+// chunks later, in this launch or, unheard, in the next.
+NODECOMM_KERNEL_FN bool IsCreditWanted(const Call& call, Lane lane, uint32_t chunk) {
+  return chunk + kSentinelParts <= call.chunks + LastChunkUnheard(call, lane);
 }
 // So a launch of so many chunks that the next could send into parts that a peer has yet to read
-// ends with the wait for the credit of this chunk.
+// ends with the wait for the last of these credits.
 NODECOMM_KERNEL_FN bool EndsWithCredit(const Call& call, Lane lane) {
-  return call.chunks + LastChunkUnheard(call, lane) >= kSentinelParts;
+  return IsCreditWanted(call, lane, 0);
 }
 NODECOMM_KERNEL_FN uint32_t ChunkOfLastCredit(const Call& call, Lane lane) {
   return call.chunks + LastChunkUnheard(call, lane) - kSentinelParts;

@@ -198,16 +198,38 @@ TEST(Stream, LaunchesEndWithTheCreditOfWhatTheNextOneSendsInto) {
     call.chunks = chunks;
     return EndsWithCredit(call, lane) ? static_cast<int>(ChunkOfLastCredit(call, lane)) : -1;
   };
-  // The next launch sends three packets unheard, of chunks 0 to 2 behind these.
+  // The next launch sends two packets unheard, of chunks 0 and 1 behind these.
   EXPECT_EQ(last_credit(/*rows=*/1, /*chunks=*/1), -1);
-  EXPECT_EQ(last_credit(1, 2), 0);
-  EXPECT_EQ(last_credit(1, 9), 7);
-  // Its chunks may have two packets a thread where these have three.
-  EXPECT_EQ(last_credit(3, 3), 1);
-  // Or all of its first chunk, whose part is that of the last but three.
-  EXPECT_EQ(last_credit(4, 3), -1);
-  EXPECT_EQ(last_credit(4, 4), 0);
+  EXPECT_EQ(last_credit(1, 2), -1);
+  EXPECT_EQ(last_credit(1, 3), 0);
+  EXPECT_EQ(last_credit(1, 9), 6);
+  // Its chunks may have one packet a thread where these have two.
+  EXPECT_EQ(last_credit(2, 3), 0);
+  // Or both are of its first chunk, whose part is that of the last but three.
+  EXPECT_EQ(last_credit(3, 3), -1);
+  EXPECT_EQ(last_credit(3, 4), 0);
   EXPECT_EQ(last_credit(8, 9), 5);
+}
+
+TEST(Stream, CreditsThatAPeerWaitsForAreGivenAndNoOthersBehindThem) {
+  Call call = {};
+  const Lane lane = {.first = 0, .step = 64};
+  for (uint32_t rows = 1; rows <= 8; ++rows) {
+    for (uint32_t chunks = 1; chunks <= 20; ++chunks) {
+      call.chunk_packets = rows * lane.step;
+      call.chunks = chunks;
+      for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
+        const bool in_launch = chunk + kSentinelParts < chunks;
+        const bool at_end = EndsWithCredit(call, lane) && chunk == ChunkOfLastCredit(call, lane);
+        if (in_launch || at_end) {
+          EXPECT_TRUE(IsCreditWanted(call, lane, chunk));
+        }
+        if (!EndsWithCredit(call, lane) || chunk > ChunkOfLastCredit(call, lane)) {
+          EXPECT_FALSE(IsCreditWanted(call, lane, chunk));
+        }
+      }
+    }
+  }
 }
 
 TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
