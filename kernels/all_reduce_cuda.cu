@@ -23,15 +23,15 @@ __global__ void CheckKernel(const __grid_constant__ Call call,
   CallCheck<GpuMachine, kRanks>::Run(call, mine);
 }
 
-const void* Find(const Plan& plan, bool packet_a_thread, ElementType type, Code code,
+const void* Find(Algorithm algorithm, bool packet_a_thread, ElementType type, Code code,
                  WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return FindKernelOfType<ElementType::kFloat32>(plan, packet_a_thread, code, world_size);
+      return FindKernelOfType<ElementType::kFloat32>(algorithm, packet_a_thread, code, world_size);
     case ElementType::kFloat16:
-      return FindKernelOfType<ElementType::kFloat16>(plan, packet_a_thread, code, world_size);
+      return FindKernelOfType<ElementType::kFloat16>(algorithm, packet_a_thread, code, world_size);
     case ElementType::kBfloat16:
-      return FindKernelOfType<ElementType::kBfloat16>(plan, packet_a_thread, code, world_size);
+      return FindKernelOfType<ElementType::kBfloat16>(algorithm, packet_a_thread, code, world_size);
   }
   return nullptr;
 }
@@ -88,13 +88,10 @@ absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size) {
   for (const ElementType type :
        {ElementType::kFloat32, ElementType::kFloat16, ElementType::kBfloat16}) {
     for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot}) {
-      for (const PacketFormat format : {PacketFormat::kEpoch, PacketFormat::kSentinel}) {
-        const Plan plan = {.algorithm = algorithm, .format = format};
-        for (const Code code : {Code::kLean, Code::kFull}) {
-          for (const bool packet_a_thread : {false, true}) {
-            ABSL_RETURN_IF_ERROR(LoadKernel(Find(plan, packet_a_thread, type, code, world_size),
-                                            AlgorithmName(algorithm), world_size));
-          }
+      for (const Code code : {Code::kLean, Code::kFull}) {
+        for (const bool packet_a_thread : {false, true}) {
+          ABSL_RETURN_IF_ERROR(LoadKernel(Find(algorithm, packet_a_thread, type, code, world_size),
+                                          AlgorithmName(algorithm), world_size));
         }
       }
     }
@@ -117,16 +114,16 @@ absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
   call.proves_alone = binding.checked || !IsBeingCaptured(stream);
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const Code code = call.proves_alone ? Code::kFull : CodeFor(message, plan);
+  const Code code = call.proves_alone ? Code::kFull : CodeFor(message);
   // The boundary between kernels orders launches as it orders calls.
   for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
     const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);
     const LaunchPlan launch = PlanLaunch(plan, ByteCount{part_bytes}, binding.shape);
-    Call part = CallForLaunch(call, message, plan, launch, offset, part_bytes, binding.shape);
+    Call part = CallForLaunch(call, message, launch, offset, part_bytes, binding.shape);
     void* arguments[] = {&part};
-    ABSL_RETURN_IF_ERROR(
-        Launch(Find(plan, launch.HasPacketAThread(), message.type, code, binding.shape.world_size),
-               launch.grid, arguments, binding.compute_capability_major, stream));
+    ABSL_RETURN_IF_ERROR(Launch(Find(plan.algorithm, launch.HasPacketAThread(), message.type, code,
+                                     binding.shape.world_size),
+                                launch.grid, arguments, binding.compute_capability_major, stream));
   }
   return absl::OkStatus();
 }

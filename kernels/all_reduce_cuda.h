@@ -15,8 +15,8 @@ namespace nodecomm::kernels {
 absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size);
 
 // Enqueues the all-reduce on `stream` of the current device; one kernel launch (several for
-// messages in packets with epochs that are larger than their slots), and one of a single thread
-// before it in checked mode; nothing else. May be captured.
+// messages larger than a slot where a group of more than two ranks was told to use one-shot), and
+// one of a single thread before it in checked mode; nothing else. May be captured.
 absl::Status AllReduceOnStream(const Binding& binding, const Message& message, cudaStream_t stream);
 
 }  // namespace nodecomm::kernels

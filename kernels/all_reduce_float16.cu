@@ -2,6 +2,6 @@
 
 namespace nodecomm::kernels {
 
-template const void* FindKernelOfType<ElementType::kFloat16>(const Plan&, bool, Code, WorldSize);
+template const void* FindKernelOfType<ElementType::kFloat16>(Algorithm, bool, Code, WorldSize);
 
 }  // namespace nodecomm::kernels

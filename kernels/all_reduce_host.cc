@@ -6,8 +6,8 @@
 #include "kernels/all_reduce.h"
 #include "kernels/call_check.h"
 #include "kernels/call_setup.h"
+#include "kernels/device/credit.h"
 #include "kernels/device/host.h"
-#include "kernels/device/scrub.h"
 #include "kernels/one_shot.h"
 #include "kernels/one_shot_stream.h"
 #include "kernels/two_shot.h"
@@ -23,14 +23,10 @@ using RunFn = bool (*)(const Call& call, const Turn& turn);
 
 template <class Protocol, int kRanks>
 bool RunProtocol(const Call& call, const Turn& turn) {
-  constexpr bool kStreams = Protocol::kMayTakeSeveralChunks;
-  if (kStreams && IsScrubTurn(turn)) ScrubAhead<HostMachine>(call, kWholeGrid);
+  if (IsTurnToClearCredits(turn)) ClearCredits<HostMachine>(call);
   Protocol protocol(call, kWholeGrid);
   protocol.Prepare();
-  const bool done = RunTurn<HostMachine, kRanks>(call, turn, protocol);
-  if (!kStreams && IsScrubEpoch(turn.epoch) && done)
-    ScrubBehind<HostMachine>(call, turn, kWholeGrid);
-  return done;
+  return RunTurn<HostMachine, kRanks>(call, turn, protocol);
 }
 
 template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
@@ -42,41 +38,40 @@ RunFn RunOf(Code code) {
 
 // As the kernels are chosen (all_reduce_kernels.cuh).
 template <ElementType kType, int kRanks>
-RunFn FindForRanks(const Plan& plan, bool packet_a_thread, Code code) {
+RunFn FindForRanks(Algorithm algorithm, bool packet_a_thread, Code code) {
   const bool is_short = packet_a_thread && code == Code::kLean;
-  if (plan.algorithm == Algorithm::kTwoShot) {
+  if (algorithm == Algorithm::kTwoShot) {
     if constexpr (kRanks > 2) {
       if (is_short) return RunOf<TwoShot, kType, kRanks>(code);
     }
     return RunOf<TwoShotStream, kType, kRanks>(code);
   }
   if constexpr (kRanks == 2) {
-    return is_short ? RunOf<OneShotOfSentinels, kType, kRanks>(code)
+    return is_short ? RunOf<OneShot, kType, kRanks>(code)
                     : RunOf<OneShotStream, kType, kRanks>(code);
   } else {
-    return plan.format == PacketFormat::kEpoch ? RunOf<OneShotOfEpochs, kType, kRanks>(code)
-                                               : RunOf<OneShotOfSentinels, kType, kRanks>(code);
+    return RunOf<OneShot, kType, kRanks>(code);
   }
 }
 
 template <ElementType kType>
-RunFn FindForType(const Plan& plan, bool packet_a_thread, Code code, WorldSize world_size) {
-  static constexpr RunFn (*kFinders[])(const Plan&, bool, Code) = {
+RunFn FindForType(Algorithm algorithm, bool packet_a_thread, Code code, WorldSize world_size) {
+  static constexpr RunFn (*kFinders[])(Algorithm, bool, Code) = {
       FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
       FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
       FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan, packet_a_thread, code);
+  return kFinders[world_size.value - 2](algorithm, packet_a_thread, code);
 }
 
-RunFn Find(const Plan& plan, bool packet_a_thread, ElementType type, Code code,
+RunFn Find(Algorithm algorithm, bool packet_a_thread, ElementType type, Code code,
            WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
-      return FindForType<ElementType::kFloat32>(plan, packet_a_thread, code, world_size);
+      return FindForType<ElementType::kFloat32>(algorithm, packet_a_thread, code, world_size);
     case ElementType::kFloat16:
-      return FindForType<ElementType::kFloat16>(plan, packet_a_thread, code, world_size);
+      return FindForType<ElementType::kFloat16>(algorithm, packet_a_thread, code, world_size);
     case ElementType::kBfloat16:
-      return FindForType<ElementType::kBfloat16>(plan, packet_a_thread, code, world_size);
+      return FindForType<ElementType::kBfloat16>(algorithm, packet_a_thread, code, world_size);
   }
   return nullptr;
 }
@@ -122,14 +117,15 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
   if (message.count == 0) return absl::OkStatus();
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const Code code = CodeFor(message, plan);
+  const Code code = CodeFor(message);
   for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
     const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);
     const LaunchPlan launch = PlanLaunch(plan, ByteCount{part_bytes}, binding.shape);
-    ABSL_RETURN_IF_ERROR(RunLaunch(
-        CallForLaunch(call, message, plan, launch, offset, part_bytes, binding.shape),
-        Find(plan, launch.HasPacketAThread(), message.type, code, binding.shape.world_size),
-        binding.shape.world_size.value));
+    ABSL_RETURN_IF_ERROR(
+        RunLaunch(CallForLaunch(call, message, launch, offset, part_bytes, binding.shape),
+                  Find(plan.algorithm, launch.HasPacketAThread(), message.type, code,
+                       binding.shape.world_size),
+                  binding.shape.world_size.value));
   }
   return absl::OkStatus();
 }

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "kernels/all_reduce_kernels.h"
+#include "kernels/device/credit.h"
 #include "kernels/device/gpu.cuh"
-#include "kernels/device/scrub.h"
 #include "kernels/one_shot.h"
 #include "kernels/one_shot_stream.h"
 #include "kernels/two_shot.h"
@@ -41,21 +41,13 @@ __global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
     GiveUp<GpuMachine>(call, kRanks, WhyOver(turn));
     return;
   }
-  if constexpr (Protocol::kMayTakeSeveralChunks) {
-    GpuMachine::ClearFinishedThreads();
-    if (IsScrubTurn(turn)) [[unlikely]] {
-      ScrubAhead<GpuMachine>(call, lane);
-      __threadfence_system();
-      __syncthreads();
-    }
+  if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
+  if (IsTurnToClearCredits(turn)) [[unlikely]] {
+    ClearCredits<GpuMachine>(call);
+    __threadfence_system();
+    __syncthreads();
   }
   const bool done = RunTurn<GpuMachine, kRanks>(call, turn, protocol);
-  if constexpr (!Protocol::kMayTakeSeveralChunks) {
-    if (IsScrubEpoch(turn.epoch) && done) [[unlikely]] {
-      ScrubBehind<GpuMachine>(call, turn, lane);
-      __threadfence_system();
-    }
-  }
   EndTurn<GpuMachine>(call, turn, done);
 }
 
@@ -79,33 +71,32 @@ const void* AddressOf(Code code) {
 // What a stream does in a launch of a packet a thread, a leaner kernel does faster; the packets are
 // the same. Calls that need all code are not worth one more: most are bound by launching.
 template <ElementType kType, int kRanks>
-const void* FindForRanks(const Plan& plan, bool packet_a_thread, Code code) {
+const void* FindForRanks(Algorithm algorithm, bool packet_a_thread, Code code) {
   const bool is_short = packet_a_thread && code == Code::kLean;
-  if (plan.algorithm == Algorithm::kTwoShot) {
+  if (algorithm == Algorithm::kTwoShot) {
     if constexpr (kRanks > 2) {
       if (is_short) return LeanAddressOf<TwoShot, kType, kRanks>();
     }
     return AddressOf<TwoShotStream, kType, kRanks>(code);
   }
   if constexpr (kRanks == 2) {
-    return is_short ? LeanAddressOf<OneShotOfSentinels, kType, kRanks>()
+    return is_short ? LeanAddressOf<OneShot, kType, kRanks>()
                     : AddressOf<OneShotStream, kType, kRanks>(code);
   } else {
-    return plan.format == PacketFormat::kEpoch ? AddressOf<OneShotOfEpochs, kType, kRanks>(code)
-                                               : AddressOf<OneShotOfSentinels, kType, kRanks>(code);
+    return AddressOf<OneShot, kType, kRanks>(code);
   }
 }
 
 }  // namespace
 
 template <ElementType kType>
-const void* FindKernelOfType(const Plan& plan, bool packet_a_thread, Code code,
+const void* FindKernelOfType(Algorithm algorithm, bool packet_a_thread, Code code,
                              WorldSize world_size) {
-  static constexpr const void* (*kFinders[])(const Plan&, bool, Code) = {
+  static constexpr const void* (*kFinders[])(Algorithm, bool, Code) = {
       FindForRanks<kType, 2>, FindForRanks<kType, 3>, FindForRanks<kType, 4>,
       FindForRanks<kType, 5>, FindForRanks<kType, 6>, FindForRanks<kType, 7>,
       FindForRanks<kType, 8>};
-  return kFinders[world_size.value - 2](plan, packet_a_thread, code);
+  return kFinders[world_size.value - 2](algorithm, packet_a_thread, code);
 }
 
 }  // namespace nodecomm::kernels

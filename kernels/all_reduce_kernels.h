@@ -1,4 +1,4 @@
-// Which kernel serves a plan. Not the kernels (all_reduce_kernels.cuh), which are compiled
+// Which kernel serves a launch. Not the kernels (all_reduce_kernels.cuh), which are compiled
 // elsewhere.
 #pragma once
 
@@ -11,7 +11,7 @@ namespace nodecomm::kernels {
 // For cudaLaunchKernelExC; takes a Call. Defined for every type of element, each in a file of its
 // own. `packet_a_thread`: of the launch (LaunchPlan).
 template <ElementType kType>
-const void* FindKernelOfType(const Plan& plan, bool packet_a_thread, Code code,
+const void* FindKernelOfType(Algorithm algorithm, bool packet_a_thread, Code code,
                              WorldSize world_size);
 
 }  // namespace nodecomm::kernels

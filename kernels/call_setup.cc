@@ -18,8 +18,6 @@ Region ToRegion(const SlotRegion& region, WorldSize world_size) {
 }  // namespace
 
 Call CallTemplate(const Binding& binding) {
-  const WorldSize ranks = binding.shape.world_size;
-  const PlaneLayout& layout = binding.shape.layout;
   Call call = {};
   std::copy(binding.planes.begin(), binding.planes.end(), call.planes);
   call.rank = binding.rank.value;
@@ -27,7 +25,6 @@ Call CallTemplate(const Binding& binding) {
   call.failure = binding.failure;
   call.timeout_ns = binding.timeout_ns;
   call.proves_alone = true;
-  call.epoch_region = ToRegion(layout.epoch, ranks);
   return call;
 }
 
@@ -36,8 +33,8 @@ CallFacts FactsOf(const Message& message) {
           .type = static_cast<uint32_t>(message.type)};
 }
 
-Call CallForLaunch(Call call, const Message& message, const Plan& plan, const LaunchPlan& launch,
-                   size_t offset, size_t bytes, const GroupShape& shape) {
+Call CallForLaunch(Call call, const Message& message, const LaunchPlan& launch, size_t offset,
+                   size_t bytes, const GroupShape& shape) {
   const PlaneLayout& layout = shape.layout;
   call.in = static_cast<const std::byte*>(message.in) + offset;
   call.out = static_cast<std::byte*>(message.out) + offset;
@@ -45,19 +42,17 @@ Call CallForLaunch(Call call, const Message& message, const Plan& plan, const La
   call.packets = static_cast<uint32_t>(launch.packets);
   call.chunk_packets = static_cast<uint32_t>(launch.chunk_packets);
   call.chunks = static_cast<uint32_t>(launch.chunks);
-  call.whole_packets = static_cast<uint32_t>(WholePackets(bytes, plan.format));
-  call.region =
-      ToRegion(plan.format == PacketFormat::kEpoch ? layout.epoch : layout.first, shape.world_size);
+  call.whole_packets = static_cast<uint32_t>(bytes / kPacketBytes);
+  call.region = ToRegion(layout.first, shape.world_size);
   call.gather_region = ToRegion(layout.gather, shape.world_size);
   return call;
 }
 
-Code CodeFor(const Message& message, const Plan& plan) {
-  const uintptr_t alignment = plan.format == PacketFormat::kSentinel ? kPacketBytes : 4;
+Code CodeFor(const Message& message) {
   const uintptr_t addresses =
       reinterpret_cast<uintptr_t>(message.in) | reinterpret_cast<uintptr_t>(message.out);
   const size_t bytes = message.count * ElementBytes(message.type);
-  return addresses % alignment == 0 && bytes % 4 == 0 ? Code::kLean : Code::kFull;
+  return addresses % kPacketBytes == 0 && bytes % 4 == 0 ? Code::kLean : Code::kFull;
 }
 
 absl::Status CheckMessage(const Binding& binding, const Message& message) {

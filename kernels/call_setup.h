@@ -18,14 +18,13 @@ Call CallTemplate(const Binding& binding);
 // What a rank tells the others of the whole message in checked mode.
 CallFacts FactsOf(const Message& message);
 
-// `bytes` bytes of the message from `offset` on, as one launch of `plan`; `launch` is what
-// PlanLaunch says of them.
-Call CallForLaunch(Call call, const Message& message, const Plan& plan, const LaunchPlan& launch,
-                   size_t offset, size_t bytes, const GroupShape& shape);
+// `bytes` bytes of the message from `offset` on, as one launch; `launch` is what PlanLaunch says of
+// them.
+Call CallForLaunch(Call call, const Message& message, const LaunchPlan& launch, size_t offset,
+                   size_t bytes, const GroupShape& shape);
 
-// The least that serves this rank's buffers in the launches of `plan`: the same for all launches of
-// a message.
-Code CodeFor(const Message& message, const Plan& plan);
+// The least that serves this rank's buffers: the same for all launches of a message.
+Code CodeFor(const Message& message);
 
 // InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null
 // pointers, more than kMessageBytesMax.

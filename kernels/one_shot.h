@@ -1,13 +1,14 @@
 // One-shot push: every rank pushes its whole message to every peer and sums what it received. One
-// trip; (N-1) S bytes out, with epochs a third more on the wire. For small messages. Not for large
-// ones (one_shot_stream.h), nor for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu).
-// Design note: kernels/README.md, "why it is right".
+// trip; (N-1) S bytes out. For small messages. Not for large ones (one_shot_stream.h), nor for the
+// calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note: kernels/README.md, "why it
+// is right".
 #pragma once
 
 #include "kernels/device/await.h"
 #include "kernels/device/format.h"
 #include "kernels/device/lanes.h"
 #include "kernels/device/payload.h"
+#include "kernels/device/sum.h"
 #include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
@@ -23,10 +24,9 @@ namespace nodecomm::kernels {
 // Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
 //           ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.
-template <class Machine, ElementType kType, int kRanks, Code kCode, class FormatOfPackets>
+template <class Machine, ElementType kType, int kRanks, Code kCode>
 class OneShot {
  public:
-  using Format = FormatOfPackets;
   static constexpr bool kMayTakeSeveralChunks = false;
 
   NODECOMM_KERNEL_FN OneShot(const Call& call, Lane lane) : call_(call), lane_(lane) {
@@ -47,9 +47,9 @@ class OneShot {
   // Sends what needs no waiting.
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
     epoch_ = turn.epoch;
-    part_ = PartOffset<Format::kParts>(call_.region, turn.epoch);
+    part_ = PartOffset(call_.region, turn.epoch);
     Way(lane_).Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
-      const Packet packet = Format::Encode(mine_.Get(i, Load()), epoch_);
+      const Packet packet = Encode(mine_.Get(i, Load()));
       NODECOMM_UNROLL
       for (int to = 0; to < kPeers; ++to) {
         Machine::StorePacket(to_[to] + part_ + Behind(i), packet);
@@ -63,15 +63,15 @@ class OneShot {
     return receiving_.template Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
       Packet from[kPeers];
       const auto address = [&](int peer) { return from_[peer] + part_ + Behind(i); };
-      if (!SpinForPackets<Machine, Format, kPeers>(call_, epoch_, address, from, &awaited_)) {
+      if (!SpinForPackets<Machine, kPeers>(call_, epoch_, address, from, &awaited_)) {
         return false;
       }
       Machine::AllowNextKernel();
       // Our own as the others find it: the format may change the payload of a NaN.
-      const Data mine = Format::Decode(Format::Encode(mine_.Get(i, Load()), epoch_));
-      StorePayload<kType, kCode>(
-          call_, i, SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from));
-      RearmSlots<Machine, Format, kPeers>(address);
+      const Payload mine = Decode(Encode(mine_.Get(i, Load())));
+      StorePayload<kType, kCode>(call_, i,
+                                 SumInRankOrder<Machine, kType, kPeers>(mine, call_.rank, from));
+      RearmSlots<Machine, kPeers>(address);
       return true;
     });
   }
@@ -81,10 +81,9 @@ class OneShot {
 
  private:
   static constexpr int kPeers = kRanks - 1;
-  using Data = Payload<Format::kWords>;
 
   NODECOMM_KERNEL_FN auto Load() const {
-    return [this](uint32_t i) { return LoadPayload<kType, Format::kWords, kCode>(call_, i); };
+    return [this](uint32_t i) { return LoadPayload<kType, kCode>(call_, i); };
   }
   NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const { return PacketOffset(i - lane_.first); }
 
@@ -97,13 +96,7 @@ class OneShot {
   // Of this thread's first packet, in the first part: in the order of sending, and by peer.
   std::byte* to_[kPeers];
   std::byte* from_[kPeers];
-  Kept<Machine, Data> mine_;
+  Kept<Machine, Payload> mine_;
 };
-
-// In packets with epochs, and in packets with sentinels.
-template <class Machine, ElementType kType, int kRanks, Code kCode>
-using OneShotOfEpochs = OneShot<Machine, kType, kRanks, kCode, EpochFormat>;
-template <class Machine, ElementType kType, int kRanks, Code kCode>
-using OneShotOfSentinels = OneShot<Machine, kType, kRanks, kCode, SentinelFormat>;
 
 }  // namespace nodecomm::kernels

@@ -1,7 +1,7 @@
-// One-shot push of large messages: as one_shot.h, in packets with sentinels, each thread going
-// through the message packet by packet, a few ahead of what it has received. For two ranks, where
-// it moves no more bytes than two-shot. Not for the calls' set-up (all_reduce_host.cc,
-// all_reduce_cuda.cu). Design note: kernels/README.md, "why it is right", "chunks".
+// One-shot push of large messages: as one_shot.h, each thread going through the message packet by
+// packet, a few ahead of what it has received. For two ranks, where it moves no more bytes than
+// two-shot. Not for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note:
+// kernels/README.md, "why it is right", "chunks".
 #pragma once
 
 #include "kernels/device/await.h"
@@ -9,6 +9,7 @@
 #include "kernels/device/format.h"
 #include "kernels/device/payload.h"
 #include "kernels/device/stream.h"
+#include "kernels/device/sum.h"
 #include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
@@ -27,7 +28,6 @@ namespace nodecomm::kernels {
 template <class Machine, ElementType kType, int kRanks, Code kCode>
 class OneShotStream {
  public:
-  using Format = SentinelFormat;
   static constexpr bool kMayTakeSeveralChunks = true;
 
   NODECOMM_KERNEL_FN OneShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {
@@ -61,8 +61,7 @@ class OneShotStream {
     NODECOMM_UNROLL
     for (uint32_t i = 0; i < ahead; ++i) {
       // Needs no credit: EndsWithCredit.
-      const Packet packet =
-          kKeeps ? Format::Encode(AsData(under_way_.Oldest()), turn.epoch) : Encoded(sending_);
+      const Packet packet = kKeeps ? Encode(AsData(under_way_.Oldest())) : Encoded(sending_);
       if (!sending_.AtEnd(call_)) Send(packet);
       under_way_.Exchange(packet);
       sending_.Advance(call_, lane_);
@@ -76,7 +75,7 @@ class OneShotStream {
       if (!has_sent_) {
         if (!sending_.AtEnd(call_)) {
           if (!MaySend()) return false;
-          newest_ = kKeeps ? Format::Encode(next_, sending_.epoch()) : Encoded(sending_);
+          newest_ = kKeeps ? Encode(next_) : Encoded(sending_);
           Send(newest_);
         }
         sending_.Advance(call_, lane_);
@@ -86,18 +85,16 @@ class OneShotStream {
       Packet from[kPeers];
       const uint64_t offset = Offset(receiving_);
       const auto address = [&](int peer) { return from_[peer] + offset; };
-      if (!SpinForPackets<Machine, Format, kPeers>(call_, receiving_.epoch(), address, from,
-                                                   &awaited_)) {
+      if (!SpinForPackets<Machine, kPeers>(call_, receiving_.epoch(), address, from, &awaited_)) {
         return false;
       }
       has_sent_ = false;
-      RearmSlots<Machine, Format, kPeers>(address);
+      RearmSlots<Machine, kPeers>(address);
       // Our own as the others find it: the format may change the payload of a NaN.
       const Packet oldest = under_way_.Exchange(newest_);
-      const Data mine = Format::Decode(kKeeps ? oldest : Encoded(receiving_));
-      StorePayload<kType, kCode>(
-          call_, receiving_.index(),
-          SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from));
+      const Payload mine = Decode(kKeeps ? oldest : Encoded(receiving_));
+      StorePayload<kType, kCode>(call_, receiving_.index(),
+                                 SumInRankOrder<Machine, kType, kPeers>(mine, call_.rank, from));
       const Cursor received = receiving_;
       if (receiving_.Advance(call_, lane_) && IsCreditWanted(call_, lane_, received.chunk())) {
         GiveCredit<Machine, kRanks>(call_, received.epoch());
@@ -112,22 +109,19 @@ class OneShotStream {
 
  private:
   static constexpr int kPeers = kRanks - 1;
-  using Data = Payload<Format::kWords>;
-  static_assert(sizeof(Data) == sizeof(Packet));
+  static_assert(sizeof(Payload) == sizeof(Packet));
   // Whether what is under way is kept, in registers; else it is loaded again.
   static constexpr bool kKeeps = Machine::kOnePacketALane;
 
-  NODECOMM_KERNEL_FN Data Load(const Cursor& at) const {
-    return LoadPayload<kType, Format::kWords, kCode>(call_, at.index());
+  NODECOMM_KERNEL_FN Payload Load(const Cursor& at) const {
+    return LoadPayload<kType, kCode>(call_, at.index());
   }
 
-  NODECOMM_KERNEL_FN Packet Encoded(const Cursor& at) const {
-    return Format::Encode(Load(at), at.epoch());
-  }
+  NODECOMM_KERNEL_FN Packet Encoded(const Cursor& at) const { return Encode(Load(at)); }
 
   NODECOMM_KERNEL_FN bool MaySend() {
-    return sending_.chunk() < Format::kParts || !sending_.BeginsChunk(lane_) ||
-           HasCredit(sending_.chunk() - Format::kParts);
+    return sending_.chunk() < kRegionParts || !sending_.BeginsChunk(lane_) ||
+           HasCredit(sending_.chunk() - kRegionParts);
   }
   NODECOMM_KERNEL_FN bool HasCredit(uint32_t chunk) {
     return SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, chunk), &awaited_);
@@ -139,16 +133,16 @@ class OneShotStream {
     for (int to = 0; to < kPeers; ++to) Machine::StorePacket(to_[to] + offset, packet);
   }
 
-  // Until the epoch is known a packet is data that are not yet encoded.
-  NODECOMM_KERNEL_FN static Packet AsPacket(const Data& data) {
+  // A packet that Prepare has loaded is not yet encoded: that would be to wait for the load.
+  NODECOMM_KERNEL_FN static Packet AsPacket(const Payload& data) {
     return {{data.word[0], data.word[1], data.word[2], data.word[3]}};
   }
-  NODECOMM_KERNEL_FN static Data AsData(const Packet& packet) {
+  NODECOMM_KERNEL_FN static Payload AsData(const Packet& packet) {
     return {{packet.word[0], packet.word[1], packet.word[2], packet.word[3]}};
   }
 
   NODECOMM_KERNEL_FN uint64_t Offset(const Cursor& at) const {
-    return PartOffset<Format::kParts>(call_.region, at.epoch()) + PacketOffset(at.slot_index());
+    return PartOffset(call_.region, at.epoch()) + PacketOffset(at.slot_index());
   }
 
   const Call& call_;
@@ -160,7 +154,7 @@ class OneShotStream {
   bool has_sent_ = false;
   Packet newest_ = {};
   // This rank's own data behind it, under way while the loop waits.
-  Data next_ = {};
+  Payload next_ = {};
   Awaited awaited_;
   // The slots in the first part: in the order of sending, and by peer.
   std::byte* to_[kPeers];

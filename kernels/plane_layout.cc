@@ -14,8 +14,8 @@ class Cutter {
       : usable_(plane.value - kPlaneRegionsBegin),
         peers_(static_cast<size_t>(world_size.value - 1)) {}
 
-  SlotRegion Cut(size_t parts_of_64, size_t region_parts) {
-    const size_t slots = region_parts * peers_;
+  SlotRegion Cut(size_t parts_of_64) {
+    const size_t slots = kRegionParts * peers_;
     const size_t packets = usable_ / 64 * parts_of_64 / kPacketBytes / slots;
     const SlotRegion region = {
         .begin = next_, .slot_packets = packets / kSlotPacketsMultiple * kSlotPacketsMultiple};
@@ -37,9 +37,7 @@ PlaneLayout LayOutPlane(ByteCount plane, WorldSize world_size) {
   // bytes than two-shot and has a hop less; with more, two-shot.
   const bool pair = world_size.value == 2;
   Cutter cutter(plane, world_size);
-  return {.epoch = cutter.Cut(pair ? 0 : 4, kEpochParts),
-          .first = cutter.Cut(pair ? 56 : 30, kSentinelParts),
-          .gather = cutter.Cut(pair ? 8 : 30, kSentinelParts)};
+  return {.first = cutter.Cut(pair ? 56 : 32), .gather = cutter.Cut(pair ? 8 : 32)};
 }
 
 }  // namespace nodecomm::kernels

@@ -60,11 +60,10 @@ inline constexpr size_t kPlaneCreditsBegin = kPlaneHeaderBytes;
 inline constexpr size_t kPlaneRegionsBegin = kPlaneCreditsBegin + sizeof(PlaneCredits);
 static_assert(kPlaneRegionsBegin % 128 == 0);
 
-// Parts of a region, by the epoch modulo their number: powers of two. With two a slot is used again
-// two calls later. A message of many chunks is sent ahead of what the peers have read by as many
-// chunks as there are parts.
-inline constexpr uint32_t kEpochParts = 2;
-inline constexpr uint32_t kSentinelParts = 4;
+// Parts of a region, by the epoch modulo their number: a power of two. A slot is used again as many
+// calls later, for which two would do; a message of many chunks is sent ahead of what the peers
+// have read by as many chunks.
+inline constexpr uint32_t kRegionParts = 4;
 
 // One region: its parts, each with a slot for every rank but the plane's own, in rank order, from
 // `begin` bytes after the plane's start.
@@ -73,12 +72,9 @@ struct SlotRegion {
   size_t slot_packets = 0;
 };
 
-// Packets with epochs and packets with sentinels never meet. Sentinel regions are zero between
-// calls.
+// Regions are zero between calls.
 struct PlaneLayout {
-  // One-shot in packets with epochs. Two ranks have none (slot_packets 0).
-  SlotRegion epoch;
-  // One-shot in packets with sentinels, and the first trip of two-shot.
+  // One-shot, and the first trip of two-shot.
   SlotRegion first;
   // The second trip of two-shot.
   SlotRegion gather;

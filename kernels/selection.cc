@@ -10,10 +10,6 @@
 namespace nodecomm::kernels {
 namespace {
 
-// Every launch but the last is a multiple of this, so that it starts as aligned (16 bytes) and at a
-// packet's boundary (12 and 16) as the message.
-constexpr size_t kLaunchMultiple = 48;
-
 constexpr size_t kThreadsMax = 512;
 constexpr size_t kWarp = 32;
 // Packets that a thread takes in one chunk of a message of several, at most: the parts of 8.7 MB
@@ -32,19 +28,17 @@ size_t Shards(Algorithm algorithm, const GroupShape& shape) {
 }
 
 // What one part of the plane holds of each rank's packets.
-size_t SlotPackets(Algorithm algorithm, PacketFormat format, const GroupShape& shape) {
+size_t SlotPackets(Algorithm algorithm, const GroupShape& shape) {
   const PlaneLayout& layout = shape.layout;
-  if (format == PacketFormat::kEpoch) return layout.epoch.slot_packets;
   return algorithm == Algorithm::kOneShot
              ? layout.first.slot_packets
              : std::min(layout.first.slot_packets, layout.gather.slot_packets);
 }
 
 // The largest message that one-shot takes in one launch of a packet a thread.
-size_t OneShotBytesMax(PacketFormat format, const GroupShape& shape) {
-  const size_t packets =
-      std::min(SlotPackets(Algorithm::kOneShot, format, shape), BlocksMax(shape) * kThreadsMax);
-  return packets * PacketDataBytes(format) / kLaunchMultiple * kLaunchMultiple;
+size_t OneShotBytesMax(const GroupShape& shape) {
+  return kPacketBytes *
+         std::min(SlotPackets(Algorithm::kOneShot, shape), BlocksMax(shape) * kThreadsMax);
 }
 
 Algorithm SelectAlgorithm(ByteCount message, const GroupShape& shape) {
@@ -54,27 +48,14 @@ Algorithm SelectAlgorithm(ByteCount message, const GroupShape& shape) {
       TuningFor(shape.architecture).one_shot_bytes_max[static_cast<size_t>(shape.world_size.value)];
   if (shape.world_size.value > 2) {
     // In a small plane, two-shot in one launch beats one-shot in several.
-    one_shot_max = std::min(one_shot_max, OneShotBytesMax(PacketFormat::kSentinel, shape));
+    one_shot_max = std::min(one_shot_max, OneShotBytesMax(shape));
   }
   return message.value <= one_shot_max ? Algorithm::kOneShot : Algorithm::kTwoShot;
 }
 
-PacketFormat SelectFormat(ByteCount message, Algorithm algorithm, const GroupShape& shape) {
-  // Two-shot, and what two ranks do, goes through a message of any size in one launch.
-  if (algorithm == Algorithm::kTwoShot || shape.world_size.value == 2) {
-    return PacketFormat::kSentinel;
-  }
-  const size_t epoch_max = std::min(
-      TuningFor(shape.architecture).epoch_bytes_max[static_cast<size_t>(shape.world_size.value)],
-      OneShotBytesMax(PacketFormat::kEpoch, shape));
-  const size_t sentinel_max = OneShotBytesMax(PacketFormat::kSentinel, shape);
-  return message.value > epoch_max && message.value <= sentinel_max ? PacketFormat::kSentinel
-                                                                    : PacketFormat::kEpoch;
-}
-
 // As many threads as packets, over as many multiprocessors as there are, in the smallest blocks:
-// 64 KiB at two ranks take 2.06 us in blocks of 64 threads, 2.14 of 128, 2.33 of 256; 1 KiB takes
-// 1.76, 1.61, 1.74 (2 x H100).
+// 64 KiB at four ranks take 2.74 us in blocks of 32 threads, 2.81 of 64 (4 x H100); at two ranks
+// 2.06 of 64, 2.14 of 128, 2.33 of 256 (2 x H100).
 Grid SpreadOver(size_t packets, size_t blocks_max) {
   const size_t threads = std::clamp<size_t>(DivideUp(DivideUp(packets, blocks_max), kWarp) * kWarp,
                                             kGridThreadsMin, kThreadsMax);
@@ -99,28 +80,27 @@ std::string_view AlgorithmName(Algorithm algorithm) {
 Plan SelectPlan(ByteCount message, ElementType /*type*/, const GroupShape& shape) {
   Plan plan = {.algorithm = SelectAlgorithm(message, shape), .launch_bytes = message.value};
   if (plan.algorithm == Algorithm::kCopy) return plan;
-  plan.format = SelectFormat(message, plan.algorithm, shape);
-  if (plan.format == PacketFormat::kEpoch) {
-    // Launches of equal size: a short last one would pay a whole latency for few bytes.
-    const size_t launch_max = OneShotBytesMax(plan.format, shape);
-    if (message.value > launch_max) {
-      plan.launch_bytes = DivideUp(message.value, DivideUp(message.value, launch_max));
-    }
+  // Two-shot, and what two ranks do, goes through a message of any size in one launch. The others
+  // take launches of equal size: a short last one would pay a whole latency for few bytes.
+  const size_t launch_max = OneShotBytesMax(shape);
+  if (plan.algorithm == Algorithm::kOneShot && shape.world_size.value > 2 &&
+      message.value > launch_max) {
+    plan.launch_bytes = DivideUp(message.value, DivideUp(message.value, launch_max));
   }
-  plan.launch_bytes = DivideUp(plan.launch_bytes, kLaunchMultiple) * kLaunchMultiple;
+  plan.launch_bytes = DivideUp(plan.launch_bytes, kPacketBytes) * kPacketBytes;
   return plan;
 }
 
 LaunchPlan PlanLaunch(const Plan& plan, ByteCount launch, const GroupShape& shape) {
   LaunchPlan result;
-  result.packets = WholePackets(launch.value + PacketDataBytes(plan.format) - 1, plan.format);
+  result.packets = DivideUp(launch.value, kPacketBytes);
   if (const size_t shards = Shards(plan.algorithm, shape); shards > 1) {
     result.packets = DivideUp(result.packets, shards);
   }
   result.chunk_packets = result.packets;
   const size_t blocks_max = BlocksMax(shape);
   result.grid = SpreadOver(result.packets, blocks_max);
-  const size_t slot = SlotPackets(plan.algorithm, plan.format, shape);
+  const size_t slot = SlotPackets(plan.algorithm, shape);
   if (result.packets <= std::min(slot, kChunkRowsMax * result.grid.ThreadsInAll())) return result;
   // From here on no thread has one packet alone.
   if (slot < result.grid.ThreadsInAll()) {

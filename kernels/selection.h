@@ -1,4 +1,4 @@
-// Chooses algorithm, packets, launches and chunks for a message: one pure function.
+// Chooses algorithm, launches and chunks for a message: one pure function.
 // Its inputs are the same on every rank, and so is its result; pointers and alignment are no
 // inputs, on purpose. Design note: kernels/README.md, "selection".
 #pragma once
@@ -16,7 +16,7 @@ namespace nodecomm::kernels {
 
 // Version of the tables in tuning.cc and of what is made of them: ranks that differ in it must not
 // form a group.
-inline constexpr uint32_t kAlgorithmTableVersion = 4;
+inline constexpr uint32_t kAlgorithmTableVersion = 5;
 
 enum class Algorithm { kCopy, kOneShot, kTwoShot };
 
@@ -37,27 +37,10 @@ struct GroupShape {
   std::optional<Algorithm> algorithm_override;
 };
 
-// How packets say that they have come (device/format.h).
-enum class PacketFormat { kEpoch, kSentinel };
-
-inline constexpr size_t kEpochDataBytes = 12;
-inline constexpr size_t kSentinelDataBytes = 16;
-
-constexpr size_t PacketDataBytes(PacketFormat format) {
-  return format == PacketFormat::kEpoch ? kEpochDataBytes : kSentinelDataBytes;
-}
-
-// Packets that `bytes` bytes fill. Every call asks this: divisions by constants are several times
-// faster.
-constexpr size_t WholePackets(size_t bytes, PacketFormat format) {
-  return format == PacketFormat::kEpoch ? bytes / kEpochDataBytes : bytes / kSentinelDataBytes;
-}
-
 struct Plan {
   Algorithm algorithm = Algorithm::kCopy;
-  PacketFormat format = PacketFormat::kEpoch;
-  // Bytes of one launch; a message takes ceil(bytes / launch_bytes) launches. A multiple of 48, so
-  // that every launch starts as aligned as the message.
+  // Bytes of one launch; a message takes ceil(bytes / launch_bytes) launches. A multiple of a
+  // packet, so that every launch starts as aligned as the message.
   size_t launch_bytes = 0;
 };
 
@@ -69,7 +52,7 @@ struct Grid {
 };
 
 // No grid has fewer threads.
-inline constexpr int kGridThreadsMin = 64;
+inline constexpr int kGridThreadsMin = 32;
 
 // One launch: its grid, and how its packets are cut into chunks. One-shot: packets of the launch;
 // two-shot: of a shard of it. Shards at the end may lie partly or wholly beyond the message, and

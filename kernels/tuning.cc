@@ -6,14 +6,14 @@ namespace nodecomm::kernels {
 namespace {
 
 // With two ranks both algorithms move the same bytes and one-shot has a hop less, so it serves
-// every size, in packets with sentinels.
+// every size.
 //
-// Hopper (sm_90). 4 ranks: where the measured curves cross on 4 x H100 (driver 580, bf16, graph
-// replay), 2026-11-26. 3 and 5 to 8: derived from 4 by the bytes that a rank sends, not measured.
-constexpr Tuning kHopper = {
-    .one_shot_bytes_max = {0, 0, SIZE_MAX, 360 << 10, 240 << 10, 180 << 10, 144 << 10, 120 << 10,
-                           103 << 10},
-    .epoch_bytes_max = {0, 0, 0, 144 << 10, 96 << 10, 72 << 10, 58 << 10, 48 << 10, 41 << 10}};
+// Hopper (sm_90). 3 and 4 ranks: where the measured curves cross on 4 x H100 (driver 580, bf16,
+// graph replay), 2026-11-26. 5 to 8: derived, not measured. N ranks save S (N-1)(N-2)/N bytes each
+// by two-shot, which must be worth its second hop: 287 KiB with 3, 360 with 4, and, it is taken, 73
+// more with every further one.
+constexpr Tuning kHopper = {.one_shot_bytes_max = {0, 0, SIZE_MAX, 430 << 10, 240 << 10, 180 << 10,
+                                                   152 << 10, 135 << 10, 124 << 10}};
 
 // Ampere and Ada (sm_80, sm_86, sm_89): Hopper's, not measured. Launches do not overlap there, so a
 // trip costs more beside the bytes and one-shot should pay for longer; NVLink has two thirds of the

@@ -14,9 +14,6 @@ using BytesByWorldSize = std::array<size_t, kWorldSizeMax + 1>;
 struct Tuning {
   // The largest message that one-shot serves.
   BytesByWorldSize one_shot_bytes_max;
-  // The largest message of one-shot that goes in packets with epochs; larger ones are worth the
-  // re-arming that sentinels need.
-  BytesByWorldSize epoch_bytes_max;
 };
 
 // `architecture`: 10 * major + minor of the compute capability.

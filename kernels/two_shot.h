@@ -1,13 +1,13 @@
-// Two-shot push: reduce-scatter, then all-gather, both pushed. Two trips; 2 (N-1)/N S bytes out, in
-// packets with sentinels. For messages of medium size. Not for large ones (two_shot_stream.h), nor
-// for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note: kernels/README.md,
-// "why it is right".
+// Two-shot push: reduce-scatter, then all-gather, both pushed. Two trips; 2 (N-1)/N S bytes out.
+// For messages of medium size. Not for large ones (two_shot_stream.h), nor for the calls' set-up
+// (all_reduce_host.cc, all_reduce_cuda.cu). Design note: kernels/README.md, "why it is right".
 #pragma once
 
 #include "kernels/device/await.h"
 #include "kernels/device/format.h"
 #include "kernels/device/lanes.h"
 #include "kernels/device/payload.h"
+#include "kernels/device/sum.h"
 #include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
@@ -29,7 +29,6 @@ namespace nodecomm::kernels {
 template <class Machine, ElementType kType, int kRanks, Code kCode>
 class TwoShot {
  public:
-  using Format = SentinelFormat;
   static constexpr bool kMayTakeSeveralChunks = false;
 
   NODECOMM_KERNEL_FN TwoShot(const Call& call, Lane lane) : call_(call), lane_(lane) {}
@@ -45,8 +44,7 @@ class TwoShot {
       const Theirs theirs = theirs_.Get(i, LoadTheirs());
       NODECOMM_UNROLL
       for (int to = 0; to < kPeers; ++to) {
-        Machine::StorePacket(SlotTo(call_.region, to, i),
-                             Format::Encode(theirs.in_order[to], epoch_));
+        Machine::StorePacket(SlotTo(call_.region, to, i), Encode(theirs.in_order[to]));
       }
       return true;
     });
@@ -70,24 +68,23 @@ class TwoShot {
 
  private:
   static constexpr int kPeers = kRanks - 1;
-  using Data = Payload<Format::kWords>;
   // A packet's data of every peer's shard, in the order of sending.
   struct Theirs {
-    Data in_order[kPeers];
+    Payload in_order[kPeers];
   };
 
   NODECOMM_KERNEL_FN bool Sum(uint32_t i) {
-    const Data mine = Load(call_.rank, i);
+    const Payload mine = Load(call_.rank, i);
     Packet from[kPeers];
     if (!Spin(call_.region, i, from)) return false;
-    const Data sum = SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from);
-    const Packet packet = Format::Encode(sum, epoch_);
+    const Payload sum = SumInRankOrder<Machine, kType, kPeers>(mine, call_.rank, from);
+    const Packet packet = Encode(sum);
     NODECOMM_UNROLL
     for (int to = 0; to < kPeers; ++to) {
       Machine::StorePacket(SlotTo(call_.gather_region, to, i), packet);
     }
     // As the others will find it: the format may change the payload of a NaN.
-    Store(call_.rank, i, Format::Decode(packet));
+    Store(call_.rank, i, Decode(packet));
     Rearm(call_.region, i);
     return true;
   }
@@ -97,7 +94,7 @@ class TwoShot {
     Machine::AllowNextKernel();
     NODECOMM_UNROLL
     for (int peer = 0; peer < kPeers; ++peer) {
-      Store(RankOfPeer(call_.rank, peer), i, Format::Decode(from[peer]));
+      Store(RankOfPeer(call_.rank, peer), i, Decode(from[peer]));
     }
     Rearm(call_.gather_region, i);
     return true;
@@ -110,15 +107,14 @@ class TwoShot {
   NODECOMM_KERNEL_FN bool Spin(const Region& region, uint32_t i, Packet (&from)[kPeers]) {
     const uint64_t offset = Offset(region, i);
     const auto address = [&](int peer) { return SlotFrom(call_, region, peer) + offset; };
-    return SpinForPackets<Machine, Format, kPeers>(call_, epoch_, address, from, &awaited_);
+    return SpinForPackets<Machine, kPeers>(call_, epoch_, address, from, &awaited_);
   }
   NODECOMM_KERNEL_FN void Rearm(const Region& region, uint32_t i) {
     const uint64_t offset = Offset(region, i);
-    RearmSlots<Machine, Format, kPeers>(
-        [&](int peer) { return SlotFrom(call_, region, peer) + offset; });
+    RearmSlots<Machine, kPeers>([&](int peer) { return SlotFrom(call_, region, peer) + offset; });
   }
   NODECOMM_KERNEL_FN uint64_t Offset(const Region& region, uint32_t i) const {
-    return PartOffset<Format::kParts>(region, epoch_) + PacketOffset(i);
+    return PartOffset(region, epoch_) + PacketOffset(i);
   }
 
   NODECOMM_KERNEL_FN auto LoadTheirs() const {
@@ -132,10 +128,10 @@ class TwoShot {
   NODECOMM_KERNEL_FN uint32_t InShard(int shard, uint32_t i) const {
     return static_cast<uint32_t>(shard) * call_.packets + i;
   }
-  NODECOMM_KERNEL_FN Data Load(int shard, uint32_t i) const {
-    return LoadPayload<kType, Format::kWords, kCode>(call_, InShard(shard, i));
+  NODECOMM_KERNEL_FN Payload Load(int shard, uint32_t i) const {
+    return LoadPayload<kType, kCode>(call_, InShard(shard, i));
   }
-  NODECOMM_KERNEL_FN void Store(int shard, uint32_t i, const Data& sum) const {
+  NODECOMM_KERNEL_FN void Store(int shard, uint32_t i, const Payload& sum) const {
     StorePayload<kType, kCode>(call_, InShard(shard, i), sum);
   }
 

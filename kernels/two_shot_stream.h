@@ -1,7 +1,7 @@
-// Two-shot push of large messages: as two_shot.h, in packets with sentinels, each thread going
-// through the shards packet by packet, both trips under way at once. Two ranks need it only where
-// they are told to take two trips. Not for the calls' set-up (all_reduce_host.cc,
-// all_reduce_cuda.cu). Design note: kernels/README.md, "why it is right", "chunks".
+// Two-shot push of large messages: as two_shot.h, each thread going through the shards packet by
+// packet, both trips under way at once. Two ranks need it only where they are told to take two
+// trips. Not for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note:
+// kernels/README.md, "why it is right", "chunks".
 #pragma once
 
 #include "kernels/device/await.h"
@@ -9,6 +9,7 @@
 #include "kernels/device/format.h"
 #include "kernels/device/payload.h"
 #include "kernels/device/stream.h"
+#include "kernels/device/sum.h"
 #include "kernels/device/turn.h"
 
 namespace nodecomm::kernels {
@@ -28,7 +29,6 @@ namespace nodecomm::kernels {
 template <class Machine, ElementType kType, int kRanks, Code kCode>
 class TwoShotStream {
  public:
-  using Format = SentinelFormat;
   static constexpr bool kMayTakeSeveralChunks = true;
 
   NODECOMM_KERNEL_FN TwoShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {}
@@ -85,11 +85,10 @@ class TwoShotStream {
   static constexpr int kPeers = kRanks - 1;
   // With more peers there are no registers for it.
   static constexpr bool kPrepares = Machine::kOnePacketALane && kRanks <= 5;
-  using Data = Payload<Format::kWords>;
 
   NODECOMM_KERNEL_FN bool MayScatter() {
-    return scattering_.chunk() < Format::kParts || !scattering_.BeginsChunk(lane_) ||
-           HasCredit(scattering_.chunk() - Format::kParts);
+    return scattering_.chunk() < kRegionParts || !scattering_.BeginsChunk(lane_) ||
+           HasCredit(scattering_.chunk() - kRegionParts);
   }
   NODECOMM_KERNEL_FN bool HasCredit(uint32_t chunk) {
     return SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, chunk), &awaited_);
@@ -101,25 +100,23 @@ class TwoShotStream {
     const uint64_t offset = Offset(call_.region, scattering_);
     NODECOMM_UNROLL
     for (int to = 0; to < kPeers; ++to) {
-      Machine::StorePacket(SlotAt(call_, call_.region, To(to)) + offset,
-                           Format::Encode(data_of(to), scattering_.epoch()));
+      Machine::StorePacket(SlotAt(call_, call_.region, To(to)) + offset, Encode(data_of(to)));
     }
     scattering_.Advance(call_, lane_);
   }
 
   NODECOMM_KERNEL_FN bool Sum() {
-    const Data mine = Load(call_.rank, summing_);
+    const Payload mine = Load(call_.rank, summing_);
     Packet from[kPeers];
     if (!Take(call_.region, summing_, from)) return false;
-    const Packet packet = Format::Encode(
-        SumInRankOrder<Machine, Format, kType, kPeers>(mine, call_.rank, from), summing_.epoch());
+    const Packet packet = Encode(SumInRankOrder<Machine, kType, kPeers>(mine, call_.rank, from));
     const uint64_t offset = Offset(call_.gather_region, summing_);
     NODECOMM_UNROLL
     for (int to = 0; to < kPeers; ++to) {
       Machine::StorePacket(SlotAt(call_, call_.gather_region, To(to)) + offset, packet);
     }
     // As the others will find it: the format may change the payload of a NaN.
-    Store(call_.rank, summing_, Format::Decode(packet));
+    Store(call_.rank, summing_, Decode(packet));
     summing_.Advance(call_, lane_);
     // All peers have been heard.
     ahead_ = Ahead<Machine>(call_, kTwoShotAhead);
@@ -131,7 +128,7 @@ class TwoShotStream {
     if (!Take(call_.gather_region, gathering_, from)) return false;
     NODECOMM_UNROLL
     for (int peer = 0; peer < kPeers; ++peer) {
-      Store(RankOfPeer(call_.rank, peer), gathering_, Format::Decode(from[peer]));
+      Store(RankOfPeer(call_.rank, peer), gathering_, Decode(from[peer]));
     }
     const Cursor gathered = gathering_;
     if (gathering_.Advance(call_, lane_) && IsCreditWanted(call_, lane_, gathered.chunk())) {
@@ -144,24 +141,24 @@ class TwoShotStream {
   NODECOMM_KERNEL_FN bool Take(const Region& region, const Cursor& at, Packet (&from)[kPeers]) {
     const uint64_t offset = Offset(region, at);
     const auto address = [&](int peer) { return SlotFrom(call_, region, peer) + offset; };
-    if (!SpinForPackets<Machine, Format, kPeers>(call_, at.epoch(), address, from, &awaited_)) {
+    if (!SpinForPackets<Machine, kPeers>(call_, at.epoch(), address, from, &awaited_)) {
       return false;
     }
-    RearmSlots<Machine, Format, kPeers>(address);
+    RearmSlots<Machine, kPeers>(address);
     return true;
   }
 
   NODECOMM_KERNEL_FN int To(int i) const { return RankAfter(call_.rank, i + 1, kRanks); }
   NODECOMM_KERNEL_FN uint64_t Offset(const Region& region, const Cursor& at) const {
-    return PartOffset<Format::kParts>(region, at.epoch()) + PacketOffset(at.slot_index());
+    return PartOffset(region, at.epoch()) + PacketOffset(at.slot_index());
   }
   NODECOMM_KERNEL_FN uint32_t InShard(int shard, const Cursor& at) const {
     return static_cast<uint32_t>(shard) * call_.packets + at.index();
   }
-  NODECOMM_KERNEL_FN Data Load(int shard, const Cursor& at) const {
-    return LoadPayload<kType, Format::kWords, kCode>(call_, InShard(shard, at));
+  NODECOMM_KERNEL_FN Payload Load(int shard, const Cursor& at) const {
+    return LoadPayload<kType, kCode>(call_, InShard(shard, at));
   }
-  NODECOMM_KERNEL_FN void Store(int shard, const Cursor& at, const Data& sum) const {
+  NODECOMM_KERNEL_FN void Store(int shard, const Cursor& at, const Payload& sum) const {
     StorePayload<kType, kCode>(call_, InShard(shard, at), sum);
   }
 
@@ -173,7 +170,7 @@ class TwoShotStream {
   Cursor gathering_{lane_, 0};
   uint32_t ahead_ = 0;
   Awaited awaited_;
-  Data first_[kPeers] = {};
+  Payload first_[kPeers] = {};
 };
 
 }  // namespace nodecomm::kernels

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/device/call.h"
+#include "kernels/device/format.h"
 
 namespace nodecomm::kernels {
 
@@ -105,9 +106,9 @@ NODECOMM_KERNEL_FN void LoadPackets(const AddressOf& address_of, Packet (&from)[
   for (int peer = 0; peer < kPeers; ++peer) from[peer] = Machine::LoadPacket(address_of(peer));
 }
 
-// Loads the packets at address_of(peer) into `from` until all of `epoch` have come. False: not for
-// a while; `awaited` says what is missing.
-template <class Machine, class Format, int kPeers, class AddressOf>
+// Loads the packets at address_of(peer) into `from` until all have come. False: not for a while;
+// `awaited` says what is missing: a packet of `epoch`.
+template <class Machine, int kPeers, class AddressOf>
 NODECOMM_KERNEL_FN bool SpinForPackets(const Call& call, uint32_t epoch,
                                        const AddressOf& address_of, Packet (&from)[kPeers],
                                        Awaited* awaited) {
@@ -118,7 +119,7 @@ NODECOMM_KERNEL_FN bool SpinForPackets(const Call& call, uint32_t epoch,
     missing = -1;
     NODECOMM_UNROLL
     for (int peer = 0; peer < kPeers; ++peer) {
-      if (!Format::Ready(from[peer], epoch)) missing = peer;
+      if (!HasCome(from[peer])) missing = peer;
     }
     if (missing < 0) return true;
     Machine::Pause();

@@ -54,15 +54,13 @@ struct Call {
   // Whether this launch finds out that another of the same rank runs beside it; costs 0.2 us. The
   // same on all launches of a call, otherwise anything.
   bool proves_alone;
-  // Whose packets carry epochs: what a scrub clears.
-  Region epoch_region;
 };
 
 // What a kernel has code for. What it lacks is not on the way of the rest: a launch takes less than
 // two microseconds, in which code that is never run costs too. Each rank chooses for itself.
 enum class Code {
-  // Buffers of whole words, and for packets of four words aligned to 16 bytes. On GPUs also: a
-  // launch that does not prove that it is alone. What replayed graphs of nearly all callers need.
+  // Buffers of whole words, aligned to 16 bytes. On GPUs also: a launch that does not prove that it
+  // is alone. What replayed graphs of nearly all callers need.
   kLean,
   // Any number of elements at any element's address, and such a proof, decided as it runs.
   kFull,
@@ -83,7 +81,7 @@ static_assert(sizeof(Packet) == kPacketBytes);
 // Epochs count 1, 2, ..., 2^32-1, 4, 5, ...: never 0, which fresh memory holds, and a region's
 // parts go on taking turns over the wrap.
 inline constexpr uint32_t kEpochAfterWrap = 4;
-static_assert(kEpochAfterWrap % kEpochParts == 0 && kEpochAfterWrap % kSentinelParts == 0);
+static_assert(kEpochAfterWrap % kRegionParts == 0);
 NODECOMM_KERNEL_FN uint32_t NextEpoch(uint32_t epoch) {
   return epoch == 0xffffffffu ? kEpochAfterWrap : epoch + 1u;
 }
@@ -137,10 +135,9 @@ NODECOMM_KERNEL_FN std::byte* SlotAt(const Call& call, const Region& region, int
 }
 
 // How far behind the first part an epoch's part lies.
-template <uint32_t kParts>
 NODECOMM_KERNEL_FN uint64_t PartOffset(const Region& region, uint32_t epoch) {
-  static_assert((kParts & (kParts - 1)) == 0);
-  return (epoch & (kParts - 1)) * region.part_bytes;
+  static_assert((kRegionParts & (kRegionParts - 1)) == 0);
+  return (epoch & (kRegionParts - 1)) * region.part_bytes;
 }
 
 NODECOMM_KERNEL_FN uint64_t PacketOffset(uint32_t index) { return uint64_t{index} * kPacketBytes; }

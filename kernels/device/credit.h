@@ -11,6 +11,27 @@
 
 namespace nodecomm::kernels {
 
+// What a peer said of an epoch and never again since comes round after 2^32 chunks. So twice in
+// that time, and after a wrap, a launch clears all credits; it also happens at the fourth chunk of
+// a group, so that it is no rare path.
+NODECOMM_KERNEL_FN bool IsTurnToClearCredits(const Turn& turn) {
+  const uint32_t first = turn.epoch & 0x7fffffffu;
+  const uint32_t last = turn.last_epoch & 0x7fffffffu;
+  return first > last || (first <= kEpochAfterWrap && last >= kEpochAfterWrap);
+}
+
+// Clears the credits of our own plane.
+//
+// Ordering: nobody gives a credit that is not waited for (IsCreditWanted), so none of earlier
+// launches is under way. A peer's block gives one of this launch after it has heard its namesake
+// here. The caller makes every thread's clearing precede every packet of its block (a fence and a
+// block barrier); of the credits a block clears its own, and those of blocks that this grid does
+// not have.
+template <class Machine>
+NODECOMM_KERNEL_FN void ClearCredits(const Call& call) {
+  Machine::ClearCredits(CreditsOf(call.planes[call.rank]));
+}
+
 // Called by every thread of a block once it has read all its packets of the chunk of `epoch` and
 // re-armed their slots.
 //
@@ -35,8 +56,7 @@ NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
 // while. False: not yet; `awaited` says what is missing.
 //
 // A peer may have gone further by then, by fewer chunks than a region has parts. What it said 2^31
-// chunks ago and more is not there any more (scrub.h), but for the last epoch before the wrap,
-// which only the end of a launch may take for its own, whose packets say the same.
+// chunks ago and more is not there any more (ClearCredits).
 template <class Machine, int kRanks>
 NODECOMM_KERNEL_FN bool SpinForCredit(const Call& call, uint32_t epoch, Awaited* awaited) {
   const uint32_t* finished = CreditsOf(call.planes[call.rank])->finished[Machine::BlockIndex()];

@@ -129,7 +129,7 @@ struct GpuMachine {
     return *reinterpret_cast<const uint32_t*>(&pair);
   }
 
-  // A thread takes one packet of a launch in packets with epochs.
+  // A thread takes one packet of a launch that is not streamed.
   static constexpr bool kOnePacketALane = true;
 
   // Everything that earlier kernels on the stream did is visible after this, also where this kernel

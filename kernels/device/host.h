@@ -20,8 +20,9 @@ struct HostMachine {
   // A turn here is a yield, so a check is cheap beside it.
   static constexpr uint32_t kTurnsPerCheck = 64;
 
-  // There are no 16-byte atoms on every host, so the second half, which holds the epoch, publishes
-  // the first.
+  // There are no 16-byte atoms on every host, and each half says for itself that it has come. The
+  // order of the second is what boundaries between kernels are on a GPU: who has read it comes
+  // behind all that its sender re-armed before.
   static void StorePacket(std::byte* address, const Packet& packet) {
     uint64_t half[2];
     std::memcpy(half, &packet, sizeof(half));

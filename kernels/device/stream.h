@@ -22,18 +22,18 @@ inline constexpr uint32_t kUnheardMax = 2;
 static_assert(kOneShotAhead + 1 <= kUnheardMax);
 // And packets that two-shot sums before it waits for the first of the second trip.
 inline constexpr uint32_t kGatherBehind = 1;
-// A thread sends its first packet of chunk c + kSentinelParts only with the peers' credit for chunk
+// A thread sends its first packet of chunk c + kRegionParts only with the peers' credit for chunk
 // c. They give it when they have gone kGatherBehind packets past it, for which they need what is
 // sent kAheadMax packets later. So that ranks never wait for each other in a circle, this must be
 // before that first packet, also where a chunk gives every thread one packet only.
-static_assert(kAheadMax + kGatherBehind <= kSentinelParts - 1);
+static_assert(kAheadMax + kGatherBehind <= kRegionParts - 1);
 
 // How far apart in chunks the threads of a block can be. Where one has finished with a chunk, the
-// others have sent what came kSentinelParts chunks before; and of what a thread has sent it is yet
+// others have sent what came kRegionParts chunks before; and of what a thread has sent it is yet
 // to finish with kAheadMax + kGatherBehind + 2 packets at most, each of another chunk at worst. The
 // remainder of an epoch tells these chunks apart, also where epochs leave some out.
 inline constexpr uint32_t kChunksApartMax = 16;
-static_assert(kSentinelParts + kAheadMax + kGatherBehind + 2 <= kChunksApartMax - kEpochAfterWrap);
+static_assert(kRegionParts + kAheadMax + kGatherBehind + 2 <= kChunksApartMax - kEpochAfterWrap);
 
 // Before it hears anything a thread sends kUnheardMax packets at most. The last of them lies in
 // this chunk of the next launch, or before it. That launch may have shorter chunks than this one,
@@ -41,10 +41,10 @@ static_assert(kSentinelParts + kAheadMax + kGatherBehind + 2 <= kChunksApartMax 
 NODECOMM_KERNEL_FN uint32_t LastChunkUnheard(const Call& call, Lane lane) {
   return call.chunk_packets > kUnheardMax * lane.step ? 0 : kUnheardMax - 1;
 }
-// Whether a peer may wait for the credit of this chunk: before it sends what comes kSentinelParts
+// Whether a peer may wait for the credit of this chunk: before it sends what comes kRegionParts
 // chunks later, in this launch or, unheard, in the next.
 NODECOMM_KERNEL_FN bool IsCreditWanted(const Call& call, Lane lane, uint32_t chunk) {
-  return chunk + kSentinelParts <= call.chunks + LastChunkUnheard(call, lane);
+  return chunk + kRegionParts <= call.chunks + LastChunkUnheard(call, lane);
 }
 // So a launch of so many chunks that the next could send into parts that a peer has yet to read
 // ends with the wait for the last of these credits.
@@ -52,7 +52,7 @@ NODECOMM_KERNEL_FN bool EndsWithCredit(const Call& call, Lane lane) {
   return IsCreditWanted(call, lane, 0);
 }
 NODECOMM_KERNEL_FN uint32_t ChunkOfLastCredit(const Call& call, Lane lane) {
-  return call.chunks + LastChunkUnheard(call, lane) - kSentinelParts;
+  return call.chunks + LastChunkUnheard(call, lane) - kRegionParts;
 }
 
 // On a host, where one thread plays the whole grid and each wait is a change of threads, as far as

@@ -245,7 +245,7 @@ void AddPlane(Contract& contract) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const kernels::PlaneLayout layout = kernels::LayOutPlane(bytes, {ranks});
       std::string text;
-      for (const kernels::SlotRegion& region : {layout.epoch, layout.first, layout.gather}) {
+      for (const kernels::SlotRegion& region : {layout.first, layout.gather}) {
         absl::StrAppend(&text, text.empty() ? "" : " ", region.begin, "+", region.slot_packets);
       }
       Add(contract, absl::StrFormat("plane regions of %d bytes, %d ranks", bytes.value, ranks),
@@ -271,9 +271,9 @@ std::string PlansFingerprint(const kernels::GroupShape& shape) {
       const kernels::LaunchPlan launch =
           kernels::PlanLaunch(plan, {std::min(bytes, plan.launch_bytes)}, shape);
       Mix(fingerprint,
-          absl::StrCat(static_cast<int>(plan.algorithm), " ", static_cast<int>(plan.format), " ",
-                       plan.launch_bytes, " ", launch.grid.blocks, " ", launch.grid.threads, " ",
-                       launch.packets, " ", launch.chunk_packets, " ", launch.chunks, ";"));
+          absl::StrCat(static_cast<int>(plan.algorithm), " ", plan.launch_bytes, " ",
+                       launch.grid.blocks, " ", launch.grid.threads, " ", launch.packets, " ",
+                       launch.chunk_packets, " ", launch.chunks, ";"));
     }
   }
   return absl::StrFormat("%016x", fingerprint);

@@ -171,15 +171,22 @@ class GpuRankGroup : public RankGroup {
                             cudaMemcpyHostToDevice));
     }
   }
-  void PlantPackets(uint32_t epoch) override {
-    const PlaneLayout layout = LayOutPlane(options_.plane_bytes, options_.world_size);
-    const size_t bytes = layout.first.begin - layout.epoch.begin;
-    std::vector<uint32_t> words(bytes / 4, 0x41414141u);
-    for (size_t i = 3; i < words.size(); i += 4) words[i] = epoch;
+  void PlantCredits(uint32_t epoch) override {
+    const std::vector<uint32_t> words(sizeof(PlaneCredits) / sizeof(epoch), epoch);
     for (const RankState& state : ranks_) {
-      CHECK_CUDA(cudaMemcpy(state.plane + layout.epoch.begin, words.data(), bytes,
+      CHECK_CUDA(cudaMemcpy(state.plane + kPlaneCreditsBegin, words.data(), sizeof(PlaneCredits),
                             cudaMemcpyHostToDevice));
     }
+  }
+  size_t CountCredits(uint32_t epoch) override {
+    size_t count = 0;
+    std::vector<uint32_t> words(sizeof(PlaneCredits) / sizeof(epoch));
+    for (const RankState& state : ranks_) {
+      CHECK_CUDA(cudaMemcpy(words.data(), state.plane + kPlaneCreditsBegin, sizeof(PlaneCredits),
+                            cudaMemcpyDeviceToHost));
+      count += static_cast<size_t>(std::count(words.begin(), words.end(), epoch));
+    }
+    return count;
   }
   void SetStop(uint32_t stop) override { shared_->stop = stop; }
   void SetLeft(Rank rank, uint32_t last_epoch) override {

@@ -118,15 +118,14 @@ TEST_P(AllReduceConformance, IsRightOnBothSidesOfEverySwitchOver) {
       Plan before = SelectPlan(ByteCount{size}, type, shape);
       int switch_overs = 0;
       LaunchPlan launch_before = {};
-      // The first four: the changes of algorithm and format, and of the number of launches or
-      // chunks.
+      // The first four: the changes of algorithm, and of the number of launches or chunks.
       for (size_t bytes = 2 * size; bytes <= (3u << 20) && switch_overs < 4; bytes += size) {
         const Plan plan = SelectPlan(ByteCount{bytes}, type, shape);
         const LaunchPlan launch =
             PlanLaunch(plan, ByteCount{std::min(bytes, plan.launch_bytes)}, shape);
         const bool launches_change = (bytes + plan.launch_bytes - 1) / plan.launch_bytes !=
                                      (bytes - size + before.launch_bytes - 1) / before.launch_bytes;
-        if (plan.algorithm != before.algorithm || plan.format != before.format || launches_change ||
+        if (plan.algorithm != before.algorithm || launches_change ||
             launch.chunks != std::max<size_t>(1, launch_before.chunks)) {
           ++switch_overs;
           run.calls.push_back(Mixed(type, bytes / size - 1, ++seed, ranks));
@@ -259,42 +258,30 @@ TEST_P(AllReduceConformance, EpochsWrapWithoutZeroAndKeepAlternating) {
   for (int r = 0; r < 4; ++r) EXPECT_EQ(group->Epoch(Rank{r}), 8u) << "rank " << r;
 }
 
-TEST_P(AllReduceConformance, PacketsOfTheSameEpochTwoToThe32CallsAgoAreNotTaken) {
-  // Elements, by what serves them; the first two go in packets with epochs.
-  constexpr size_t kTiny = 16;
-  constexpr size_t kOneShot = 2000;
-  constexpr size_t kWithSentinels = 5000;
-  constexpr size_t kTwoShot = 50'000;
+TEST_P(AllReduceConformance, CreditsOfTheSameEpochTwoToThe32ChunksAgoAreNotTaken) {
+  // Elements, by what serves them.
+  constexpr size_t kOneShot = 16;
+  constexpr size_t kStream = 500'000;
   const GroupShape shape = {.world_size = WorldSize{4},
                             .layout = LayOutPlane(kPlaneBytesMin, WorldSize{4}),
                             .multiprocessors = 132};
-  const auto plan_of = [&](size_t count) {
-    return SelectPlan(ByteCount{4 * count}, ElementType::kFloat32, shape);
-  };
-  ASSERT_EQ(plan_of(kOneShot).format, PacketFormat::kEpoch);
-  ASSERT_EQ(plan_of(kWithSentinels).algorithm, Algorithm::kOneShot);
-  ASSERT_EQ(plan_of(kWithSentinels).format, PacketFormat::kSentinel);
-  ASSERT_EQ(plan_of(kTwoShot).algorithm, Algorithm::kTwoShot);
-  ASSERT_EQ(PlanLaunch(plan_of(kTwoShot), ByteCount{4 * kTwoShot}, shape).chunks, 1u);
-  // The two calls that scrub use little of what the next two do: only the scrub can have cleared
-  // it.
-  using Scrubbing = std::pair<size_t, size_t>;
-  for (const auto& [first, second] :
-       {Scrubbing{kTiny, kTiny}, Scrubbing{kTiny, kTwoShot}, Scrubbing{kTwoShot, kTiny},
-        Scrubbing{kTwoShot, kTwoShot}, Scrubbing{kWithSentinels, kTiny}}) {
-    for (const uint32_t scrub : {0x80000004u, 4u}) {
-      for (const uint32_t planted : {scrub + 2, scrub + 3}) {
-        NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
-        // The last call before the two that scrub; over the wrap that is the largest epoch.
-        group->SetLastEpoch(scrub == 4u ? 0xffffffffu : scrub - 1);
-        group->PlantPackets(planted);
-        RankGroup::Run run;
-        uint64_t seed = 0;
-        for (const size_t count : {first, second, kOneShot, kOneShot}) {
-          run.calls.push_back(Mixed(ElementType::kFloat32, count, ++seed, 4));
-        }
-        ExpectRight(*group, run, 4);
+  const Plan plan = SelectPlan(ByteCount{4 * kStream}, ElementType::kFloat32, shape);
+  ASSERT_GT(PlanLaunch(plan, ByteCount{4 * kStream}, shape).chunks, kRegionParts);
+  for (const size_t clearing : {kOneShot, kStream}) {
+    for (const uint32_t turn : {0x80000004u, 4u}) {
+      NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{4}});
+      // The last call before the one that clears; over the wrap that is the largest epoch.
+      group->SetLastEpoch(turn == 4u ? 0xffffffffu : turn - 1);
+      // Further than the calls come: who took it would wait for no credit.
+      const uint32_t planted = turn + 100;
+      group->PlantCredits(planted);
+      RankGroup::Run run;
+      uint64_t seed = 0;
+      for (const size_t count : {clearing, kStream}) {
+        run.calls.push_back(Mixed(ElementType::kFloat32, count, ++seed, 4));
       }
+      ExpectRight(*group, run, 4);
+      EXPECT_EQ(group->CountCredits(planted), 0u) << clearing << " elements at epoch " << turn;
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <new>
 #include <thread>
 
+#include "kernels/device/call.h"
 #include "kernels/plane_layout.h"
 #include "tests/kernels/reference.h"
 
@@ -87,16 +88,21 @@ class HostRankGroup : public RankGroup {
       reinterpret_cast<PlaneHeader*>(plane.get())->check = {sequence, sequence};
     }
   }
-  void PlantPackets(uint32_t epoch) override {
-    const PlaneLayout layout = LayOutPlane(options_.plane_bytes, options_.world_size);
-    const size_t packets = (layout.first.begin - layout.epoch.begin) / kPacketBytes;
+  void PlantCredits(uint32_t epoch) override {
     for (auto& plane : planes_) {
-      auto* words = reinterpret_cast<uint32_t*>(plane.get() + layout.epoch.begin);
-      for (size_t i = 0; i < packets; ++i) {
-        std::fill_n(words + 4 * i, 3, 0x41414141u);
-        words[4 * i + 3] = epoch;
+      for (auto& block : CreditsOf(plane.get())->finished) {
+        std::fill(std::begin(block), std::end(block), epoch);
       }
     }
+  }
+  size_t CountCredits(uint32_t epoch) override {
+    size_t count = 0;
+    for (auto& plane : planes_) {
+      for (auto& block : CreditsOf(plane.get())->finished) {
+        count += static_cast<size_t>(std::count(std::begin(block), std::end(block), epoch));
+      }
+    }
+    return count;
   }
   void SetStop(uint32_t stop) override { stop_ = stop; }
   void SetLeft(Rank rank, uint32_t last_epoch) override {

@@ -66,9 +66,10 @@ class RankGroup {
   virtual void SetLastEpoch(uint32_t epoch) = 0;
   // As if every rank had made so many checked calls.
   virtual void SetLastCheck(uint32_t sequence) = 0;
-  // Fills every packet that carries an epoch, in every plane, with wrong data of this epoch, as a
-  // call of 2^32 calls ago would have left it.
-  virtual void PlantPackets(uint32_t epoch) = 0;
+  // Fills the credits of every plane with this epoch, as a chunk of 2^32 chunks ago would have left
+  // them; and how many in all planes hold it.
+  virtual void PlantCredits(uint32_t epoch) = 0;
+  virtual size_t CountCredits(uint32_t epoch) = 0;
 
   virtual void SetStop(uint32_t stop) = 0;
   virtual void SetLeft(Rank rank, uint32_t last_epoch) = 0;

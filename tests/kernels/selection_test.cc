@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
-#include <utility>
 
 #include "kernels/device/stream.h"
 #include "kernels/plane_layout.h"
@@ -52,7 +51,6 @@ TEST(Selection, TheOverrideHoldsAtEverySize) {
 
 size_t SlotPackets(const Plan& plan, const GroupShape& shape) {
   const PlaneLayout& layout = shape.layout;
-  if (plan.format == PacketFormat::kEpoch) return layout.epoch.slot_packets;
   return plan.algorithm == Algorithm::kOneShot
              ? layout.first.slot_packets
              : std::min(layout.first.slot_packets, layout.gather.slot_packets);
@@ -86,11 +84,10 @@ void ForEachLaunch(const Look& look) {
 TEST(Selection, LaunchesKeepAlignmentAndHoldTheirMessage) {
   ForEachLaunch([](const Plan& plan, const LaunchPlan& launch, const GroupShape& shape,
                    size_t bytes) {
-    EXPECT_EQ(plan.launch_bytes % 48, 0u);
+    EXPECT_EQ(plan.launch_bytes % kPacketBytes, 0u);
     const size_t shards =
         plan.algorithm == Algorithm::kTwoShot ? static_cast<size_t>(shape.world_size.value) : 1;
-    const size_t data = plan.format == PacketFormat::kEpoch ? 12 : 16;
-    EXPECT_GE(launch.packets * shards * data, bytes);
+    EXPECT_GE(launch.packets * shards * kPacketBytes, bytes);
     EXPECT_EQ(launch.chunks, (launch.packets + launch.chunk_packets - 1) / launch.chunk_packets);
   });
 }
@@ -103,10 +100,9 @@ TEST(Selection, ChunksFitTheirSlots) {
 
 TEST(Selection, SeveralChunksInALaunchGiveEveryThreadTheSameNumberOfPackets) {
   int with_several = 0;
-  ForEachLaunch([&](const Plan& plan, const LaunchPlan& launch, const GroupShape&, size_t) {
+  ForEachLaunch([&](const Plan&, const LaunchPlan& launch, const GroupShape&, size_t) {
     if (launch.chunks == 1) return;
     ++with_several;
-    EXPECT_EQ(plan.format, PacketFormat::kSentinel) << "packets with epochs take a launch each";
     EXPECT_EQ(launch.chunk_packets % launch.grid.ThreadsInAll(), 0u);
     EXPECT_FALSE(launch.HasPacketAThread()) << "kernels without chunks would serve it";
   });
@@ -169,20 +165,13 @@ TEST(Selection, EveryArchitectureHasATable) {
 
 TEST(Selection, TheSwitchOversAreThoseOfTheTable) {
   for (const int architecture : {80, 90, 100}) {
-    for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
+    for (int ranks = 3; ranks <= kWorldSizeMax; ++ranks) {
       GroupShape shape = Shape(ranks);
       shape.architecture = architecture;
       const Tuning& tuning = TuningFor(architecture);
       const auto plan_of = [&](size_t bytes) {
         return SelectPlan(ByteCount{bytes}, ElementType::kBfloat16, shape);
       };
-      if (ranks == 2) {
-        EXPECT_EQ(plan_of(2).format, PacketFormat::kSentinel);
-        continue;
-      }
-      const size_t epoch = tuning.epoch_bytes_max[ranks];
-      EXPECT_EQ(plan_of(epoch).format, PacketFormat::kEpoch);
-      EXPECT_EQ(plan_of(epoch + 2).format, PacketFormat::kSentinel);
       const size_t one_shot = tuning.one_shot_bytes_max[ranks];
       EXPECT_EQ(plan_of(one_shot).algorithm, Algorithm::kOneShot);
       EXPECT_EQ(plan_of(one_shot + 2).algorithm, Algorithm::kTwoShot);
@@ -219,7 +208,7 @@ TEST(Stream, CreditsThatAPeerWaitsForAreGivenAndNoOthersBehindThem) {
       call.chunk_packets = rows * lane.step;
       call.chunks = chunks;
       for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
-        const bool in_launch = chunk + kSentinelParts < chunks;
+        const bool in_launch = chunk + kRegionParts < chunks;
         const bool at_end = EndsWithCredit(call, lane) && chunk == ChunkOfLastCredit(call, lane);
         if (in_launch || at_end) {
           EXPECT_TRUE(IsCreditWanted(call, lane, chunk));
@@ -237,16 +226,13 @@ TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const PlaneLayout layout = LayOutPlane(plane, WorldSize{ranks});
       size_t end = kPlaneRegionsBegin;
-      for (const auto& [region, parts] : {std::pair{layout.epoch, kEpochParts},
-                                          {layout.first, kSentinelParts},
-                                          {layout.gather, kSentinelParts}}) {
+      for (const SlotRegion& region : {layout.first, layout.gather}) {
         EXPECT_GE(region.begin, end);
         EXPECT_EQ(region.begin % 128, 0u);
         end = region.begin +
-              parts * static_cast<size_t>(ranks - 1) * kPacketBytes * region.slot_packets;
+              kRegionParts * static_cast<size_t>(ranks - 1) * kPacketBytes * region.slot_packets;
       }
       EXPECT_LE(end, plane.value);
-      EXPECT_EQ(layout.epoch.slot_packets > 0, ranks > 2);
       EXPECT_GT(layout.first.slot_packets, 0u);
       EXPECT_GT(layout.gather.slot_packets, 0u);
     }

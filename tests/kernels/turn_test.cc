@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/device/credit.h"
 #include "kernels/device/host.h"
-#include "kernels/device/scrub.h"
 
 namespace nodecomm::kernels {
 namespace {
@@ -75,17 +75,16 @@ TEST_F(TurnTest, ALaunchOfSeveralChunksTakesAsManyEpochs) {
   }
 }
 
-TEST(Scrub, IsDueInEveryLaunchThatHasOneOfItsEpochs) {
-  const auto is_due = [](uint32_t first, uint32_t last) {
-    return IsScrubTurn({.epoch = first, .last_epoch = last});
+TEST(Credits, AreClearedInEveryLaunchThatHasTheEpochForIt) {
+  const auto is_turn = [](uint32_t first, uint32_t last) {
+    return IsTurnToClearCredits({.epoch = first, .last_epoch = last});
   };
   for (const uint32_t top : {0u, 0x80000000u}) {
-    EXPECT_TRUE(is_due(top + 4, top + 4));
-    EXPECT_TRUE(is_due(top + 5, top + 5));
-    EXPECT_FALSE(is_due(top + 3, top + 3));
-    EXPECT_FALSE(is_due(top + 6, top + 9));
-    EXPECT_TRUE(is_due(top + 1, top + 7));
-    EXPECT_TRUE(is_due(top - 2, top + 6)) << "over the top";
+    EXPECT_TRUE(is_turn(top + 4, top + 4));
+    EXPECT_FALSE(is_turn(top + 3, top + 3));
+    EXPECT_FALSE(is_turn(top + 5, top + 9));
+    EXPECT_TRUE(is_turn(top + 1, top + 7));
+    EXPECT_TRUE(is_turn(top - 2, top + 6)) << "over the top";
   }
 }
 
