@@ -39,20 +39,18 @@ absl::StatusOr<std::unique_ptr<PublishedMetrics>> PublishedMetrics::Start(
     now.reload_failed = parts.reload_failed();
     return now;
   };
+  const auto expose = [snapshot, metrics = parts.metrics] { return metrics->Expose(snapshot()); };
   std::unique_ptr<PublishedMetrics> published(new PublishedMetrics());
   if (config.metrics.port != 0) {
-    ABSL_ASSIGN_OR_RETURN(published->server_, MetricsServer::Start({.port = config.metrics.port,
-                                                                    .metrics = parts.metrics,
-                                                                    .snapshot = snapshot}));
+    ABSL_ASSIGN_OR_RETURN(published->server_,
+                          MetricsServer::Start({.port = config.metrics.port, .expose = expose}));
   }
   if (!config.metrics.textfile.empty()) {
-    ABSL_ASSIGN_OR_RETURN(
-        published->textfile_,
-        MetricsTextfile::Start(
-            {.path = config.metrics.textfile,
-             .interval = config.metrics.textfile_interval,
-             .expose = [snapshot, metrics = parts.metrics] { return metrics->Expose(snapshot()); },
-             .news = std::move(textfile_news)}));
+    ABSL_ASSIGN_OR_RETURN(published->textfile_,
+                          MetricsTextfile::Start({.path = config.metrics.textfile,
+                                                  .interval = config.metrics.textfile_interval,
+                                                  .expose = expose,
+                                                  .news = std::move(textfile_news)}));
   }
   return published;
 }
