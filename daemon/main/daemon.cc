@@ -66,6 +66,18 @@ void WarnOfAccessToAbsentGpus(const v1::Host& host, const GpuUsers& users) {
   }
 }
 
+// GPUs that were lost and are not any more.
+void LogReturned(const v1::Host& before, const v1::Host& now) {
+  std::set<std::string> lost;
+  for (const v1::Gpu& gpu : before.gpus()) {
+    if (gpu.condition() == v1::GPU_CONDITION_LOST) lost.insert(gpu.uuid());
+  }
+  for (const v1::Gpu& gpu : now.gpus()) {
+    if (gpu.condition() == v1::GPU_CONDITION_LOST || !lost.contains(gpu.uuid())) continue;
+    Log(spdlog::level::info, {.gpu = gpu.uuid()}, "GPU back: the driver lists it again");
+  }
+}
+
 void LogRefill(const std::string& gpu_uuid, const absl::Status& refilled) {
   if (refilled.ok()) {
     Log(spdlog::level::info, {.gpu = gpu_uuid}, "pool: planes can be made again");
@@ -191,11 +203,12 @@ std::string Daemon::NotReady() const {
   if (const std::string problem = runtime_dir_problem(); !problem.empty()) {
     return absl::StrCat(problem, ": restart the daemon");
   }
-  // What else it lacks after it has been ready keeps nobody from it.
-  if (ready_) return "";
+  if (ready_) return Lacks();
   const std::string waits_for = WaitsFor();
   return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
 }
+
+std::string Daemon::Lacks() const { return nodecomm::Lacks(host_->host()); }
 
 int Daemon::Gpus() const { return host_->host().gpus_size(); }
 
@@ -238,6 +251,7 @@ absl::Status Daemon::RefreshHost() {
   for (const std::string& uuid : host_->Update(std::move(fresh))) {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
   }
+  LogReturned(before, host_->host());
   LogLinkChanges(before, host_->host());
   if (!FabricIsReady(before) && FabricIsReady(host_->host()) && !config_.peer_access.trust_driver) {
     spdlog::info("the NVLink fabric is ready: peer access is proven now");
@@ -270,7 +284,7 @@ absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher() {
 void Daemon::StopForming() {
   stopping_ = true;
   ready_ = false;
-  if (calls_ != nullptr) calls_->SetServing(RpcServer::Serving::kNo);
+  if (calls_ != nullptr) TellHealth();
   if (logged_groups_ != nullptr) {
     logged_groups_->StopForming("the daemon is stopping: try again when it is back");
   }
@@ -496,24 +510,29 @@ void Daemon::TakeTextfileNews(const absl::Status& written) {
 
 void Daemon::SetReady() {
   if (!ready_.exchange(true)) spdlog::info("ready: nothing is waited for");
-  if (IsReady()) calls_->SetServing(RpcServer::Serving::kYes);
+  TellHealth();
+}
+
+void Daemon::TellHealth() {
+  // A host of which something is missing serves what is left of it.
+  const bool healthy = ready_ && runtime_dir_problem().empty() && HasUsableGpu(host_->host());
+  if (healthy == healthy_) return;
+  healthy_ = healthy;
+  calls_->SetServing(healthy ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);
 }
 
 std::string Daemon::CheckRuntimeDir() {
   std::string problem = runtime_dir_->Lost();
-  const bool changes = problem.empty() != runtime_dir_problem().empty();
   {
     absl::MutexLock lock(&in_force_mu_);
     runtime_dir_problem_ = problem;
   }
   if (problem.empty()) groups_->LookAfterFiles();
-  if (changes) {
-    calls_->SetServing(IsReady() ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);
-  }
+  TellHealth();
   return problem;
 }
 
-bool Daemon::IsReady() const { return ready_ && runtime_dir_problem().empty(); }
+bool Daemon::IsReady() const { return ready_ && runtime_dir_problem().empty() && Lacks().empty(); }
 
 void Daemon::TakeGroupNews(const GroupNews& news) {
   metrics_->Take(news);

@@ -62,6 +62,9 @@ class Daemon {
   // What a daemon that serves still waits for, as systemctl status shows it; empty: it is ready.
   std::string WaitsFor() const;
 
+  // What of its host a daemon that was ready has lost since; empty: nothing.
+  std::string Lacks() const;
+
   // Likewise for administrators, who may ask while it stops, too. Thread-safe.
   std::string NotReady() const;
 
@@ -89,6 +92,9 @@ class Daemon {
 
   // Says to those who ask (health, metrics) that the daemon is ready: it waits for nothing more.
   void SetReady();
+
+  // Says to those who ask for its health whether there is anything to serve, if that has changed.
+  void TellHealth();
 
   // Whether clients, and a daemon that starts, still find this one by its runtime directory; what
   // is lost of that, or empty. Says so to those who ask, too.
@@ -132,6 +138,7 @@ class Daemon {
   void TakeTextfileNews(const absl::Status& written);
   void Serve();
   v1::GetConfigResponse ConfigInForce() const;
+  // Nothing is waited for, and nothing is missing.
   bool IsReady() const;
   std::string runtime_dir_problem() const {
     absl::MutexLock lock(&in_force_mu_);
@@ -164,6 +171,7 @@ class Daemon {
   const std::unique_ptr<Metrics> metrics_ = Metrics::Create();
   std::atomic<bool> ready_ = false;
   std::atomic<bool> stopping_ = false;
+  bool healthy_ = false;  // as those were told who ask for the daemon's health
   LogLimit refusals_logged_;
   LogLimit auth_failures_logged_;
   LogLimit failed_groups_logged_{kFailedGroupLinesMax};  // that never became ready

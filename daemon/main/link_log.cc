@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "daemon/main/log.h"
+#include "daemon/topology/links.h"
 
 namespace nodecomm {
 namespace {
@@ -59,9 +60,26 @@ void LogAccess(const v1::Host& before, const v1::Host& now) {
   }
 }
 
+void LogFabric(const v1::Host& before, const v1::Host& now) {
+  std::map<std::string, bool> waited;
+  for (const v1::Gpu& gpu : before.gpus()) waited[gpu.uuid()] = WaitsForFabric(gpu);
+  for (const v1::Gpu& gpu : now.gpus()) {
+    const auto known = waited.find(gpu.uuid());
+    if (known == waited.end() || known->second == WaitsForFabric(gpu)) continue;
+    if (WaitsForFabric(gpu)) {
+      Log(spdlog::level::warn, {.gpu = gpu.uuid()},
+          "the NVLink fabric is down: new groups get no fast path there, and calls of those that "
+          "are there may fail; systemctl status nvidia-fabricmanager");
+    } else {
+      Log(spdlog::level::info, {.gpu = gpu.uuid()}, "the NVLink fabric is there");
+    }
+  }
+}
+
 }  // namespace
 
 void LogLinkChanges(const v1::Host& before, const v1::Host& now) {
+  LogFabric(before, now);
   LogLinkErrors(before, now);
   LogAccess(before, now);
 }

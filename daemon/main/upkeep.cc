@@ -109,12 +109,14 @@ void Upkeep::TellHowItIs() {
     if (waits_for.empty()) {
       ready_ = true;
       daemon_->SetReady();
+      LogWhatIsMissing();
       refresh_at_ = absl::Now() + kRefreshInterval;
       told_ = Serving();
       return SayReadyToServiceManager(told_);
     }
     status = absl::StrCat("Waiting for ", waits_for, ". Workers are served.", ReloadNote());
   } else {
+    LogWhatIsMissing();
     status = Serving();
   }
   if (status == told_) return;
@@ -123,9 +125,22 @@ void Upkeep::TellHowItIs() {
   SayStatusToServiceManager(told_);
 }
 
+void Upkeep::LogWhatIsMissing() {
+  daemon_->TellHealth();
+  std::string lacks = daemon_->Lacks();
+  if (lacks == lacks_) return;
+  lacks_ = std::move(lacks);
+  if (lacks_.empty()) {
+    spdlog::info("ready again: nothing of the host is missing");
+  } else {
+    spdlog::warn("not ready any more: {}; workers are served with the rest", Escaped(lacks_));
+  }
+}
+
 std::string Upkeep::Serving() const {
   return absl::StrCat("Serving workers on ", daemon_->GpusInService(), " of ", daemon_->Gpus(),
-                      " GPUs.", ReloadNote());
+                      " GPUs.", lacks_.empty() ? "" : absl::StrCat(" Not ready: ", lacks_, "."),
+                      ReloadNote());
 }
 
 std::string Upkeep::ReloadNote() const {

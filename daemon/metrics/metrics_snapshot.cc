@@ -91,7 +91,8 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
                          "When the daemon started, in seconds since 1970.",
                          absl::ToDoubleSeconds(now.start_time - absl::UnixEpoch())));
   families.push_back(One("nodecomm_ready",
-                         "1 once GPUs, fabric, proofs and pools are as they should be.",
+                         "1 while GPUs, fabric and runtime directory are as they should be, and "
+                         "proofs and pools have been.",
                          now.ready ? 1 : 0));
   families.push_back(One("nodecomm_runtime_dir_intact",
                          "0 if somebody removed the daemon's sockets or its lock file: a restart "

@@ -22,7 +22,7 @@ struct MetricsSnapshot {
   int sessions_max = 0;
   int groups_max = 0;
   bool simulated = false;
-  bool ready = false;  // it waits for nothing more
+  bool ready = false;  // it waits for nothing more, and misses nothing
   bool runtime_dir_lost = false;
   bool reload_failed = false;
   absl::Time start_time;

@@ -76,5 +76,31 @@ TEST(WaitsFor, PoolThatItsLimitKeepsFromMoreIsFull) {
   EXPECT_EQ(WaitsFor(TwoGpus(), {}, {pool}), "");
 }
 
+TEST(Lacks, NothingOfAHostThatIsAsItWas) {
+  EXPECT_EQ(Lacks(TwoGpus()), "");
+  EXPECT_TRUE(HasUsableGpu(TwoGpus()));
+  EXPECT_FALSE(HasUsableGpu({}));
+}
+
+TEST(Lacks, LostGpusAreNamedWithTheirReasonAndTheRestIsOfUse) {
+  v1::Host host = TwoGpus();
+  host.mutable_gpus(1)->set_condition(v1::GPU_CONDITION_LOST);
+  host.mutable_gpus(1)->set_condition_reason("Xid 79\n");
+  EXPECT_THAT(Lacks(host), AllOf(HasSubstr("GPU GPU-b is lost: Xid 79"), Not(HasSubstr("\n")),
+                                 Not(HasSubstr("GPU-a"))));
+  EXPECT_TRUE(HasUsableGpu(host));
+  host.mutable_gpus(0)->set_fabric_state(v1::FABRIC_STATE_NOT_STARTED);
+  EXPECT_THAT(Lacks(host),
+              AllOf(HasSubstr("GPU-b is lost"), HasSubstr("fabric of 1 of 2 GPUs is down"),
+                    HasSubstr("nvidia-fabricmanager")));
+  EXPECT_FALSE(HasUsableGpu(host));
+}
+
+TEST(Lacks, DrainedGpusAreNotMissed) {
+  v1::Host host = TwoGpus();
+  host.mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
+  EXPECT_EQ(Lacks(host), "");
+}
+
 }  // namespace
 }  // namespace nodecomm
