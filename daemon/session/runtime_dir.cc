@@ -93,6 +93,21 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
   return lock;
 }
 
+// A second lock, which goes with the records rather than with a file that somebody may remove: that
+// of the directory itself, which only the daemon's user can open.
+absl::StatusOr<UniqueFd> TakeDirectoryLock(const std::string& path, const std::string& lock_path) {
+  UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory.valid()) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open directory %s", path));
+  }
+  // Some file systems of a network lock no directory; there is the file's lock, then.
+  if (flock(directory.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return directory;
+  return absl::AlreadyExistsError(absl::StrFormat(
+      "another nodecommd holds %s, though somebody removed its lock file %s: stop it (fuser -v %s "
+      "names its process), or choose another --runtime-dir",
+      path, lock_path, path));
+}
+
 absl::Status CheckAddressLength(const std::string& path) {
   constexpr size_t kPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
   if (path.size() <= kPathBytesMax) return absl::OkStatus();
@@ -188,7 +203,10 @@ absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& op
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/workers", options.mode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/groups", kPrivateMode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/sessions", kPrivateMode, Existing::kSetMode));
-  std::unique_ptr<RuntimeDir> dir(new RuntimeDir(options.path, std::move(lock)));
+  ABSL_ASSIGN_OR_RETURN(UniqueFd groups_lock, TakeDirectoryLock(options.path + "/groups",
+                                                                options.path + "/nodecommd.lock"));
+  std::unique_ptr<RuntimeDir> dir(
+      new RuntimeDir(options.path, std::move(lock), std::move(groups_lock)));
   // The outermost first, so that what is told to be gone is what somebody removed.
   for (const std::string& path :
        {options.path, options.path + "/nodecommd.lock", dir->groups_path(), dir->sessions_path()}) {
@@ -197,8 +215,8 @@ absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& op
   return dir;
 }
 
-RuntimeDir::RuntimeDir(std::string path, UniqueFd lock)
-    : path_(std::move(path)), lock_(std::move(lock)) {}
+RuntimeDir::RuntimeDir(std::string path, UniqueFd lock, UniqueFd groups_lock)
+    : path_(std::move(path)), lock_(std::move(lock)), groups_lock_(std::move(groups_lock)) {}
 
 RuntimeDir::~RuntimeDir() {
   // Another daemon's are left: it may have started once somebody had removed this one's lock file.

@@ -32,7 +32,8 @@ class RuntimeDir {
     UniqueFd admin;    // SOCK_STREAM, the daemon's user (and root) only
   };
 
-  // AlreadyExists: another daemon holds the lock; its process id is in the message.
+  // AlreadyExists: another daemon holds the lock; its process id is in the message, unless somebody
+  // removed the lock file.
   // InvalidArgument: the path is too long for a socket's address. Nothing but the directory and the
   // lock file is touched before the lock is held.
   static absl::StatusOr<std::unique_ptr<RuntimeDir>> Create(const Options& options);
@@ -71,7 +72,7 @@ class RuntimeDir {
   };
   enum class Found { kOwn, kNothing, kAnother };
 
-  RuntimeDir(std::string path, UniqueFd lock);
+  RuntimeDir(std::string path, UniqueFd lock, UniqueFd groups_lock);
   absl::Status Remember(const std::string& path);
   static Found Look(const File& file);
 
@@ -79,7 +80,8 @@ class RuntimeDir {
   // Closing it releases the lock. The file itself stays: unlinking it would let two daemons each
   // lock "the" file.
   const UniqueFd lock_;
-  std::vector<File> files_;  // as they were when the daemon made or took them
+  const UniqueFd groups_lock_;  // that of the directory: for when somebody removes the file
+  std::vector<File> files_;     // as they were when the daemon made or took them
 };
 
 }  // namespace nodecomm
