@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "daemon/main/log.h"
 #include "daemon/process/open_fds.h"
 
 namespace nodecomm {
@@ -18,6 +19,9 @@ MetricsSnapshot TakeSnapshot(const PublishedMetrics::Parts& parts) {
   now.sessions = parts.sessions->session_count();
   now.ready = parts.ready();
   now.runtime_dir_lost = parts.runtime_dir_lost();
+  const LogWriter::Lost lost = LostLogLines();
+  now.log_lines_not_read = lost.not_read;
+  now.log_lines_not_written = lost.not_written;
   now.open_fds = CountOpenFds();
   now.open_fds_max = OpenFdsMax();
   return now;

@@ -3,6 +3,7 @@
 // Design note: daemon/metrics/README.md.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,8 @@ struct MetricsSnapshot {
   bool runtime_dir_lost = false;
   bool reload_failed = false;
   absl::Time start_time;
+  uint64_t log_lines_not_read = 0;  // these two are lost
+  uint64_t log_lines_not_written = 0;
   int open_fds = 0;
   int open_fds_max = 0;
 };

@@ -115,6 +115,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
   now.sessions = 3;
   now.ready = true;
   now.runtime_dir_lost = true;
+  now.log_lines_not_written = 5;
   now.groups.resize(2);
   now.groups[0].set_state(v1::GROUP_STATE_READY);
   now.groups[1].set_state(v1::GROUP_STATE_GATHERING);
@@ -135,6 +136,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
            std::string("nodecomm_ready 1"),
            std::string("nodecomm_runtime_dir_intact 0"),
            std::string("nodecomm_start_time_seconds 1700000000"),
+           std::string("nodecomm_log_lines_lost_total{reason=\"not_written\"} 5"),
            std::string("nodecomm_sessions 3"),
            std::string("nodecomm_sessions_limit 1024"),
            std::string("nodecomm_groups{state=\"ready\"} 1"),
