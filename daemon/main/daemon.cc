@@ -155,6 +155,8 @@ void Daemon::Stop() {
   // that still wait.
   published_metrics_.reset();
   if (sessions_ != nullptr) sessions_->Stop();
+  // One that failed to start leaves the workers of the daemon before it to the next.
+  if (serves_ && runtime_dir_ != nullptr) runtime_dir_->EndInOrder();
   if (calls_ != nullptr) calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
   calls_.reset();
   gpus_.reset();
@@ -393,6 +395,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.admin_listener = std::move(listeners.admin);
   options.platform = platform_;
   options.records_dir = runtime_dir_->sessions_path();
+  options.predecessor = runtime_dir_->predecessor();
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());
   WarnOfFewDescriptors(OpenFdsMax(), config_.limits.sessions_max);
   options.sessions_max = config_.limits.sessions_max;
@@ -477,6 +480,7 @@ void Daemon::Serve() {
   // Also while proofs go on: who asks is told what is waited for (NotReady).
   events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
   sessions_->Start(std::move(events));
+  serves_ = true;
 }
 
 void Daemon::StartForming() { logged_groups_->StartForming(); }
@@ -555,7 +559,10 @@ void Daemon::TakeGroupNews(const GroupNews& news) {
 
 void Daemon::TakeRefusal(const Refusal& refusal) {
   metrics_->Take(refusal);
-  if (const std::optional<int> left_out = refusals_logged_.Take(absl::Now())) {
+  // Each of a group's workers is named.
+  LogLimit& limit =
+      refusal.cause == RefusalCause::kNoRecord ? no_records_logged_ : refusals_logged_;
+  if (const std::optional<int> left_out = limit.Take(absl::Now())) {
     Log(spdlog::level::warn, {.uid = refusal.uid, .pid = refusal.pid},
         "connection on {}.sock refused ({}): {}{}", Word(refusal.door), Word(refusal.cause),
         Escaped(refusal.reason), LeftOut(*left_out));

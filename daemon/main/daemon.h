@@ -171,8 +171,10 @@ class Daemon {
   const std::unique_ptr<Metrics> metrics_ = Metrics::Create();
   std::atomic<bool> ready_ = false;
   std::atomic<bool> stopping_ = false;
+  bool serves_ = false;   // workers
   bool healthy_ = false;  // as those were told who ask for the daemon's health
   LogLimit refusals_logged_;
+  LogLimit no_records_logged_{kFailedGroupLinesMax};  // of workers that come back
   LogLimit auth_failures_logged_;
   LogLimit failed_groups_logged_{kFailedGroupLinesMax};  // that never became ready
   std::unique_ptr<RuntimeDir> runtime_dir_;

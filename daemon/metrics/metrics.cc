@@ -83,7 +83,8 @@ class PrometheusMetrics final : public Metrics {
     for (const AuthFailure failure : kAuthFailures) auth_failures_.Add({{"reason", Word(failure)}});
     for (const RefusalCause cause :
          {RefusalCause::kRate, RefusalCause::kLimit, RefusalCause::kUnknownUser,
-          RefusalCause::kVersion, RefusalCause::kUnknownSession, RefusalCause::kFailure}) {
+          RefusalCause::kVersion, RefusalCause::kUnknownSession, RefusalCause::kNoRecord,
+          RefusalCause::kFailure}) {
       CountOf(Door::kSession, cause);
     }
     for (const RefusalCause cause : {RefusalCause::kRate, RefusalCause::kLimit}) {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/base/unique_fd.h"
+#include "daemon/session/session_news.h"
 
 namespace nodecomm {
 
@@ -51,6 +52,12 @@ class RuntimeDir {
   // one does not find its lock.
   std::string Lost() const;
 
+  // How the daemon before this one ended, as its process id in the lock file says: one that ends in
+  // order takes it out.
+  Predecessor predecessor() const { return predecessor_; }
+  // Nobody needs to be taken over any more.
+  void EndInOrder();
+
   const std::string& path() const { return path_; }
   std::string session_socket_path() const { return path_ + "/session.sock"; }
   std::string control_socket_path() const { return path_ + "/control.sock"; }
@@ -72,7 +79,7 @@ class RuntimeDir {
   };
   enum class Found { kOwn, kNothing, kAnother };
 
-  RuntimeDir(std::string path, UniqueFd lock, UniqueFd groups_lock);
+  RuntimeDir(std::string path, UniqueFd lock, UniqueFd groups_lock, Predecessor predecessor);
   absl::Status Remember(const std::string& path);
   static Found Look(const File& file);
 
@@ -81,7 +88,8 @@ class RuntimeDir {
   // lock "the" file.
   const UniqueFd lock_;
   const UniqueFd groups_lock_;  // that of the directory: for when somebody removes the file
-  std::vector<File> files_;     // as they were when the daemon made or took them
+  const Predecessor predecessor_;
+  std::vector<File> files_;  // as they were when the daemon made or took them
 };
 
 }  // namespace nodecomm

@@ -205,14 +205,19 @@ void WorkerSessions::Refuse(UniqueFd socket, const Refusal& refusal) {
 
 void WorkerSessions::RefuseAndDrop(Connection& connection, RefusalCause cause,
                                    std::string_view reason, const std::string& payload) {
+  RefuseAndDrop(connection,
+                {.door = Door::kSession,
+                 .cause = cause,
+                 .uid = connection.caller.uid,
+                 .pid = connection.caller.pid,
+                 .reason = std::string(reason)},
+                payload);
+}
+
+void WorkerSessions::RefuseAndDrop(Connection& connection, const Refusal& refusal,
+                                   const std::string& payload) {
   SendRefusal(connection.socket.get(), payload);
-  if (options_.refused) {
-    options_.refused({.door = Door::kSession,
-                      .cause = cause,
-                      .uid = connection.caller.uid,
-                      .pid = connection.caller.pid,
-                      .reason = std::string(reason)});
-  }
+  if (options_.refused) options_.refused(refusal);
   Drop(connection.id);
 }
 
@@ -299,6 +304,7 @@ absl::Status WorkerSessions::TakeOver() {
     table_->Add(connection->id, connection->caller, connection->token);
     connections_.emplace(connection->id, std::move(connection));
   }
+  for (const LostSession& lost : lost_) ended_.Add(lost.caller.session);
   return absl::OkStatus();
 }
 
@@ -330,7 +336,7 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
   if (HasHungUp(connection.socket.get())) return Drop(connection.id);
   Connection* away = FindAway(connection.caller, resume);
   if (away == nullptr) {
-    return RefuseAndDrop(connection, RefusalCause::kUnknownSession, "it has no such session here",
+    return RefuseAndDrop(connection, WhyUnknown(connection.caller, resume),
                          UnknownSessionPayload());
   }
   // It has given up its last attempt, whose end may not have been noticed here.
@@ -350,6 +356,25 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
   }
   // One that was given no page has nothing to say.
   if (away->liveness == nullptr) FinishResume(*away);
+}
+
+Refusal WorkerSessions::WhyUnknown(const Caller& caller, const v1::SessionResume& resume) const {
+  Refusal refusal = {.door = Door::kSession,
+                     .cause = RefusalCause::kUnknownSession,
+                     .uid = caller.uid,
+                     .pid = caller.pid,
+                     .reason = "it has no such session here"};
+  const SessionId session{resume.session_id()};
+  if (options_.predecessor == Predecessor::kKilled && !ended_.Contains(session) &&
+      !table_->ConnectionOf(session).has_value()) {
+    refusal.cause = RefusalCause::kNoRecord;
+    refusal.reason = absl::StrFormat(
+        "it had a session with the daemon that was killed, of which somebody removed the record "
+        "from %s. Groups of process %d whose files are gone as well go on, but nobody watches "
+        "them: restart their workers",
+        options_.records_dir, caller.pid);
+  }
+  return refusal;
 }
 
 void WorkerSessions::EndIfItCannotResume(const Caller& caller, const Frame& hello,
@@ -514,6 +539,7 @@ void WorkerSessions::End(uint64_t id, SessionEnd end, std::string_view cause) {
   foreign_->Close(std::move(connection->socket), connection->caller.uid);
   if (connection->watched_for_death) death_watcher_.Forget(id);
   if (!connection->open) return;
+  ended_.Add(connection->caller.session);
   table_->Remove(connection->caller.session);
   records_.Remove(connection->caller.session);
   if (options_.ended) options_.ended(connection->caller, end, cause);

@@ -136,6 +136,21 @@ TEST_F(RuntimeDirTest, SecondDaemonIsRefusedThoughTheLockFileWasRemoved) {
   EXPECT_THAT(RuntimeDir::Create({.path = path_}), IsOk());
 }
 
+TEST_F(RuntimeDirTest, TellsAKilledDaemonFromOneThatEndedInOrder) {
+  auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  EXPECT_EQ((*dir)->predecessor(), Predecessor::kEndedInOrder) << "there was none";
+  dir->reset();
+  dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  EXPECT_EQ((*dir)->predecessor(), Predecessor::kKilled);
+  (*dir)->EndInOrder();
+  dir->reset();
+  dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  EXPECT_EQ((*dir)->predecessor(), Predecessor::kEndedInOrder);
+}
+
 TEST_F(RuntimeDirTest, NobodyElseCanTakeTheLock) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   // As an earlier version left it.

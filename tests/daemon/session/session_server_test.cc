@@ -1168,6 +1168,50 @@ TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
   EXPECT_TRUE(refusal->session_unknown());
 }
 
+TEST_F(SessionRestart, WorkerWhoseRecordSomebodyRemovedIsToldOf) {
+  for (const Predecessor predecessor : {Predecessor::kKilled, Predecessor::kEndedInOrder}) {
+    SessionServer::Options options = WithRecords();
+    options.predecessor = predecessor;
+    StartServer(std::move(options));
+    TestWorker other(socket_path());
+    const auto welcome = other.Open();
+    ASSERT_OK(welcome);
+    v1::SessionWelcome removed = *welcome;
+    removed.set_session_id(welcome->session_id() + 1);
+    TestWorker worker(socket_path());
+    ASSERT_OK(SendResume(worker, removed));
+    const auto refusal = worker.ReceiveRefusal();
+    ASSERT_OK(refusal);
+    EXPECT_TRUE(refusal->session_unknown());
+    const Refusal told = WaitForRefusal();
+    if (predecessor == Predecessor::kKilled) {
+      EXPECT_EQ(told.cause, RefusalCause::kNoRecord);
+      EXPECT_THAT(told.reason, AllOf(HasSubstr(records_), HasSubstr("restart their workers")));
+    } else {
+      EXPECT_EQ(told.cause, RefusalCause::kUnknownSession);
+    }
+    server_ = nullptr;
+    dir_ = nullptr;
+    absl::MutexLock lock(&mu_);
+    refusals_.clear();
+  }
+}
+
+TEST_F(SessionRestart, WorkerWhoseSessionEndedMeanwhileIsNoneWithoutRecord) {
+  SessionServer::Options options = WithRecords();
+  options.predecessor = Predecessor::kKilled;
+  StartServer(std::move(options));
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  worker.Close();
+  EXPECT_NE(WaitForEnd({welcome->session_id()}), "");
+  TestWorker late(socket_path());
+  ASSERT_OK(SendResume(late, *welcome));
+  ASSERT_OK(late.ReceiveRefusal());
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kUnknownSession);
+}
+
 // The daemon was replaced by one of a version that is too far away.
 TEST_F(SessionRestart, WorkerOfAVersionThatIsNotServedEndsAtOnce) {
   StartServer(WithRecords());
