@@ -99,11 +99,23 @@ void WorkerSessions::Accept(UniqueFd socket) {
   const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
   if (!peer.ok()) return;  // it is gone already
   const auto refuse = [&](RefusalCause cause, std::string reason) {
-    Refuse(std::move(socket), {.door = Door::kSession,
-                               .cause = cause,
-                               .uid = peer->uid,
-                               .pid = peer->pid,
-                               .reason = std::move(reason)});
+    const std::string payload = RefusalPayload(reason);
+    Refuse(std::move(socket),
+           {.door = Door::kSession,
+            .cause = cause,
+            .uid = peer->uid,
+            .pid = peer->pid,
+            .reason = std::move(reason)},
+           payload);
+  };
+  const auto fail = [&](const absl::Status& failure) {
+    Refuse(std::move(socket),
+           {.door = Door::kSession,
+            .cause = RefusalCause::kFailure,
+            .uid = peer->uid,
+            .pid = peer->pid,
+            .reason = std::string(failure.message())},
+           FailurePayload(failure));
   };
   if (MayBeSeveralUsers(peer->uid)) {
     return refuse(RefusalCause::kUnknownUser,
@@ -122,8 +134,9 @@ void WorkerSessions::Accept(UniqueFd socket) {
   }
   absl::StatusOr<UniqueFd> pidfd = OpenPeerPidfd(socket.get(), peer->pid);
   if (!pidfd.ok()) {
-    return refuse(RefusalCause::kFailure, absl::StrFormat("the daemon cannot watch the process: %s",
-                                                          pidfd.status().message()));
+    return fail(absl::Status(
+        pidfd.status().code(),
+        absl::StrFormat("the daemon cannot watch the process: %s", pidfd.status().message())));
   }
   auto connection = std::make_unique<Connection>();
   connection->id = ++last_connection_;
@@ -131,7 +144,7 @@ void WorkerSessions::Accept(UniqueFd socket) {
   connection->caller = {.session = {}, .uid = peer->uid, .pid = peer->pid};
   if (const absl::Status watched = Watch(*connection, socket.get()); !watched.ok()) {
     poller_->Remove(socket.get());
-    return refuse(RefusalCause::kFailure, std::string(watched.message()));
+    return fail(watched);
   }
   connection->socket = std::move(socket);
   hello_deadlines_.push_back(
@@ -197,8 +210,8 @@ bool WorkerSessions::Handle(Connection& connection, const Frame& frame) {
   return false;
 }
 
-void WorkerSessions::Refuse(UniqueFd socket, const Refusal& refusal) {
-  SendRefusal(socket.get(), RefusalPayload(refusal.reason));
+void WorkerSessions::Refuse(UniqueFd socket, const Refusal& refusal, const std::string& payload) {
+  SendRefusal(socket.get(), payload);
   foreign_->Close(std::move(socket), refusal.uid);
   if (options_.refused) options_.refused(refusal);
 }
@@ -241,9 +254,13 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
     status = records_.Add(connection.caller, connection.token);
   }
   if (!status.ok()) {
-    const std::string reason =
-        absl::StrFormat("the daemon cannot open a session: %s", status.message());
-    RefuseAndDrop(connection, RefusalCause::kFailure, reason, RefusalPayload(reason));
+    const absl::Status failure(
+        status.code(),
+        absl::StrFormat("the daemon cannot open a session: %s; nodecommctl doctor on the host says "
+                        "more",
+                        status.message()));
+    RefuseAndDrop(connection, RefusalCause::kFailure, std::string(failure.message()),
+                  FailurePayload(failure));
     return false;
   }
   connection.open = true;

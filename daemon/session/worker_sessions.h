@@ -134,7 +134,7 @@ class WorkerSessions {
   void EndIfItCannotResume(const Caller& caller, const Frame& hello, std::string_view reason);
   absl::Status SendWelcome(Connection& connection);
   // Says why to the worker, best effort, and closes.
-  void Refuse(UniqueFd socket, const Refusal& refusal);
+  void Refuse(UniqueFd socket, const Refusal& refusal, const std::string& payload);
   void RefuseAndDrop(Connection& connection, RefusalCause cause, std::string_view reason,
                      const std::string& payload);
   void RefuseAndDrop(Connection& connection, const Refusal& refusal, const std::string& payload);

@@ -1212,6 +1212,19 @@ TEST_F(SessionRestart, WorkerWhoseSessionEndedMeanwhileIsNoneWithoutRecord) {
   EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kUnknownSession);
 }
 
+TEST_F(SessionRestart, WorkerIsToldThatTheDaemonCannotKeepARecord) {
+  StartServer(WithRecords());
+  std::filesystem::remove_all(records_);
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.SendHello(kVersionMajor, kVersionMinor));
+  const auto refusal = worker.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_TRUE(refusal->daemon_failed());
+  EXPECT_THAT(refusal->reason(), AllOf(HasSubstr("its record cannot be written"),
+                                       HasSubstr(records_), HasSubstr("No such file")));
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kFailure);
+}
+
 // The daemon was replaced by one of a version that is too far away.
 TEST_F(SessionRestart, WorkerOfAVersionThatIsNotServedEndsAtOnce) {
   StartServer(WithRecords());
