@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "client/base/status_macros.h"
 #include "daemon/session/handshake.h"
 #include "daemon/session/peer.h"
@@ -70,20 +71,37 @@ WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* ta
 
 WorkerSessions::~WorkerSessions() = default;
 
+std::string WorkerSessions::DescribeHeld(std::optional<uid_t> uid) const {
+  int sessions = 0;
+  int silent = 0;
+  for (const auto& [id, connection] : connections_) {
+    if (!connection->counted || (uid.has_value() && connection->caller.uid != *uid)) continue;
+    ++(connection->open ? sessions : silent);
+  }
+  const int closing = uid.has_value() ? foreign_->CountOf(*uid) : foreign_->count();
+  std::vector<std::string> held;
+  if (sessions > 0) held.push_back(absl::StrFormat("%d sessions", sessions));
+  if (silent > 0) {
+    held.push_back(absl::StrFormat("%d connections that have said nothing yet", silent));
+  }
+  if (closing > 0) held.push_back(absl::StrFormat("%d connections that are being closed", closing));
+  return absl::StrJoin(held, " and ");
+}
+
 absl::Status WorkerSessions::CheckLimits(uid_t uid) const {
   if (counted_ + foreign_->count() >= options_.sessions_max) {
     return absl::ResourceExhaustedError(absl::StrFormat(
-        "the daemon serves %d sessions already, the most allowed: end some processes or raise "
+        "the daemon serves %s already, the most allowed: end some processes or raise "
         "limits.sessions_max in its configuration",
-        options_.sessions_max));
+        DescribeHeld(std::nullopt)));
   }
   const auto count = count_by_uid_.find(uid);
   const int open = count == count_by_uid_.end() ? 0 : count->second;
   if (open + foreign_->CountOf(uid) >= options_.sessions_per_uid_max) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "uid %d has %d sessions already, the most allowed: end some processes or raise "
-        "limits.sessions_per_uid_max in the daemon's configuration",
-        uid, options_.sessions_per_uid_max));
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("uid %d has %s already, the most allowed: end some processes or raise "
+                        "limits.sessions_per_uid_max in the daemon's configuration",
+                        uid, DescribeHeld(uid)));
   }
   return options_.check_room ? options_.check_room() : absl::OkStatus();
 }

@@ -143,6 +143,8 @@ class WorkerSessions {
   bool SendNext(Connection& connection);
 
   absl::Status CheckLimits(uid_t uid) const;
+  // For people, what counts against the limits: of a user, or of all.
+  std::string DescribeHeld(std::optional<uid_t> uid) const;
   absl::Status Watch(const Connection& connection, int socket);
   void End(uint64_t connection, SessionEnd end, std::string_view cause);
   // The socket is of no use any more; so the session ends, unless its worker may come back.

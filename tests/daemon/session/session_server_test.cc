@@ -305,9 +305,23 @@ TEST_F(SessionServerTest, SessionsAreLimitedByUser) {
   TestWorker b(socket_path());
   const auto refusal = b.ReceiveRefusal();
   ASSERT_OK(refusal);
-  EXPECT_THAT(refusal->reason(), AllOf(HasSubstr("uid " + std::to_string(geteuid())),
-                                       HasSubstr("limits.sessions_per_uid_max")));
+  EXPECT_THAT(refusal->reason(),
+              AllOf(HasSubstr("uid " + std::to_string(geteuid()) + " has 1 sessions already"),
+                    HasSubstr("limits.sessions_per_uid_max")));
   EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kLimit);
+}
+
+TEST_F(SessionServerTest, ConnectionsThatHaveSaidNothingAreCalledThatAtTheLimit) {
+  StartServer({.sessions_per_uid_max = 3, .hello_timeout = kTestTimeout});
+  TestWorker open(socket_path());
+  ASSERT_OK(open.Open());
+  TestWorker silent(socket_path());
+  TestWorker also_silent(socket_path());
+  TestWorker refused(socket_path());
+  const auto refusal = refused.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_THAT(refusal->reason(),
+              HasSubstr("has 1 sessions and 2 connections that have said nothing yet already"));
 }
 
 TEST_F(SessionServerTest, SilentConnectionIsClosed) {
