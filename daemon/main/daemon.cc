@@ -197,7 +197,7 @@ absl::Status Daemon::ReadHost(const std::string& simulate_path) {
 }
 
 std::string Daemon::WaitsFor() const {
-  return nodecomm::WaitsFor(host_->host(), prover_->Progress(), pool_->List());
+  return nodecomm::WaitsFor(host_->host(), prover_->Progress(), prover_->Lacking(), pool_->List());
 }
 
 std::string Daemon::NotReady() const {
@@ -211,6 +211,10 @@ std::string Daemon::NotReady() const {
 }
 
 std::string Daemon::Lacks() const { return nodecomm::Lacks(host_->host()); }
+
+void Daemon::RetryProofs() {
+  if (!config_.peer_access.trust_driver) prover_->RetryLacking();
+}
 
 int Daemon::Gpus() const { return host_->host().gpus_size(); }
 

@@ -100,6 +100,9 @@ class Daemon {
   // is lost of that, or empty. Says so to those who ask, too.
   std::string CheckRuntimeDir();
 
+  // Tries pairs again that could not be proven for want of descriptors or memory.
+  void RetryProofs();
+
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
 

@@ -44,9 +44,16 @@ std::string MissingFabric(const v1::Host& host) {
 
 }  // namespace
 
-std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs,
+std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs, int pairs_lacking,
                      const std::vector<v1::PoolInfo>& pools) {
   if (host.gpus().empty()) return "a GPU: the driver lists none (nvidia-smi -L)";
+  // Before what goes on: these are tried again and again.
+  if (pairs_lacking > 0) {
+    return absl::StrFormat(
+        "file descriptors or memory to prove peer access of %d pairs of GPUs, which have no fast "
+        "path meanwhile; it is tried again (nodecommctl status, and the log, say what is short)",
+        pairs_lacking);
+  }
   if (proofs.running()) {
     return absl::StrFormat("proofs of peer access: %d of %d pairs are done", proofs.pairs_done(),
                            proofs.pairs_total());

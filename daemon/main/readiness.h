@@ -12,7 +12,8 @@
 namespace nodecomm {
 
 // For people, the first thing that is missing, and what to look at; empty: it is ready.
-std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs,
+// `pairs_lacking`: those that could not be proven for want of something, and are tried again.
+std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs, int pairs_lacking,
                      const std::vector<v1::PoolInfo>& pools);
 
 // For people, what was there and is missing now: GPUs that are lost, those without their fabric;

@@ -41,6 +41,7 @@ class Upkeep {
   const absl::Duration watchdog_interval_;
   absl::Time refresh_at_;
   absl::Time check_runtime_dir_at_;
+  absl::Time retry_proofs_at_;
   std::string runtime_dir_problem_;
   bool ready_ = false;
   std::string lacks_;  // of the host, as the log says
