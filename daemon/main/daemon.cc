@@ -19,6 +19,7 @@
 #include "daemon/process/child_process.h"
 #include "daemon/process/open_fds.h"
 #include "daemon/proof/program_pair_probe.h"
+#include "daemon/session/pid_namespace.h"
 #include "daemon/topology/links.h"
 
 namespace nodecomm {
@@ -86,6 +87,14 @@ void LogRefill(const std::string& gpu_uuid, const absl::Status& refilled) {
         "pool: no plane can be made ({}); it is tried again, every minute at last",
         Escaped(refilled));
   }
+}
+
+void WarnOfHiddenProcesses() {
+  if (SeesProcessesOfTheHost()) return;
+  spdlog::warn(
+      "the daemon is in a PID namespace of its own: workers outside of it are process 0 in errors, "
+      "log and nodecommctl, and if it is killed their groups end; with the host's process ids "
+      "(hostPID) neither is so");
 }
 
 void WarnOfFewDescriptors(int fds_max, int sessions_max) {
@@ -401,6 +410,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.records_dir = runtime_dir_->sessions_path();
   options.predecessor = runtime_dir_->predecessor();
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());
+  WarnOfHiddenProcesses();
   WarnOfFewDescriptors(OpenFdsMax(), config_.limits.sessions_max);
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
