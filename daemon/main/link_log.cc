@@ -45,8 +45,9 @@ void LogAccess(const v1::Host& before, const v1::Host& now) {
     const bool has_access = link.peer_access() == v1::PEER_ACCESS_SUPPORTED;
     if (known == had_access.end() || known->second == has_access) continue;
     (has_access ? there : gone)[link.from_uuid()].push_back(
-        has_access ? link.to_uuid()
-                   : absl::StrCat(link.to_uuid(), " (", link.peer_access_reason(), ")"));
+        has_access || link.peer_access_reason().empty()
+            ? link.to_uuid()
+            : absl::StrCat(link.to_uuid(), " (", link.peer_access_reason(), ")"));
   }
   for (const auto& [from, to] : gone) {
     Log(spdlog::level::err, {.gpu = from},

@@ -35,8 +35,9 @@ std::optional<std::string> WhyNotTried(const v1::Gpu& gpu) {
 
 std::optional<std::string> WhyNotTried(const v1::Link* link) {
   if (link == nullptr || link->peer_access() != v1::PEER_ACCESS_NOT_SUPPORTED) return std::nullopt;
-  return absl::StrCat("not tried: the driver says that there is no peer access (",
-                      link->peer_access_reason(), ")");
+  constexpr char kNoAccess[] = "not tried: the driver says that there is no peer access";
+  if (link->peer_access_reason().empty()) return kNoAccess;
+  return absl::StrCat(kNoAccess, " (", link->peer_access_reason(), ")");
 }
 
 bool HasGpu(const v1::Host& host, const std::string& uuid) {

@@ -104,7 +104,9 @@ absl::StatusOr<FoundSessions> SessionRecords::TakeOver() const {
           {.caller = {.session = SessionOf(name)},
            .cause = absl::StrFormat("the record of the session, %s, is of no use: %s", path,
                                     record.status().message())});
-      if (SaysThatItIsNone(record.status())) unlink(path.c_str());
+      if (SaysThatItIsNone(record.status())) {
+        absl::StrAppend(&found.lost.back().cause, "; it ", RemoveOrSetAside(path));
+      }
       continue;
     }
     if (record->pid() == 0) {

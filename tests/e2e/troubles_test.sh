@@ -84,6 +84,13 @@ await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
 if ctl status | grep "not ready"; then fail "status says that it is not ready"; fi
 (($(grep -c "not ready any more" "$log") == 2)) || fail "said more than once: $(grep "not ready any more" "$log")"
 
+# A link whose access goes for no reason that the driver gives.
+sed '0,/PEER_ACCESS_SUPPORTED/s//PEER_ACCESS_NOT_SUPPORTED/' "$work/whole.textproto" >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "peer access is gone, as the driver says, to GPU-51000000-0000-4000-8000-000000000002: new groups" cat "$log"
+cp "$work/whole.textproto" "$work/host.textproto"
+ctl topo >/dev/null
+
 # A group without the fast path, for that reason.
 for rank in 0 1; do start_worker g $rank 2; done
 await_in "  No fast path: rank 0" ctl groups

@@ -216,6 +216,23 @@ TEST_F(GroupRestart, DamagedFilesAreRemovedAndHarmNobody) {
   EXPECT_EQ(ControlPageFiles(), 2u) << "the page and the record of the one group";
 }
 
+TEST_F(GroupRestart, DirectoryInPlaceOfARecordIsToldOfOnce) {
+  std::vector<GroupDamage> damages;
+  options_.damaged = [&](const GroupDamage& damage) { damages.push_back(damage); };
+  const std::string empty = dir_ + "/group-0000000000000001.record";
+  const std::string full = dir_ + "/group-0000000000000002.record";
+  std::filesystem::create_directory(empty);
+  std::filesystem::create_directories(full + "/something");
+  Restart();
+  ASSERT_THAT(damages, SizeIs(2));
+  if (damages[0].generation != 1) std::swap(damages[0], damages[1]);
+  EXPECT_THAT(damages[0].what, HasSubstr(empty + " is a directory, not a file; it is removed"));
+  EXPECT_THAT(damages[1].what, HasSubstr("it is now " + full + ".set-aside; remove that"));
+  EXPECT_TRUE(std::filesystem::exists(full + ".set-aside/something"));
+  Restart();
+  EXPECT_THAT(damages, SizeIs(2));
+}
+
 TEST_F(GroupRestart, RecordWithoutItsPageIsNoGroup) {
   const Formed formed = FormReady(2);
   std::filesystem::remove(

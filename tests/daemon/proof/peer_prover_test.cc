@@ -267,6 +267,19 @@ TEST_F(PeerProverTest, SaysWhyPairsAreNotTried) {
   EXPECT_THAT((reasons[{"GPU-1", "GPU-2"}]), HasSubstr("GPU-1 is lost"));
 }
 
+TEST_F(PeerProverTest, SaysWhereTheDriverGivesNoReason) {
+  v1::Host host = HostOf(2);
+  v1::Link* link = host.add_links();
+  link->set_from_uuid("GPU-0");
+  link->set_to_uuid("GPU-1");
+  link->set_peer_access(v1::PEER_ACCESS_NOT_SUPPORTED);
+  HostState state(host);
+  ProveAll(state);
+  ASSERT_THAT(state.proofs().proofs(), SizeIs(2));
+  EXPECT_EQ(state.proofs().proofs(0).reason(),
+            "not tried: the driver says that there is no peer access");
+}
+
 TEST_F(PeerProverTest, GpuThatIsDrainedDuringARunIsTriedNoMore) {
   HostState state(HostOf(4));
   const auto prover = Make(state);

@@ -1226,6 +1226,21 @@ TEST_F(SessionRestart, WorkerWhoseSessionEndedMeanwhileIsNoneWithoutRecord) {
   EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kUnknownSession);
 }
 
+TEST_F(SessionRestart, DirectoryInPlaceOfARecordIsToldOfOnce) {
+  SessionServer::Options options = WithRecords();
+  const std::string path = records_ + "/0000000000000001.session";
+  std::filesystem::create_directories(path + "/something");
+  StartServer(std::move(options));
+  ASSERT_THAT(server_->LostSessions(), SizeIs(1));
+  EXPECT_THAT(server_->LostSessions()[0].cause,
+              AllOf(HasSubstr(path + " is a directory, not a file"),
+                    HasSubstr("it is now " + path + ".set-aside; remove that")));
+  server_ = nullptr;
+  dir_ = nullptr;
+  StartServer(WithRecords());
+  EXPECT_THAT(server_->LostSessions(), IsEmpty());
+}
+
 TEST_F(SessionRestart, WorkerIsToldThatTheDaemonCannotKeepARecord) {
   StartServer(WithRecords());
   std::filesystem::remove_all(records_);
