@@ -44,6 +44,7 @@ bool CanEnd(GroupPhase phase, GroupEnd end) {
     case GroupEnd::kDeadline:
       return phase != GroupPhase::kReady;
     case GroupEnd::kMemberAborted:
+    case GroupEnd::kPageCut:
       return phase != GroupPhase::kForming;
     case GroupEnd::kMemberLeft:
     case GroupEnd::kDaemonRestarted:

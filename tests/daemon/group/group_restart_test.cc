@@ -355,6 +355,29 @@ TEST_F(RobbedGroup, IsToldOfOnceWhereItsPageIsGone) {
   EXPECT_THAT(damages_, SizeIs(1));
 }
 
+TEST_F(RobbedGroup, EndsWhereItsPageWasCut) {
+  std::filesystem::resize_file(path_ + ".control", 0);
+  registry_->LookAfterFiles();
+  const v1::GroupInfo group = OnlyGroup();
+  EXPECT_EQ(group.state(), v1::GROUP_STATE_ABORTED);
+  EXPECT_THAT(group.abort_reason(),
+              AllOf(HasSubstr("cut its control page " + path_ + ".control to 0 bytes"),
+                    HasSubstr("SIGBUS")));
+  // Whoever has not read it meanwhile does not die of it, and is told.
+  EXPECT_EQ(std::filesystem::file_size(path_ + ".control"), kControlPageBytes);
+  EXPECT_EQ((*page_)->stop, 1u);
+  EXPECT_EQ((*page_)->generation, formed_.generation);
+}
+
+TEST_F(RobbedGroup, NamesThePageThatWasCutWhereAMemberDied) {
+  std::filesystem::resize_file(path_ + ".control", 0);
+  registry_->SessionDied(CallerOf(1).session, "process 4001 has died");
+  EXPECT_THAT(OnlyGroup().abort_reason(),
+              AllOf(HasSubstr("process 4001 has died"),
+                    HasSubstr("; somebody cut its control page"), HasSubstr("SIGBUS")));
+  EXPECT_EQ((*page_)->stop, 1u);
+}
+
 TEST_F(RobbedGroup, IsToldOfOnceWhereItsRecordCannotBeWritten) {
   std::filesystem::rename(path_ + ".control", dir_ + ".page");
   std::filesystem::remove_all(dir_);
