@@ -96,6 +96,10 @@ absl::Status RefusalError(const std::string& payload, const std::string& peer) {
     return absl::NotFoundError(absl::StrFormat(
         "%s does not know the session of this process any more: %s", peer, refusal.reason()));
   }
+  if (refusal.daemon_failed() && VersionsFit(version)) {
+    return absl::UnavailableError(
+        absl::StrFormat("%s cannot serve this process: %s", peer, refusal.reason()));
+  }
   if (VersionsFit(version)) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("%s refused this process: %s", peer, refusal.reason()));

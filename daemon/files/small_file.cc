@@ -50,8 +50,12 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_
   if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", path));
   // A pipe to which nobody writes at this moment reads as an empty file.
   struct stat info = {};
-  if (fstat(file.get(), &info) == 0 && S_ISFIFO(info.st_mode)) {
+  const bool known = fstat(file.get(), &info) == 0;
+  if (known && S_ISFIFO(info.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat(path, " is a pipe, not a file"));
+  }
+  if (known && S_ISDIR(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is a directory, not a file"));
   }
   std::string text(bytes_max + 1, '\0');
   size_t length = 0;
@@ -68,6 +72,16 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_
   }
   text.resize(length);
   return text;
+}
+
+std::string RemoveOrSetAside(const std::string& path) {
+  if (unlink(path.c_str()) == 0 || rmdir(path.c_str()) == 0) return "is removed";
+  const std::string aside = absl::StrCat(path, ".set-aside");
+  if (rename(path.c_str(), aside.c_str()) == 0) {
+    return absl::StrFormat("is now %s; remove that", aside);
+  }
+  const absl::Status cause = absl::ErrnoToStatus(errno, "cannot be set aside");
+  return absl::StrCat(std::string(cause.message()), "; remove it");
 }
 
 absl::Status ReplaceSmallFile(const std::string& path, std::string_view content, Readers readers) {

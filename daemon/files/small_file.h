@@ -17,9 +17,14 @@ namespace nodecomm {
 enum class Links { kRefused, kFollowed };
 
 // NotFound and the like if it can't be read, InvalidArgument if it is longer than `bytes_max`
-// or a pipe.
+// or a pipe or a directory.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, size_t bytes_max,
                                           Links links = Links::kRefused);
+
+// Takes what has the name of a small file and is none out of the way; by another name if it is a
+// directory with something in it, which only somebody else can have made. What became of it, as the
+// end of a sentence.
+std::string RemoveOrSetAside(const std::string& path);
 
 // What the daemon keeps for itself is nobody else's to read.
 enum class Readers { kOwner, kEverybody };

@@ -167,6 +167,16 @@ bool ControlPageFile::IsLost() const {
   return own.st_dev != there.st_dev || own.st_ino != there.st_ino;
 }
 
+std::string ControlPageFile::Cut() const {
+  struct stat info = {};
+  if (fstat(fd_.get(), &info) != 0 || info.st_size >= static_cast<off_t>(kControlPageBytes)) {
+    return "";
+  }
+  return absl::StrFormat(
+      "somebody cut its control page %s to %d bytes, which ends processes that read it (SIGBUS)",
+      path_, info.st_size);
+}
+
 ControlPageFile::~ControlPageFile() {
   if (!kept_ && !path_.empty()) unlink(path_.c_str());
 }

@@ -65,6 +65,12 @@ class ControlPageFile {
   // find the one that members have mapped.
   bool IsLost() const;
 
+  // What somebody did who made the file shorter, for people; empty: it is whole. A member that
+  // reads a page which the file does not have any more is ended by SIGBUS.
+  std::string Cut() const;
+  // Makes it whole again, as it was at first, for those who have not read it meanwhile.
+  absl::Status Mend(uint64_t generation) { return WriteNew(generation); }
+
   // What stands in it.
   absl::StatusOr<ControlPage> Read() const;
 

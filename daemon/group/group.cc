@@ -277,8 +277,12 @@ void Group::KeepFiles() const {
   if (memory_.page != nullptr) memory_.page->Keep();
 }
 
-std::string Group::LookAfterFiles() {
+std::string Group::LookAfterFiles(AfterUnlock& after) {
   if (memory_.record == nullptr || state_ == State::kAborted) return "";
+  if (const std::string cut = memory_.page->Cut(); !cut.empty()) {
+    Abort(Culprit{}, GroupEnd::kPageCut, cut, after);
+    return "";
+  }
   std::string problem;
   if (memory_.page->IsLost()) {
     problem = absl::StrFormat(
@@ -393,7 +397,12 @@ void Group::Release(Rank rank, AfterUnlock& after) {
 void Group::Abort(const Culprit& culprit, GroupEnd end, std::string_view reason,
                   AfterUnlock& after) {
   if (state_ == State::kAborted) return;
-  abort_reason_ = std::string(CutUtf8(reason, kControlPageReasonBytes - 1));
+  // It may be why a member died; those that live are to read why.
+  const std::string cut = end == GroupEnd::kPageCut ? "" : memory_.page->Cut();
+  abort_reason_ = std::string(
+      CutUtf8(cut.empty() ? std::string(reason) : absl::StrCat(std::string(reason), "; ", cut),
+              kControlPageReasonBytes - 1));
+  if (end == GroupEnd::kPageCut || !cut.empty()) memory_.page->Mend(generation_).IgnoreError();
   // First of all: kernels spin until they see it.
   const absl::Status written = memory_.page->WriteStop(culprit, abort_reason_);
   if (!written.ok()) {

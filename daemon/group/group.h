@@ -104,9 +104,9 @@ class Group {
   void SaveRecord() const;
   // What is on the disk stays when this object goes.
   void KeepFiles() const;
-  // Writes the record again where somebody has removed it. What has become of the files since the
-  // last time, for people; empty: nothing.
-  std::string LookAfterFiles();
+  // Writes the record again where somebody has removed it, and ends a group whose page was cut.
+  // What has become of the files since the last time, for people; empty: nothing.
+  std::string LookAfterFiles(AfterUnlock& after);
 
   // --- once the members have their memory
 

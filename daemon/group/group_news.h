@@ -34,12 +34,14 @@ enum class GroupEnd {
   kAdministrator,
   kDaemonStopping,
   kDaemonRestarted,  // before it was ready
+  kPageCut,          // somebody made its control page shorter
 };
 inline constexpr std::array kGroupEnds = {
     GroupEnd::kLeft,          GroupEnd::kDisagreement,   GroupEnd::kDeadline,
     GroupEnd::kNoMemory,      GroupEnd::kMemberEnded,    GroupEnd::kMemberLeft,
     GroupEnd::kMemberAborted, GroupEnd::kGpuLost,        GroupEnd::kDrained,
-    GroupEnd::kAdministrator, GroupEnd::kDaemonStopping, GroupEnd::kDaemonRestarted};
+    GroupEnd::kAdministrator, GroupEnd::kDaemonStopping, GroupEnd::kDaemonRestarted,
+    GroupEnd::kPageCut};
 
 constexpr std::string_view Word(GroupPhase phase) {
   switch (phase) {
@@ -79,6 +81,8 @@ constexpr std::string_view Word(GroupEnd end) {
       return "daemon_stopping";
     case GroupEnd::kDaemonRestarted:
       return "daemon_restarted";
+    case GroupEnd::kPageCut:
+      return "page_cut";
   }
   return "unknown";
 }

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/base/quantities.h"
 #include "client/base/status_macros.h"
@@ -121,10 +122,14 @@ absl::StatusOr<FoundGroups> ReadGroupRecords(const std::string& dir) {
       record = absl::InvalidArgumentError("the record of another group");
     }
     if (!record.ok()) {
-      unlink(path.c_str());
+      const std::string removed = RemoveOrSetAside(path);
       const bool named = generation.has_value() && PathOf(dir, *generation) == path;
       found.damaged.push_back(
-          {.path = path, .generation = named ? *generation : 0, .why = record.status()});
+          {.path = path,
+           .generation = named ? *generation : 0,
+           .why = absl::Status(
+               record.status().code(),
+               absl::StrCat(std::string(record.status().message()), "; it ", removed))});
       continue;
     }
     found.records.push_back(*std::move(record));

@@ -772,7 +772,7 @@ void RendezvousGroupRegistry::StopForming(std::string_view reason) {
 
 void RendezvousGroupRegistry::LookAfterFiles() {
   ForEach([&](Group& group, AfterUnlock& after) {
-    std::string news = group.LookAfterFiles();
+    std::string news = group.LookAfterFiles(after);
     if (news.empty()) return;
     Report({.generation = group.generation(),
             .name = group.key().name,

@@ -19,6 +19,7 @@
 #include "daemon/process/child_process.h"
 #include "daemon/process/open_fds.h"
 #include "daemon/proof/program_pair_probe.h"
+#include "daemon/session/pid_namespace.h"
 #include "daemon/topology/links.h"
 
 namespace nodecomm {
@@ -66,6 +67,18 @@ void WarnOfAccessToAbsentGpus(const v1::Host& host, const GpuUsers& users) {
   }
 }
 
+// GPUs that were lost and are not any more.
+void LogReturned(const v1::Host& before, const v1::Host& now) {
+  std::set<std::string> lost;
+  for (const v1::Gpu& gpu : before.gpus()) {
+    if (gpu.condition() == v1::GPU_CONDITION_LOST) lost.insert(gpu.uuid());
+  }
+  for (const v1::Gpu& gpu : now.gpus()) {
+    if (gpu.condition() == v1::GPU_CONDITION_LOST || !lost.contains(gpu.uuid())) continue;
+    Log(spdlog::level::info, {.gpu = gpu.uuid()}, "GPU back: the driver lists it again");
+  }
+}
+
 void LogRefill(const std::string& gpu_uuid, const absl::Status& refilled) {
   if (refilled.ok()) {
     Log(spdlog::level::info, {.gpu = gpu_uuid}, "pool: planes can be made again");
@@ -74,6 +87,14 @@ void LogRefill(const std::string& gpu_uuid, const absl::Status& refilled) {
         "pool: no plane can be made ({}); it is tried again, every minute at last",
         Escaped(refilled));
   }
+}
+
+void WarnOfHiddenProcesses() {
+  if (SeesProcessesOfTheHost()) return;
+  spdlog::warn(
+      "the daemon is in a PID namespace of its own: workers outside of it are process 0 in errors, "
+      "log and nodecommctl, and if it is killed their groups end; with the host's process ids "
+      "(hostPID) neither is so");
 }
 
 void WarnOfFewDescriptors(int fds_max, int sessions_max) {
@@ -143,6 +164,8 @@ void Daemon::Stop() {
   // that still wait.
   published_metrics_.reset();
   if (sessions_ != nullptr) sessions_->Stop();
+  // One that failed to start leaves the workers of the daemon before it to the next.
+  if (serves_ && runtime_dir_ != nullptr) runtime_dir_->EndInOrder();
   if (calls_ != nullptr) calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
   calls_.reset();
   gpus_.reset();
@@ -183,7 +206,7 @@ absl::Status Daemon::ReadHost(const std::string& simulate_path) {
 }
 
 std::string Daemon::WaitsFor() const {
-  return nodecomm::WaitsFor(host_->host(), prover_->Progress(), pool_->List());
+  return nodecomm::WaitsFor(host_->host(), prover_->Progress(), prover_->Lacking(), pool_->List());
 }
 
 std::string Daemon::NotReady() const {
@@ -191,10 +214,15 @@ std::string Daemon::NotReady() const {
   if (const std::string problem = runtime_dir_problem(); !problem.empty()) {
     return absl::StrCat(problem, ": restart the daemon");
   }
-  // What else it lacks after it has been ready keeps nobody from it.
-  if (ready_) return "";
+  if (ready_) return Lacks();
   const std::string waits_for = WaitsFor();
   return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
+}
+
+std::string Daemon::Lacks() const { return nodecomm::Lacks(host_->host()); }
+
+void Daemon::RetryProofs() {
+  if (!config_.peer_access.trust_driver) prover_->RetryLacking();
 }
 
 int Daemon::Gpus() const { return host_->host().gpus_size(); }
@@ -238,6 +266,7 @@ absl::Status Daemon::RefreshHost() {
   for (const std::string& uuid : host_->Update(std::move(fresh))) {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
   }
+  LogReturned(before, host_->host());
   LogLinkChanges(before, host_->host());
   if (!FabricIsReady(before) && FabricIsReady(host_->host()) && !config_.peer_access.trust_driver) {
     spdlog::info("the NVLink fabric is ready: peer access is proven now");
@@ -270,7 +299,7 @@ absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher() {
 void Daemon::StopForming() {
   stopping_ = true;
   ready_ = false;
-  if (calls_ != nullptr) calls_->SetServing(RpcServer::Serving::kNo);
+  if (calls_ != nullptr) TellHealth();
   if (logged_groups_ != nullptr) {
     logged_groups_->StopForming("the daemon is stopping: try again when it is back");
   }
@@ -379,7 +408,9 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.admin_listener = std::move(listeners.admin);
   options.platform = platform_;
   options.records_dir = runtime_dir_->sessions_path();
+  options.predecessor = runtime_dir_->predecessor();
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());
+  WarnOfHiddenProcesses();
   WarnOfFewDescriptors(OpenFdsMax(), config_.limits.sessions_max);
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
@@ -463,6 +494,7 @@ void Daemon::Serve() {
   // Also while proofs go on: who asks is told what is waited for (NotReady).
   events.admin_connected = [this](UniqueFd fd) { calls_->AdoptAdmin(std::move(fd)); };
   sessions_->Start(std::move(events));
+  serves_ = true;
 }
 
 void Daemon::StartForming() { logged_groups_->StartForming(); }
@@ -496,24 +528,29 @@ void Daemon::TakeTextfileNews(const absl::Status& written) {
 
 void Daemon::SetReady() {
   if (!ready_.exchange(true)) spdlog::info("ready: nothing is waited for");
-  if (IsReady()) calls_->SetServing(RpcServer::Serving::kYes);
+  TellHealth();
+}
+
+void Daemon::TellHealth() {
+  // A host of which something is missing serves what is left of it.
+  const bool healthy = ready_ && runtime_dir_problem().empty() && HasUsableGpu(host_->host());
+  if (healthy == healthy_) return;
+  healthy_ = healthy;
+  calls_->SetServing(healthy ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);
 }
 
 std::string Daemon::CheckRuntimeDir() {
   std::string problem = runtime_dir_->Lost();
-  const bool changes = problem.empty() != runtime_dir_problem().empty();
   {
     absl::MutexLock lock(&in_force_mu_);
     runtime_dir_problem_ = problem;
   }
   if (problem.empty()) groups_->LookAfterFiles();
-  if (changes) {
-    calls_->SetServing(IsReady() ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);
-  }
+  TellHealth();
   return problem;
 }
 
-bool Daemon::IsReady() const { return ready_ && runtime_dir_problem().empty(); }
+bool Daemon::IsReady() const { return ready_ && runtime_dir_problem().empty() && Lacks().empty(); }
 
 void Daemon::TakeGroupNews(const GroupNews& news) {
   metrics_->Take(news);
@@ -536,7 +573,10 @@ void Daemon::TakeGroupNews(const GroupNews& news) {
 
 void Daemon::TakeRefusal(const Refusal& refusal) {
   metrics_->Take(refusal);
-  if (const std::optional<int> left_out = refusals_logged_.Take(absl::Now())) {
+  // Each of a group's workers is named.
+  LogLimit& limit =
+      refusal.cause == RefusalCause::kNoRecord ? no_records_logged_ : refusals_logged_;
+  if (const std::optional<int> left_out = limit.Take(absl::Now())) {
     Log(spdlog::level::warn, {.uid = refusal.uid, .pid = refusal.pid},
         "connection on {}.sock refused ({}): {}{}", Word(refusal.door), Word(refusal.cause),
         Escaped(refusal.reason), LeftOut(*left_out));

@@ -62,6 +62,9 @@ class Daemon {
   // What a daemon that serves still waits for, as systemctl status shows it; empty: it is ready.
   std::string WaitsFor() const;
 
+  // What of its host a daemon that was ready has lost since; empty: nothing.
+  std::string Lacks() const;
+
   // Likewise for administrators, who may ask while it stops, too. Thread-safe.
   std::string NotReady() const;
 
@@ -90,9 +93,15 @@ class Daemon {
   // Says to those who ask (health, metrics) that the daemon is ready: it waits for nothing more.
   void SetReady();
 
+  // Says to those who ask for its health whether there is anything to serve, if that has changed.
+  void TellHealth();
+
   // Whether clients, and a daemon that starts, still find this one by its runtime directory; what
   // is lost of that, or empty. Says so to those who ask, too.
   std::string CheckRuntimeDir();
+
+  // Tries pairs again that could not be proven for want of descriptors or memory.
+  void RetryProofs();
 
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.
   absl::Status RefreshHost();
@@ -132,6 +141,7 @@ class Daemon {
   void TakeTextfileNews(const absl::Status& written);
   void Serve();
   v1::GetConfigResponse ConfigInForce() const;
+  // Nothing is waited for, and nothing is missing.
   bool IsReady() const;
   std::string runtime_dir_problem() const {
     absl::MutexLock lock(&in_force_mu_);
@@ -164,7 +174,10 @@ class Daemon {
   const std::unique_ptr<Metrics> metrics_ = Metrics::Create();
   std::atomic<bool> ready_ = false;
   std::atomic<bool> stopping_ = false;
+  bool serves_ = false;   // workers
+  bool healthy_ = false;  // as those were told who ask for the daemon's health
   LogLimit refusals_logged_;
+  LogLimit no_records_logged_{kFailedGroupLinesMax};  // of workers that come back
   LogLimit auth_failures_logged_;
   LogLimit failed_groups_logged_{kFailedGroupLinesMax};  // that never became ready
   std::unique_ptr<RuntimeDir> runtime_dir_;

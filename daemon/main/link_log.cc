@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "daemon/main/log.h"
+#include "daemon/topology/links.h"
 
 namespace nodecomm {
 namespace {
@@ -44,8 +45,9 @@ void LogAccess(const v1::Host& before, const v1::Host& now) {
     const bool has_access = link.peer_access() == v1::PEER_ACCESS_SUPPORTED;
     if (known == had_access.end() || known->second == has_access) continue;
     (has_access ? there : gone)[link.from_uuid()].push_back(
-        has_access ? link.to_uuid()
-                   : absl::StrCat(link.to_uuid(), " (", link.peer_access_reason(), ")"));
+        has_access || link.peer_access_reason().empty()
+            ? link.to_uuid()
+            : absl::StrCat(link.to_uuid(), " (", link.peer_access_reason(), ")"));
   }
   for (const auto& [from, to] : gone) {
     Log(spdlog::level::err, {.gpu = from},
@@ -59,9 +61,26 @@ void LogAccess(const v1::Host& before, const v1::Host& now) {
   }
 }
 
+void LogFabric(const v1::Host& before, const v1::Host& now) {
+  std::map<std::string, bool> waited;
+  for (const v1::Gpu& gpu : before.gpus()) waited[gpu.uuid()] = WaitsForFabric(gpu);
+  for (const v1::Gpu& gpu : now.gpus()) {
+    const auto known = waited.find(gpu.uuid());
+    if (known == waited.end() || known->second == WaitsForFabric(gpu)) continue;
+    if (WaitsForFabric(gpu)) {
+      Log(spdlog::level::warn, {.gpu = gpu.uuid()},
+          "the NVLink fabric is down: new groups get no fast path there, and calls of those that "
+          "are there may fail; systemctl status nvidia-fabricmanager");
+    } else {
+      Log(spdlog::level::info, {.gpu = gpu.uuid()}, "the NVLink fabric is there");
+    }
+  }
+}
+
 }  // namespace
 
 void LogLinkChanges(const v1::Host& before, const v1::Host& now) {
+  LogFabric(before, now);
   LogLinkErrors(before, now);
   LogAccess(before, now);
 }

@@ -6,8 +6,8 @@
 
 namespace nodecomm {
 
-// A line for each GPU that has lost peer access to others, or has it now, and for each whose
-// NVLinks have counted errors.
+// A line for each GPU that has lost peer access to others or its fabric, or has it now, and for
+// each whose NVLinks have counted errors.
 void LogLinkChanges(const v1::Host& before, const v1::Host& now);
 
 }  // namespace nodecomm

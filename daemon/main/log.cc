@@ -16,7 +16,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/config/config_message.h"
-#include "daemon/main/log_writer.h"
 
 namespace nodecomm {
 namespace {
@@ -158,6 +157,10 @@ void SetLogLevel(LogLevel level) { spdlog::set_level(ToSpdlog(level)); }
 
 void FlushLog() {
   if (log_writer != nullptr) log_writer->Flush(kFlushTimeout);
+}
+
+LogWriter::Lost LostLogLines() {
+  return log_writer == nullptr ? LogWriter::Lost() : log_writer->lost();
 }
 
 std::string Escaped(const absl::Status& status) { return Escaped(std::string(status.message())); }

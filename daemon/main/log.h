@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "daemon/config/config.h"
 #include "daemon/main/log_line.h"
+#include "daemon/main/log_writer.h"
 
 namespace nodecomm {
 
@@ -21,6 +22,8 @@ void SetUpLog(LogLevel level, LogFormat format);
 void SetLogLevel(LogLevel level);
 // Gives what is yet to be written a moment; before the process ends.
 void FlushLog();
+// Lines since the start that nobody will see.
+LogWriter::Lost LostLogLines();
 
 std::string Escaped(const absl::Status& status);
 

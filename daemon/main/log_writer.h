@@ -1,8 +1,10 @@
 // Writes lines to a descriptor on a thread of its own, so that nobody who logs waits for whoever
-// reads the log: a reader that has stopped costs lines, which are counted. Not a format (log.cc).
+// reads the log: a reader that has stopped, or a disk that is full, costs lines, which are counted.
+// Not a format (log.cc).
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,6 +20,12 @@ class LogWriter {
  public:
   static constexpr size_t kQueuedBytesMax = size_t{1} << 20;
 
+  // Of lines that nobody will see.
+  struct Lost {
+    uint64_t not_read = 0;     // found no room: who reads the log is slow
+    uint64_t not_written = 0;  // write failed
+  };
+
   // Makes a line, without a newline, of the writer's own message; called on its thread.
   using Render = std::function<std::string(std::string_view)>;
 
@@ -31,14 +39,19 @@ class LogWriter {
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
 
-  // Never waits. A line that finds no room is lost; their number is written once there is room.
+  // Never waits. A line that finds no room is lost, and so is one that cannot be written; their
+  // number is written once that works again.
   void Write(std::string line);
+
+  // Since the start.
+  Lost lost() const;
 
   // False: not all is written within the timeout.
   bool Flush(absl::Duration timeout);
 
  private:
   struct Queue;
+  class Writing;
   explicit LogWriter(std::shared_ptr<Queue> queue) : queue_(std::move(queue)) {}
 
   const std::shared_ptr<Queue> queue_;

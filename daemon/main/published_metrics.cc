@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "daemon/main/log.h"
 #include "daemon/process/open_fds.h"
 
 namespace nodecomm {
@@ -18,6 +19,9 @@ MetricsSnapshot TakeSnapshot(const PublishedMetrics::Parts& parts) {
   now.sessions = parts.sessions->session_count();
   now.ready = parts.ready();
   now.runtime_dir_lost = parts.runtime_dir_lost();
+  const LogWriter::Lost lost = LostLogLines();
+  now.log_lines_not_read = lost.not_read;
+  now.log_lines_not_written = lost.not_written;
   now.open_fds = CountOpenFds();
   now.open_fds_max = OpenFdsMax();
   return now;
@@ -39,20 +43,18 @@ absl::StatusOr<std::unique_ptr<PublishedMetrics>> PublishedMetrics::Start(
     now.reload_failed = parts.reload_failed();
     return now;
   };
+  const auto expose = [snapshot, metrics = parts.metrics] { return metrics->Expose(snapshot()); };
   std::unique_ptr<PublishedMetrics> published(new PublishedMetrics());
   if (config.metrics.port != 0) {
-    ABSL_ASSIGN_OR_RETURN(published->server_, MetricsServer::Start({.port = config.metrics.port,
-                                                                    .metrics = parts.metrics,
-                                                                    .snapshot = snapshot}));
+    ABSL_ASSIGN_OR_RETURN(published->server_,
+                          MetricsServer::Start({.port = config.metrics.port, .expose = expose}));
   }
   if (!config.metrics.textfile.empty()) {
-    ABSL_ASSIGN_OR_RETURN(
-        published->textfile_,
-        MetricsTextfile::Start(
-            {.path = config.metrics.textfile,
-             .interval = config.metrics.textfile_interval,
-             .expose = [snapshot, metrics = parts.metrics] { return metrics->Expose(snapshot()); },
-             .news = std::move(textfile_news)}));
+    ABSL_ASSIGN_OR_RETURN(published->textfile_,
+                          MetricsTextfile::Start({.path = config.metrics.textfile,
+                                                  .interval = config.metrics.textfile_interval,
+                                                  .expose = expose,
+                                                  .news = std::move(textfile_news)}));
   }
   return published;
 }

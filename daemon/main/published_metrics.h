@@ -11,6 +11,7 @@
 #include "daemon/group/group_registry.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/metrics/metrics.h"
+#include "daemon/metrics/metrics_server.h"
 #include "daemon/metrics/textfile.h"
 #include "daemon/session/session_server.h"
 #include "daemon/topology/host_state.h"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "daemon/main/log_line.h"
 #include "daemon/topology/links.h"
@@ -19,20 +20,46 @@ const v1::PoolInfo* FirstShort(const std::vector<v1::PoolInfo>& pools) {
   return nullptr;
 }
 
+bool IsLost(const v1::Gpu& gpu) { return gpu.condition() == v1::GPU_CONDITION_LOST; }
+
+// The GPUs that are lost, with what befell them; empty: none is.
+std::string LostGpus(const v1::Host& host) {
+  std::string lost;
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (!IsLost(gpu)) continue;
+    absl::StrAppend(&lost, lost.empty() ? "" : "; ", "GPU ", Escaped(gpu.uuid()),
+                    " is lost: ", Escaped(gpu.condition_reason()));
+  }
+  return lost;
+}
+
+constexpr char kAskFabricManager[] = " (systemctl status nvidia-fabricmanager)";
+
+// What is not there of it; empty: none is missing.
+std::string MissingFabric(const v1::Host& host) {
+  const auto without = std::count_if(host.gpus().begin(), host.gpus().end(), WaitsForFabric);
+  if (without == 0) return "";
+  return absl::StrFormat("the NVLink fabric of %d of %d GPUs", without, host.gpus_size());
+}
+
 }  // namespace
 
-std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs,
+std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs, int pairs_lacking,
                      const std::vector<v1::PoolInfo>& pools) {
   if (host.gpus().empty()) return "a GPU: the driver lists none (nvidia-smi -L)";
+  // Before what goes on: these are tried again and again.
+  if (pairs_lacking > 0) {
+    return absl::StrFormat(
+        "file descriptors or memory to prove peer access of %d pairs of GPUs, which have no fast "
+        "path meanwhile; it is tried again (nodecommctl status, and the log, say what is short)",
+        pairs_lacking);
+  }
   if (proofs.running()) {
     return absl::StrFormat("proofs of peer access: %d of %d pairs are done", proofs.pairs_done(),
                            proofs.pairs_total());
   }
-  const auto without_fabric = std::count_if(host.gpus().begin(), host.gpus().end(), WaitsForFabric);
-  if (without_fabric > 0) {
-    return absl::StrFormat(
-        "the NVLink fabric of %d of %d GPUs (systemctl status nvidia-fabricmanager)",
-        without_fabric, host.gpus_size());
+  if (const std::string fabric = MissingFabric(host); !fabric.empty()) {
+    return absl::StrCat(fabric, kAskFabricManager);
   }
   if (const v1::PoolInfo* pool = FirstShort(pools); pool != nullptr) {
     return absl::StrFormat("memory of GPU %s: %d of %d planes are ready%s%s",
@@ -41,6 +68,19 @@ std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs,
                            Escaped(pool->last_error()));
   }
   return "";
+}
+
+std::string Lacks(const v1::Host& host) {
+  std::string lacks = LostGpus(host);
+  if (const std::string fabric = MissingFabric(host); !fabric.empty()) {
+    absl::StrAppend(&lacks, lacks.empty() ? "" : "; ", fabric, " is down", kAskFabricManager);
+  }
+  return lacks;
+}
+
+bool HasUsableGpu(const v1::Host& host) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(),
+                     [](const v1::Gpu& gpu) { return !IsLost(gpu) && !WaitsForFabric(gpu); });
 }
 
 }  // namespace nodecomm

@@ -1,5 +1,6 @@
 // What a daemon that serves workers still waits for before it calls itself ready: GPUs, the fabric,
-// proofs, pools. Not the waiting, nor who is told (service_manager.h).
+// proofs, pools; and what of its host it has lost since. Not the waiting, nor who is told
+// (service_manager.h).
 #pragma once
 
 #include <string>
@@ -11,7 +12,16 @@
 namespace nodecomm {
 
 // For people, the first thing that is missing, and what to look at; empty: it is ready.
-std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs,
+// `pairs_lacking`: those that could not be proven for want of something, and are tried again.
+std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs, int pairs_lacking,
                      const std::vector<v1::PoolInfo>& pools);
+
+// For people, what was there and is missing now: GPUs that are lost, those without their fabric;
+// empty: nothing. One that is drained is an administrator's wish, and not missed. Pools and proofs
+// are not looked at: they come and go with groups and drains.
+std::string Lacks(const v1::Host& host);
+
+// Whether any GPU is neither lost nor without its fabric, so that there is something to serve.
+bool HasUsableGpu(const v1::Host& host);
 
 }  // namespace nodecomm

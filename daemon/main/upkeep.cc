@@ -24,6 +24,8 @@ constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
 constexpr absl::Duration kRefreshIntervalNotReady = absl::Seconds(1);
 // A dozen looks at files.
 constexpr absl::Duration kRuntimeDirInterval = absl::Seconds(5);
+// Nothing, unless some could not be tried.
+constexpr absl::Duration kRetryProofsInterval = absl::Seconds(5);
 
 void LogChanges(const ConfigChanges& changes) {
   for (const ConfigChange& change : changes.taken) {
@@ -45,7 +47,8 @@ Upkeep::Upkeep(Daemon* daemon, ReadConfig read_config)
       read_config_(std::move(read_config)),
       watchdog_interval_(WatchdogInterval()),
       refresh_at_(absl::Now() + kRefreshIntervalNotReady),
-      check_runtime_dir_at_(absl::Now() + kRuntimeDirInterval) {}
+      check_runtime_dir_at_(absl::Now() + kRuntimeDirInterval),
+      retry_proofs_at_(absl::Now() + kRetryProofsInterval) {}
 
 int Upkeep::Run() {
   while (true) {
@@ -61,12 +64,17 @@ int Upkeep::Run() {
     }
     if (absl::Now() >= refresh_at_) RefreshHost();
     if (absl::Now() >= check_runtime_dir_at_) CheckRuntimeDir();
+    if (absl::Now() >= retry_proofs_at_) {
+      daemon_->RetryProofs();
+      retry_proofs_at_ = absl::Now() + kRetryProofsInterval;
+    }
   }
 }
 
 absl::Duration Upkeep::TimeToWait() const {
   const absl::Duration left =
-      std::min(std::min(refresh_at_, check_runtime_dir_at_) - absl::Now(), watchdog_interval_);
+      std::min(std::min({refresh_at_, check_runtime_dir_at_, retry_proofs_at_}) - absl::Now(),
+               watchdog_interval_);
   return std::max(left, absl::ZeroDuration());
 }
 
@@ -109,12 +117,14 @@ void Upkeep::TellHowItIs() {
     if (waits_for.empty()) {
       ready_ = true;
       daemon_->SetReady();
+      LogWhatIsMissing();
       refresh_at_ = absl::Now() + kRefreshInterval;
       told_ = Serving();
       return SayReadyToServiceManager(told_);
     }
     status = absl::StrCat("Waiting for ", waits_for, ". Workers are served.", ReloadNote());
   } else {
+    LogWhatIsMissing();
     status = Serving();
   }
   if (status == told_) return;
@@ -123,9 +133,22 @@ void Upkeep::TellHowItIs() {
   SayStatusToServiceManager(told_);
 }
 
+void Upkeep::LogWhatIsMissing() {
+  daemon_->TellHealth();
+  std::string lacks = daemon_->Lacks();
+  if (lacks == lacks_) return;
+  lacks_ = std::move(lacks);
+  if (lacks_.empty()) {
+    spdlog::info("ready again: nothing of the host is missing");
+  } else {
+    spdlog::warn("not ready any more: {}; workers are served with the rest", Escaped(lacks_));
+  }
+}
+
 std::string Upkeep::Serving() const {
   return absl::StrCat("Serving workers on ", daemon_->GpusInService(), " of ", daemon_->Gpus(),
-                      " GPUs.", ReloadNote());
+                      " GPUs.", lacks_.empty() ? "" : absl::StrCat(" Not ready: ", lacks_, "."),
+                      ReloadNote());
 }
 
 std::string Upkeep::ReloadNote() const {

@@ -31,8 +31,9 @@ class Upkeep {
   void RefreshHost();
   void CheckRuntimeDir();
   void TellHowItIs();
+  void LogWhatIsMissing();
   void Reload();
-  std::string Serving() const;
+  std::string Serving() const;  // a status
   std::string ReloadNote() const;
 
   Daemon* const daemon_;
@@ -40,9 +41,11 @@ class Upkeep {
   const absl::Duration watchdog_interval_;
   absl::Time refresh_at_;
   absl::Time check_runtime_dir_at_;
+  absl::Time retry_proofs_at_;
   std::string runtime_dir_problem_;
   bool ready_ = false;
-  std::string told_;  // the status that the service manager has
+  std::string lacks_;  // of the host, as the log says
+  std::string told_;   // the status that the service manager has
 };
 
 }  // namespace nodecomm

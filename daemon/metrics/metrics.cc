@@ -1,21 +1,16 @@
-// Built with exceptions: prometheus-cpp's HTTP server throws when it cannot listen.
 #include "daemon/metrics/metrics.h"
 
-#include <prometheus/collectable.h>
 #include <prometheus/counter.h>
-#include <prometheus/exposer.h>
 #include <prometheus/family.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
-#include <exception>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 
 namespace nodecomm {
 namespace {
@@ -33,10 +28,6 @@ const Histogram::BucketBoundaries kRendezvousSeconds = {0.01, 0.05, 0.1, 0.5, 1,
 // NVIDIA's codes are below 200; the bound keeps the number of series known.
 constexpr int kXidMax = 255;
 
-// Two threads, so that a reader who sends nothing does not keep Prometheus out.
-constexpr char kHttpThreads[] = "2";
-constexpr char kHttpTimeoutMs[] = "5000";
-
 std::string CodeWord(absl::StatusCode code) {
   const std::string word = absl::StatusCodeToString(code);
   return word.empty() ? "UNKNOWN" : word;
@@ -53,6 +44,7 @@ bool CanEnd(GroupPhase phase, GroupEnd end) {
     case GroupEnd::kDeadline:
       return phase != GroupPhase::kReady;
     case GroupEnd::kMemberAborted:
+    case GroupEnd::kPageCut:
       return phase != GroupPhase::kForming;
     case GroupEnd::kMemberLeft:
     case GroupEnd::kDaemonRestarted:
@@ -92,7 +84,8 @@ class PrometheusMetrics final : public Metrics {
     for (const AuthFailure failure : kAuthFailures) auth_failures_.Add({{"reason", Word(failure)}});
     for (const RefusalCause cause :
          {RefusalCause::kRate, RefusalCause::kLimit, RefusalCause::kUnknownUser,
-          RefusalCause::kVersion, RefusalCause::kUnknownSession, RefusalCause::kFailure}) {
+          RefusalCause::kVersion, RefusalCause::kUnknownSession, RefusalCause::kNoRecord,
+          RefusalCause::kFailure}) {
       CountOf(Door::kSession, cause);
     }
     for (const RefusalCause cause : {RefusalCause::kRate, RefusalCause::kLimit}) {
@@ -112,17 +105,13 @@ class PrometheusMetrics final : public Metrics {
   void Take(const MetricsEvent& event) override { std::visit(*this, event); }
 
   std::string Expose(const MetricsSnapshot& now) const override {
-    const prometheus::TextSerializer text;
-    return static_cast<const prometheus::Serializer&>(text).Serialize(Collect(now));
-  }
-
-  std::vector<prometheus::MetricFamily> Collect(const MetricsSnapshot& now) const {
     std::vector<prometheus::MetricFamily> families = registry_.Collect();
     for (StateFamily& family : DescribeState(now)) {
       // A family without samples would be a name with help and nothing else.
       if (!family.samples.empty()) families.push_back(ToPrometheus(std::move(family)));
     }
-    return families;
+    const prometheus::TextSerializer text;
+    return static_cast<const prometheus::Serializer&>(text).Serialize(families);
   }
 
   // --- events
@@ -204,50 +193,8 @@ class PrometheusMetrics final : public Metrics {
                  "Critical errors of a GPU as the driver reported them, by NVIDIA's code.");
 };
 
-// What prometheus-cpp's HTTP server asks.
-class Reader final : public prometheus::Collectable {
- public:
-  explicit Reader(MetricsServer::Options options) : options_(std::move(options)) {}
-  std::vector<prometheus::MetricFamily> Collect() const override {
-    return static_cast<const PrometheusMetrics*>(options_.metrics)->Collect(options_.snapshot());
-  }
-
- private:
-  const MetricsServer::Options options_;
-};
-
-class ExposerServer final : public MetricsServer {
- public:
-  ExposerServer(int port, std::shared_ptr<Reader> reader)
-      : reader_(std::move(reader)),
-        exposer_(std::vector<std::string>{"listening_ports", absl::StrCat("127.0.0.1:", port),
-                                          "num_threads", kHttpThreads, "request_timeout_ms",
-                                          kHttpTimeoutMs}) {
-    exposer_.RegisterCollectable(reader_);
-  }
-
-  int port() const override { return exposer_.GetListeningPorts().front(); }
-
- private:
-  const std::shared_ptr<Reader> reader_;
-  prometheus::Exposer exposer_;  // ends before what it reads
-};
-
 }  // namespace
 
 std::unique_ptr<Metrics> Metrics::Create() { return std::make_unique<PrometheusMetrics>(); }
-
-absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(Options options) {
-  const int port = options.port;
-  try {
-    return std::make_unique<ExposerServer>(port, std::make_shared<Reader>(std::move(options)));
-  } catch (const std::exception&) {
-    // What it says of itself names no cause.
-    return absl::UnavailableError(
-        absl::StrFormat("metrics cannot be served on 127.0.0.1:%d (metrics.port); is the port "
-                        "taken? ss -ltnp 'sport = :%d' says by whom",
-                        port, port));
-  }
-}
 
 }  // namespace nodecomm

@@ -91,7 +91,8 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
                          "When the daemon started, in seconds since 1970.",
                          absl::ToDoubleSeconds(now.start_time - absl::UnixEpoch())));
   families.push_back(One("nodecomm_ready",
-                         "1 once GPUs, fabric, proofs and pools are as they should be.",
+                         "1 while GPUs, fabric and runtime directory are as they should be, and "
+                         "proofs and pools have been.",
                          now.ready ? 1 : 0));
   families.push_back(One("nodecomm_runtime_dir_intact",
                          "0 if somebody removed the daemon's sockets or its lock file: a restart "
@@ -108,6 +109,12 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
       One("nodecomm_open_fds", "File descriptors that the daemon has open.", now.open_fds));
   families.push_back(
       One("nodecomm_open_fds_limit", "File descriptors that it may have open.", now.open_fds_max));
+  families.push_back(
+      {.name = "nodecomm_log_lines_lost_total",
+       .help = "Lines of the log that are lost: not_read in time, or not_written by an error.",
+       .type = StateFamily::Type::kCounter,
+       .samples = {{{{"reason", "not_read"}}, static_cast<double>(now.log_lines_not_read)},
+                   {{{"reason", "not_written"}}, static_cast<double>(now.log_lines_not_written)}}});
   StateFamily groups{.name = "nodecomm_groups", .help = "Groups of ranks by state."};
   for (const auto& [state, word] : kGroupStates) {
     double count = 0;

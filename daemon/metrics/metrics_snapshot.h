@@ -3,6 +3,7 @@
 // Design note: daemon/metrics/README.md.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,10 +23,12 @@ struct MetricsSnapshot {
   int sessions_max = 0;
   int groups_max = 0;
   bool simulated = false;
-  bool ready = false;  // it waits for nothing more
+  bool ready = false;  // it waits for nothing more, and misses nothing
   bool runtime_dir_lost = false;
   bool reload_failed = false;
   absl::Time start_time;
+  uint64_t log_lines_not_read = 0;  // these two are lost
+  uint64_t log_lines_not_written = 0;
   int open_fds = 0;
   int open_fds_max = 0;
 };

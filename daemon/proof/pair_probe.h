@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
 #include "nodecomm/v1/topology.pb.h"
 
@@ -23,9 +24,11 @@ class PairProbe {
   virtual ~PairProbe() = default;
 
   // One proof for each direction, a to b first. Bounded in time; given up early once `cancelled` is
-  // notified. What could not be tried is UNPROVEN, with the reason. Thread-safe.
-  virtual std::vector<v1::PeerProof> Prove(const GpuPair& pair,
-                                           const absl::Notification& cancelled) = 0;
+  // notified. What could not be tried is UNPROVEN, with the reason. ResourceExhausted, and no other
+  // error: not for want of something that may be there later, as descriptors or memory.
+  // Thread-safe.
+  virtual absl::StatusOr<std::vector<v1::PeerProof>> Prove(const GpuPair& pair,
+                                                           const absl::Notification& cancelled) = 0;
 };
 
 // Both directions without a proof, for this reason.

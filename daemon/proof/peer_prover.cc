@@ -1,5 +1,6 @@
 #include "daemon/proof/peer_prover.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -34,8 +35,14 @@ std::optional<std::string> WhyNotTried(const v1::Gpu& gpu) {
 
 std::optional<std::string> WhyNotTried(const v1::Link* link) {
   if (link == nullptr || link->peer_access() != v1::PEER_ACCESS_NOT_SUPPORTED) return std::nullopt;
-  return absl::StrCat("not tried: the driver says that there is no peer access (",
-                      link->peer_access_reason(), ")");
+  constexpr char kNoAccess[] = "not tried: the driver says that there is no peer access";
+  if (link->peer_access_reason().empty()) return kNoAccess;
+  return absl::StrCat(kNoAccess, " (", link->peer_access_reason(), ")");
+}
+
+bool HasGpu(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(),
+                     [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
 }
 
 std::optional<std::string> WhyNotTriedNow(const v1::Host& host, const GpuPair& pair) {
@@ -84,6 +91,13 @@ bool PeerProver::Start(Which which) {
   return true;
 }
 
+bool PeerProver::RetryLacking() { return Lacking() > 0 && Start(Which::kLacking); }
+
+int PeerProver::Lacking() const {
+  absl::MutexLock lock(&mu_);
+  return 2 * static_cast<int>(lacking_.size());
+}
+
 void PeerProver::StartAfterwards() {
   {
     absl::MutexLock lock(&mu_);
@@ -98,7 +112,7 @@ void PeerProver::StartAfterwards() {
 
 void PeerProver::RunAll(Which which) {
   while (true) {
-    Run(Plan(which));
+    Run(which, Plan(which));
     absl::MutexLock done(&mu_);
     if (!again_ || cancelled_.HasBeenNotified()) {
       running_ = false;
@@ -150,6 +164,12 @@ std::vector<PeerProver::Round> PeerProver::Plan(Which which) {
     const auto found = links.find({from, to});
     return found == links.end() ? nullptr : found->second;
   };
+  std::set<GpuPair> lacking;
+  {
+    absl::MutexLock lock(&mu_);
+    lacking = lacking_;
+  }
+  std::set<GpuPair> not_tried;
   std::vector<Round> rounds;
   int pairs = 0;
   for (const std::vector<IndexPair>& indices : DisjointRounds(host.gpus_size())) {
@@ -158,7 +178,8 @@ std::vector<PeerProver::Round> PeerProver::Plan(Which which) {
       const v1::Gpu& a = host.gpus(static_cast<int>(first));
       const v1::Gpu& b = host.gpus(static_cast<int>(second));
       const GpuPair pair{a.uuid(), b.uuid()};
-      if (which == Which::kMissing && proven.contains({pair.a, pair.b}) &&
+      if (which == Which::kLacking && !lacking.contains(pair)) continue;
+      if (which != Which::kAll && proven.contains({pair.a, pair.b}) &&
           proven.contains({pair.b, pair.a})) {
         continue;
       }
@@ -168,6 +189,7 @@ std::vector<PeerProver::Round> PeerProver::Plan(Which which) {
       if (!why_not.has_value()) why_not = WhyNotTried(link(pair.b, pair.a));
       if (why_not.has_value()) {
         for (const v1::PeerProof& proof : Unproven(pair, *why_not)) state_->SetProof(proof);
+        not_tried.insert(pair);
         continue;
       }
       round.push_back(pair);
@@ -175,21 +197,27 @@ std::vector<PeerProver::Round> PeerProver::Plan(Which which) {
     pairs += 2 * static_cast<int>(round.size());
     if (!round.empty()) rounds.push_back(std::move(round));
   }
-  if (pairs > 0) options_.begins(pairs, static_cast<int>(rounds.size()));
+  if (pairs > 0 && which != Which::kLacking) {
+    options_.begins(pairs, static_cast<int>(rounds.size()));
+  }
   absl::MutexLock lock(&mu_);
+  // Of GPUs that are gone, too, nothing is lacking any more.
+  std::erase_if(lacking_, [&](const GpuPair& pair) {
+    return not_tried.contains(pair) || !HasGpu(host, pair.a) || !HasGpu(host, pair.b);
+  });
   pairs_total_ = pairs;
   return rounds;
 }
 
-void PeerProver::Run(const std::vector<Round>& rounds) {
+void PeerProver::Run(Which which, const std::vector<Round>& rounds) {
   for (const Round& round : rounds) {
     std::vector<Thread> threads;
     for (const GpuPair& pair : round) {
-      absl::StatusOr<Thread> thread = Thread::Start([this, &pair] { Try(pair); });
+      absl::StatusOr<Thread> thread = Thread::Start([this, which, &pair] { Try(which, pair); });
       if (thread.ok()) {
         threads.push_back(*std::move(thread));
       } else {
-        Try(pair);  // one after another will do
+        Try(which, pair);  // one after another will do
       }
     }
     threads.clear();
@@ -198,7 +226,7 @@ void PeerProver::Run(const std::vector<Round>& rounds) {
   if (!rounds.empty()) Save();
 }
 
-void PeerProver::Try(const GpuPair& pair) {
+void PeerProver::Try(Which which, const GpuPair& pair) {
   {
     absl::MutexLock lock(&mu_);
     tried_.insert(pair.a);
@@ -206,24 +234,41 @@ void PeerProver::Try(const GpuPair& pair) {
   }
   // Looked at anew, and after it was said that the pair is tried: whoever takes a GPU out of
   // service sets its condition first and asks then.
+  bool lacks = false;
   if (const std::optional<std::string> why_not = WhyNotTriedNow(state_->host(), pair)) {
-    Record(Unproven(pair, *why_not));
+    Record(which, Unproven(pair, *why_not));
   } else {
-    Record(probe_->Prove(pair, cancelled_));
+    const absl::StatusOr<std::vector<v1::PeerProof>> proofs = probe_->Prove(pair, cancelled_);
+    lacks = !proofs.ok();
+    Record(which, proofs.ok() ? *proofs : Unproven(pair, std::string(proofs.status().message())));
   }
   absl::MutexLock lock(&mu_);
+  if (lacks) {
+    lacking_.insert(pair);
+  } else {
+    lacking_.erase(pair);
+  }
   tried_.erase(tried_.find(pair.a));
   tried_.erase(tried_.find(pair.b));
 }
 
-void PeerProver::Record(const std::vector<v1::PeerProof>& proofs) {
+void PeerProver::Record(Which which, const std::vector<v1::PeerProof>& proofs) {
   if (cancelled_.HasBeenNotified()) return;
   for (const v1::PeerProof& proof : proofs) {
+    const bool is_news = which != Which::kLacking || !IsKnown(proof);
     state_->SetProof(proof);
-    options_.proven(proof);
+    if (is_news) options_.proven(proof);
   }
   absl::MutexLock lock(&mu_);
   pairs_done_ += static_cast<int>(proofs.size());
+}
+
+bool PeerProver::IsKnown(const v1::PeerProof& proof) const {
+  const v1::PeerProofs known = state_->proofs();
+  return std::any_of(known.proofs().begin(), known.proofs().end(), [&](const auto& other) {
+    return other.from_uuid() == proof.from_uuid() && other.to_uuid() == proof.to_uuid() &&
+           other.verdict() == proof.verdict();
+  });
 }
 
 void PeerProver::Save() {

@@ -24,7 +24,7 @@ namespace nodecomm {
 // Thread-safe.
 class PeerProver {
  public:
-  enum class Which { kMissing, kAll };
+  enum class Which { kMissing, kAll, kLacking };
 
   struct Options {
     std::string cache_path;
@@ -42,11 +42,16 @@ class PeerProver {
   // Gives up a run.
   ~PeerProver();
 
-  // Starts a run, of the pairs without a proof or of all. False: one is going on, which goes on, or
-  // there is no thread for it.
+  // Starts a run, of the pairs without a proof, of all, or of those that lacked something. False:
+  // one is going on, which goes on, or there is no thread for it.
   bool Start(Which which);
   // Of the pairs without a proof, as the host is now: where a run is going on, another follows it.
   void StartAfterwards();
+  // Tries those again that could not be tried for want of something, quietly: a proof is told of if
+  // it is another than before. False: there are none, or no run starts.
+  bool RetryLacking();
+  // Ordered pairs that could not be tried for want of something, when they last should have been.
+  int Lacking() const;
   // Whether a program has the GPU at this moment. A GPU whose condition was set before is not taken
   // any more.
   bool IsTrying(const std::string& gpu_uuid) const;
@@ -60,9 +65,11 @@ class PeerProver {
   // Pairs that a proof is not worth trying for get their answer here.
   std::vector<Round> Plan(Which which);
   void RunAll(Which which);
-  void Run(const std::vector<Round>& rounds);
-  void Try(const GpuPair& pair);
-  void Record(const std::vector<v1::PeerProof>& proofs);
+  void Run(Which which, const std::vector<Round>& rounds);
+  void Try(Which which, const GpuPair& pair);
+  void Record(Which which, const std::vector<v1::PeerProof>& proofs);
+  // Whether the host's state says the same of the pair.
+  bool IsKnown(const v1::PeerProof& proof) const;
   void Save();
 
   const Options options_;
@@ -75,7 +82,8 @@ class PeerProver {
   bool running_ ABSL_GUARDED_BY(mu_) = false;
   bool again_ ABSL_GUARDED_BY(mu_) = false;  // another run of the missing pairs is to follow
   std::multiset<std::string> tried_ ABSL_GUARDED_BY(mu_);  // UUIDs of GPUs, at this moment
-  int pairs_total_ ABSL_GUARDED_BY(mu_) = 0;               // ordered
+  std::set<GpuPair> lacking_ ABSL_GUARDED_BY(mu_);
+  int pairs_total_ ABSL_GUARDED_BY(mu_) = 0;  // ordered
   int pairs_done_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time started_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   absl::Time ended_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();

@@ -30,8 +30,8 @@ std::string_view PlatformWord(v1::Platform platform) {
   return platform == v1::PLATFORM_SIMULATED ? "simulated" : "cuda";
 }
 
-// All that comes until the writer closes. DeadlineExceeded, Cancelled, or ResourceExhausted for
-// more than an answer can have.
+// All that comes until the writer closes. DeadlineExceeded, Cancelled, or DataLoss for more than
+// an answer can have.
 absl::StatusOr<std::string> ReadAll(int fd, absl::Time deadline,
                                     const absl::Notification& cancelled) {
   std::string text;
@@ -48,7 +48,7 @@ absl::StatusOr<std::string> ReadAll(int fd, absl::Time deadline,
     if (got < 0) return absl::ErrnoToStatus(errno, "could not be read from");
     if (got == 0) return text;
     text.append(chunk.data(), static_cast<size_t>(got));
-    if (text.size() > kAnswerBytesMax) return absl::ResourceExhaustedError("said too much");
+    if (text.size() > kAnswerBytesMax) return absl::DataLossError("said too much");
   }
 }
 
@@ -92,10 +92,10 @@ std::vector<v1::PeerProof> Unproven(const GpuPair& pair, const std::string& reas
   return proofs;
 }
 
-std::vector<v1::PeerProof> ProgramPairProbe::Prove(const GpuPair& pair,
-                                                   const absl::Notification& cancelled) {
+absl::StatusOr<std::vector<v1::PeerProof>> ProgramPairProbe::Prove(
+    const GpuPair& pair, const absl::Notification& cancelled) {
   absl::StatusOr<std::vector<v1::PeerProof>> proofs = Run(pair, cancelled);
-  if (proofs.ok()) return *std::move(proofs);
+  if (proofs.ok() || absl::IsResourceExhausted(proofs.status())) return proofs;
   return Unproven(pair, std::string(proofs.status().message()));
 }
 

@@ -36,8 +36,8 @@ class ProgramPairProbe final : public PairProbe {
   ProgramPairProbe(Options options, PlaneSource* source)
       : options_(std::move(options)), source_(source) {}
 
-  std::vector<v1::PeerProof> Prove(const GpuPair& pair,
-                                   const absl::Notification& cancelled) override;
+  absl::StatusOr<std::vector<v1::PeerProof>> Prove(const GpuPair& pair,
+                                                   const absl::Notification& cancelled) override;
 
  private:
   absl::StatusOr<std::vector<v1::PeerProof>> Run(const GpuPair& pair,

@@ -90,6 +90,14 @@ std::string RefusalPayload(std::string_view reason) {
   return refusal.SerializeAsString();
 }
 
+std::string FailurePayload(const absl::Status& failure) {
+  v1::SessionRefusal refusal;
+  refusal.set_reason(std::string(failure.message()));
+  *refusal.mutable_version() = OwnVersion();
+  refusal.set_daemon_failed(!absl::IsResourceExhausted(failure));
+  return refusal.SerializeAsString();
+}
+
 std::string UnknownSessionPayload() {
   v1::SessionRefusal refusal;
   refusal.set_reason("no such session of this process: it ended, or the daemon stopped in order");

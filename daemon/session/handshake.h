@@ -44,5 +44,7 @@ std::string WelcomePayload(const SessionIdentity& identity, v1::Platform platfor
 std::string RefusalPayload(std::string_view reason);
 // To one who wants to go on with a session that there is not.
 std::string UnknownSessionPayload();
+// For a failure of the daemon's own: that of a limit which users fill is theirs.
+std::string FailurePayload(const absl::Status& failure);
 
 }  // namespace nodecomm

@@ -62,12 +62,22 @@ absl::Status MakeDirectory(const std::string& path, mode_t mode, Existing existi
   return absl::OkStatus();
 }
 
+// The process that wrote itself into the lock file; empty: none.
 std::string ReadOwner(int lock) {
   std::array<char, 32> text = {};
   const ssize_t length = pread(lock, text.data(), text.size() - 1, 0);
   std::string pid(text.data(), length > 0 ? static_cast<size_t>(length) : 0);
   pid.erase(pid.find_last_not_of('\n') + 1);
-  return pid.empty() ? "unknown" : pid;
+  return pid;
+}
+
+absl::Status WriteOwner(int lock, const std::string& path) {
+  const std::string pid = absl::StrFormat("%d\n", getpid());
+  if (ftruncate(lock, 0) != 0 ||
+      pwrite(lock, pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot write lock file %s", path));
+  }
+  return absl::OkStatus();
 }
 
 // Takes the lock or says who has it. Never waits. Nobody else can open the file, since whoever has
@@ -81,16 +91,27 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
     if (errno != EWOULDBLOCK) {
       return absl::ErrnoToStatus(errno, absl::StrFormat("cannot lock %s", path));
     }
+    const std::string owner = ReadOwner(lock.get());
     return absl::AlreadyExistsError(absl::StrFormat(
         "another nodecommd (process %s) holds %s: stop it, or choose another --runtime-dir",
-        ReadOwner(lock.get()), path));
-  }
-  const std::string pid = absl::StrFormat("%d\n", getpid());
-  if (ftruncate(lock.get(), 0) != 0 ||
-      pwrite(lock.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
-    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot write lock file %s", path));
+        owner.empty() ? "unknown" : owner, path));
   }
   return lock;
+}
+
+// A second lock, which goes with the records rather than with a file that somebody may remove: that
+// of the directory itself, which only the daemon's user can open.
+absl::StatusOr<UniqueFd> TakeDirectoryLock(const std::string& path, const std::string& lock_path) {
+  UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory.valid()) {
+    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open directory %s", path));
+  }
+  // Some file systems of a network lock no directory; there is the file's lock, then.
+  if (flock(directory.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return directory;
+  return absl::AlreadyExistsError(absl::StrFormat(
+      "another nodecommd holds %s, though somebody removed its lock file %s: stop it (fuser -v %s "
+      "names its process), or choose another --runtime-dir",
+      path, lock_path, path));
 }
 
 absl::Status CheckAddressLength(const std::string& path) {
@@ -182,23 +203,39 @@ bool StandsAt(int socket_fd, const std::string& path, int type) {
 absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& options) {
   ABSL_RETURN_IF_ERROR(CheckAddressLength(options.path + "/admin/admin.sock"));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path, options.mode, Existing::kKeepMode));
-  ABSL_ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(options.path + "/nodecommd.lock"));
+  const std::string lock_path = options.path + "/nodecommd.lock";
+  ABSL_ASSIGN_OR_RETURN(UniqueFd lock, TakeLock(lock_path));
   ABSL_RETURN_IF_ERROR(
       MakeDirectory(options.path + "/admin", options.admin_mode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/workers", options.mode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/groups", kPrivateMode, Existing::kSetMode));
   ABSL_RETURN_IF_ERROR(MakeDirectory(options.path + "/sessions", kPrivateMode, Existing::kSetMode));
-  std::unique_ptr<RuntimeDir> dir(new RuntimeDir(options.path, std::move(lock)));
+  ABSL_ASSIGN_OR_RETURN(UniqueFd groups_lock,
+                        TakeDirectoryLock(options.path + "/groups", lock_path));
+  const Predecessor predecessor =
+      ReadOwner(lock.get()).empty() ? Predecessor::kEndedInOrder : Predecessor::kKilled;
+  ABSL_RETURN_IF_ERROR(WriteOwner(lock.get(), lock_path));
+  std::unique_ptr<RuntimeDir> dir(
+      new RuntimeDir(options.path, std::move(lock), std::move(groups_lock), predecessor));
   // The outermost first, so that what is told to be gone is what somebody removed.
   for (const std::string& path :
-       {options.path, options.path + "/nodecommd.lock", dir->groups_path(), dir->sessions_path()}) {
+       {options.path, lock_path, dir->groups_path(), dir->sessions_path()}) {
     ABSL_RETURN_IF_ERROR(dir->Remember(path));
   }
   return dir;
 }
 
-RuntimeDir::RuntimeDir(std::string path, UniqueFd lock)
-    : path_(std::move(path)), lock_(std::move(lock)) {}
+RuntimeDir::RuntimeDir(std::string path, UniqueFd lock, UniqueFd groups_lock,
+                       Predecessor predecessor)
+    : path_(std::move(path)),
+      lock_(std::move(lock)),
+      groups_lock_(std::move(groups_lock)),
+      predecessor_(predecessor) {}
+
+void RuntimeDir::EndInOrder() {
+  // Where that fails, the next daemon warns of workers that need no warning.
+  static_cast<void>(ftruncate(lock_.get(), 0) == 0);
+}
 
 RuntimeDir::~RuntimeDir() {
   // Another daemon's are left: it may have started once somebody had removed this one's lock file.

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/base/unique_fd.h"
+#include "daemon/session/session_news.h"
 
 namespace nodecomm {
 
@@ -32,7 +33,8 @@ class RuntimeDir {
     UniqueFd admin;    // SOCK_STREAM, the daemon's user (and root) only
   };
 
-  // AlreadyExists: another daemon holds the lock; its process id is in the message.
+  // AlreadyExists: another daemon holds the lock; its process id is in the message, unless somebody
+  // removed the lock file.
   // InvalidArgument: the path is too long for a socket's address. Nothing but the directory and the
   // lock file is touched before the lock is held.
   static absl::StatusOr<std::unique_ptr<RuntimeDir>> Create(const Options& options);
@@ -49,6 +51,12 @@ class RuntimeDir {
   // there, and what became of it; empty: all do. Clients do not find the daemon then, or a second
   // one does not find its lock.
   std::string Lost() const;
+
+  // How the daemon before this one ended, as its process id in the lock file says: one that ends in
+  // order takes it out.
+  Predecessor predecessor() const { return predecessor_; }
+  // Nobody needs to be taken over any more.
+  void EndInOrder();
 
   const std::string& path() const { return path_; }
   std::string session_socket_path() const { return path_ + "/session.sock"; }
@@ -71,7 +79,7 @@ class RuntimeDir {
   };
   enum class Found { kOwn, kNothing, kAnother };
 
-  RuntimeDir(std::string path, UniqueFd lock);
+  RuntimeDir(std::string path, UniqueFd lock, UniqueFd groups_lock, Predecessor predecessor);
   absl::Status Remember(const std::string& path);
   static Found Look(const File& file);
 
@@ -79,6 +87,8 @@ class RuntimeDir {
   // Closing it releases the lock. The file itself stays: unlinking it would let two daemons each
   // lock "the" file.
   const UniqueFd lock_;
+  const UniqueFd groups_lock_;  // that of the directory: for when somebody removes the file
+  const Predecessor predecessor_;
   std::vector<File> files_;  // as they were when the daemon made or took them
 };
 

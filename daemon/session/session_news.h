@@ -47,6 +47,12 @@ constexpr std::string_view Word(SessionEnd end) {
   return "unknown";
 }
 
+// Whether workers of the daemon before this one may expect to be taken over.
+enum class Predecessor {
+  kEndedInOrder,  // it has ended their sessions; or there was none
+  kKilled,
+};
+
 enum class Door { kSession, kControl, kAdmin };
 
 constexpr std::string_view Word(Door door) {
@@ -68,6 +74,7 @@ enum class RefusalCause {
   kUnknownUser,       // has no uid of its own where the daemon runs
   kVersion,           // no hello that this daemon understands
   kUnknownSession,    // wants to go on with a session that there is not
+  kNoRecord,          // the same, of a killed daemon's session of which somebody removed the record
   kFailure,           // of the daemon: the process cannot be watched, or no session be recorded
 };
 
@@ -85,6 +92,8 @@ constexpr std::string_view Word(RefusalCause cause) {
       return "version";
     case RefusalCause::kUnknownSession:
       return "unknown_session";
+    case RefusalCause::kNoRecord:
+      return "no_record";
     case RefusalCause::kFailure:
       return "failure";
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "daemon/files/small_file.h"
@@ -76,7 +77,10 @@ absl::Status SessionRecords::Add(const Caller& caller, const Token& token) const
   // Not without: a later daemon would take the process for another one.
   ABSL_ASSIGN_OR_RETURN(const uint64_t start, ReadProcessStart(caller.pid));
   record.set_process_start(start);
-  return ReplaceSmallFile(PathOf(caller.session), record.SerializeAsString());
+  absl::Status written = ReplaceSmallFile(PathOf(caller.session), record.SerializeAsString());
+  if (written.ok()) return written;
+  return absl::Status(written.code(),
+                      absl::StrCat("its record cannot be written: ", written.message()));
 }
 
 void SessionRecords::Remove(SessionId session) const {
@@ -100,7 +104,9 @@ absl::StatusOr<FoundSessions> SessionRecords::TakeOver() const {
           {.caller = {.session = SessionOf(name)},
            .cause = absl::StrFormat("the record of the session, %s, is of no use: %s", path,
                                     record.status().message())});
-      if (SaysThatItIsNone(record.status())) unlink(path.c_str());
+      if (SaysThatItIsNone(record.status())) {
+        absl::StrAppend(&found.lost.back().cause, "; it ", RemoveOrSetAside(path));
+      }
       continue;
     }
     if (record->pid() == 0) {

@@ -80,6 +80,7 @@ class EpollSessionServer final : public SessionServer {
                    .hello_timeout = options_.hello_timeout,
                    .resume_timeout = options_.resume_timeout,
                    .records_dir = options_.records_dir,
+                   .predecessor = options_.predecessor,
                    .socket_kind = kSessionSocket,
                    .pidfd_kind = kSessionPidfd,
                    .opened =

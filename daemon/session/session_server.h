@@ -50,6 +50,7 @@ class SessionServer : public FdCourier {
     // Where sessions are kept for a daemon that comes back; sessions that an earlier one left there
     // are taken over. Empty: none are.
     std::string records_dir = {};
+    Predecessor predecessor = Predecessor::kEndedInOrder;
     // How long a worker of an earlier daemon may take to come back, from Start on.
     absl::Duration resume_timeout = absl::Seconds(30);
   };

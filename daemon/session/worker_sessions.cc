@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "client/base/status_macros.h"
 #include "daemon/session/handshake.h"
 #include "daemon/session/peer.h"
@@ -70,20 +71,37 @@ WorkerSessions::WorkerSessions(Options options, Poller* poller, SessionTable* ta
 
 WorkerSessions::~WorkerSessions() = default;
 
+std::string WorkerSessions::DescribeHeld(std::optional<uid_t> uid) const {
+  int sessions = 0;
+  int silent = 0;
+  for (const auto& [id, connection] : connections_) {
+    if (!connection->counted || (uid.has_value() && connection->caller.uid != *uid)) continue;
+    ++(connection->open ? sessions : silent);
+  }
+  const int closing = uid.has_value() ? foreign_->CountOf(*uid) : foreign_->count();
+  std::vector<std::string> held;
+  if (sessions > 0) held.push_back(absl::StrFormat("%d sessions", sessions));
+  if (silent > 0) {
+    held.push_back(absl::StrFormat("%d connections that have said nothing yet", silent));
+  }
+  if (closing > 0) held.push_back(absl::StrFormat("%d connections that are being closed", closing));
+  return absl::StrJoin(held, " and ");
+}
+
 absl::Status WorkerSessions::CheckLimits(uid_t uid) const {
   if (counted_ + foreign_->count() >= options_.sessions_max) {
     return absl::ResourceExhaustedError(absl::StrFormat(
-        "the daemon serves %d sessions already, the most allowed: end some processes or raise "
+        "the daemon serves %s already, the most allowed: end some processes or raise "
         "limits.sessions_max in its configuration",
-        options_.sessions_max));
+        DescribeHeld(std::nullopt)));
   }
   const auto count = count_by_uid_.find(uid);
   const int open = count == count_by_uid_.end() ? 0 : count->second;
   if (open + foreign_->CountOf(uid) >= options_.sessions_per_uid_max) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "uid %d has %d sessions already, the most allowed: end some processes or raise "
-        "limits.sessions_per_uid_max in the daemon's configuration",
-        uid, options_.sessions_per_uid_max));
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("uid %d has %s already, the most allowed: end some processes or raise "
+                        "limits.sessions_per_uid_max in the daemon's configuration",
+                        uid, DescribeHeld(uid)));
   }
   return options_.check_room ? options_.check_room() : absl::OkStatus();
 }
@@ -99,11 +117,23 @@ void WorkerSessions::Accept(UniqueFd socket) {
   const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
   if (!peer.ok()) return;  // it is gone already
   const auto refuse = [&](RefusalCause cause, std::string reason) {
-    Refuse(std::move(socket), {.door = Door::kSession,
-                               .cause = cause,
-                               .uid = peer->uid,
-                               .pid = peer->pid,
-                               .reason = std::move(reason)});
+    const std::string payload = RefusalPayload(reason);
+    Refuse(std::move(socket),
+           {.door = Door::kSession,
+            .cause = cause,
+            .uid = peer->uid,
+            .pid = peer->pid,
+            .reason = std::move(reason)},
+           payload);
+  };
+  const auto fail = [&](const absl::Status& failure) {
+    Refuse(std::move(socket),
+           {.door = Door::kSession,
+            .cause = RefusalCause::kFailure,
+            .uid = peer->uid,
+            .pid = peer->pid,
+            .reason = std::string(failure.message())},
+           FailurePayload(failure));
   };
   if (MayBeSeveralUsers(peer->uid)) {
     return refuse(RefusalCause::kUnknownUser,
@@ -122,8 +152,9 @@ void WorkerSessions::Accept(UniqueFd socket) {
   }
   absl::StatusOr<UniqueFd> pidfd = OpenPeerPidfd(socket.get(), peer->pid);
   if (!pidfd.ok()) {
-    return refuse(RefusalCause::kFailure, absl::StrFormat("the daemon cannot watch the process: %s",
-                                                          pidfd.status().message()));
+    return fail(absl::Status(
+        pidfd.status().code(),
+        absl::StrFormat("the daemon cannot watch the process: %s", pidfd.status().message())));
   }
   auto connection = std::make_unique<Connection>();
   connection->id = ++last_connection_;
@@ -131,7 +162,7 @@ void WorkerSessions::Accept(UniqueFd socket) {
   connection->caller = {.session = {}, .uid = peer->uid, .pid = peer->pid};
   if (const absl::Status watched = Watch(*connection, socket.get()); !watched.ok()) {
     poller_->Remove(socket.get());
-    return refuse(RefusalCause::kFailure, std::string(watched.message()));
+    return fail(watched);
   }
   connection->socket = std::move(socket);
   hello_deadlines_.push_back(
@@ -197,22 +228,27 @@ bool WorkerSessions::Handle(Connection& connection, const Frame& frame) {
   return false;
 }
 
-void WorkerSessions::Refuse(UniqueFd socket, const Refusal& refusal) {
-  SendRefusal(socket.get(), RefusalPayload(refusal.reason));
+void WorkerSessions::Refuse(UniqueFd socket, const Refusal& refusal, const std::string& payload) {
+  SendRefusal(socket.get(), payload);
   foreign_->Close(std::move(socket), refusal.uid);
   if (options_.refused) options_.refused(refusal);
 }
 
 void WorkerSessions::RefuseAndDrop(Connection& connection, RefusalCause cause,
                                    std::string_view reason, const std::string& payload) {
+  RefuseAndDrop(connection,
+                {.door = Door::kSession,
+                 .cause = cause,
+                 .uid = connection.caller.uid,
+                 .pid = connection.caller.pid,
+                 .reason = std::string(reason)},
+                payload);
+}
+
+void WorkerSessions::RefuseAndDrop(Connection& connection, const Refusal& refusal,
+                                   const std::string& payload) {
   SendRefusal(connection.socket.get(), payload);
-  if (options_.refused) {
-    options_.refused({.door = Door::kSession,
-                      .cause = cause,
-                      .uid = connection.caller.uid,
-                      .pid = connection.caller.pid,
-                      .reason = std::string(reason)});
-  }
+  if (options_.refused) options_.refused(refusal);
   Drop(connection.id);
 }
 
@@ -236,9 +272,13 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
     status = records_.Add(connection.caller, connection.token);
   }
   if (!status.ok()) {
-    const std::string reason =
-        absl::StrFormat("the daemon cannot open a session: %s", status.message());
-    RefuseAndDrop(connection, RefusalCause::kFailure, reason, RefusalPayload(reason));
+    const absl::Status failure(
+        status.code(),
+        absl::StrFormat("the daemon cannot open a session: %s; nodecommctl doctor on the host says "
+                        "more",
+                        status.message()));
+    RefuseAndDrop(connection, RefusalCause::kFailure, std::string(failure.message()),
+                  FailurePayload(failure));
     return false;
   }
   connection.open = true;
@@ -299,6 +339,7 @@ absl::Status WorkerSessions::TakeOver() {
     table_->Add(connection->id, connection->caller, connection->token);
     connections_.emplace(connection->id, std::move(connection));
   }
+  for (const LostSession& lost : lost_) ended_.Add(lost.caller.session);
   return absl::OkStatus();
 }
 
@@ -330,7 +371,7 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
   if (HasHungUp(connection.socket.get())) return Drop(connection.id);
   Connection* away = FindAway(connection.caller, resume);
   if (away == nullptr) {
-    return RefuseAndDrop(connection, RefusalCause::kUnknownSession, "it has no such session here",
+    return RefuseAndDrop(connection, WhyUnknown(connection.caller, resume),
                          UnknownSessionPayload());
   }
   // It has given up its last attempt, whose end may not have been noticed here.
@@ -350,6 +391,25 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
   }
   // One that was given no page has nothing to say.
   if (away->liveness == nullptr) FinishResume(*away);
+}
+
+Refusal WorkerSessions::WhyUnknown(const Caller& caller, const v1::SessionResume& resume) const {
+  Refusal refusal = {.door = Door::kSession,
+                     .cause = RefusalCause::kUnknownSession,
+                     .uid = caller.uid,
+                     .pid = caller.pid,
+                     .reason = "it has no such session here"};
+  const SessionId session{resume.session_id()};
+  if (options_.predecessor == Predecessor::kKilled && !ended_.Contains(session) &&
+      !table_->ConnectionOf(session).has_value()) {
+    refusal.cause = RefusalCause::kNoRecord;
+    refusal.reason = absl::StrFormat(
+        "it had a session with the daemon that was killed, of which somebody removed the record "
+        "from %s. Groups of process %d whose files are gone as well go on, but nobody watches "
+        "them: restart their workers",
+        options_.records_dir, caller.pid);
+  }
+  return refusal;
 }
 
 void WorkerSessions::EndIfItCannotResume(const Caller& caller, const Frame& hello,
@@ -514,6 +574,7 @@ void WorkerSessions::End(uint64_t id, SessionEnd end, std::string_view cause) {
   foreign_->Close(std::move(connection->socket), connection->caller.uid);
   if (connection->watched_for_death) death_watcher_.Forget(id);
   if (!connection->open) return;
+  ended_.Add(connection->caller.session);
   table_->Remove(connection->caller.session);
   records_.Remove(connection->caller.session);
   if (options_.ended) options_.ended(connection->caller, end, cause);

@@ -20,6 +20,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/base/unique_fd.h"
+#include "daemon/group/ended_sessions.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/session/death_watcher.h"
 #include "daemon/session/foreign_sockets.h"
@@ -46,6 +47,7 @@ class WorkerSessions {
     absl::Duration hello_timeout;
     absl::Duration resume_timeout;
     std::string records_dir;
+    Predecessor predecessor = Predecessor::kEndedInOrder;
     uint8_t socket_kind = 0;  // of the poller's watches
     uint8_t pidfd_kind = 0;
     std::function<void(const Caller&)> opened;
@@ -123,6 +125,8 @@ class WorkerSessions {
   bool HandleHello(Connection& connection, const Frame& frame);
   // The connection becomes that of the session, which has another.
   void Resume(Connection& connection, const v1::SessionResume& resume);
+  // Why a worker cannot resume that has nobody to come back as.
+  Refusal WhyUnknown(const Caller& caller, const v1::SessionResume& resume) const;
   // Also one that is resuming.
   Connection* FindAway(const Caller& caller, const v1::SessionResume& resume);
   bool FinishResume(Connection& connection);
@@ -130,14 +134,17 @@ class WorkerSessions {
   void EndIfItCannotResume(const Caller& caller, const Frame& hello, std::string_view reason);
   absl::Status SendWelcome(Connection& connection);
   // Says why to the worker, best effort, and closes.
-  void Refuse(UniqueFd socket, const Refusal& refusal);
+  void Refuse(UniqueFd socket, const Refusal& refusal, const std::string& payload);
   void RefuseAndDrop(Connection& connection, RefusalCause cause, std::string_view reason,
                      const std::string& payload);
+  void RefuseAndDrop(Connection& connection, const Refusal& refusal, const std::string& payload);
   bool HandleAck(Connection& connection, const Frame& frame);
   bool HandleAlive(Connection& connection);
   bool SendNext(Connection& connection);
 
   absl::Status CheckLimits(uid_t uid) const;
+  // For people, what counts against the limits: of a user, or of all.
+  std::string DescribeHeld(std::optional<uid_t> uid) const;
   absl::Status Watch(const Connection& connection, int socket);
   void End(uint64_t connection, SessionEnd end, std::string_view cause);
   // The socket is of no use any more; so the session ends, unless its worker may come back.
@@ -159,6 +166,7 @@ class WorkerSessions {
   absl::flat_hash_map<uid_t, int> count_by_uid_;
   const SessionRecords records_;
   std::vector<LostSession> lost_;
+  EndedSessions ended_;                         // and those of lost_
   std::deque<HelloDeadline> hello_deadlines_;   // in order; one for each connection at most
   std::deque<HelloDeadline> resume_deadlines_;  // likewise
   std::deque<HelloDeadline> ack_deadlines_;     // in order; one for each transfer sent

@@ -30,7 +30,9 @@ start_contained() {
   fail "the daemon does not answer"
 }
 
+readonly hidden="the daemon is in a PID namespace of its own: workers outside of it are process 0"
 start_contained
+(($(grep -cF "warning $hidden" "$work/nodecommd.log") == 1)) || fail "the log does not say that processes are hidden"
 perf -n 4 -b 1K -e 16K --check --gpus 4 >"$work/perf" 2>&1 || fail "no all-reduce: $(cat "$work/perf")"
 "${contained[@]}" "$NODECOMM_BIN/nodecomm-perf" --runtime-dir "$runtime/workers" -n 2 -b 1K -e 4K --check --gpus 4 >"$work/perf" 2>&1 ||
   fail "no all-reduce from another container: $(cat "$work/perf")"
@@ -57,3 +59,11 @@ status=0
 wait "$daemon" || status=$?
 daemon=
 ((status == 0)) || fail "the daemon ended with $status on SIGTERM"
+
+# With the host's process ids, where this test has them, nothing is hidden.
+: >"$work/nodecommd.log"
+start_simulated hgx-h100-x4
+stop_daemon
+if [[ $(readlink /proc/self/ns/pid) == "pid:[4026531836]" ]] && grep -F "$hidden" "$work/nodecommd.log"; then
+  fail "the host's namespace is taken for another"
+fi

@@ -28,7 +28,8 @@ await_health() {
 
 control=$runtime/control.sock
 admin=$runtime/admin/admin.sock
-start_simulated hgx-h100-x4 --log-level debug
+cp "$topologies/hgx-h100-x4.textproto" "$work/host.textproto"
+start_daemon --simulate "$work/host.textproto" --log-level debug
 await_health SERVING
 expect_output SERVING client check "$control" ""
 expect_output SERVICE_UNKNOWN client check "$control" nodecomm.v1.Admin
@@ -50,6 +51,15 @@ expect_json "$work/health.json" 'd["status"] == "SERVING"'
 mv "$runtime/session.sock" "$work/away"
 await_health NOT_SERVING
 mv "$work/away" "$runtime/session.sock"
+await_health SERVING
+
+# Nor one without a GPU that is of use: the fabric is down on all. Whoever asks for the topology has the host read anew.
+sed -i 's/FABRIC_STATE_COMPLETED/FABRIC_STATE_NOT_STARTED/' "$work/host.textproto"
+ctl topo >/dev/null
+await_health NOT_SERVING
+# One that is back is enough.
+sed -i '0,/FABRIC_STATE_NOT_STARTED/s//FABRIC_STATE_COMPLETED/' "$work/host.textproto"
+ctl topo >/dev/null
 await_health SERVING
 
 # Each stream of reflection holds a thread of the daemon: few are served at once, and the service goes on.

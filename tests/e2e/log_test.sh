@@ -62,6 +62,18 @@ if grep -q $'\033' "$work/nodecommd.log"; then fail "colours in a file"; fi
 echo 'log_format: "xml"' >"$work/xml"
 expect_failure 1 'log_format: "xml"' "$NODECOMM_BIN/nodecommd" --check-config --config "$work/xml"
 
+# A disk that is full: the lines are counted.
+printf 'metrics { textfile: "%s/n.prom" textfile_interval_ms: 1000 }\n' "$work" >"$work/config"
+"$NODECOMM_BIN/nodecommd" --runtime-dir "$runtime" --simulate "$topologies/hgx-h100-x4.textproto" --config "$work/config" \
+  >"$work/out" 2>/dev/full &
+daemon=$!
+for ((i = 0; i < 200; ++i)); do
+  if grep -qE '^nodecomm_log_lines_lost_total\{reason="not_written"\} [1-9]' "$work/n.prom" 2>/dev/null; then break; fi
+  sleep 0.1
+done
+((i < 200)) || fail "lines that cannot be written are not counted: $(cat "$work/n.prom")"
+stop_daemon
+
 # Too few descriptors for the sessions that the configuration allows. The last step: the limit cannot be raised again.
 ulimit -n 1024
 start_simulated hgx-h100-x4

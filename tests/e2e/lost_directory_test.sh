@@ -33,6 +33,16 @@ mv "$work/away" "$runtime/session.sock"
 await_line "$work/nodecommd.log" "the runtime directory is whole again"
 await_line "$metrics" "nodecomm_ready 1"
 
+# Without the lock file there is still one daemon.
+mv "$runtime/nodecommd.lock" "$work/away"
+await_line "$work/nodecommd.log" "$runtime/nodecommd.lock was removed: "
+expect_failure 1 "another nodecommd holds $runtime/groups, though somebody removed its lock file" \
+  "$NODECOMM_BIN/nodecommd" --runtime-dir "$runtime" --simulate "$topologies/hgx-h100-x4.textproto"
+ctl status >/dev/null || fail "the first daemon does not answer"
+(($(grep -cF "$runtime/nodecommd.lock was" "$work/nodecommd.log") == 1)) || fail "said more than once"
+mv "$work/away" "$runtime/nodecommd.lock"
+await_line "$metrics" "nodecomm_ready 1"
+
 for rank in 0 1; do start_worker g $rank 2; done
 await g.0 calls 1
 

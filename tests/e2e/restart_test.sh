@@ -87,6 +87,18 @@ await b.1 "error NODECOMM_ABORTED.*$record, is of no use" 1
 await b.0 ready 3
 await b.1 ready 4
 
+# All files of sessions and groups removed meanwhile: nobody can be told of a death any more, so each process is named.
+kill_daemon
+rm "$runtime"/sessions/* "$runtime"/groups/*
+start_simulated hgx-h100-x4
+for worker in a.0 a.1 b.0 b.1; do
+  for ((i = 0; i < 600; ++i)); do
+    grep -qE "warning connection on session.sock refused \(no_record\): .* restart their workers.* pid=${workers[$worker]}\b" \
+      "$work/nodecommd.log" && break
+    sleep 0.05
+  done
+  ((i < 600)) || fail "$worker, which nobody watches, is not named"
+done
 stop_workers
 ctl groups --json >"$work/groups.json"
 expect_json "$work/groups.json" 'not d.get("groups")'

@@ -54,6 +54,43 @@ await_in "there is none any more: CNS" ctl doctor
 await_in "GPU0: its NVLinks have counted 4 errors" ctl doctor
 await_in "peer access is gone, as the driver says, to GPU-51000000-0000-4000-8000-000000000001 (CNS)" cat "$log"
 
+# A GPU that is lost, then a fabric that is down; both come back. Whoever asks for the topology has the host read anew.
+cp "$work/host.textproto" "$work/whole.textproto"
+python3 - "$work/host.textproto" <<'PYTHON'
+import re, sys
+text = open(sys.argv[1]).read()
+gone = "GPU-51000000-0000-4000-8000-000000000003"
+blocks = re.findall(r"^\w+ \{.*?^\}\n|^(?!\w+ \{)[^\n]*\n", text, re.S | re.M)
+open(sys.argv[1], "w").write("".join(b for b in blocks if gone not in b))
+PYTHON
+gpu3=GPU-51000000-0000-4000-8000-000000000003
+await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
+ctl topo >/dev/null
+await_in "warning not ready any more: GPU $gpu3 is lost: the driver no longer lists it" cat "$log"
+await_in "nodecomm_ready 0" cat "$work/metrics/n.prom"
+await_in "not ready    GPU $gpu3 is lost" ctl status
+await_in "it is not ready: GPU $gpu3 is lost" ctl doctor
+sed 's/FABRIC_STATE_COMPLETED/FABRIC_STATE_NOT_STARTED/' "$work/whole.textproto" >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "info GPU back: the driver lists it again gpu=$gpu3" cat "$log"
+await_in "warning the NVLink fabric is down: new groups get no fast path there" cat "$log"
+await_in "warning not ready any more: the NVLink fabric of 4 of 4 GPUs is down" cat "$log"
+await_in "not ready    the NVLink fabric of 4 of 4 GPUs is down" ctl status
+cp "$work/whole.textproto" "$work/host.textproto"
+ctl topo >/dev/null
+await_in "info the NVLink fabric is there gpu=$gpu3" cat "$log"
+await_in "info ready again: nothing of the host is missing" cat "$log"
+await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
+if ctl status | grep "not ready"; then fail "status says that it is not ready"; fi
+(($(grep -c "not ready any more" "$log") == 2)) || fail "said more than once: $(grep "not ready any more" "$log")"
+
+# A link whose access goes for no reason that the driver gives.
+sed '0,/PEER_ACCESS_SUPPORTED/s//PEER_ACCESS_NOT_SUPPORTED/' "$work/whole.textproto" >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "peer access is gone, as the driver says, to GPU-51000000-0000-4000-8000-000000000002: new groups" cat "$log"
+cp "$work/whole.textproto" "$work/host.textproto"
+ctl topo >/dev/null
+
 # A group without the fast path, for that reason.
 for rank in 0 1; do start_worker g $rank 2; done
 await_in "  No fast path: rank 0" ctl groups

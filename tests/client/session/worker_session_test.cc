@@ -137,6 +137,17 @@ TEST(WorkerSession, RefusalForALimitIsNoMatterOfVersions) {
   EXPECT_FALSE(refused.GetPayload(kUnsupportedVersionPayload).has_value());
 }
 
+TEST(WorkerSession, RefusalForAFailureOfTheDaemonSaysThatItIsNotAvailable) {
+  Ends ends;
+  v1::SessionRefusal refusal;
+  ASSERT_TRUE(refusal.ParseFromString(Refusal(kVersionMajor, kVersionMinor, "read-only")));
+  refusal.set_daemon_failed(true);
+  ends.Send(FrameType::kRefusal, refusal.SerializeAsString());
+  EXPECT_THAT(ends.Handshake().status(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       AllOf(HasSubstr("cannot serve this process"), HasSubstr("read-only"))));
+}
+
 TEST(WorkerSession, DaemonThatClosesAtOnceIsUnavailable) {
   Ends ends;
   ends.daemon.Reset();

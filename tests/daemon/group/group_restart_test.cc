@@ -216,6 +216,23 @@ TEST_F(GroupRestart, DamagedFilesAreRemovedAndHarmNobody) {
   EXPECT_EQ(ControlPageFiles(), 2u) << "the page and the record of the one group";
 }
 
+TEST_F(GroupRestart, DirectoryInPlaceOfARecordIsToldOfOnce) {
+  std::vector<GroupDamage> damages;
+  options_.damaged = [&](const GroupDamage& damage) { damages.push_back(damage); };
+  const std::string empty = dir_ + "/group-0000000000000001.record";
+  const std::string full = dir_ + "/group-0000000000000002.record";
+  std::filesystem::create_directory(empty);
+  std::filesystem::create_directories(full + "/something");
+  Restart();
+  ASSERT_THAT(damages, SizeIs(2));
+  if (damages[0].generation != 1) std::swap(damages[0], damages[1]);
+  EXPECT_THAT(damages[0].what, HasSubstr(empty + " is a directory, not a file; it is removed"));
+  EXPECT_THAT(damages[1].what, HasSubstr("it is now " + full + ".set-aside; remove that"));
+  EXPECT_TRUE(std::filesystem::exists(full + ".set-aside/something"));
+  Restart();
+  EXPECT_THAT(damages, SizeIs(2));
+}
+
 TEST_F(GroupRestart, RecordWithoutItsPageIsNoGroup) {
   const Formed formed = FormReady(2);
   std::filesystem::remove(
@@ -336,6 +353,29 @@ TEST_F(RobbedGroup, IsToldOfOnceWhereItsPageIsGone) {
   registry_->LookAfterFiles();
   EXPECT_EQ(OnlyGroup().files_problem(), "");
   EXPECT_THAT(damages_, SizeIs(1));
+}
+
+TEST_F(RobbedGroup, EndsWhereItsPageWasCut) {
+  std::filesystem::resize_file(path_ + ".control", 0);
+  registry_->LookAfterFiles();
+  const v1::GroupInfo group = OnlyGroup();
+  EXPECT_EQ(group.state(), v1::GROUP_STATE_ABORTED);
+  EXPECT_THAT(group.abort_reason(),
+              AllOf(HasSubstr("cut its control page " + path_ + ".control to 0 bytes"),
+                    HasSubstr("SIGBUS")));
+  // Whoever has not read it meanwhile does not die of it, and is told.
+  EXPECT_EQ(std::filesystem::file_size(path_ + ".control"), kControlPageBytes);
+  EXPECT_EQ((*page_)->stop, 1u);
+  EXPECT_EQ((*page_)->generation, formed_.generation);
+}
+
+TEST_F(RobbedGroup, NamesThePageThatWasCutWhereAMemberDied) {
+  std::filesystem::resize_file(path_ + ".control", 0);
+  registry_->SessionDied(CallerOf(1).session, "process 4001 has died");
+  EXPECT_THAT(OnlyGroup().abort_reason(),
+              AllOf(HasSubstr("process 4001 has died"),
+                    HasSubstr("; somebody cut its control page"), HasSubstr("SIGBUS")));
+  EXPECT_EQ((*page_)->stop, 1u);
 }
 
 TEST_F(RobbedGroup, IsToldOfOnceWhereItsRecordCannotBeWritten) {

@@ -54,7 +54,8 @@ class CapturedLog {
 
 class ProvesAll final : public PairProbe {
  public:
-  std::vector<v1::PeerProof> Prove(const GpuPair& pair, const absl::Notification&) override {
+  absl::StatusOr<std::vector<v1::PeerProof>> Prove(const GpuPair& pair,
+                                                   const absl::Notification&) override {
     std::vector<v1::PeerProof> proofs = Unproven(pair, "");
     for (v1::PeerProof& proof : proofs) proof.set_verdict(v1::PROOF_VERDICT_PROVEN);
     return proofs;

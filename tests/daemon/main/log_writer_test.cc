@@ -101,6 +101,25 @@ TEST_F(LogWriterTest, LinesThatNobodyReadsAreLostAndCounted) {
   EXPECT_EQ(ReadAll(), "more\n");
 }
 
+TEST_F(LogWriterTest, LinesThatCannotBeWrittenAreCountedAndToldOnceTheyCan) {
+  const int out = open("/dev/full", O_WRONLY | O_CLOEXEC);  // stays open, too
+  ASSERT_GE(out, 0);
+  auto writer = LogWriter::Start(out);
+  ASSERT_OK(writer);
+  for (int i = 0; i < 3; ++i) (*writer)->Write("lost\n");
+  EXPECT_TRUE((*writer)->Flush(absl::Seconds(20)));
+  EXPECT_EQ((*writer)->lost().not_written, 3u);
+  EXPECT_EQ((*writer)->lost().not_read, 0u);
+  ASSERT_EQ(dup3(writer_fd_, out, O_CLOEXEC), out);  // there is space again
+  (*writer)->Write("next\n");
+  (*writer)->Write("and next\n");
+  EXPECT_TRUE((*writer)->Flush(absl::Seconds(20)));
+  EXPECT_EQ(ReadAll(),
+            "next\n3 lines of the log are lost: they could not be written: No space left on "
+            "device\nand next\n");
+  EXPECT_EQ((*writer)->lost().not_written, 3u);
+}
+
 TEST_F(LogWriterTest, ItsOwnMessageIsRenderedAsOthersAre) {
   FillPipe();
   auto writer = LogWriter::Start(writer_fd_, /*queued_bytes_max=*/10, [](std::string_view message) {

@@ -2,12 +2,7 @@
 // series than the host's size allows.
 #include "daemon/metrics/metrics.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <algorithm>
-#include <array>
 #include <set>
 #include <string>
 #include <vector>
@@ -15,14 +10,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/base/unique_fd.h"
 #include "daemon/topology/inventory.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
 namespace {
 
-using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
@@ -122,6 +115,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
   now.sessions = 3;
   now.ready = true;
   now.runtime_dir_lost = true;
+  now.log_lines_not_written = 5;
   now.groups.resize(2);
   now.groups[0].set_state(v1::GROUP_STATE_READY);
   now.groups[1].set_state(v1::GROUP_STATE_GATHERING);
@@ -142,6 +136,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
            std::string("nodecomm_ready 1"),
            std::string("nodecomm_runtime_dir_intact 0"),
            std::string("nodecomm_start_time_seconds 1700000000"),
+           std::string("nodecomm_log_lines_lost_total{reason=\"not_written\"} 5"),
            std::string("nodecomm_sessions 3"),
            std::string("nodecomm_sessions_limit 1024"),
            std::string("nodecomm_groups{state=\"ready\"} 1"),
@@ -200,59 +195,6 @@ TEST(Metrics, NumberOfSeriesIsBoundedWhateverHappens) {
   EXPECT_EQ(xids, 257);
   EXPECT_THAT(series, Contains(HasSubstr("xid=\"other\"} 4744")));
   EXPECT_LT(series.size(), 1000u);
-}
-
-// --- over HTTP
-
-std::string Get(int port, const std::string& path) {
-  const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-    return "not connected";
-  }
-  const std::string request =
-      absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-  EXPECT_EQ(send(socket.get(), request.data(), request.size(), 0),
-            static_cast<ssize_t>(request.size()));
-  std::string answer;
-  std::array<char, 4096> part;
-  ssize_t length;
-  while ((length = recv(socket.get(), part.data(), part.size(), 0)) > 0) {
-    answer.append(part.data(), static_cast<size_t>(length));
-  }
-  return answer;
-}
-
-TEST(MetricsServer, AnswersOnTheLoopbackAddressWithTheStateOfTheMoment) {
-  const std::unique_ptr<Metrics> metrics = Metrics::Create();
-  int reads = 0;
-  const auto server = MetricsServer::Start({.port = 0, .metrics = metrics.get(), .snapshot = [&] {
-                                              MetricsSnapshot now;
-                                              now.sessions = ++reads;
-                                              return now;
-                                            }});
-  ASSERT_OK(server);
-  metrics->Take(SessionOpened());
-  EXPECT_THAT(Get((*server)->port(), "/metrics"),
-              AllOf(testing::StartsWith("HTTP/1.1 200"), HasSubstr("nodecomm_sessions 1\n"),
-                    HasSubstr("nodecomm_sessions_opened_total 1\n")));
-  EXPECT_THAT(Get((*server)->port(), "/metrics"), HasSubstr("nodecomm_sessions 2\n"));
-  EXPECT_THAT(Get((*server)->port(), "/etc/passwd"), testing::StartsWith("HTTP/1.1 404"));
-}
-
-TEST(MetricsServer, PortThatIsTakenIsAnErrorThatNamesIt) {
-  const std::unique_ptr<Metrics> metrics = Metrics::Create();
-  MetricsServer::Options options{
-      .port = 0, .metrics = metrics.get(), .snapshot = [] { return MetricsSnapshot(); }};
-  const auto first = MetricsServer::Start(options);
-  ASSERT_OK(first);
-  options.port = (*first)->port();
-  EXPECT_THAT(MetricsServer::Start(options),
-              StatusIs(absl::StatusCode::kUnavailable,
-                       AllOf(HasSubstr("metrics.port"), HasSubstr(absl::StrCat(options.port)))));
 }
 
 }  // namespace

@@ -72,10 +72,11 @@ class ProbeGpuTest : public testing::Test {
 TEST_F(ProbeGpuTest, ProvesAGpuWithItself) {
   const std::string uuid = host_.gpus(0).uuid();
   const absl::Time start = absl::Now();
-  const std::vector<v1::PeerProof> proofs = Probe()->Prove({uuid, uuid}, never_);
+  const auto proofs = Probe()->Prove({uuid, uuid}, never_);
   std::printf("one pair, program and all: %s\n", absl::FormatDuration(absl::Now() - start).c_str());
-  ASSERT_EQ(proofs.size(), 2u);
-  for (const v1::PeerProof& proof : proofs) ExpectProven(proof);
+  ASSERT_OK(proofs);
+  ASSERT_EQ(proofs->size(), 2u);
+  for (const v1::PeerProof& proof : *proofs) ExpectProven(proof);
 }
 
 TEST_F(ProbeGpuTest, ProvesEveryPairInTime) {
@@ -97,9 +98,9 @@ TEST_F(ProbeGpuTest, ProvesEveryPairInTime) {
 
 TEST_F(ProbeGpuTest, SaysThatThereIsNoTime) {
   const std::string uuid = host_.gpus(0).uuid();
-  const std::vector<v1::PeerProof> proofs =
-      Probe(absl::Milliseconds(1))->Prove({uuid, uuid}, never_);
-  for (const v1::PeerProof& proof : proofs) {
+  const auto proofs = Probe(absl::Milliseconds(1))->Prove({uuid, uuid}, never_);
+  ASSERT_OK(proofs);
+  for (const v1::PeerProof& proof : *proofs) {
     EXPECT_EQ(proof.verdict(), v1::PROOF_VERDICT_UNPROVEN);
     EXPECT_THAT(proof.reason(), HasSubstr("not enough time"));
   }
@@ -107,7 +108,7 @@ TEST_F(ProbeGpuTest, SaysThatThereIsNoTime) {
 
 TEST_F(ProbeGpuTest, LeavesNoContextBehind) {
   const std::string uuid = host_.gpus(0).uuid();
-  Probe()->Prove({uuid, uuid}, never_);
+  EXPECT_OK(Probe()->Prove({uuid, uuid}, never_));
   FILE* const list = popen("nvidia-smi --query-compute-apps=pid,name --format=csv,noheader", "r");
   ASSERT_NE(list, nullptr);
   std::string text(4096, '\0');

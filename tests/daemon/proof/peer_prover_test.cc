@@ -36,8 +36,8 @@ constexpr absl::Duration kLong = absl::Seconds(20);
 // Says PROVEN unless told otherwise, and notes who was busy with whom.
 class FakePairProbe final : public PairProbe {
  public:
-  std::vector<v1::PeerProof> Prove(const GpuPair& pair,
-                                   const absl::Notification& cancelled) override {
+  absl::StatusOr<std::vector<v1::PeerProof>> Prove(const GpuPair& pair,
+                                                   const absl::Notification& cancelled) override {
     std::function<void()> meanwhile;
     bool waits;
     {
@@ -53,6 +53,7 @@ class FakePairProbe final : public PairProbe {
     absl::MutexLock lock(&mu_);
     busy_.erase(pair.a);
     busy_.erase(pair.b);
+    if (lacks_) return absl::ResourceExhaustedError(reason_);
     std::vector<v1::PeerProof> proofs = Unproven(pair, reason_);
     for (v1::PeerProof& proof : proofs) proof.set_verdict(verdict_);
     return proofs;
@@ -61,6 +62,12 @@ class FakePairProbe final : public PairProbe {
     absl::MutexLock lock(&mu_);
     verdict_ = verdict;
     reason_ = std::move(reason);
+  }
+  // Something, from now on, or nothing any more.
+  void Lack(std::string what) {
+    absl::MutexLock lock(&mu_);
+    lacks_ = !what.empty();
+    reason_ = std::move(what);
   }
   // Called while a pair is tried.
   void Meanwhile(std::function<void()> act) {
@@ -84,6 +91,7 @@ class FakePairProbe final : public PairProbe {
   mutable absl::Mutex mu_;
   v1::ProofVerdict verdict_ = v1::PROOF_VERDICT_PROVEN;
   std::string reason_;
+  bool lacks_ = false;
   bool waits_ = false;
   std::function<void()> meanwhile_;
   bool shared_a_gpu_ = false;
@@ -174,6 +182,54 @@ TEST_F(PeerProverTest, RemembersFailuresButTriesAgainWhatCouldNotRun) {
   EXPECT_EQ(third.proofs().proofs(0).verdict(), v1::PROOF_VERDICT_FAILED);
 }
 
+TEST_F(PeerProverTest, TriesAgainWhatLackedSomethingAndTellsOfItOnce) {
+  probe_.Lack("Too many open files");
+  HostState state(HostOf(3));
+  std::vector<v1::ProofVerdict> told;
+  absl::Mutex mu;
+  PeerProver::Options options;
+  options.cache_path = cache_path_;
+  options.begins = [this](int pairs, int rounds) { begun_.emplace_back(pairs, rounds); };
+  options.proven = [&](const v1::PeerProof& proof) {
+    absl::MutexLock lock(&mu);
+    told.push_back(proof.verdict());
+  };
+  PeerProver prover(std::move(options), &state, &probe_);
+  ASSERT_TRUE(prover.Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover.WaitUntilDone(kLong));
+  EXPECT_EQ(prover.Lacking(), 6);
+  ASSERT_THAT(state.proofs().proofs(), SizeIs(6));
+  EXPECT_EQ(state.proofs().proofs(0).verdict(), v1::PROOF_VERDICT_UNPROVEN);
+  EXPECT_EQ(state.proofs().proofs(0).reason(), "Too many open files");
+
+  ASSERT_TRUE(prover.RetryLacking());
+  ASSERT_TRUE(prover.WaitUntilDone(kLong));
+  EXPECT_EQ(prover.Lacking(), 6);
+  EXPECT_EQ(told, std::vector(6, v1::PROOF_VERDICT_UNPROVEN));
+
+  probe_.Lack("");
+  ASSERT_TRUE(prover.RetryLacking());
+  ASSERT_TRUE(prover.WaitUntilDone(kLong));
+  EXPECT_EQ(prover.Lacking(), 0);
+  EXPECT_EQ(told.size(), 12u);
+  EXPECT_EQ(told.back(), v1::PROOF_VERDICT_PROVEN);
+  EXPECT_THAT(begun_, SizeIs(1));
+  EXPECT_FALSE(prover.RetryLacking());
+}
+
+TEST_F(PeerProverTest, LacksNothingForAPairThatIsNotTriedAnyMore) {
+  probe_.Lack("Too many open files");
+  HostState state(HostOf(2));
+  const auto prover = Make(state);
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  EXPECT_EQ(prover->Lacking(), 2);
+  state.SetCondition("GPU-1", v1::GPU_CONDITION_DRAINING, "drained");
+  ASSERT_TRUE(prover->RetryLacking());
+  ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  EXPECT_EQ(prover->Lacking(), 0);
+}
+
 TEST_F(PeerProverTest, MeasuresAgainWhatADamagedCacheHeld) {
   HostState state(HostOf(2));
   ProveAll(state);
@@ -209,6 +265,19 @@ TEST_F(PeerProverTest, SaysWhyPairsAreNotTried) {
   EXPECT_THAT((reasons[{"GPU-2", "GPU-3"}]), HasSubstr("chipset"));
   EXPECT_THAT((reasons[{"GPU-3", "GPU-0"}]), HasSubstr("MIG"));
   EXPECT_THAT((reasons[{"GPU-1", "GPU-2"}]), HasSubstr("GPU-1 is lost"));
+}
+
+TEST_F(PeerProverTest, SaysWhereTheDriverGivesNoReason) {
+  v1::Host host = HostOf(2);
+  v1::Link* link = host.add_links();
+  link->set_from_uuid("GPU-0");
+  link->set_to_uuid("GPU-1");
+  link->set_peer_access(v1::PEER_ACCESS_NOT_SUPPORTED);
+  HostState state(host);
+  ProveAll(state);
+  ASSERT_THAT(state.proofs().proofs(), SizeIs(2));
+  EXPECT_EQ(state.proofs().proofs(0).reason(),
+            "not tried: the driver says that there is no peer access");
 }
 
 TEST_F(PeerProverTest, GpuThatIsDrainedDuringARunIsTriedNoMore) {

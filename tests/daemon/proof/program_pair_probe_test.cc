@@ -12,10 +12,13 @@
 
 #include "absl/time/clock.h"
 #include "daemon/memory/memfd_plane_source.h"
+#include "tests/support/few_fds.h"
+#include "tests/support/status_matchers.h"
 
 namespace nodecomm {
 namespace {
 
+using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -38,9 +41,10 @@ class ProgramPairProbeTest : public testing::Test {
  protected:
   ~ProgramPairProbeTest() override { unsetenv("NODECOMM_TEST_FAULT"); }
 
-  std::vector<v1::PeerProof> Prove(const std::string& program, const char* fault = "none",
-                                   absl::Duration timeout = absl::Seconds(20),
-                                   ByteCount bytes = 2_MiB) {
+  absl::StatusOr<std::vector<v1::PeerProof>> Prove(const std::string& program,
+                                                   const char* fault = "none",
+                                                   absl::Duration timeout = absl::Seconds(20),
+                                                   ByteCount bytes = 2_MiB) {
     setenv("NODECOMM_TEST_FAULT", fault, 1);
     ProgramPairProbe probe({.program = program,
                             .platform = v1::PLATFORM_SIMULATED,
@@ -49,9 +53,11 @@ class ProgramPairProbeTest : public testing::Test {
                            &source_);
     return probe.Prove(kPair, cancelled_);
   }
-  static void ExpectUnproven(const std::vector<v1::PeerProof>& proofs, const std::string& reason) {
-    ASSERT_THAT(proofs, SizeIs(2));
-    for (const v1::PeerProof& proof : proofs) {
+  static void ExpectUnproven(const absl::StatusOr<std::vector<v1::PeerProof>>& proofs,
+                             const std::string& reason) {
+    ASSERT_OK(proofs);
+    ASSERT_THAT(*proofs, SizeIs(2));
+    for (const v1::PeerProof& proof : *proofs) {
       EXPECT_EQ(proof.verdict(), v1::PROOF_VERDICT_UNPROVEN);
       EXPECT_THAT(proof.reason(), HasSubstr(reason));
     }
@@ -62,11 +68,12 @@ class ProgramPairProbeTest : public testing::Test {
 };
 
 TEST_F(ProgramPairProbeTest, ProvesASoundPairInBothDirections) {
-  const std::vector<v1::PeerProof> proofs = Prove(NODECOMM_PROBE);
-  ASSERT_THAT(proofs, SizeIs(2));
-  EXPECT_EQ(proofs[0].from_uuid(), kPair.a);
-  EXPECT_EQ(proofs[1].from_uuid(), kPair.b);
-  for (const v1::PeerProof& proof : proofs) {
+  const auto proofs = Prove(NODECOMM_PROBE);
+  ASSERT_OK(proofs);
+  ASSERT_THAT(*proofs, SizeIs(2));
+  EXPECT_EQ(proofs->at(0).from_uuid(), kPair.a);
+  EXPECT_EQ(proofs->at(1).from_uuid(), kPair.b);
+  for (const v1::PeerProof& proof : *proofs) {
     EXPECT_EQ(proof.verdict(), v1::PROOF_VERDICT_PROVEN) << proof.reason();
     EXPECT_EQ(proof.bytes_checked(), (2_MiB).value);
     EXPECT_GT(proof.write_gigabytes_per_second(), 0);
@@ -77,10 +84,10 @@ TEST_F(ProgramPairProbeTest, ProvesASoundPairInBothDirections) {
 }
 
 TEST_F(ProgramPairProbeTest, CatchesOneWrongByteIn64MiB) {
-  const std::vector<v1::PeerProof> proofs =
-      Prove(NODECOMM_FAULTY_PROBE, "corrupt", absl::Seconds(60), 64_MiB);
-  ASSERT_THAT(proofs, SizeIs(2));
-  for (const v1::PeerProof& proof : proofs) {
+  const auto proofs = Prove(NODECOMM_FAULTY_PROBE, "corrupt", absl::Seconds(60), 64_MiB);
+  ASSERT_OK(proofs);
+  ASSERT_THAT(*proofs, SizeIs(2));
+  for (const v1::PeerProof& proof : *proofs) {
     EXPECT_EQ(proof.verdict(), v1::PROOF_VERDICT_FAILED);
     EXPECT_THAT(proof.reason(), HasSubstr("byte"));
   }
@@ -126,11 +133,24 @@ TEST_F(ProgramPairProbeTest, SaysThatThereIsNoMemory) {
   ExpectUnproven(probe.Prove(stranger, cancelled_), "GPU-of-another-host");
 }
 
+TEST_F(ProgramPairProbeTest, SaysWhereDescriptorsAreLackingThatItMayWorkLater) {
+  for (const rlim_t left : {0, 1, 2, 3}) {
+    absl::StatusOr<std::vector<v1::PeerProof>> proofs;
+    {
+      const FewFds few(left);
+      proofs = Prove(NODECOMM_PROBE);
+    }
+    EXPECT_THAT(proofs,
+                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("Too many open files")))
+        << left << " left";
+  }
+}
+
 TEST_F(ProgramPairProbeTest, LeavesNoDescriptorBehind) {
   const size_t before = OpenDescriptors();
-  Prove(NODECOMM_PROBE);
-  Prove(NODECOMM_FAULTY_PROBE, "die");
-  Prove("/nowhere");
+  EXPECT_OK(Prove(NODECOMM_PROBE));
+  EXPECT_OK(Prove(NODECOMM_FAULTY_PROBE, "die"));
+  EXPECT_OK(Prove("/nowhere"));
   EXPECT_EQ(OpenDescriptors(), before);
 }
 

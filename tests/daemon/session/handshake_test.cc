@@ -82,7 +82,18 @@ TEST(Handshake, AnswersHoldWhatTheySay) {
   v1::SessionRefusal refusal;
   ASSERT_TRUE(refusal.ParseFromString(RefusalPayload("no")));
   EXPECT_EQ(refusal.reason(), "no");
+  EXPECT_FALSE(refusal.daemon_failed());
   EXPECT_EQ(refusal.version().major(), kVersionMajor);
+}
+
+TEST(Handshake, FailuresAreTheDaemonsUnlessALimitIsReached) {
+  v1::SessionRefusal refusal;
+  ASSERT_TRUE(refusal.ParseFromString(FailurePayload(absl::PermissionDeniedError("closed"))));
+  EXPECT_TRUE(refusal.daemon_failed());
+  EXPECT_EQ(refusal.reason(), "closed");
+  EXPECT_EQ(refusal.version().minor(), kVersionMinor);
+  ASSERT_TRUE(refusal.ParseFromString(FailurePayload(absl::ResourceExhaustedError("full"))));
+  EXPECT_FALSE(refusal.daemon_failed());
 }
 
 }  // namespace

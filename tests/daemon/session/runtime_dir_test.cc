@@ -120,6 +120,37 @@ TEST_F(RuntimeDirTest, SecondDaemonIsToldWhoIsThere) {
   EXPECT_THAT(RuntimeDir::Create({.path = path_}), IsOk());
 }
 
+TEST_F(RuntimeDirTest, SecondDaemonIsRefusedThoughTheLockFileWasRemoved) {
+  auto first = RuntimeDir::Create({.path = path_});
+  ASSERT_THAT(first, IsOk());
+  const std::string lock = path_ + "/nodecommd.lock";
+  ASSERT_EQ(unlink(lock.c_str()), 0);
+  // Also the third, which finds the file that the second made.
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(RuntimeDir::Create({.path = path_}),
+                StatusIs(absl::StatusCode::kAlreadyExists,
+                         AllOf(HasSubstr("somebody removed its lock file " + lock),
+                               HasSubstr("fuser -v " + path_ + "/groups"))));
+  }
+  first->reset();
+  EXPECT_THAT(RuntimeDir::Create({.path = path_}), IsOk());
+}
+
+TEST_F(RuntimeDirTest, TellsAKilledDaemonFromOneThatEndedInOrder) {
+  auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  EXPECT_EQ((*dir)->predecessor(), Predecessor::kEndedInOrder) << "there was none";
+  dir->reset();
+  dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  EXPECT_EQ((*dir)->predecessor(), Predecessor::kKilled);
+  (*dir)->EndInOrder();
+  dir->reset();
+  dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  EXPECT_EQ((*dir)->predecessor(), Predecessor::kEndedInOrder);
+}
+
 TEST_F(RuntimeDirTest, NobodyElseCanTakeTheLock) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   // As an earlier version left it.

@@ -305,9 +305,23 @@ TEST_F(SessionServerTest, SessionsAreLimitedByUser) {
   TestWorker b(socket_path());
   const auto refusal = b.ReceiveRefusal();
   ASSERT_OK(refusal);
-  EXPECT_THAT(refusal->reason(), AllOf(HasSubstr("uid " + std::to_string(geteuid())),
-                                       HasSubstr("limits.sessions_per_uid_max")));
+  EXPECT_THAT(refusal->reason(),
+              AllOf(HasSubstr("uid " + std::to_string(geteuid()) + " has 1 sessions already"),
+                    HasSubstr("limits.sessions_per_uid_max")));
   EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kLimit);
+}
+
+TEST_F(SessionServerTest, ConnectionsThatHaveSaidNothingAreCalledThatAtTheLimit) {
+  StartServer({.sessions_per_uid_max = 3, .hello_timeout = kTestTimeout});
+  TestWorker open(socket_path());
+  ASSERT_OK(open.Open());
+  TestWorker silent(socket_path());
+  TestWorker also_silent(socket_path());
+  TestWorker refused(socket_path());
+  const auto refusal = refused.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_THAT(refusal->reason(),
+              HasSubstr("has 1 sessions and 2 connections that have said nothing yet already"));
 }
 
 TEST_F(SessionServerTest, SilentConnectionIsClosed) {
@@ -1166,6 +1180,78 @@ TEST_F(SessionRestart, WorkerThatDoesNotComeBackEnds) {
   const auto refusal = late.ReceiveRefusal();
   ASSERT_OK(refusal);
   EXPECT_TRUE(refusal->session_unknown());
+}
+
+TEST_F(SessionRestart, WorkerWhoseRecordSomebodyRemovedIsToldOf) {
+  for (const Predecessor predecessor : {Predecessor::kKilled, Predecessor::kEndedInOrder}) {
+    SessionServer::Options options = WithRecords();
+    options.predecessor = predecessor;
+    StartServer(std::move(options));
+    TestWorker other(socket_path());
+    const auto welcome = other.Open();
+    ASSERT_OK(welcome);
+    v1::SessionWelcome removed = *welcome;
+    removed.set_session_id(welcome->session_id() + 1);
+    TestWorker worker(socket_path());
+    ASSERT_OK(SendResume(worker, removed));
+    const auto refusal = worker.ReceiveRefusal();
+    ASSERT_OK(refusal);
+    EXPECT_TRUE(refusal->session_unknown());
+    const Refusal told = WaitForRefusal();
+    if (predecessor == Predecessor::kKilled) {
+      EXPECT_EQ(told.cause, RefusalCause::kNoRecord);
+      EXPECT_THAT(told.reason, AllOf(HasSubstr(records_), HasSubstr("restart their workers")));
+    } else {
+      EXPECT_EQ(told.cause, RefusalCause::kUnknownSession);
+    }
+    server_ = nullptr;
+    dir_ = nullptr;
+    absl::MutexLock lock(&mu_);
+    refusals_.clear();
+  }
+}
+
+TEST_F(SessionRestart, WorkerWhoseSessionEndedMeanwhileIsNoneWithoutRecord) {
+  SessionServer::Options options = WithRecords();
+  options.predecessor = Predecessor::kKilled;
+  StartServer(std::move(options));
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  worker.Close();
+  EXPECT_NE(WaitForEnd({welcome->session_id()}), "");
+  TestWorker late(socket_path());
+  ASSERT_OK(SendResume(late, *welcome));
+  ASSERT_OK(late.ReceiveRefusal());
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kUnknownSession);
+}
+
+TEST_F(SessionRestart, DirectoryInPlaceOfARecordIsToldOfOnce) {
+  SessionServer::Options options = WithRecords();
+  const std::string path = records_ + "/0000000000000001.session";
+  std::filesystem::create_directories(path + "/something");
+  StartServer(std::move(options));
+  ASSERT_THAT(server_->LostSessions(), SizeIs(1));
+  EXPECT_THAT(server_->LostSessions()[0].cause,
+              AllOf(HasSubstr(path + " is a directory, not a file"),
+                    HasSubstr("it is now " + path + ".set-aside; remove that")));
+  server_ = nullptr;
+  dir_ = nullptr;
+  StartServer(WithRecords());
+  EXPECT_THAT(server_->LostSessions(), IsEmpty());
+}
+
+TEST_F(SessionRestart, WorkerIsToldThatTheDaemonCannotKeepARecord) {
+  StartServer(WithRecords());
+  std::filesystem::remove_all(records_);
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.SendHello(kVersionMajor, kVersionMinor));
+  const auto refusal = worker.ReceiveRefusal();
+  ASSERT_OK(refusal);
+  EXPECT_TRUE(refusal->daemon_failed());
+  EXPECT_THAT(refusal->reason(), AllOf(HasSubstr("its record cannot be written"),
+                                       HasSubstr(records_), HasSubstr("No such file")));
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kFailure);
 }
 
 // The daemon was replaced by one of a version that is too far away.
