@@ -1,6 +1,8 @@
 // Whether the daemon answers, and what it says of itself.
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +18,11 @@ bool HasSessionSocket(const HostFacts& host) {
       host.worker_sockets.begin(), host.worker_sockets.end(),
       [](const RuntimeFile& socket) { return socket.name == "session.sock" && socket.exists; });
 }
+
+// An answer takes a connection and what gRPC needs for it.
+constexpr int64_t kDescriptorsSpare = 4;
+
+constexpr char kNotAllowed[] = "not allowed: run it as root or as the daemon's user";
 
 constexpr char kKillKeepingGroups[] = "systemctl kill --kill-who=main --signal=KILL nodecommd";
 
@@ -46,6 +53,20 @@ std::string AdviceOnSilence(const HostFacts& host) {
   return "start it: systemctl start nodecommd; why it ended is in its log: journalctl -u nodecommd";
 }
 
+// The daemon closes connections of others. False too where it is not known who its user is.
+bool IsNoAdministrator(const HostFacts& host) {
+  const std::optional<uid_t> daemon = host.lock_holder_facts.effective_uid.has_value()
+                                          ? host.lock_holder_facts.effective_uid
+                                          : host.runtime_dir_uid;
+  return host.own_uid != 0 && daemon.has_value() && host.own_uid != *daemon;
+}
+
+// It takes no connection then, and answers none that is waiting.
+bool HasNoDescriptorLeft(const ProcessFacts& daemon) {
+  return daemon.open_files.has_value() && daemon.open_files_max.has_value() &&
+         *daemon.open_files + kDescriptorsSpare >= *daemon.open_files_max;
+}
+
 // Somebody listens and says nothing, or there is nobody to listen.
 void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   const std::string asked(daemon.asked.message());
@@ -64,6 +85,19 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
                         *host.lock_holder, asked),
         "look for NVRM and Xid in the kernel's log (dmesg); if it stays so, reset the GPUs or the "
         "host");
+  } else if (daemon.connected && IsNoAdministrator(host)) {
+    report.Problem(absl::StrFormat("%s: it answers root and its own user, and this is uid %d",
+                                   asked, host.own_uid),
+                   kNotAllowed);
+  } else if (daemon.connected && HasNoDescriptorLeft(host.lock_holder_facts)) {
+    report.Problem(
+        absl::StrFormat("nodecommd (process %d) has %d of at most %d files open, and so takes no "
+                        "connection: %s",
+                        *host.lock_holder, *host.lock_holder_facts.open_files,
+                        *host.lock_holder_facts.open_files_max, asked),
+        absl::StrFormat("end some workers; then raise LimitNOFILE= of its unit (systemctl edit "
+                        "nodecommd), which a restart takes. At once: prlimit --nofile=N --pid %d",
+                        *host.lock_holder));
   } else if (daemon.connected && host.lock_holder.has_value()) {
     report.Problem(absl::StrFormat("%s (process %d)", asked, *host.lock_holder),
                    absl::StrCat("look at the daemon's log: journalctl -u nodecommd; if it hangs, "
@@ -80,8 +114,7 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
 void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   report.Start("socket");
   if (absl::IsPermissionDenied(daemon.asked)) {
-    report.Problem(std::string(daemon.asked.message()),
-                   "not allowed: run it as root or as the daemon's user");
+    report.Problem(std::string(daemon.asked.message()), kNotAllowed);
   } else if (!daemon.asked.ok()) {
     ReportSilence(host, daemon, report);
   } else {

@@ -106,6 +106,7 @@ RuntimeFile LookAtFile(const std::string& runtime_dir, const char* name) {
 }
 
 void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
+  facts.own_uid = geteuid();
   facts.runtime_dir = path;
   facts.lock_holder = FindLockHolder(path);
   if (facts.lock_holder.has_value()) facts.lock_holder_facts = ReadProcess(*facts.lock_holder);

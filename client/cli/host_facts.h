@@ -45,6 +45,7 @@ struct HostFacts {
   bool in_container = false;
   // One of the daemon's sockets is a mount of its own rather than a file of a directory that is.
   bool socket_is_mounted = false;
+  uid_t own_uid = 0;  // as whom this process asks
   std::string runtime_dir;
   int runtime_dir_error = 0;  // errno of entering it; 0: this user may
   // Owner and mode, unless even they can't be seen.

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -186,6 +187,20 @@ const std::vector<Broken>& BrokenHosts() {
       {"socket", kProblem, "nodecommd did not answer (process 42)", "if it hangs, kill it",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
+       }},
+      {"socket", kProblem, "closed the connection: it answers root and its own user, and this is uid 7",
+       "not allowed: run it as root",
+       [](HostFacts& host, DaemonFacts& daemon) {  // somebody has opened admin/ for all
+         daemon.asked = absl::UnavailableError("nodecommd closed the connection");
+         host.own_uid = 7;
+       }},
+      {"socket", kProblem,
+       "nodecommd (process 42) has 1022 of at most 1024 files open, and so takes no connection",
+       "raise LimitNOFILE= of its unit",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
+         host.lock_holder_facts.open_files = 1022;
+         host.lock_holder_facts.open_files_max = 1024;
        }},
       {"socket", kProblem, "nodecommd (process 42) is stopped, and so does not answer",
        "let it go on (kill -CONT 42)",
@@ -699,6 +714,18 @@ TEST(ReadProcess, TellsAsWhomAProcessRunsAndHow) {
   EXPECT_EQ(ReadProcess(getpid()).effective_uid, geteuid());
   EXPECT_EQ(ReadProcess(getpid()).state, 'R');
   EXPECT_EQ(ReadProcess(0).effective_uid, std::nullopt) << "there is no such process";
+}
+
+TEST(ReadProcess, TellsHowManyFilesAProcessHasOpenAndMayOpen) {
+  const ProcessFacts before = ReadProcess(getpid());
+  const UniqueFd another(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const ProcessFacts facts = ReadProcess(getpid());
+  ASSERT_TRUE(before.open_files.has_value() && facts.open_files.has_value());
+  EXPECT_EQ(*facts.open_files, *before.open_files + 1);
+  rlimit limit = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(facts.open_files_max, static_cast<int64_t>(limit.rlim_cur));
+  EXPECT_EQ(ReadProcess(0).open_files, std::nullopt);
 }
 
 TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
