@@ -127,6 +127,9 @@ void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
        {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
     facts.worker_sockets.push_back(LookAtFile(path, name));
   }
+  for (const char* name : {"admin", "workers"}) {
+    facts.socket_directories.push_back(LookAtFile(path, name));
+  }
   for (const char* name : {"groups", "sessions"}) {
     facts.record_directories.push_back(LookAtFile(path, name));
   }

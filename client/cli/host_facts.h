@@ -58,6 +58,7 @@ struct HostFacts {
   ProcessFacts lock_holder_facts = {};
   std::vector<RuntimeFile> worker_sockets = {};      // by which workers come
   std::vector<RuntimeFile> record_directories = {};  // in which the daemon keeps what it must know
+  std::vector<RuntimeFile> socket_directories = {};  // with sockets in them, below the runtime one
   bool fast_path_disabled_here = false;              // NODECOMM_DISABLE in this environment
 };
 

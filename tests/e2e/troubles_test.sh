@@ -71,6 +71,11 @@ expect_failure 6 "raise LimitNOFILE=" ctl doctor
 prlimit --nofile="$limit:" --pid "$daemon"
 await_in "nodecommd answers" ctl doctor
 
+# A directory that others may write to.
+chmod 0777 "$runtime/admin"
+expect_failure 6 "others than the owner may write to $runtime/admin (mode 0777)" ctl doctor
+chmod 0700 "$runtime/admin"
+
 # Who may not ask is told so, also if somebody has opened the administrators' socket for all.
 if ((EUID == 0)); then
   chmod 0755 "$work" "$runtime/admin"

@@ -249,8 +249,18 @@ const std::vector<Broken>& BrokenHosts() {
            daemon.config.add_waiting()->set_field(field);
          }
        }},
-      {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
+      {"permissions", kProblem, "others than the owner may write to /run/nodecomm (mode 0757)",
+       "chmod go-w /run/nodecomm;",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0757; }},
+      {"permissions", kProblem,
+       "others than the owner may write to /run/nodecomm/admin (mode 0777), /run/nodecomm/groups "
+       "(mode 0720), and so replace",
+       "chmod go-w /run/nodecomm/admin /run/nodecomm/groups;",
+       [](HostFacts& host, DaemonFacts&) {
+         host.socket_directories = {{.name = "admin", .exists = true, .uid = 0, .mode = 0777},
+                                    {.name = "workers", .exists = true, .uid = 0, .mode = 0755}};
+         host.record_directories = {{.name = "groups", .exists = true, .uid = 0, .mode = 0720}};
+       }},
       {"permissions", kProblem,
        "/run/nodecomm is closed to this user: it belongs to uid 0 and has mode 0700", "as root",
        [](HostFacts& host, DaemonFacts&) {
@@ -664,6 +674,8 @@ TEST_F(HostFactsTest, FindsDriverDevicesPersistenceKernelAndContainer) {
 TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   std::filesystem::permissions(root_.path(), std::filesystem::perms(0777));
   Write("/session.sock", "");
+  std::filesystem::create_directory(root_.path() + "/admin");
+  std::filesystem::permissions(root_.path() + "/admin", std::filesystem::perms(0777));
   std::filesystem::permissions(root_.path() + "/session.sock", std::filesystem::perms(0660));
   const HostFacts facts = ReadHostFacts({.runtime_dir = root_.path()});
   EXPECT_EQ(facts.runtime_dir_error, 0);
@@ -679,6 +691,11 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   EXPECT_EQ(facts.worker_sockets[0].uid, geteuid());
   EXPECT_EQ(facts.worker_sockets[0].mode, 0660u);
   for (int i = 1; i < 4; ++i) EXPECT_FALSE(facts.worker_sockets[i].exists);
+  ASSERT_EQ(facts.socket_directories.size(), 2u);
+  EXPECT_EQ(facts.socket_directories[0].name, "admin");
+  EXPECT_TRUE(facts.socket_directories[0].exists);
+  EXPECT_EQ(facts.socket_directories[0].mode, 0777u);
+  EXPECT_FALSE(facts.socket_directories[1].exists);
   ASSERT_EQ(facts.record_directories.size(), 2u);
   EXPECT_EQ(facts.record_directories[0].name, "groups");
   EXPECT_FALSE(facts.record_directories[0].exists);
