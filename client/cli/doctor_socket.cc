@@ -109,6 +109,34 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
   }
 }
 
+// What the daemon makes at its start only. The daemon's own word comes last: it names one file, and
+// looks every few seconds.
+void CheckOwnFiles(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
+  constexpr char kRestart[] = "somebody removed it; restart the daemon";
+  bool found = false;
+  for (const RuntimeFile& socket : host.worker_sockets) {
+    if (socket.exists) continue;
+    found = true;
+    report.Problem(
+        absl::StrCat(host.runtime_dir, "/", socket.name, " is not there: no worker",
+                     socket.name.starts_with("workers/") ? " in a container" : "", " can come"),
+        kRestart);
+  }
+  for (const RuntimeFile& directory : host.record_directories) {
+    if (directory.exists) continue;
+    found = true;
+    report.Problem(
+        absl::StrCat(host.runtime_dir, "/", directory.name, " is not there: no ",
+                     directory.name == "groups" ? "group can form" : "worker can open a session"),
+        kRestart);
+  }
+  if (found || daemon.status.runtime_dir_problem().empty()) return;
+  report.Problem(absl::StrCat(RenderForeign(daemon.status.runtime_dir_problem()),
+                              ": workers come to nobody or to somebody else there"),
+                 "find out who did it; restart the daemon (systemctl restart nodecommd), which "
+                 "makes its files anew");
+}
+
 }  // namespace
 
 void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
@@ -122,7 +150,8 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                               RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
   }
   if (!daemon.asked.ok()) return;
-  if (!daemon.status.not_ready().empty()) {
+  // That a file of its own is gone is said below.
+  if (!daemon.status.not_ready().empty() && daemon.status.runtime_dir_problem().empty()) {
     report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
                 "do what it says, or wait; if it stays so, look at the daemon's log: journalctl -u "
                 "nodecommd");
@@ -142,13 +171,7 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                   "nodecommctl config show tells the values; systemctl restart nodecommd ends "
                   "groups in order");
   }
-  for (const RuntimeFile& socket : host.worker_sockets) {
-    if (socket.exists) continue;
-    report.Problem(
-        absl::StrCat(host.runtime_dir, "/", socket.name, " is not there: no worker",
-                     socket.name.starts_with("workers/") ? " in a container" : "", " can come"),
-        "somebody removed it; restart the daemon");
-  }
+  CheckOwnFiles(host, daemon, report);
 }
 
 }  // namespace nodecomm

@@ -33,6 +33,18 @@ mv "$work/away" "$runtime/session.sock"
 await_line "$work/nodecommd.log" "the runtime directory is whole again"
 await_line "$metrics" "nodecomm_ready 1"
 
+# For workers these are errors: the doctor says so by its exit code.
+mv "$runtime/control.sock" "$work/away"
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$runtime/control.sock"
+chmod 0666 "$runtime/control.sock"
+await_line "$work/nodecommd.log" "$runtime/control.sock was replaced by another"
+expect_failure 6 "PROBLEM  $runtime/control.sock was replaced by another" ctl doctor
+mv "$work/away" "$runtime/control.sock"
+mv "$runtime/groups" "$work/away"
+expect_failure 6 "PROBLEM  $runtime/groups is not there: no group can form" ctl doctor
+mv "$work/away" "$runtime/groups"
+await_line "$metrics" "nodecomm_ready 1"
+
 for rank in 0 1; do start_worker g $rank 2; done
 await g.0 calls 1
 

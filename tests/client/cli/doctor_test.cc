@@ -233,6 +233,20 @@ const std::vector<Broken>& BrokenHosts() {
       {"socket", kProblem, "workers/control.sock is not there: no worker in a container can",
        "restart the daemon",
        [](HostFacts& host, DaemonFacts&) { host.worker_sockets[3].exists = false; }},
+      {"socket", kProblem, "/run/nodecomm/groups is not there: no group can form",
+       "restart the daemon",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         host.record_directories = {{.name = "groups"},
+                                    {.name = "sessions", .exists = true, .uid = 0, .mode = 0700}};
+         daemon.status.set_not_ready("/run/nodecomm/groups was removed: restart the daemon");
+         daemon.status.set_runtime_dir_problem("/run/nodecomm/groups was removed");
+       }},
+      {"socket", kProblem, "session.sock was replaced by another: workers come to",
+       "restart the daemon",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_not_ready("session.sock was replaced by another: restart the daemon");
+         daemon.status.set_runtime_dir_problem("session.sock was replaced by another");
+       }},
       {"socket", kWarning, "it is not ready: stopping", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
       {"socket", kWarning, "last reload failed", "mend the file",
