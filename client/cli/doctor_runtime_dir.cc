@@ -134,6 +134,7 @@ void CheckPermissions(const HostFacts& host, const DaemonFacts& daemon, Report& 
   report.Start("permissions");
   if (host.runtime_dir_error == ENOENT) return report.Skip("there is no runtime directory");
   if (host.runtime_dir_error != 0) return ReportClosedDirectory(host, report);
+  if (host.lock_hidden) return report.Skip("what stands there is not the daemon's directory");
   CheckWhoWrites(host, report);
   if ((host.runtime_dir_mode & 0077) == 0) {
     report.Warn(absl::StrCat(host.runtime_dir, " is closed to workers of other users: it ",

@@ -48,6 +48,7 @@ std::string AdviceOnSilence(const HostFacts& host) {
   }
   if (host.runtime_dir_error == 0 && !host.lock_file_exists) {
     return absl::StrCat("no nodecommd has ever run in ", host.runtime_dir,
+                        host.own_uid == 0 ? "" : ", as far as this user may see (root sees more)",
                         ": start it there, or name its own directory with --runtime-dir");
   }
   return "start it: systemctl start nodecommd; why it ended is in its log: journalctl -u nodecommd";
@@ -85,6 +86,16 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
                         *host.lock_holder, asked),
         "look for NVRM and Xid in the kernel's log (dmesg); if it stays so, reset the GPUs or the "
         "host");
+  } else if (host.lock_hidden && !daemon.connected) {
+    report.Problem(
+        absl::StrFormat("nodecommd (process %d) runs, but %s is not its directory any more: "
+                        "something was mounted over it, or put in its place",
+                        *host.lock_holder, host.runtime_dir),
+        absl::StrFormat(
+            "take that away (findmnt %s; umount, or move the daemon's own back): workers "
+            "come again then; else restart it: systemctl restart nodecommd, which ends "
+            "groups in order",
+            host.runtime_dir));
   } else if (daemon.connected && IsNoAdministrator(host)) {
     report.Problem(absl::StrFormat("%s: it answers root and its own user, and this is uid %d",
                                    asked, host.own_uid),
@@ -148,6 +159,15 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
   } else {
     report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
                               RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
+  }
+  for (const int other : host.other_lock_holders) {
+    report.Problem(
+        absl::StrFormat("nodecommd (process %d) was started for %s, too, and runs "
+                        "without its lock file: somebody removed or hid it",
+                        other, host.runtime_dir),
+        absl::StrFormat("its workers' calls go on, and new workers come to the other; end "
+                        "it when its groups are done: kill -TERM %d",
+                        other));
   }
   if (!daemon.asked.ok()) return;
   // That a file of its own is gone is said below.

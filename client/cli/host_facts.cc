@@ -108,8 +108,15 @@ RuntimeFile LookAtFile(const std::string& runtime_dir, const char* name) {
 void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
   facts.own_uid = geteuid();
   facts.runtime_dir = path;
-  facts.lock_holder = FindLockHolder(path);
-  if (facts.lock_holder.has_value()) facts.lock_holder_facts = ReadProcess(*facts.lock_holder);
+  for (const LockHolder& holder : FindLockHolders(path)) {
+    if (facts.lock_holder.has_value()) {
+      facts.other_lock_holders.push_back(holder.pid);
+      continue;
+    }
+    facts.lock_holder = holder.pid;
+    facts.lock_holder_facts = ReadProcess(holder.pid);
+    facts.lock_hidden = holder.lock == LockHolder::Lock::kHidden;
+  }
   struct stat status = {};
   if (stat(path.c_str(), &status) != 0) {
     facts.runtime_dir_error = errno;

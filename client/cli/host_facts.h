@@ -56,6 +56,8 @@ struct HostFacts {
   // The process of the daemon that serves the directory (lock_holder.h).
   std::optional<int> lock_holder = {};
   ProcessFacts lock_holder_facts = {};
+  bool lock_hidden = false;  // its lock is in a directory that does not stand there any more
+  std::vector<int> other_lock_holders = {};          // daemons of this directory beside that one
   std::vector<RuntimeFile> worker_sockets = {};      // by which workers come
   std::vector<RuntimeFile> record_directories = {};  // in which the daemon keeps what it must know
   std::vector<RuntimeFile> socket_directories = {};  // with sockets in them, below the runtime one

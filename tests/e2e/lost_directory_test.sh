@@ -73,10 +73,33 @@ await g.0 calls $((calls + 2))
 # A second daemon starts, which nothing keeps it from; the end of the first leaves it be.
 first=$daemon
 start_simulated hgx-h100-x4
+expect_failure 6 "nodecommd (process $first) was started for $runtime, too" ctl doctor
 (($(grep -cF "$runtime was removed: " "$work/nodecommd.log") == 1)) || fail "said more than once"
 kill -TERM "$first"
 stop_workers
 wait "$first" || fail "the first daemon ended with $?"
 ctl status >/dev/null || fail "the first daemon took the second one's socket along"
 perf -n 2 -b 1K -e 1K --check --gpus 4 >/dev/null || fail "no all-reduce with the second daemon"
+stop_daemon
+
+# Something else stands where the directory was.
+start_simulated hgx-h100-x4
+mv "$runtime" "$work/away"
+mkdir "$runtime"
+expect_failure 6 "nodecommd (process $daemon) runs, but $runtime is not its directory any more" ctl doctor
+rmdir "$runtime"
+mv "$work/away" "$runtime"
+ctl status >/dev/null || fail "it does not answer in its own directory"
+if mount -t tmpfs none "$runtime" 2>/dev/null; then
+  expect_failure 6 "nodecommd (process $daemon) runs, but $runtime is not its directory any more" ctl doctor
+  umount "$runtime"
+else
+  echo "skipped: mounts are not allowed here"
+fi
+rm "$runtime/nodecommd.lock"
+first=$daemon
+start_simulated hgx-h100-x4
+expect_failure 6 "nodecommd (process $first) was started for $runtime, too" ctl doctor
+kill -TERM "$first"
+wait "$first" || fail "the first daemon ended with $?"
 stop_daemon

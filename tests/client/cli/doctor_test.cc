@@ -180,6 +180,19 @@ const std::vector<Broken>& BrokenHosts() {
          host.runtime_dir_error = ENOENT;
          host.lock_file_exists = false;
        }},
+      {"socket", kProblem,
+       "nodecommd (process 42) runs, but /run/nodecomm is not its directory any more",
+       "findmnt /run/nodecomm",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
+         host.lock_hidden = true;
+         host.lock_file_exists = false;
+         host.runtime_dir_uid = 7;
+         for (RuntimeFile& socket : host.worker_sockets) socket.exists = false;
+       }},
+      {"socket", kProblem, "nodecommd (process 41) was started for /run/nodecomm, too",
+       "kill -TERM 41",
+       [](HostFacts& host, DaemonFacts&) { host.other_lock_holders = {41}; }},
       {"socket", kProblem, "did not answer", "journalctl",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
@@ -767,6 +780,7 @@ TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
   ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
   EXPECT_EQ(FindLockHolder(dir.path()), getpid());
+  EXPECT_NE(FindLockHolder("/run/nodecomm"), getpid()) << "it serves another directory";
   std::filesystem::remove(path);
   EXPECT_EQ(FindLockHolder(dir.path()), getpid()) << "somebody removed the file";
   std::ofstream(path) << "of nobody";
