@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -66,9 +67,11 @@ class ProgressLine {
                  Counted(progress.pairs_total(), "pair").c_str(), on_terminal_ ? "" : "\n");
     std::fflush(stderr);
   }
-  ~ProgressLine() {
+  void End() {
     if (on_terminal_ && shown_ >= 0) std::fputs("\n", stderr);
+    shown_ = -1;
   }
+  ~ProgressLine() { End(); }
 
  private:
   const bool on_terminal_ = isatty(STDERR_FILENO) != 0;
@@ -76,6 +79,7 @@ class ProgressLine {
 };
 
 int ExitCodeOf(const v1::GetTopologyResponse& topology) {
+  if (topology.check().running()) return kExitPairUnproven;  // it took longer than was waited
   const int gpus = topology.host().gpus_size();
   int proven = 0;
   for (const v1::PeerProof& proof : topology.proofs()) {
@@ -83,6 +87,25 @@ int ExitCodeOf(const v1::GetTopologyResponse& topology) {
     proven += proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
   }
   return proven == gpus * (gpus - 1) ? kExitOk : kExitPairUnproven;
+}
+
+// On standard error, where a run of proofs goes on after this command.
+void SayIfItGoesOn(const v1::PeerCheckProgress& check) {
+  if (!check.running()) return;
+  std::fprintf(stderr,
+               "nodecommctl: time is up after %d of %s; the daemon goes on, see `nodecommctl p2p "
+               "show`\n",
+               check.pairs_done(), Counted(check.pairs_total(), "pair").c_str());
+}
+
+// What an undrain came to: the GPU may have been drained again, or be lost as it was before.
+int ExitCodeOf(const v1::GetTopologyResponse& topology, const std::string& gpu_uuid) {
+  for (const v1::Gpu& gpu : topology.host().gpus()) {
+    if (gpu.uuid() != gpu_uuid) continue;
+    if (gpu.condition() == v1::GPU_CONDITION_DRAINING) return kExitTakenBack;
+    if (gpu.condition() == v1::GPU_CONDITION_LOST) return kExitPairUnproven;
+  }
+  return topology.driver_trusted() ? kExitOk : ExitCodeOf(topology);
 }
 
 absl::StatusOr<std::string> FindGpu(AdminClient& client, const std::string& name) {
@@ -139,6 +162,8 @@ absl::StatusOr<Answer> ProvePairs(AdminClient& client, const Options& options) {
       CheckPeers(client, options.force ? ProveWhich::kAll : ProveWhich::kMissing,
                  absl::Seconds(options.timeout_s),
                  [&](const v1::PeerCheckProgress& progress) { line.Show(progress); }));
+  line.End();
+  SayIfItGoesOn(answer.check());
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json
                                               ? TopologyToJson(answer)
                                               : absl::StatusOr<std::string>(RenderProofs(answer)));
@@ -166,8 +191,16 @@ absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options) {
                                         RenderForeign(options.gpu),
                                         " goes on draining: drain waits for it, undrain takes it "
                                         "back"));
-  ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer,
+  ABSL_ASSIGN_OR_RETURN(const std::optional<v1::DrainGpuResponse> outcome,
                         DrainGpu(client, request, absl::Seconds(options.timeout_s)));
+  if (!outcome.has_value()) {
+    std::fprintf(stderr,
+                 "nodecommctl: GPU %s is not drained: another administrator has taken it back "
+                 "meanwhile (undrain)\n",
+                 RenderForeign(options.gpu).c_str());
+    return Answer{"", kExitTakenBack};
+  }
+  const v1::DrainGpuResponse& answer = *outcome;
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(answer)
                                                        : absl::StatusOr<std::string>(
                                                              RenderDrain(options.gpu, answer)));
@@ -191,7 +224,8 @@ absl::StatusOr<Answer> Undrain(AdminClient& client, const Options& options) {
   ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology,
                         CheckPeers(client, ProveWhich::kMissing, absl::Seconds(options.timeout_s),
                                    [](const v1::PeerCheckProgress&) {}));
-  const int exit_code = topology.driver_trusted() ? kExitOk : ExitCodeOf(topology);
+  SayIfItGoesOn(topology.check());
+  const int exit_code = ExitCodeOf(topology, request.gpu_uuid());
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(request)
                                                        : absl::StatusOr<std::string>(RenderUndrain(
                                                              options.gpu, request.gpu_uuid(),

@@ -19,6 +19,7 @@ inline constexpr int kExitPairFailed = 3;
 inline constexpr int kExitPairUnproven = 4;
 inline constexpr int kExitStillBusy = 5;
 inline constexpr int kExitProblems = 6;
+inline constexpr int kExitTakenBack = 7;  // another administrator has done the opposite meanwhile
 
 // What the command line says beside the command.
 struct Options {

@@ -26,9 +26,12 @@ namespace nodecomm {
 namespace {
 
 constexpr char kFooter[] =
-    "Exit codes: 0 done, 1 the daemon could not be asked or did not answer, 2 wrong usage;\n"
-    "of `p2p check` and `undrain` also 3 peer access of a pair is broken, 4 it is not proven;\n"
-    "of `drain` also 5 groups are still on the GPU; of `doctor` 6 something does not work.\n"
+    "Exit codes: 0 done, 1 the daemon could not be asked, did not answer or refused, 2 wrong "
+    "usage;\n"
+    "of `p2p check` and `undrain` also 3 peer access of a pair is broken, 4 it is not proven,\n"
+    "or not within the time, or the GPU is lost; of `drain` 5 something still holds the GPU;\n"
+    "of `drain` and `undrain` 7 another administrator has done the opposite meanwhile;\n"
+    "of `doctor` 6 something does not work.\n"
     "--runtime-dir and --color may also follow the command.";
 
 // A command that was chosen.
@@ -82,7 +85,10 @@ int Run(const Options& options, const Command& command) {
   if (!answer.ok()) {
     const std::string message(answer.status().message());
     std::fprintf(stderr, "nodecommctl: %s\n", message.c_str());
-    return absl::IsInvalidArgument(answer.status()) ? kExitUsage : kExitNotAsked;
+    // NotFound: the daemon does not know what was named, or does not any more.
+    const bool misnamed =
+        absl::IsInvalidArgument(answer.status()) || absl::IsNotFound(answer.status());
+    return misnamed ? kExitUsage : kExitNotAsked;
   }
   return Print(options, answer->text) ? answer->exit_code : kExitNotAsked;
 }

@@ -232,6 +232,22 @@ TEST(Nodecommctl, DrainTellsByItsExitCodeThatTheGpuIsStillHeld) {
   EXPECT_EQ(RunProgram(drain).exit_code, 0);
 }
 
+TEST(Nodecommctl, ChangesTellByTheirExitCodeThatAnotherAdministratorDidTheOpposite) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers = SomeAnswers();
+  answers.drained_after = 1000;
+  answers.taken_back = true;
+  answers.topology.set_driver_trusted(true);
+  answers.topology.mutable_host()->mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
+  const FakeAdmin admin(dir, answers);
+  const Outcome drain = RunProgram("drain --gpu 0 --runtime-dir " + dir.path());
+  EXPECT_EQ(drain.exit_code, 7) << drain.err;
+  EXPECT_THAT(drain.err, HasSubstr("another administrator has taken it back"));
+  const Outcome undrain = RunProgram("undrain --gpu 0 --runtime-dir " + dir.path());
+  EXPECT_EQ(undrain.exit_code, 7) << undrain.err;
+  EXPECT_THAT(undrain.out, HasSubstr("drained again"));
+}
+
 TEST(Nodecommctl, DrainThatIsInterruptedSaysThatTheGpuGoesOnDraining) {
   const FakeRuntimeDir dir;
   FakeAdminAnswers answers = SomeAnswers();
@@ -259,7 +275,7 @@ TEST(Nodecommctl, DoesNotWaitForEverForProofs) {
   answers.topology.mutable_check()->set_pairs_total(1000000);
   const FakeAdmin admin(dir, answers);
   const Outcome outcome = RunProgram("p2p check --timeout 1 --runtime-dir " + dir.path());
-  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.exit_code, 4) << "the daemon has answered";
   EXPECT_THAT(outcome.err, HasSubstr("the daemon goes on"));
 }
 
