@@ -41,6 +41,26 @@ absl::StatusOr<Answer> AnswerWith(const Options& options, const Message& message
   return Answer{render(message)};
 }
 
+// All that is known of two GPUs and of what joins them.
+v1::PairReport PairOf(const v1::GetTopologyResponse& topology, int a, int b,
+                      const v1::FastPath& fast_path) {
+  v1::PairReport report;
+  for (const int gpu : {a, b}) *report.add_gpus() = topology.host().gpus(gpu);
+  for (const auto& [from, to] : {std::pair(a, b), std::pair(b, a)}) {
+    const std::string& from_uuid = topology.host().gpus(from).uuid();
+    const std::string& to_uuid = topology.host().gpus(to).uuid();
+    for (const v1::Link& link : topology.host().links()) {
+      if (link.from_uuid() == from_uuid && link.to_uuid() == to_uuid) *report.add_links() = link;
+    }
+    for (const v1::PeerProof& proof : topology.proofs()) {
+      if (proof.from_uuid() == from_uuid && proof.to_uuid() == to_uuid)
+        *report.add_proofs() = proof;
+    }
+  }
+  *report.mutable_fast_path() = fast_path;
+  return report;
+}
+
 absl::StatusOr<Answer> Why(AdminClient& client, const v1::GetTopologyResponse& topology,
                            const Options& options) {
   ABSL_ASSIGN_OR_RETURN(const int a, FindGpuNamed(topology.host(), options.why[0]));
@@ -52,7 +72,7 @@ absl::StatusOr<Answer> Why(AdminClient& client, const v1::GetTopologyResponse& t
   v1::ExplainFastPathRequest request;
   for (const int gpu : {a, b}) request.add_gpu_uuids(topology.host().gpus(gpu).uuid());
   ABSL_ASSIGN_OR_RETURN(const v1::ExplainFastPathResponse answer, client.ExplainFastPath(request));
-  return Done(options.json ? MessageToJson(answer)
+  return Done(options.json ? MessageToJson(PairOf(topology, a, b, answer.fast_path()))
                            : RenderPair(topology, a, b, answer.fast_path()));
 }
 

@@ -116,7 +116,8 @@ class CommandTable {
             ->expected(2)
             ->type_name("A B");
     topo->add_flag("--dump", options_.dump, "Print the host as a file for nodecommd --simulate")
-        ->excludes(why);
+        ->excludes(why)
+        ->excludes(topo->get_option("--json"));  // the daemon reads text format only
     Add(app, "status", "Version, platform and counts", Status);
     Add(app, "sessions", "Worker processes that are connected, and their groups", Sessions);
     Add(app, "groups", "Groups of ranks: members, state and time in it, ranks that are waited for",

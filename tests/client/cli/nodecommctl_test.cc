@@ -289,6 +289,13 @@ TEST(Nodecommctl, ExplainsAPair) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("Fast path: yes"));
   EXPECT_THAT(admin.asked(), testing::ElementsAre("GPU-b", "GPU-a"));
+  const Outcome json = RunProgram("topo --why GPU-b 0 --json --runtime-dir " + dir.path());
+  EXPECT_EQ(json.exit_code, 0) << json.err;
+  const size_t b_first = json.out.find("\"uuid\": \"GPU-b\"");
+  EXPECT_LT(b_first, json.out.find("\"uuid\": \"GPU-a\""));
+  EXPECT_LT(json.out.find("\"from_uuid\": \"GPU-b\""), json.out.find("\"from_uuid\": \"GPU-a\""));
+  EXPECT_THAT(json.out, HasSubstr("\"verdict\": \"PROOF_VERDICT_PROVEN\""));
+  EXPECT_THAT(json.out, HasSubstr("\"supported\": true"));
   for (const char* names : {"GPU-c 0", "1 1", "0"}) {
     const Outcome wrong =
         RunProgram(std::string("topo --runtime-dir ") + dir.path() + " --why " + names);
@@ -332,8 +339,8 @@ TEST(Nodecommctl, AsksRunNodecommByDefault) {
 }
 
 TEST(Nodecommctl, FailsWithCodeTwoOnWrongUsage) {
-  for (const char* arguments :
-       {"", "tpoo", "abort ''", "topo --jsn", "topo pools", "topo extra", "--runtime-dir"}) {
+  for (const char* arguments : {"", "tpoo", "abort ''", "topo --jsn", "topo pools", "topo extra",
+                                "topo --dump --json", "--runtime-dir"}) {
     const Outcome outcome = RunProgram(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << arguments;
     EXPECT_EQ(outcome.out, "") << arguments;
