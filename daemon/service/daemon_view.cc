@@ -13,6 +13,7 @@
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "daemon/process/open_fds.h"
+#include "daemon/service/gpu_holders.h"
 #include "daemon/session/peer.h"
 #include "daemon/topology/links.h"
 
@@ -61,6 +62,25 @@ void CountPairs(const DaemonView& view, v1::GetStatusResponse& answer) {
   answer.set_pairs_proven(proven);
   answer.set_pairs_failed(failed);
   answer.set_pairs_unproven(gpus * (gpus - 1) - proven - failed);
+}
+
+template <typename Answer>
+void ListDrains(const DaemonView& view, Answer& answer) {
+  const auto add = [&](const std::string& uuid, v1::DrainState state) {
+    v1::GpuDrain* const drain = answer.add_drains();
+    drain->set_gpu_uuid(uuid);
+    drain->set_state(state);
+  };
+  const v1::Host host = view.host->host();
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (gpu.condition() != v1::GPU_CONDITION_DRAINING) continue;
+    const bool held = !GroupsOn(view.groups->List(), gpu.uuid()).empty() ||
+                      !HoldsNothing(view.pool->List(), gpu.uuid()) ||
+                      view.prover->IsTrying(gpu.uuid());
+    add(gpu.uuid(), held ? v1::DRAIN_STATE_DRAINING : v1::DRAIN_STATE_DRAINED);
+  }
+  if (view.gpus == nullptr) return;
+  for (const std::string& uuid : view.gpus->DrainedAndGone()) add(uuid, v1::DRAIN_STATE_GONE);
 }
 
 // A pair over PCIe that was never proven may well be without peer access; any other has lost it,
@@ -140,6 +160,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   }
   CountPairs(view, answer);
   ListLinkTroubles(view, answer);
+  ListDrains(view, answer);
   return answer;
 }
 
@@ -151,6 +172,7 @@ absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view
   *answer.mutable_proofs() = view.host->proofs().proofs();
   *answer.mutable_check() = view.prover->Progress();
   answer.set_driver_trusted(view.driver_trusted);
+  ListDrains(view, answer);
   return answer;
 }
 

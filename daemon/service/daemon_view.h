@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -29,6 +30,8 @@ class GpuControl {
   // NotFound: the host has no such GPU.
   virtual absl::StatusOr<v1::DrainGpuResponse> Drain(const v1::DrainGpuRequest& request) = 0;
   virtual absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) = 0;
+  // UUIDs of GPUs that are drained and that the host has no more. Waits for no drain that goes on.
+  virtual std::vector<std::string> DrainedAndGone() const = 0;
 };
 
 // Everything pointed to outlives whoever holds the view.

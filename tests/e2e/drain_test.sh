@@ -75,7 +75,13 @@ stop_workers
 start_simulated hgx-h100-x4 --config "$work/config"
 ctl pools --json >"$work/pools.json"
 expect_json "$work/pools.json" 'int(d["pools"][1].get("planes_ready", 0)) == 0 and int(d["pools"][0]["planes_ready"]) == 2'
-ctl topo | grep -q draining || fail "the restarted daemon does not say that a GPU is drained: $(ctl topo)"
+for command in topo status; do
+  text=$(ctl $command)
+  grep -q drained <<<"$text" || fail "the restarted daemon does not say that a GPU is drained: $text"
+  if grep -q draining <<<"$text"; then fail "$command takes a GPU that is drained for one that is draining: $text"; fi
+done
+ctl status --json >"$work/status.json"
+expect_json "$work/status.json" '{x["state"] for x in d["drains"]} == {"DRAIN_STATE_DRAINED"} and len(d["drains"]) == 2'
 
 ctl undrain --gpu 2 >/dev/null || (($? == 4)) || fail "undrain of one of two ended with $?"
 ctl undrain --gpu 1 >/dev/null
@@ -108,6 +114,12 @@ gone=GPU-99999999-0000-4000-8000-000000000001
 (umask 077 && echo "$gone" >"$runtime/drained-gpus")
 start_simulated hgx-h100-x4
 grep -q "this host has no such GPU: nodecommctl undrain" "$work/nodecommd.log" || fail "nothing is said of the GPU that is gone"
+for command in topo status doctor; do
+  text=$(ctl $command)
+  grep -q "$gone was drained, and this host has it no more" <<<"$text" || fail "$command does not tell of it: $text"
+done
+ctl topo --json >"$work/topo.json"
+expect_json "$work/topo.json" '[x["state"] for x in d["drains"]] == ["DRAIN_STATE_GONE"]'
 ctl undrain --gpu "$gone" | grep -q "is not in this host and drained no more" || fail "it is not forgotten"
 expect_failure 2 "this host has no GPU $gone" ctl undrain --gpu "$gone"
 stop_daemon

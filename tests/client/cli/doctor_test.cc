@@ -365,6 +365,12 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
        }},
+      {"gpus", kWarning, "GPU-c was drained, and this host has it no more", "undrain --gpu GPU-c",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::GpuDrain* const drain = daemon.status.add_drains();
+         drain->set_gpu_uuid("GPU-c");
+         drain->set_state(v1::DRAIN_STATE_GONE);
+       }},
       {"gpus", kWarning, "MIG mode", "-mig 0",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(0)->set_mig_mode(v1::MIG_MODE_ENABLED);

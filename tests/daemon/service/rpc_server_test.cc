@@ -513,6 +513,15 @@ TEST_F(RpcServerTest, StatusCountsGpusThatAreLostOrOutOfService) {
   EXPECT_EQ(response.gpus(), 2);
   EXPECT_EQ(response.gpus_lost(), 1);
   EXPECT_EQ(response.gpus_draining(), 1);
+  ASSERT_EQ(response.drains_size(), 1);
+  EXPECT_EQ(response.drains(0).gpu_uuid(), "GPU-b");
+  EXPECT_EQ(response.drains(0).state(), v1::DRAIN_STATE_DRAINED) << "nothing holds it";
+  host_.SetCondition("GPU-a", v1::GPU_CONDITION_DRAINING, "maintenance");
+  grpc::ClientContext again;
+  Prepare(again, "");
+  ASSERT_TRUE(admin_->GetStatus(&again, {}, &response).ok());
+  ASSERT_EQ(response.drains_size(), 2);
+  EXPECT_EQ(response.drains(0).state(), v1::DRAIN_STATE_DRAINING) << "the pool has planes of it";
 }
 
 TEST_F(RpcServerTest, StatusNamesLinksThatFail) {
