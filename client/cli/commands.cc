@@ -270,15 +270,52 @@ absl::StatusOr<v1::TopView> TakeView(AdminClient& client) {
   return view;
 }
 
+// A daemon that is started anew, or does not answer at the moment. Not one that refuses.
+bool MayComeBack(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+// On a connection of its own, made anew after whatever went wrong.
+class Viewer {
+ public:
+  explicit Viewer(std::string runtime_dir) : runtime_dir_(std::move(runtime_dir)) {}
+
+  absl::StatusOr<v1::TopView> Look() {
+    if (client_ == nullptr) {
+      ABSL_ASSIGN_OR_RETURN(client_, AdminClient::Connect(runtime_dir_));
+    }
+    absl::StatusOr<v1::TopView> view = TakeView(*client_);
+    if (!view.ok()) client_ = nullptr;
+    return view;
+  }
+
+ private:
+  const std::string runtime_dir_;
+  std::unique_ptr<AdminClient> client_;
+};
+
 }  // namespace
 
-absl::StatusOr<Answer> Top(AdminClient& client, const Options& options, const ShowView& show) {
-  for (int i = 1;; ++i) {
-    ABSL_ASSIGN_OR_RETURN(const v1::TopView view, TakeView(client));
-    ABSL_ASSIGN_OR_RETURN(Answer answer,
-                          Done(options.json ? MessageToJsonLine(view) : RenderTop(view)));
-    if (i == options.count) return answer;
-    if (!show(answer.text)) return Answer{"", kExitNotAsked};
+absl::StatusOr<Answer> Top(const Options& options, const ShowView& show) {
+  Viewer viewer(options.runtime_dir);
+  bool away = false;
+  for (int shown = 0;;) {
+    const absl::StatusOr<v1::TopView> view = viewer.Look();
+    if (view.ok()) {
+      if (away)
+        std::fprintf(stderr, "nodecommctl: nodecommd answers, pid %d\n", view->status().pid());
+      away = false;
+      ABSL_ASSIGN_OR_RETURN(Answer answer,
+                            Done(options.json ? MessageToJsonLine(*view) : RenderTop(*view)));
+      if (++shown == options.count) return answer;
+      if (!show(answer.text)) return Answer{"", kExitNotAsked};
+    } else if (shown == 0 || options.count != 0 || !MayComeBack(view.status())) {
+      return view.status();
+    } else if (!away) {
+      away = true;
+      std::fprintf(stderr, "nodecommctl: %s\nnodecommctl: top goes on when it answers again\n",
+                   std::string(view.status().message()).c_str());
+    }
     absl::SleepFor(absl::Seconds(options.interval_s));
   }
 }

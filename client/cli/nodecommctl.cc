@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -72,9 +73,9 @@ Command Asking(const std::function<absl::StatusOr<Answer>(AdminClient&, const Op
   };
 }
 
-absl::StatusOr<Answer> ShowTop(AdminClient& client, const Options& options) {
+absl::StatusOr<Answer> ShowTop(const Options& options) {
   absl::StatusOr<Answer> last =
-      Top(client, options, [&](const std::string& view) { return PrintView(options, view); });
+      Top(options, [&](const std::string& view) { return PrintView(options, view); });
   if (!last.ok()) return last;
   // Only a bounded run has a last view.
   return PrintView(options, last->text) ? Answer{"", last->exit_code} : Answer{"", kExitNotAsked};
@@ -91,6 +92,15 @@ int Run(const Options& options, const Command& command) {
     return misnamed ? kExitUsage : kExitNotAsked;
   }
   return Print(options, answer->text) ? answer->exit_code : kExitNotAsked;
+}
+
+// CLI11's Range lets "nan" pass: it is neither below nor above.
+CLI::Validator IsNumber() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        return std::isnan(std::strtod(text.c_str(), nullptr)) ? "is not a number" : "";
+      },
+      "", "number");
 }
 
 // The commands, as CLI11 has them; `chosen` becomes the one that was named.
@@ -145,12 +155,15 @@ class CommandTable {
         ShowConfig);
     Add(app, "doctor", "Check driver, device files, GPUs, daemon and container; say what to do",
         Command(Doctor));
-    CLI::App* const top = Add(app, "top", "Sessions, groups and pools, again and again", ShowTop);
+    CLI::App* const top =
+        Add(app, "top", "Sessions, groups and pools, again and again", Command(ShowTop));
     top->get_option("--json")->description("Print JSON, a line a view");
     top->add_option("--interval", options_.interval_s, "Seconds between two views")
         ->check(CLI::Range(0.2, 3600.0))
+        ->check(IsNumber())
         ->capture_default_str();
-    top->add_option("--count", options_.count, "Views to show; 0: until it is interrupted")
+    top->add_option("--count", options_.count,
+                    "Views to show; 0: until it is interrupted, over restarts of the daemon")
         ->check(CLI::Range(0, 1000000))
         ->capture_default_str();
     Add(app, "version", "Versions of nodecommctl and of the daemon", Command(ShowVersion));

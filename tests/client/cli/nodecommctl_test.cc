@@ -129,7 +129,13 @@ TEST(Nodecommctl, TopShowsAsManyViewsAsAskedForAndClearsNoPipe) {
   }
   EXPECT_EQ(views, 3u);
   EXPECT_THAT(outcome.out, Not(HasSubstr("\033[")));
-  EXPECT_EQ(RunProgram("top --interval 0.01").exit_code, 2);
+  for (const char* interval : {"0.01", "0", "-1", "nan", "-nan", "inf", "1e9", "x"}) {
+    EXPECT_EQ(RunProgram(std::string("top --count 1 --runtime-dir ") + dir.path() +
+                         " --interval=" + interval)
+                  .exit_code,
+              2)
+        << interval;
+  }
 }
 
 TEST(Nodecommctl, TopPrintsALineOfJsonAView) {
@@ -143,7 +149,7 @@ TEST(Nodecommctl, TopPrintsALineOfJsonAView) {
   EXPECT_THAT(outcome.out.substr(outcome.out.find('\n') + 1), StartsWith("{\"unix_time_ms\":"));
 }
 
-TEST(Nodecommctl, TopEndsWithItsDaemon) {
+TEST(Nodecommctl, TopEndsIfThereIsNoDaemonAtItsStart) {
   const FakeRuntimeDir dir;
   EXPECT_EQ(RunProgram("top --runtime-dir " + dir.path()).exit_code, 1);
 }
