@@ -15,7 +15,7 @@
 #include "daemon/process/open_fds.h"
 #include "daemon/service/gpu_holders.h"
 #include "daemon/session/peer.h"
-#include "daemon/topology/links.h"
+#include "daemon/topology/lost_access.h"
 
 namespace nodecomm {
 namespace {
@@ -83,28 +83,8 @@ void ListDrains(const DaemonView& view, Answer& answer) {
   for (const std::string& uuid : view.gpus->DrainedAndGone()) add(uuid, v1::DRAIN_STATE_GONE);
 }
 
-// A pair over PCIe that was never proven may well be without peer access; any other has lost it,
-// unless it waits for its fabric yet, or is divided (MIG), which goes without.
 void ListLinkTroubles(const DaemonView& view, v1::GetStatusResponse& answer) {
-  std::set<std::pair<std::string, std::string>> proven;
-  const v1::PeerProofs proofs = view.host->proofs();
-  for (const v1::PeerProof& proof : proofs.proofs()) {
-    if (proof.verdict() != v1::PROOF_VERDICT_PROVEN) continue;
-    proven.insert({proof.from_uuid(), proof.to_uuid()});
-  }
-  const v1::Host host = view.host->host();
-  std::set<std::string> should_have_it = ServedGpus(host);
-  for (const v1::Gpu& gpu : host.gpus()) {
-    if (WaitsForFabric(gpu) || gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
-      should_have_it.erase(gpu.uuid());
-    }
-  }
-  for (const v1::Link& link : host.links()) {
-    if (link.peer_access() != v1::PEER_ACCESS_NOT_SUPPORTED) continue;
-    if (!should_have_it.contains(link.from_uuid()) || !should_have_it.contains(link.to_uuid())) {
-      continue;
-    }
-    if (!IsNvlink(link) && !proven.contains({link.from_uuid(), link.to_uuid()})) continue;
+  for (const v1::Link& link : FindLostAccess(view.host->host(), view.host->proofs())) {
     v1::LostAccess* const lost = answer.add_access_lost();
     lost->set_from_uuid(link.from_uuid());
     lost->set_to_uuid(link.to_uuid());
