@@ -156,8 +156,14 @@ absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view
   return answer;
 }
 
-v1::CheckPeersResponse AnswerCheckPeers(const DaemonView& view,
-                                        const v1::CheckPeersRequest& request) {
+absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
+                                                        const v1::CheckPeersRequest& request) {
+  if (const absl::Status can_try = view.prover->CanTry(); request.force() && !can_try.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("nothing is proven anew, and what was proven stays: %s; install all of "
+                        "nodecomm's programs of one version",
+                        can_try.message()));
+  }
   v1::CheckPeersResponse answer;
   answer.set_started(
       view.prover->Start(request.force() ? PeerProver::Which::kAll : PeerProver::Which::kMissing));

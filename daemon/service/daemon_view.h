@@ -73,8 +73,9 @@ absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view);
 v1::ListPoolsResponse AnswerListPools(const DaemonView& view);
 v1::ListSessionsResponse AnswerListSessions(const DaemonView& view);
-v1::CheckPeersResponse AnswerCheckPeers(const DaemonView& view,
-                                        const v1::CheckPeersRequest& request);
+// FailedPrecondition: all are to be proven anew, and none can be tried.
+absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
+                                                        const v1::CheckPeersRequest& request);
 // InvalidArgument: a GPU that the host does not have, or more than a group can have.
 absl::StatusOr<v1::ExplainFastPathResponse> AnswerExplainFastPath(
     const DaemonView& view, const v1::ExplainFastPathRequest& request);

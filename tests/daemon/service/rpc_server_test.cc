@@ -629,6 +629,26 @@ TEST_F(RpcServerTest, AdminHasPairsProvenAndSeesThat) {
   EXPECT_EQ(status.pairs_unproven(), 0);
 }
 
+TEST_F(RpcServerTest, ProofsStayWhereNoneCanBeMadeAnew) {
+  ASSERT_TRUE(prover_->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover_->WaitUntilDone(absl::Seconds(20)));
+  probe_.missing = true;
+  v1::CheckPeersRequest request;
+  request.set_force(true);
+  grpc::ClientContext forced;
+  Prepare(forced, "");
+  v1::CheckPeersResponse response;
+  const grpc::Status status = admin_->CheckPeers(&forced, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("the probe /x cannot be run"));
+  ASSERT_TRUE(prover_->WaitUntilDone(absl::Seconds(20)));
+  grpc::ClientContext asked;
+  Prepare(asked, "");
+  v1::GetStatusResponse now;
+  ASSERT_TRUE(admin_->GetStatus(&asked, {}, &now).ok());
+  EXPECT_EQ(now.pairs_proven(), 2);
+}
+
 TEST_F(RpcServerTest, AdminIsToldWhyThereIsNoFastPath) {
   v1::ExplainFastPathRequest request;
   request.add_gpu_uuids("GPU-a");
