@@ -160,8 +160,16 @@ void CheckFileSystem(const HostFacts& host, Report& report) {
     return report.Skip("the runtime directory cannot be looked into");
   }
   const FileSystemRoom& room = *host.runtime_dir_room;
-  // Containers mount the directory read-only, as they should: only the daemon writes there.
-  if (room.read_only && !host.in_container) {
+  // Containers of workers mount their part of the directory read-only, as they should: only the
+  // daemon writes there. It is meant wherever the daemon can be seen, or should run.
+  if (room.read_only && host.in_container && !host.lock_holder.has_value()) {
+    if (host.lock_file_exists) {
+      report.Warn(absl::StrCat(host.runtime_dir,
+                               " is read-only here, and no daemon is to be seen in this container"),
+                  "a daemon here needs it for writing; workers need no more than the directory "
+                  "workers/ of it");
+    }
+  } else if (room.read_only) {
     report.Problem(absl::StrCat(host.runtime_dir,
                                 " is on a file system that is read-only: no group "
                                 "can form"),

@@ -26,6 +26,13 @@ struct RuntimeFile {
   mode_t mode = 0;
 };
 
+// A group's control page (proto/control_page.h), as a file.
+struct PageFile {
+  std::string path;
+  uint64_t generation = 0;  // of the group
+  uint64_t bytes = 0;
+};
+
 // What the file system of the runtime directory has left for the daemon's user. 0 in all: it has no
 // such bound.
 struct FileSystemRoom {
@@ -61,6 +68,7 @@ struct HostFacts {
   std::vector<RuntimeFile> worker_sockets = {};      // by which workers come
   std::vector<RuntimeFile> record_directories = {};  // in which the daemon keeps what it must know
   std::vector<RuntimeFile> socket_directories = {};  // with sockets in them, below the runtime one
+  std::vector<PageFile> cut_pages = {};              // control pages that have not the size of one
   bool fast_path_disabled_here = false;              // NODECOMM_DISABLE in this environment
 };
 

@@ -60,6 +60,18 @@ ctl groups --json >"$work/groups.json"
 expect_json "$work/groups.json" '"was removed: the group goes on" in d["groups"][0]["files_problem"]'
 ctl doctor | grep -qF "$page was removed: the group goes on" || fail "the doctor says: $(ctl doctor)"
 
+# A page that somebody emptied. Not the one of the group above, whose workers would die of it.
+for rank in 2 3; do start_worker s $((rank - 2)) 2 --device $rank; done
+for rank in 0 1; do await s.$rank calls 1; done
+kill -STOP "${workers[s.0]}" "${workers[s.1]}"
+page=$(ls "$runtime"/groups/*.control)
+[[ -s $page ]] || fail "not one page: $page"
+: >"$page"
+expect_failure 6 "its control page $page has 0 bytes instead of 4096: workers that read it die" ctl doctor
+kill -KILL "${workers[s.0]}" "${workers[s.1]}"
+wait "${workers[s.0]}" "${workers[s.1]}" 2>/dev/null || true
+unset "workers[s.0]" "workers[s.1]"
+
 rm -r "$runtime"
 await_line "$work/nodecommd.log" "$runtime was removed: "
 grep -F "$runtime was removed: " "$work/nodecommd.log" | grep -q "restart it. Groups that are ready go on" || fail "no advice"

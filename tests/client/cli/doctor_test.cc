@@ -464,6 +464,19 @@ const std::vector<Broken>& BrokenHosts() {
          group.set_generation(7);
          group.set_files_problem("its page was removed");
        }},
+      {"groups", kProblem,
+       "model (generation 7): its control page /run/n/page has 0 bytes instead of 4096: workers that "
+       "read it die (SIGBUS)",
+       "nodecommctl abort 7",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         for (const auto state : {v1::GROUP_STATE_READY, v1::GROUP_STATE_GATHERING}) {
+           v1::GroupInfo& group = *daemon.groups.add_groups();
+           group.set_name("model");
+           group.set_generation(state == v1::GROUP_STATE_READY ? 7 : 8);
+           group.set_state(state);
+           host.cut_pages.push_back({.path = "/run/n/page", .generation = group.generation()});
+         }
+       }},
       {"groups", kWarning, "model has waited 3m for ranks 2, 3", "same name, key and user",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::GroupInfo& group = *daemon.groups.add_groups();
@@ -628,11 +641,19 @@ TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {
               HasSubstr("no daemon runs, so the sockets were not looked at"));
 }
 
-TEST(Doctor, ContainersMayMountTheDirectoryReadOnly) {
+TEST(Doctor, OnlyContainersOfWorkersMayMountTheDirectoryReadOnly) {
   HostFacts host = SoundHost();
   host.in_container = true;
   host.runtime_dir_room->read_only = true;
-  EXPECT_EQ(Diagnose(host, SoundDaemon()).problems(), 0);
+  const v1::DoctorReport with_daemon = Diagnose(host, SoundDaemon());
+  EXPECT_EQ(FindingOf(with_daemon, "file-system").verdict(), v1::DOCTOR_VERDICT_PROBLEM);
+  EXPECT_THAT(FindingOf(with_daemon, "file-system").finding(), HasSubstr("read-only"));
+  host.lock_holder.reset();
+  EXPECT_EQ(FindingOf(Diagnose(host, SoundDaemon()), "file-system").verdict(),
+            v1::DOCTOR_VERDICT_WARNING);
+  host.lock_file_exists = false;  // workers/ alone
+  EXPECT_EQ(FindingOf(Diagnose(host, SoundDaemon()), "file-system").verdict(),
+            v1::DOCTOR_VERDICT_OK);
 }
 
 TEST(Doctor, FileSystemsWithoutABoundHaveRoom) {
@@ -732,6 +753,17 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   ASSERT_EQ(facts.record_directories.size(), 2u);
   EXPECT_EQ(facts.record_directories[0].name, "groups");
   EXPECT_FALSE(facts.record_directories[0].exists);
+}
+
+TEST_F(HostFactsTest, FindsControlPagesThatHaveNotTheSizeOfOne) {
+  Write("/groups/group-000000000000002a.control", "");
+  Write("/groups/group-000000000000002b.control", std::string(4096, '\0'));
+  Write("/groups/group-000000000000002a.record", "");
+  const HostFacts facts = ReadHostFacts({.runtime_dir = root_.path()});
+  ASSERT_EQ(facts.cut_pages.size(), 1u);
+  EXPECT_EQ(facts.cut_pages[0].generation, 42u);
+  EXPECT_EQ(facts.cut_pages[0].bytes, 0u);
+  EXPECT_EQ(facts.cut_pages[0].path, root_.path() + "/groups/group-000000000000002a.control");
 }
 
 TEST_F(HostFactsTest, SaysWhyTheRuntimeDirectoryCannotBeEntered) {
