@@ -108,7 +108,9 @@ class GrpcAdminClient : public AdminClient {
           "nodecommd at %s did not answer within %s; see nodecommctl doctor, and its log",
           socket_path_, absl::FormatDuration(call_timeout_)));
     }
-    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    // Nobody here cancels: a daemon that stops does, while it answers.
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+        status.error_code() == grpc::StatusCode::CANCELLED) {
       return absl::UnavailableError(
           absl::StrFormat("nodecommd at %s closed the connection (%s); look at its log",
                           socket_path_, status.error_message()));

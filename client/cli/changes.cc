@@ -34,11 +34,14 @@ absl::StatusOr<uint64_t> FindGroupNamed(const v1::ListGroupsResponse& groups,
                    "; name one by its generation: ", absl::StrJoin(found, ", ")));
 }
 
-absl::StatusOr<v1::DrainGpuResponse> DrainGpu(AdminClient& client, v1::DrainGpuRequest request,
-                                              absl::Duration timeout) {
+absl::StatusOr<std::optional<v1::DrainGpuResponse>> DrainGpu(AdminClient& client,
+                                                             v1::DrainGpuRequest request,
+                                                             absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   while (true) {
-    ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer, client.DrainGpu(request));
+    const absl::StatusOr<v1::DrainGpuResponse> asked = client.DrainGpu(request);
+    if (request.begun() && absl::IsFailedPrecondition(asked.status())) return std::nullopt;
+    ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer, asked);
     if (answer.drained() || absl::Now() >= deadline) return answer;
     request.set_begun(true);
     absl::SleepFor(kDrainPollInterval);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -17,10 +18,11 @@ namespace nodecomm {
 absl::StatusOr<uint64_t> FindGroupNamed(const v1::ListGroupsResponse& groups,
                                         const std::string& name);
 
-// Asks until the GPU is drained, or for `timeout`; then the last answer. FailedPrecondition:
-// another administrator has taken it back meanwhile.
-absl::StatusOr<v1::DrainGpuResponse> DrainGpu(AdminClient& client, v1::DrainGpuRequest request,
-                                              absl::Duration timeout);
+// Asks until the GPU is drained, or for `timeout`; then the last answer. Nothing: another
+// administrator has taken it back meanwhile.
+absl::StatusOr<std::optional<v1::DrainGpuResponse>> DrainGpu(AdminClient& client,
+                                                             v1::DrainGpuRequest request,
+                                                             absl::Duration timeout);
 
 std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answer);
 

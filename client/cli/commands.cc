@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -40,6 +41,26 @@ absl::StatusOr<Answer> AnswerWith(const Options& options, const Message& message
   return Answer{render(message)};
 }
 
+// All that is known of two GPUs and of what joins them.
+v1::PairReport PairOf(const v1::GetTopologyResponse& topology, int a, int b,
+                      const v1::FastPath& fast_path) {
+  v1::PairReport report;
+  for (const int gpu : {a, b}) *report.add_gpus() = topology.host().gpus(gpu);
+  for (const auto& [from, to] : {std::pair(a, b), std::pair(b, a)}) {
+    const std::string& from_uuid = topology.host().gpus(from).uuid();
+    const std::string& to_uuid = topology.host().gpus(to).uuid();
+    for (const v1::Link& link : topology.host().links()) {
+      if (link.from_uuid() == from_uuid && link.to_uuid() == to_uuid) *report.add_links() = link;
+    }
+    for (const v1::PeerProof& proof : topology.proofs()) {
+      if (proof.from_uuid() == from_uuid && proof.to_uuid() == to_uuid)
+        *report.add_proofs() = proof;
+    }
+  }
+  *report.mutable_fast_path() = fast_path;
+  return report;
+}
+
 absl::StatusOr<Answer> Why(AdminClient& client, const v1::GetTopologyResponse& topology,
                            const Options& options) {
   ABSL_ASSIGN_OR_RETURN(const int a, FindGpuNamed(topology.host(), options.why[0]));
@@ -51,7 +72,7 @@ absl::StatusOr<Answer> Why(AdminClient& client, const v1::GetTopologyResponse& t
   v1::ExplainFastPathRequest request;
   for (const int gpu : {a, b}) request.add_gpu_uuids(topology.host().gpus(gpu).uuid());
   ABSL_ASSIGN_OR_RETURN(const v1::ExplainFastPathResponse answer, client.ExplainFastPath(request));
-  return Done(options.json ? MessageToJson(answer)
+  return Done(options.json ? MessageToJson(PairOf(topology, a, b, answer.fast_path()))
                            : RenderPair(topology, a, b, answer.fast_path()));
 }
 
@@ -66,9 +87,11 @@ class ProgressLine {
                  Counted(progress.pairs_total(), "pair").c_str(), on_terminal_ ? "" : "\n");
     std::fflush(stderr);
   }
-  ~ProgressLine() {
+  void End() {
     if (on_terminal_ && shown_ >= 0) std::fputs("\n", stderr);
+    shown_ = -1;
   }
+  ~ProgressLine() { End(); }
 
  private:
   const bool on_terminal_ = isatty(STDERR_FILENO) != 0;
@@ -76,6 +99,7 @@ class ProgressLine {
 };
 
 int ExitCodeOf(const v1::GetTopologyResponse& topology) {
+  if (topology.check().running()) return kExitPairUnproven;  // it took longer than was waited
   const int gpus = topology.host().gpus_size();
   int proven = 0;
   for (const v1::PeerProof& proof : topology.proofs()) {
@@ -83,6 +107,25 @@ int ExitCodeOf(const v1::GetTopologyResponse& topology) {
     proven += proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
   }
   return proven == gpus * (gpus - 1) ? kExitOk : kExitPairUnproven;
+}
+
+// On standard error, where a run of proofs goes on after this command.
+void SayIfItGoesOn(const v1::PeerCheckProgress& check) {
+  if (!check.running()) return;
+  std::fprintf(stderr,
+               "nodecommctl: time is up after %d of %s; the daemon goes on, see `nodecommctl p2p "
+               "show`\n",
+               check.pairs_done(), Counted(check.pairs_total(), "pair").c_str());
+}
+
+// What an undrain came to: the GPU may have been drained again, or be lost as it was before.
+int ExitCodeOf(const v1::GetTopologyResponse& topology, const std::string& gpu_uuid) {
+  for (const v1::Gpu& gpu : topology.host().gpus()) {
+    if (gpu.uuid() != gpu_uuid) continue;
+    if (gpu.condition() == v1::GPU_CONDITION_DRAINING) return kExitTakenBack;
+    if (gpu.condition() == v1::GPU_CONDITION_LOST) return kExitPairUnproven;
+  }
+  return topology.driver_trusted() ? kExitOk : ExitCodeOf(topology);
 }
 
 absl::StatusOr<std::string> FindGpu(AdminClient& client, const std::string& name) {
@@ -139,6 +182,8 @@ absl::StatusOr<Answer> ProvePairs(AdminClient& client, const Options& options) {
       CheckPeers(client, options.force ? ProveWhich::kAll : ProveWhich::kMissing,
                  absl::Seconds(options.timeout_s),
                  [&](const v1::PeerCheckProgress& progress) { line.Show(progress); }));
+  line.End();
+  SayIfItGoesOn(answer.check());
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json
                                               ? TopologyToJson(answer)
                                               : absl::StatusOr<std::string>(RenderProofs(answer)));
@@ -166,8 +211,16 @@ absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options) {
                                         RenderForeign(options.gpu),
                                         " goes on draining: drain waits for it, undrain takes it "
                                         "back"));
-  ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer,
+  ABSL_ASSIGN_OR_RETURN(const std::optional<v1::DrainGpuResponse> outcome,
                         DrainGpu(client, request, absl::Seconds(options.timeout_s)));
+  if (!outcome.has_value()) {
+    std::fprintf(stderr,
+                 "nodecommctl: GPU %s is not drained: another administrator has taken it back "
+                 "meanwhile (undrain)\n",
+                 RenderForeign(options.gpu).c_str());
+    return Answer{"", kExitTakenBack};
+  }
+  const v1::DrainGpuResponse& answer = *outcome;
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(answer)
                                                        : absl::StatusOr<std::string>(
                                                              RenderDrain(options.gpu, answer)));
@@ -191,7 +244,8 @@ absl::StatusOr<Answer> Undrain(AdminClient& client, const Options& options) {
   ABSL_ASSIGN_OR_RETURN(const v1::GetTopologyResponse topology,
                         CheckPeers(client, ProveWhich::kMissing, absl::Seconds(options.timeout_s),
                                    [](const v1::PeerCheckProgress&) {}));
-  const int exit_code = topology.driver_trusted() ? kExitOk : ExitCodeOf(topology);
+  SayIfItGoesOn(topology.check());
+  const int exit_code = ExitCodeOf(topology, request.gpu_uuid());
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(request)
                                                        : absl::StatusOr<std::string>(RenderUndrain(
                                                              options.gpu, request.gpu_uuid(),
@@ -216,15 +270,52 @@ absl::StatusOr<v1::TopView> TakeView(AdminClient& client) {
   return view;
 }
 
+// A daemon that is started anew, or does not answer at the moment. Not one that refuses.
+bool MayComeBack(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+// On a connection of its own, made anew after whatever went wrong.
+class Viewer {
+ public:
+  explicit Viewer(std::string runtime_dir) : runtime_dir_(std::move(runtime_dir)) {}
+
+  absl::StatusOr<v1::TopView> Look() {
+    if (client_ == nullptr) {
+      ABSL_ASSIGN_OR_RETURN(client_, AdminClient::Connect(runtime_dir_));
+    }
+    absl::StatusOr<v1::TopView> view = TakeView(*client_);
+    if (!view.ok()) client_ = nullptr;
+    return view;
+  }
+
+ private:
+  const std::string runtime_dir_;
+  std::unique_ptr<AdminClient> client_;
+};
+
 }  // namespace
 
-absl::StatusOr<Answer> Top(AdminClient& client, const Options& options, const ShowView& show) {
-  for (int i = 1;; ++i) {
-    ABSL_ASSIGN_OR_RETURN(const v1::TopView view, TakeView(client));
-    ABSL_ASSIGN_OR_RETURN(Answer answer,
-                          Done(options.json ? MessageToJsonLine(view) : RenderTop(view)));
-    if (i == options.count) return answer;
-    if (!show(answer.text)) return Answer{"", kExitNotAsked};
+absl::StatusOr<Answer> Top(const Options& options, const ShowView& show) {
+  Viewer viewer(options.runtime_dir);
+  bool away = false;
+  for (int shown = 0;;) {
+    const absl::StatusOr<v1::TopView> view = viewer.Look();
+    if (view.ok()) {
+      if (away)
+        std::fprintf(stderr, "nodecommctl: nodecommd answers, pid %d\n", view->status().pid());
+      away = false;
+      ABSL_ASSIGN_OR_RETURN(Answer answer,
+                            Done(options.json ? MessageToJsonLine(*view) : RenderTop(*view)));
+      if (++shown == options.count) return answer;
+      if (!show(answer.text)) return Answer{"", kExitNotAsked};
+    } else if (shown == 0 || options.count != 0 || !MayComeBack(view.status())) {
+      return view.status();
+    } else if (!away) {
+      away = true;
+      std::fprintf(stderr, "nodecommctl: %s\nnodecommctl: top goes on when it answers again\n",
+                   std::string(view.status().message()).c_str());
+    }
     absl::SleepFor(absl::Seconds(options.interval_s));
   }
 }

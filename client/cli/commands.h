@@ -19,6 +19,7 @@ inline constexpr int kExitPairFailed = 3;
 inline constexpr int kExitPairUnproven = 4;
 inline constexpr int kExitStillBusy = 5;
 inline constexpr int kExitProblems = 6;
+inline constexpr int kExitTakenBack = 7;  // another administrator has done the opposite meanwhile
 
 // What the command line says beside the command.
 struct Options {
@@ -57,8 +58,10 @@ absl::StatusOr<Answer> ProvePairs(AdminClient& client, const Options& options);
 absl::StatusOr<Answer> Abort(AdminClient& client, const Options& options);
 absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options);
 absl::StatusOr<Answer> Undrain(AdminClient& client, const Options& options);
-// Every interval_s, `count` times; all but the last view go to `show`.
-absl::StatusOr<Answer> Top(AdminClient& client, const Options& options, const ShowView& show);
+
+// Every interval_s, `count` times; all but the last view go to `show`. Without a count it waits for
+// a daemon that has gone after the first view, and says so.
+absl::StatusOr<Answer> Top(const Options& options, const ShowView& show);
 
 // Those that have something to say without a daemon, too.
 absl::StatusOr<Answer> ShowVersion(const Options& options);

@@ -244,7 +244,7 @@ v1::DoctorReport Diagnose(const HostFacts& host, const DaemonFacts& daemon) {
   CheckFabric(daemon, report);
   CheckPeerAccess(daemon, report);
   CheckPools(daemon, report);
-  CheckRanks(daemon, report);
+  CheckRanks(host, daemon, report);
   CheckLimits(daemon, report);
   CheckContainer(host, report);
   return report.Take();

@@ -30,7 +30,7 @@ void CheckFabric(const DaemonFacts& daemon, Report& report);
 void CheckPeerAccess(const DaemonFacts& daemon, Report& report);
 
 // doctor_groups.cc
-void CheckRanks(const DaemonFacts& daemon, Report& report);
+void CheckRanks(const HostFacts& host, const DaemonFacts& daemon, Report& report);
 
 // doctor_limits.cc
 void CheckLimits(const DaemonFacts& daemon, Report& report);

@@ -69,6 +69,13 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
                     "nvidia-smi -mig 0, if its workers are to reduce with other GPUs");
     }
   }
+  for (const v1::GpuDrain& drain : daemon.status.drains()) {
+    if (drain.state() != v1::DRAIN_STATE_GONE) continue;
+    report.Warn(absl::StrCat(RenderForeign(drain.gpu_uuid()),
+                             " was drained, and this host has it no more; until it is forgotten "
+                             "errors of GPUs (Xid) are not watched"),
+                absl::StrCat("nodecommctl undrain --gpu ", RenderForeign(drain.gpu_uuid())));
+  }
   for (const v1::GpuAccessConfig& access : daemon.config.config().gpu_access()) {
     if (HasGpu(host, access.gpu_uuid())) continue;
     report.Warn(absl::StrCat("gpu_access names ", RenderForeign(access.gpu_uuid()),

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/doctor_checks.h"
 #include "client/cli/text_table.h"
+#include "proto/control_page.h"
 
 namespace nodecomm {
 namespace {
@@ -49,6 +50,27 @@ void CheckFiles(const v1::GroupInfo& group, Report& report) {
               "find out who removed it; restart that group's workers before the daemon");
 }
 
+// Of groups that are there. One that is being made has its page for a moment before its size.
+void CheckPages(const HostFacts& host, const v1::ListGroupsResponse& groups, Report& report) {
+  for (const PageFile& page : host.cut_pages) {
+    for (const v1::GroupInfo& group : groups.groups()) {
+      if (group.generation() != page.generation || group.state() == v1::GROUP_STATE_GATHERING) {
+        continue;
+      }
+      report.Problem(
+          absl::StrFormat("%s (generation %d): its control page %s has %d bytes instead of %d: %s",
+                          RenderForeign(group.name()), group.generation(), page.path, page.bytes,
+                          kControlPageBytes,
+                          page.bytes == 0 ? "workers that read it die (SIGBUS)"
+                                          : "a restarted daemon would end the group"),
+          absl::StrFormat(
+              "somebody wrote to it: find out who; end the group (nodecommctl abort %d), "
+              "and its workers form it anew",
+              group.generation()));
+    }
+  }
+}
+
 // Ranks under two users gather in two groups of one name, and each waits for its own. `groups`
 // shows them side by side, as if all were well.
 void CheckNames(const v1::ListGroupsResponse& groups, Report& report) {
@@ -74,7 +96,7 @@ void CheckNames(const v1::ListGroupsResponse& groups, Report& report) {
 
 }  // namespace
 
-void CheckRanks(const DaemonFacts& daemon, Report& report) {
+void CheckRanks(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   report.Start("groups");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
   for (const v1::GroupInfo& group : daemon.groups.groups()) {
@@ -82,6 +104,7 @@ void CheckRanks(const DaemonFacts& daemon, Report& report) {
     CheckForming(group, report);
     CheckFiles(group, report);
   }
+  CheckPages(host, daemon.groups, report);
   CheckNames(daemon.groups, report);
   if (report.silent()) {
     report.Ok(absl::StrFormat("%s, no rank is stopped or waited for long",

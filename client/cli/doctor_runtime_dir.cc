@@ -57,6 +57,32 @@ void CheckOwner(const HostFacts& host, Report& report) {
                  absl::StrFormat("chown -R %d %s", *uid, host.runtime_dir));
 }
 
+// Whoever may write to a directory can replace what is in it, whoever owns that: an administrator
+// would then ask somebody else's socket, and a restarted daemon read somebody else's records.
+void CheckWhoWrites(const HostFacts& host, Report& report) {
+  std::vector<RuntimeFile> directories = {
+      {.name = "", .exists = true, .uid = 0, .mode = host.runtime_dir_mode}};
+  for (const auto* below : {&host.socket_directories, &host.record_directories}) {
+    directories.insert(directories.end(), below->begin(), below->end());
+  }
+  std::vector<std::string> open;
+  std::string paths;
+  for (const RuntimeFile& directory : directories) {
+    if (!directory.exists || (directory.mode & (S_IWGRP | S_IWOTH)) == 0) continue;
+    const std::string path = directory.name.empty()
+                                 ? host.runtime_dir
+                                 : absl::StrCat(host.runtime_dir, "/", directory.name);
+    open.push_back(absl::StrFormat("%s (mode %04o)", path, directory.mode));
+    absl::StrAppend(&paths, " ", path);
+  }
+  if (open.empty()) return;
+  report.Problem(absl::StrCat("others than the owner may write to ", absl::StrJoin(open, ", "),
+                              ", and so replace the sockets or records there"),
+                 absl::StrFormat("chmod go-w%s; find out who opened it, and restart the daemon if "
+                                 "something in it is not the daemon's",
+                                 paths));
+}
+
 // The daemon writes there for every group and session.
 void CheckRecordDirectories(const HostFacts& host, Report& report) {
   const std::optional<uid_t> uid = host.lock_holder_facts.effective_uid;
@@ -108,12 +134,8 @@ void CheckPermissions(const HostFacts& host, const DaemonFacts& daemon, Report& 
   report.Start("permissions");
   if (host.runtime_dir_error == ENOENT) return report.Skip("there is no runtime directory");
   if (host.runtime_dir_error != 0) return ReportClosedDirectory(host, report);
-  if ((host.runtime_dir_mode & 0022) != 0) {
-    report.Problem(absl::StrCat(host.runtime_dir,
-                                " can be written to by others, who could replace "
-                                "the sockets"),
-                   absl::StrCat("chmod go-w ", host.runtime_dir));
-  }
+  if (host.lock_hidden) return report.Skip("what stands there is not the daemon's directory");
+  CheckWhoWrites(host, report);
   if ((host.runtime_dir_mode & 0077) == 0) {
     report.Warn(absl::StrCat(host.runtime_dir, " is closed to workers of other users: it ",
                              OwnerAndMode(host)),
@@ -138,8 +160,16 @@ void CheckFileSystem(const HostFacts& host, Report& report) {
     return report.Skip("the runtime directory cannot be looked into");
   }
   const FileSystemRoom& room = *host.runtime_dir_room;
-  // Containers mount the directory read-only, as they should: only the daemon writes there.
-  if (room.read_only && !host.in_container) {
+  // Containers of workers mount their part of the directory read-only, as they should: only the
+  // daemon writes there. It is meant wherever the daemon can be seen, or should run.
+  if (room.read_only && host.in_container && !host.lock_holder.has_value()) {
+    if (host.lock_file_exists) {
+      report.Warn(absl::StrCat(host.runtime_dir,
+                               " is read-only here, and no daemon is to be seen in this container"),
+                  "a daemon here needs it for writing; workers need no more than the directory "
+                  "workers/ of it");
+    }
+  } else if (room.read_only) {
     report.Problem(absl::StrCat(host.runtime_dir,
                                 " is on a file system that is read-only: no group "
                                 "can form"),

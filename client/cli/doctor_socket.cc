@@ -1,6 +1,8 @@
 // Whether the daemon answers, and what it says of itself.
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +18,11 @@ bool HasSessionSocket(const HostFacts& host) {
       host.worker_sockets.begin(), host.worker_sockets.end(),
       [](const RuntimeFile& socket) { return socket.name == "session.sock" && socket.exists; });
 }
+
+// An answer takes a connection and what gRPC needs for it.
+constexpr int64_t kDescriptorsSpare = 4;
+
+constexpr char kNotAllowed[] = "not allowed: run it as root or as the daemon's user";
 
 constexpr char kKillKeepingGroups[] = "systemctl kill --kill-who=main --signal=KILL nodecommd";
 
@@ -41,9 +48,24 @@ std::string AdviceOnSilence(const HostFacts& host) {
   }
   if (host.runtime_dir_error == 0 && !host.lock_file_exists) {
     return absl::StrCat("no nodecommd has ever run in ", host.runtime_dir,
+                        host.own_uid == 0 ? "" : ", as far as this user may see (root sees more)",
                         ": start it there, or name its own directory with --runtime-dir");
   }
   return "start it: systemctl start nodecommd; why it ended is in its log: journalctl -u nodecommd";
+}
+
+// The daemon closes connections of others. False too where it is not known who its user is.
+bool IsNoAdministrator(const HostFacts& host) {
+  const std::optional<uid_t> daemon = host.lock_holder_facts.effective_uid.has_value()
+                                          ? host.lock_holder_facts.effective_uid
+                                          : host.runtime_dir_uid;
+  return host.own_uid != 0 && daemon.has_value() && host.own_uid != *daemon;
+}
+
+// It takes no connection then, and answers none that is waiting.
+bool HasNoDescriptorLeft(const ProcessFacts& daemon) {
+  return daemon.open_files.has_value() && daemon.open_files_max.has_value() &&
+         *daemon.open_files + kDescriptorsSpare >= *daemon.open_files_max;
 }
 
 // Somebody listens and says nothing, or there is nobody to listen.
@@ -64,6 +86,29 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
                         *host.lock_holder, asked),
         "look for NVRM and Xid in the kernel's log (dmesg); if it stays so, reset the GPUs or the "
         "host");
+  } else if (host.lock_hidden && !daemon.connected) {
+    report.Problem(
+        absl::StrFormat("nodecommd (process %d) runs, but %s is not its directory any more: "
+                        "something was mounted over it, or put in its place",
+                        *host.lock_holder, host.runtime_dir),
+        absl::StrFormat(
+            "take that away (findmnt %s; umount, or move the daemon's own back): workers "
+            "come again then; else restart it: systemctl restart nodecommd, which ends "
+            "groups in order",
+            host.runtime_dir));
+  } else if (daemon.connected && IsNoAdministrator(host)) {
+    report.Problem(absl::StrFormat("%s: it answers root and its own user, and this is uid %d",
+                                   asked, host.own_uid),
+                   kNotAllowed);
+  } else if (daemon.connected && HasNoDescriptorLeft(host.lock_holder_facts)) {
+    report.Problem(
+        absl::StrFormat("nodecommd (process %d) has %d of at most %d files open, and so takes no "
+                        "connection: %s",
+                        *host.lock_holder, *host.lock_holder_facts.open_files,
+                        *host.lock_holder_facts.open_files_max, asked),
+        absl::StrFormat("end some workers; then raise LimitNOFILE= of its unit (systemctl edit "
+                        "nodecommd), which a restart takes. At once: prlimit --nofile=N --pid %d",
+                        *host.lock_holder));
   } else if (daemon.connected && host.lock_holder.has_value()) {
     report.Problem(absl::StrFormat("%s (process %d)", asked, *host.lock_holder),
                    absl::StrCat("look at the daemon's log: journalctl -u nodecommd; if it hangs, "
@@ -75,21 +120,58 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
   }
 }
 
+// What the daemon makes at its start only. The daemon's own word comes last: it names one file, and
+// looks every few seconds.
+void CheckOwnFiles(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
+  constexpr char kRestart[] = "somebody removed it; restart the daemon";
+  bool found = false;
+  for (const RuntimeFile& socket : host.worker_sockets) {
+    if (socket.exists) continue;
+    found = true;
+    report.Problem(
+        absl::StrCat(host.runtime_dir, "/", socket.name, " is not there: no worker",
+                     socket.name.starts_with("workers/") ? " in a container" : "", " can come"),
+        kRestart);
+  }
+  for (const RuntimeFile& directory : host.record_directories) {
+    if (directory.exists) continue;
+    found = true;
+    report.Problem(
+        absl::StrCat(host.runtime_dir, "/", directory.name, " is not there: no ",
+                     directory.name == "groups" ? "group can form" : "worker can open a session"),
+        kRestart);
+  }
+  if (found || daemon.status.runtime_dir_problem().empty()) return;
+  report.Problem(absl::StrCat(RenderForeign(daemon.status.runtime_dir_problem()),
+                              ": workers come to nobody or to somebody else there"),
+                 "find out who did it; restart the daemon (systemctl restart nodecommd), which "
+                 "makes its files anew");
+}
+
 }  // namespace
 
 void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   report.Start("socket");
   if (absl::IsPermissionDenied(daemon.asked)) {
-    report.Problem(std::string(daemon.asked.message()),
-                   "not allowed: run it as root or as the daemon's user");
+    report.Problem(std::string(daemon.asked.message()), kNotAllowed);
   } else if (!daemon.asked.ok()) {
     ReportSilence(host, daemon, report);
   } else {
     report.Ok(absl::StrFormat("nodecommd answers, pid %d, up %s", daemon.status.pid(),
                               RenderDuration(absl::Milliseconds(daemon.status.uptime_ms()))));
   }
+  for (const int other : host.other_lock_holders) {
+    report.Problem(
+        absl::StrFormat("nodecommd (process %d) was started for %s, too, and runs "
+                        "without its lock file: somebody removed or hid it",
+                        other, host.runtime_dir),
+        absl::StrFormat("its workers' calls go on, and new workers come to the other; end "
+                        "it when its groups are done: kill -TERM %d",
+                        other));
+  }
   if (!daemon.asked.ok()) return;
-  if (!daemon.status.not_ready().empty()) {
+  // That a file of its own is gone is said below.
+  if (!daemon.status.not_ready().empty() && daemon.status.runtime_dir_problem().empty()) {
     report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
                 "do what it says, or wait; if it stays so, look at the daemon's log: journalctl -u "
                 "nodecommd");
@@ -109,13 +191,7 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                   "nodecommctl config show tells the values; systemctl restart nodecommd ends "
                   "groups in order");
   }
-  for (const RuntimeFile& socket : host.worker_sockets) {
-    if (socket.exists) continue;
-    report.Problem(
-        absl::StrCat(host.runtime_dir, "/", socket.name, " is not there: no worker",
-                     socket.name.starts_with("workers/") ? " in a container" : "", " can come"),
-        "somebody removed it; restart the daemon");
-  }
+  CheckOwnFiles(host, daemon, report);
 }
 
 }  // namespace nodecomm

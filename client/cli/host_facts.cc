@@ -12,11 +12,14 @@
 #include <fstream>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/base/unique_fd.h"
 #include "client/cli/lock_holder.h"
+#include "proto/control_page.h"
 
 namespace nodecomm {
 namespace {
@@ -24,6 +27,7 @@ namespace {
 // More than any host has; a directory of somebody's making is not read for ever.
 constexpr size_t kEntriesMax = 256;
 constexpr int kLinesMax = 10000;
+constexpr size_t kPagesMax = 65536;  // as limits.groups_max at most
 
 std::string FirstLine(const std::string& path) {
   std::ifstream file(path);
@@ -34,11 +38,11 @@ std::string FirstLine(const std::string& path) {
 
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
-std::vector<std::string> ListDirectory(const std::string& path) {
+std::vector<std::string> ListDirectory(const std::string& path, size_t max = kEntriesMax) {
   std::vector<std::string> names;
   std::error_code ignored;
-  for (std::filesystem::directory_iterator it(path, ignored), end;
-       it != end && names.size() < kEntriesMax; it.increment(ignored)) {
+  for (std::filesystem::directory_iterator it(path, ignored), end; it != end && names.size() < max;
+       it.increment(ignored)) {
     names.push_back(it->path().filename().string());
   }
   std::sort(names.begin(), names.end());
@@ -105,10 +109,38 @@ RuntimeFile LookAtFile(const std::string& runtime_dir, const char* name) {
       .name = name, .exists = true, .uid = status.st_uid, .mode = status.st_mode & mode_t{07777}};
 }
 
+// "group-000000000000002a.control": as the daemon names them (daemon/group/control_page_file.cc).
+std::vector<PageFile> FindCutPages(const std::string& groups_dir) {
+  constexpr std::string_view kPrefix = "group-";
+  constexpr std::string_view kSuffix = ".control";
+  std::vector<PageFile> cut;
+  for (const std::string& name : ListDirectory(groups_dir, kPagesMax)) {
+    if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
+    const std::string number =
+        name.substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffix.size());
+    PageFile page = {.path = absl::StrCat(groups_dir, "/", name)};
+    struct stat status = {};
+    if (!absl::SimpleHexAtoi(number, &page.generation) || stat(page.path.c_str(), &status) != 0) {
+      continue;
+    }
+    page.bytes = static_cast<uint64_t>(status.st_size);
+    if (page.bytes != kControlPageBytes) cut.push_back(std::move(page));
+  }
+  return cut;
+}
+
 void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
+  facts.own_uid = geteuid();
   facts.runtime_dir = path;
-  facts.lock_holder = FindLockHolder(path);
-  if (facts.lock_holder.has_value()) facts.lock_holder_facts = ReadProcess(*facts.lock_holder);
+  for (const LockHolder& holder : FindLockHolders(path)) {
+    if (facts.lock_holder.has_value()) {
+      facts.other_lock_holders.push_back(holder.pid);
+      continue;
+    }
+    facts.lock_holder = holder.pid;
+    facts.lock_holder_facts = ReadProcess(holder.pid);
+    facts.lock_hidden = holder.lock == LockHolder::Lock::kHidden;
+  }
   struct stat status = {};
   if (stat(path.c_str(), &status) != 0) {
     facts.runtime_dir_error = errno;
@@ -126,9 +158,13 @@ void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
        {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
     facts.worker_sockets.push_back(LookAtFile(path, name));
   }
+  for (const char* name : {"admin", "workers"}) {
+    facts.socket_directories.push_back(LookAtFile(path, name));
+  }
   for (const char* name : {"groups", "sessions"}) {
     facts.record_directories.push_back(LookAtFile(path, name));
   }
+  facts.cut_pages = FindCutPages(absl::StrCat(path, "/groups"));
 }
 
 }  // namespace

@@ -26,6 +26,13 @@ struct RuntimeFile {
   mode_t mode = 0;
 };
 
+// A group's control page (proto/control_page.h), as a file.
+struct PageFile {
+  std::string path;
+  uint64_t generation = 0;  // of the group
+  uint64_t bytes = 0;
+};
+
 // What the file system of the runtime directory has left for the daemon's user. 0 in all: it has no
 // such bound.
 struct FileSystemRoom {
@@ -45,6 +52,7 @@ struct HostFacts {
   bool in_container = false;
   // One of the daemon's sockets is a mount of its own rather than a file of a directory that is.
   bool socket_is_mounted = false;
+  uid_t own_uid = 0;  // as whom this process asks
   std::string runtime_dir;
   int runtime_dir_error = 0;  // errno of entering it; 0: this user may
   // Owner and mode, unless even they can't be seen.
@@ -55,8 +63,12 @@ struct HostFacts {
   // The process of the daemon that serves the directory (lock_holder.h).
   std::optional<int> lock_holder = {};
   ProcessFacts lock_holder_facts = {};
+  bool lock_hidden = false;  // its lock is in a directory that does not stand there any more
+  std::vector<int> other_lock_holders = {};          // daemons of this directory beside that one
   std::vector<RuntimeFile> worker_sockets = {};      // by which workers come
   std::vector<RuntimeFile> record_directories = {};  // in which the daemon keeps what it must know
+  std::vector<RuntimeFile> socket_directories = {};  // with sockets in them, below the runtime one
+  std::vector<PageFile> cut_pages = {};              // control pages that have not the size of one
   bool fast_path_disabled_here = false;              // NODECOMM_DISABLE in this environment
 };
 

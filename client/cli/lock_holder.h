@@ -5,14 +5,31 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace nodecomm {
 
 inline constexpr char kLockName[] = "nodecommd.lock";
 
-// The holder's process id, also if somebody removed the file and who asks may look at the process.
-// Nothing: nobody, or nobody who can be seen: the kernel hides locks of other PID namespaces, and
-// on some file systems (btrfs) tells them by another device number.
+struct LockHolder {
+  // Where the file is that the process took its lock on.
+  enum class Lock {
+    kInPlace,
+    kRemoved,
+    kHidden,  // in a directory that was moved away, or that something is mounted over
+  };
+  int pid = 0;
+  Lock lock = Lock::kInPlace;
+};
+
+// Whoever has started as the daemon of this directory and holds its lock still: several, if
+// somebody removed the file, or the directory, under one. Who holds the file that stands there
+// comes first. Without the right to look at processes (root) only that one is found, and not even
+// that one if the kernel hides it (PID namespaces), or tells its file system by another device
+// number (btrfs).
+std::vector<LockHolder> FindLockHolders(const std::string& runtime_dir);
+
+// The first of these.
 std::optional<int> FindLockHolder(const std::string& runtime_dir);
 
 }  // namespace nodecomm

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -26,9 +27,12 @@ namespace nodecomm {
 namespace {
 
 constexpr char kFooter[] =
-    "Exit codes: 0 done, 1 the daemon could not be asked or did not answer, 2 wrong usage;\n"
-    "of `p2p check` and `undrain` also 3 peer access of a pair is broken, 4 it is not proven;\n"
-    "of `drain` also 5 groups are still on the GPU; of `doctor` 6 something does not work.\n"
+    "Exit codes: 0 done, 1 the daemon could not be asked, did not answer or refused, 2 wrong "
+    "usage;\n"
+    "of `p2p check` and `undrain` also 3 peer access of a pair is broken, 4 it is not proven,\n"
+    "or not within the time, or the GPU is lost; of `drain` 5 something still holds the GPU;\n"
+    "of `drain` and `undrain` 7 another administrator has done the opposite meanwhile;\n"
+    "of `doctor` 6 something does not work.\n"
     "--runtime-dir and --color may also follow the command.";
 
 // A command that was chosen.
@@ -69,9 +73,9 @@ Command Asking(const std::function<absl::StatusOr<Answer>(AdminClient&, const Op
   };
 }
 
-absl::StatusOr<Answer> ShowTop(AdminClient& client, const Options& options) {
+absl::StatusOr<Answer> ShowTop(const Options& options) {
   absl::StatusOr<Answer> last =
-      Top(client, options, [&](const std::string& view) { return PrintView(options, view); });
+      Top(options, [&](const std::string& view) { return PrintView(options, view); });
   if (!last.ok()) return last;
   // Only a bounded run has a last view.
   return PrintView(options, last->text) ? Answer{"", last->exit_code} : Answer{"", kExitNotAsked};
@@ -82,9 +86,21 @@ int Run(const Options& options, const Command& command) {
   if (!answer.ok()) {
     const std::string message(answer.status().message());
     std::fprintf(stderr, "nodecommctl: %s\n", message.c_str());
-    return absl::IsInvalidArgument(answer.status()) ? kExitUsage : kExitNotAsked;
+    // NotFound: the daemon does not know what was named, or does not any more.
+    const bool misnamed =
+        absl::IsInvalidArgument(answer.status()) || absl::IsNotFound(answer.status());
+    return misnamed ? kExitUsage : kExitNotAsked;
   }
   return Print(options, answer->text) ? answer->exit_code : kExitNotAsked;
+}
+
+// CLI11's Range lets "nan" pass: it is neither below nor above.
+CLI::Validator IsNumber() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        return std::isnan(std::strtod(text.c_str(), nullptr)) ? "is not a number" : "";
+      },
+      "", "number");
 }
 
 // The commands, as CLI11 has them; `chosen` becomes the one that was named.
@@ -110,7 +126,8 @@ class CommandTable {
             ->expected(2)
             ->type_name("A B");
     topo->add_flag("--dump", options_.dump, "Print the host as a file for nodecommd --simulate")
-        ->excludes(why);
+        ->excludes(why)
+        ->excludes(topo->get_option("--json"));  // the daemon reads text format only
     Add(app, "status", "Version, platform and counts", Status);
     Add(app, "sessions", "Worker processes that are connected, and their groups", Sessions);
     Add(app, "groups", "Groups of ranks: members, state and time in it, ranks that are waited for",
@@ -138,12 +155,15 @@ class CommandTable {
         ShowConfig);
     Add(app, "doctor", "Check driver, device files, GPUs, daemon and container; say what to do",
         Command(Doctor));
-    CLI::App* const top = Add(app, "top", "Sessions, groups and pools, again and again", ShowTop);
+    CLI::App* const top =
+        Add(app, "top", "Sessions, groups and pools, again and again", Command(ShowTop));
     top->get_option("--json")->description("Print JSON, a line a view");
     top->add_option("--interval", options_.interval_s, "Seconds between two views")
         ->check(CLI::Range(0.2, 3600.0))
+        ->check(IsNumber())
         ->capture_default_str();
-    top->add_option("--count", options_.count, "Views to show; 0: until it is interrupted")
+    top->add_option("--count", options_.count,
+                    "Views to show; 0: until it is interrupted, over restarts of the daemon")
         ->check(CLI::Range(0, 1000000))
         ->capture_default_str();
     Add(app, "version", "Versions of nodecommctl and of the daemon", Command(ShowVersion));

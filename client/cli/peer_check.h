@@ -13,7 +13,7 @@ namespace nodecomm {
 enum class ProveWhich { kMissing, kAll };
 
 // Starts a run, or joins the one that is going on, and asks every `interval` how far it is.
-// DeadlineExceeded: it goes on, but not within `timeout`.
+// The last answer if it goes on after `timeout`: its check is running() then.
 absl::StatusOr<v1::GetTopologyResponse> CheckPeers(
     AdminClient& client, ProveWhich which, absl::Duration timeout,
     const std::function<void(const v1::PeerCheckProgress&)>& progress,

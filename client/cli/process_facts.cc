@@ -1,7 +1,10 @@
 #include "client/cli/process_facts.h"
 
+#include <filesystem>
 #include <fstream>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -12,6 +15,34 @@ namespace nodecomm {
 namespace {
 
 constexpr int kLinesMax = 1000;
+// More than a daemon has; a process of somebody's making is not counted for ever.
+constexpr int64_t kOpenFilesMax = 10'000'000;
+
+std::optional<int64_t> CountOpenFiles(pid_t pid) {
+  std::error_code error;
+  std::filesystem::directory_iterator it(absl::StrFormat("/proc/%d/fd", pid), error);
+  int64_t count = 0;
+  for (; !error && count < kOpenFilesMax && it != std::filesystem::end(it); it.increment(error)) {
+    ++count;
+  }
+  if (error) return std::nullopt;
+  return count;
+}
+
+// "Max open files            1024                 524288               files": the soft limit.
+std::optional<int64_t> ReadOpenFilesMax(pid_t pid) {
+  constexpr std::string_view kName = "Max open files ";
+  std::ifstream file(absl::StrFormat("/proc/%d/limits", pid));
+  std::string line;
+  for (int i = 0; i < kLinesMax && std::getline(file, line); ++i) {
+    if (!line.starts_with(kName)) continue;
+    const std::vector<std::string> words =
+        absl::StrSplit(line.substr(kName.size()), ' ', absl::SkipEmpty());
+    int64_t max = 0;
+    if (!words.empty() && absl::SimpleAtoi(words[0], &max)) return max;
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -30,6 +61,8 @@ ProcessFacts ReadProcess(pid_t pid) {
       facts.effective_uid = uid;
     }
   }
+  facts.open_files = CountOpenFiles(pid);
+  facts.open_files_max = ReadOpenFilesMax(pid);
   return facts;
 }
 

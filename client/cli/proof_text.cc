@@ -79,8 +79,8 @@ std::string Matrix(const v1::Host& host, const ProofMap& proofs,
 
 // --- one pair
 
-std::string Gpu(const v1::Host& host, int index) {
-  const v1::Gpu& gpu = host.gpus(index);
+std::string Gpu(const v1::GetTopologyResponse& topology, int index) {
+  const v1::Gpu& gpu = topology.host().gpus(index);
   std::vector<TextRow> rows = {
       {"", "UUID", RenderForeign(gpu.uuid())},
       {"", "name", OrNotAvailable(gpu.name())},
@@ -103,7 +103,9 @@ std::string Gpu(const v1::Host& host, int index) {
   if (gpu.has_nvlink_errors()) {
     rows.push_back({"", "NVLink errors", absl::StrCat(gpu.nvlink_errors())});
   }
-  if (!ConditionWord(gpu).empty()) rows.push_back({"", "condition", ConditionWord(gpu)});
+  if (const std::string word = ConditionWord(gpu, topology.drains()); !word.empty()) {
+    rows.push_back({"", "condition", word});
+  }
   return absl::StrCat(GpuLabel(index), "\n", RenderTable(rows));
 }
 
@@ -205,9 +207,8 @@ std::string RenderMeasurements(const v1::GetTopologyResponse& topology) {
 
 std::string RenderPair(const v1::GetTopologyResponse& topology, int a, int b,
                        const v1::FastPath& fast_path) {
-  return absl::StrCat(Gpu(topology.host(), a), "\n", Gpu(topology.host(), b), "\n",
-                      Direction(topology, a, b), "\n", Direction(topology, b, a), "\n",
-                      Verdict(topology, fast_path));
+  return absl::StrCat(Gpu(topology, a), "\n", Gpu(topology, b), "\n", Direction(topology, a, b),
+                      "\n", Direction(topology, b, a), "\n", Verdict(topology, fast_path));
 }
 
 }  // namespace nodecomm

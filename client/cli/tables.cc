@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "client/cli/text_table.h"
+#include "client/cli/topology_words.h"
 
 namespace nodecomm {
 namespace {
@@ -95,7 +96,16 @@ std::string GroupDetails(const v1::GroupInfo& group) {
 // What follows the number of GPUs. Of an earlier daemon nothing: it does not tell.
 std::string GpuTroubles(const v1::GetStatusResponse& status) {
   std::string text;
-  if (status.gpus_draining() > 0) absl::StrAppend(&text, ", ", status.gpus_draining(), " draining");
+  int drained = 0;
+  int gone = 0;
+  for (const v1::GpuDrain& drain : status.drains()) {
+    drained += drain.state() == v1::DRAIN_STATE_DRAINED ? 1 : 0;
+    gone += drain.state() == v1::DRAIN_STATE_GONE ? 1 : 0;
+  }
+  const int draining = status.gpus_draining() - drained;
+  if (draining > 0) absl::StrAppend(&text, ", ", draining, " draining");
+  if (drained > 0) absl::StrAppend(&text, ", ", drained, " drained");
+  if (gone > 0) absl::StrAppend(&text, ", ", gone, " drained and gone");
   if (status.gpus_lost() > 0) absl::StrAppend(&text, ", ", status.gpus_lost(), " lost");
   return text;
 }
@@ -135,6 +145,9 @@ std::string RenderStatus(const v1::GetStatusResponse& status) {
        absl::StrFormat("%d ready, %d forming", status.groups_ready(), status.groups_forming())},
       {"peer access", PeerAccessSummary(status)},
   };
+  for (const v1::GpuDrain& drain : status.drains()) {
+    if (drain.state() == v1::DRAIN_STATE_GONE) rows.push_back({"", GoneGpu(drain.gpu_uuid())});
+  }
   AddLinkTroubles(status, rows);
   if (!status.not_ready().empty()) rows.push_back({"not ready", RenderForeign(status.not_ready())});
   if (!status.reload_problem().empty()) {

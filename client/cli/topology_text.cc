@@ -83,7 +83,8 @@ struct OptionalColumn {
   std::function<std::string(const v1::Gpu&)> cell;  // empty: nothing to say
 };
 
-std::vector<OptionalColumn> OptionalColumns() {
+// `drains` outlives them.
+std::vector<OptionalColumn> OptionalColumns(const Drains& drains) {
   return {{"ECC",
            [](const v1::Gpu& gpu) {
              return gpu.ecc_mode() == v1::ECC_MODE_UNSPECIFIED ? "" : EccWord(gpu.ecc_mode());
@@ -92,10 +93,11 @@ std::vector<OptionalColumn> OptionalColumns() {
            [](const v1::Gpu& gpu) {
              return gpu.has_fabric_clique() ? absl::StrCat(gpu.fabric_clique()) : "";
            }},
-          {"Condition", ConditionWord}};
+          {"Condition", [&drains](const v1::Gpu& gpu) { return ConditionWord(gpu, drains); }}};
 }
 
-std::string GpuList(const v1::Host& host) {
+std::string GpuList(const v1::GetTopologyResponse& topology) {
+  const v1::Host& host = topology.host();
   std::vector<TextRow> rows = {
       {"", "UUID", "Name", "PCI Bus", "Memory", "Capability", "MIG", "Fabric"}};
   for (int i = 0; i < host.gpus_size(); ++i) {
@@ -109,7 +111,7 @@ std::string GpuList(const v1::Host& host) {
                                    : kUnknownSign,
                     MigWord(gpu.mig_mode()), FabricWord(gpu.fabric_state())});
   }
-  for (const OptionalColumn& column : OptionalColumns()) {
+  for (const OptionalColumn& column : OptionalColumns(topology.drains())) {
     std::vector<std::string> cells;
     bool any = false;
     for (const v1::Gpu& gpu : host.gpus()) {
@@ -120,7 +122,12 @@ std::string GpuList(const v1::Host& host) {
     rows[0].push_back(column.head);
     for (size_t i = 0; i < cells.size(); ++i) rows[i + 1].push_back(cells[i]);
   }
-  return RenderTable(rows);
+  std::string text = RenderTable(rows);
+  for (const v1::GpuDrain& drain : topology.drains()) {
+    if (drain.state() != v1::DRAIN_STATE_GONE) continue;
+    absl::StrAppend(&text, GoneGpu(drain.gpu_uuid()), "\n");
+  }
+  return text;
 }
 
 // The pairs without peer access; empty if every pair has it.
@@ -147,7 +154,7 @@ std::string RenderTopology(const v1::GetTopologyResponse& topology) {
   const LinkMap links = LinksOf(host);
   const MarkMap marks = MarksOf(topology);
   std::string text = absl::StrCat(Headline(topology), "\n", Matrix(host, links, marks), "\n",
-                                  GpuList(host), PeerAccessGaps(host, links));
+                                  GpuList(topology), PeerAccessGaps(host, links));
   if (const std::string measured = RenderMeasurements(topology); !measured.empty()) {
     absl::StrAppend(&text, "\n", measured);
   }

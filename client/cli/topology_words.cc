@@ -153,12 +153,31 @@ std::string VerdictWord(v1::ProofVerdict verdict) {
   }
 }
 
-std::string ConditionWord(const v1::Gpu& gpu) {
+v1::DrainState DrainStateOf(const Drains& drains, const std::string& gpu_uuid) {
+  for (const v1::GpuDrain& drain : drains) {
+    if (drain.gpu_uuid() == gpu_uuid) return drain.state();
+  }
+  return v1::DRAIN_STATE_UNSPECIFIED;
+}
+
+std::string ConditionWord(const v1::Gpu& gpu, const Drains& drains) {
   if (gpu.condition() == v1::GPU_CONDITION_UNSPECIFIED) return "";
-  const std::string word = gpu.condition() == v1::GPU_CONDITION_LOST ? "lost" : "draining";
+  std::string word = gpu.condition() == v1::GPU_CONDITION_LOST ? "lost" : "draining";
+  if (DrainStateOf(drains, gpu.uuid()) == v1::DRAIN_STATE_DRAINED) {
+    word = "drained";
+    // The daemon's reason begins with that word.
+    if (gpu.condition_reason().starts_with(word)) return RenderForeign(gpu.condition_reason());
+  }
   return gpu.condition_reason().empty()
              ? word
              : absl::StrCat(word, ": ", RenderForeign(gpu.condition_reason()));
+}
+
+std::string GoneGpu(const std::string& gpu_uuid) {
+  const std::string uuid = RenderForeign(gpu_uuid);
+  return absl::StrFormat(
+      "%s was drained, and this host has it no more: nodecommctl undrain --gpu %s forgets it", uuid,
+      uuid);
 }
 
 }  // namespace nodecomm

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/base/quantities.h"
+#include "nodecomm/v1/admin.pb.h"
 #include "nodecomm/v1/topology.pb.h"
 
 namespace nodecomm {
@@ -38,7 +39,12 @@ std::string MigWord(v1::MigMode mode);
 std::string FabricWord(v1::FabricState state);
 std::string EccWord(v1::EccMode mode);
 std::string VerdictWord(v1::ProofVerdict verdict);
+// How far the GPU is out of service, as the answer's `drains` say; UNSPECIFIED if they do not.
+using Drains = google::protobuf::RepeatedPtrField<v1::GpuDrain>;
+v1::DrainState DrainStateOf(const Drains& drains, const std::string& gpu_uuid);
 // "" if nothing is known against the GPU.
-std::string ConditionWord(const v1::Gpu& gpu);
+std::string ConditionWord(const v1::Gpu& gpu, const Drains& drains);
+// Of GPUs that were drained and have left the host: what to do about each.
+std::string GoneGpu(const std::string& gpu_uuid);
 
 }  // namespace nodecomm

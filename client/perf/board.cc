@@ -45,6 +45,7 @@ struct Board::Shared {
   std::atomic<int> failed;
   std::array<FailureSlot, kWorldSizeMax> rank_failures;
   FailureSlot run_failure;
+  std::array<std::atomic<bool>, kWorldSizeMax> joining;
   RunFacts facts;
   std::array<FixedText<96>, kWorldSizeMax> gpu_names;
   std::array<FixedText<320>, kWorldSizeMax> first_wrong;
@@ -135,6 +136,8 @@ std::string Board::FailureText() const {
   }
   return text;
 }
+
+std::atomic<bool>& Board::joining(Rank rank) { return shared_->joining[rank.value]; }
 
 void Board::NoteProgress() { shared_->progress.fetch_add(1, std::memory_order_relaxed); }
 uint64_t Board::progress() const { return shared_->progress.load(std::memory_order_relaxed); }

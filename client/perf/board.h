@@ -99,6 +99,9 @@ class Board {
   // What was reported, one line each; empty if nothing failed.
   std::string FailureText() const;
 
+  // Whether a rank waits for the others inside of the library, and so hears of no failure here.
+  std::atomic<bool>& joining(Rank rank);
+
   // Counts what happened, so that the parent sees whether anything still does.
   void NoteProgress();
   uint64_t progress() const;

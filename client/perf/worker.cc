@@ -66,9 +66,12 @@ absl::Status Worker::Join(absl::string_view name) {
   comm_options.plane_bytes = options_.plane_bytes.value;
   comm_options.algorithm = options_.algorithm;
   comm_options.runtime_dir = options_.runtime_dir.empty() ? nullptr : options_.runtime_dir.c_str();
-  ABSL_RETURN_IF_ERROR(ToStatus(nodecomm_comm_create(&comm_options, &comm_),
-                                absl::StrFormat("joining group \"%s\" as rank %d on GPU %d",
-                                                group_name, rank_.value, comm_options.device)));
+  board_->joining(rank_) = true;
+  const nodecomm_result created = nodecomm_comm_create(&comm_options, &comm_);
+  board_->joining(rank_) = false;
+  ABSL_RETURN_IF_ERROR(
+      ToStatus(created, absl::StrFormat("joining group \"%s\" as rank %d on GPU %d", group_name,
+                                        rank_.value, comm_options.device)));
   nodecomm_info info{};
   info.struct_size = sizeof(info);
   ABSL_RETURN_IF_ERROR(ToStatus(nodecomm_comm_info(comm_, &info), "asking for the group"));

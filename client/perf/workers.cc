@@ -71,17 +71,25 @@ class Children {
   }
 
   void KillAll() {
-    for (pid_t& pid : pids_) {
-      if (pid == 0) continue;
-      ::kill(pid, SIGKILL);
-      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-      }
-      pid = 0;
+    for (int rank = 0; rank < kWorldSizeMax; ++rank) Kill(rank);
+  }
+  void KillJoining(Board* board) {
+    for (int rank = 0; rank < board->ranks().value; ++rank) {
+      if (board->joining(Rank{rank})) Kill(rank);
     }
-    alive_ = 0;
   }
 
  private:
+  void Kill(int rank) {
+    pid_t& pid = pids_[rank];
+    if (pid == 0) return;
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    pid = 0;
+    --alive_;
+  }
+
   std::array<pid_t, kWorldSizeMax> pids_{};
   int alive_ = 0;
 };
@@ -120,6 +128,7 @@ absl::Status RunWorkers(Board* board, const WorkerLimits& limits,
           absl::StrFormat("no rank made progress for %s", absl::FormatDuration(limits.stall_max)));
     }
     if (board->failed() && failure_time == absl::InfiniteFuture()) failure_time = now;
+    if (now - failure_time > limits.join_grace) children.KillJoining(board);
     if (now - failure_time > limits.grace) children.KillAll();
     if (children.alive() > 0) absl::SleepFor(kTickTime);
   }

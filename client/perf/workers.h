@@ -15,6 +15,9 @@ struct WorkerLimits {
   absl::Duration stall_max = absl::Minutes(3);
   // Once a rank has failed, the others have so long to end by themselves.
   absl::Duration grace = absl::Seconds(10);
+  // Those that are joining a group would wait for the failed one until their deadline, and have
+  // nothing to leave in order: so long they have to say what they were refused for themselves.
+  absl::Duration join_grace = absl::Milliseconds(500);
 };
 
 // Forks board->ranks() workers, each of which runs `work` with its rank and exits. `tick` is called

@@ -461,6 +461,7 @@ absl::Status Daemon::MakeCalls() {
   view.refresh_host = [this] { return RefreshHost(); };
   view.config = [this] { return ConfigInForce(); };
   view.not_ready = [this] { return NotReady(); };
+  view.runtime_dir_problem = [this] { return runtime_dir_problem(); };
   view.reload_problem = [this] { return reload_problem(); };
   view.metrics_problem = [this] { return metrics_problem(); };
   view.platform = platform_;

@@ -10,6 +10,7 @@
 #include "client/base/status_macros.h"
 #include "daemon/main/drained_gpus.h"
 #include "daemon/main/log.h"
+#include "daemon/service/gpu_holders.h"
 
 namespace nodecomm {
 namespace {
@@ -29,28 +30,6 @@ bool IsLost(const v1::Host& host, const std::string& uuid) {
   });
 }
 
-// Groups that hold memory of the GPU and have a member there that has not left.
-std::vector<std::string> GroupsOn(const std::vector<v1::GroupInfo>& groups,
-                                  const std::string& uuid) {
-  std::vector<std::string> names;
-  for (const v1::GroupInfo& group : groups) {
-    const auto on_it = [&](const v1::GroupMember& member) {
-      return member.gpu_uuid() == uuid && !member.left();
-    };
-    if (!group.holds_memory()) continue;
-    if (std::any_of(group.members().begin(), group.members().end(), on_it)) {
-      names.push_back(absl::StrFormat("%s (generation %d)", group.name(), group.generation()));
-    }
-  }
-  return names;
-}
-
-bool HoldsNothing(const std::vector<v1::PoolInfo>& pools, const std::string& uuid) {
-  return std::none_of(pools.begin(), pools.end(), [&](const v1::PoolInfo& pool) {
-    return pool.gpu_uuid() == uuid && (pool.planes_in_use() > 0 || pool.planes_ready() > 0);
-  });
-}
-
 }  // namespace
 
 GpuService::GpuService(Parts parts, StartWatcher start_watcher, std::string drained_path,
@@ -59,7 +38,11 @@ GpuService::GpuService(Parts parts, StartWatcher start_watcher, std::string drai
       start_watcher_(std::move(start_watcher)),
       drained_path_(std::move(drained_path)),
       drained_(std::move(drained)),
-      saved_(drained_) {}
+      saved_(drained_) {
+  for (const std::string& uuid : drained_) {
+    if (!IsKnown(parts_.host->host(), uuid)) gone_.insert(uuid);
+  }
+}
 
 absl::Status GpuService::Start() {
   absl::MutexLock lock(&mu_);
@@ -70,6 +53,11 @@ absl::Status GpuService::Start() {
             : ", though this host has no such GPU: nodecommctl undrain with its UUID forgets it");
   }
   return HoldOnlyServed();
+}
+
+std::vector<std::string> GpuService::DrainedAndGone() const {
+  absl::MutexLock lock(&gone_mu_);
+  return {gone_.begin(), gone_.end()};
 }
 
 bool GpuService::MayReadHost() const {
@@ -152,6 +140,10 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
   if (const absl::Status back = is_here ? TakeBack(uuid) : HoldOnlyServed(); !back.ok()) {
     if (was_drained) drained_.insert(uuid);
     return back;
+  }
+  if (!is_here) {
+    absl::MutexLock gone(&gone_mu_);
+    gone_.erase(uuid);
   }
   Log(spdlog::level::info, {.gpu = uuid}, "{}",
       is_here ? "back in service" : "forgotten, as it is gone");

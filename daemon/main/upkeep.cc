@@ -88,7 +88,7 @@ void Upkeep::RefreshHost() {
 void Upkeep::CheckRuntimeDir() {
   check_runtime_dir_at_ = absl::Now() + kRuntimeDirInterval;
   const std::string problem = daemon_->CheckRuntimeDir();
-  if (!problem.empty() && runtime_dir_problem_.empty()) {
+  if (!problem.empty() && problem != runtime_dir_problem_) {
     spdlog::error(
         "{}: workers or nodecommctl cannot reach this daemon any more, or a second one could start "
         "beside it; restart it. Groups that are ready go on without the directory",

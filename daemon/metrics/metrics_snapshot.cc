@@ -2,9 +2,11 @@
 
 #include <array>
 #include <map>
+#include <set>
 #include <string_view>
 
 #include "client/base/version.h"
+#include "daemon/topology/lost_access.h"
 
 namespace nodecomm {
 namespace {
@@ -163,6 +165,14 @@ void DescribePairs(const MetricsSnapshot& now, std::vector<StateFamily>& familie
                        .help = "1 for the verdict of the proof of peer access."};
   StateFamily bandwidths{.name = "nodecomm_peer_write_bytes_per_second",
                          .help = "What the proof measured when the first GPU wrote."};
+  StateFamily lost{.name = "nodecomm_peer_access_lost",
+                   .help =
+                       "1 if the driver says that the pair has no peer access, though it is proven "
+                       "or joined by NVLink."};
+  std::set<std::pair<std::string, std::string>> lost_pairs;
+  for (const v1::Link& link : FindLostAccess(now.host, now.proofs)) {
+    lost_pairs.insert({link.from_uuid(), link.to_uuid()});
+  }
   std::map<std::pair<std::string, std::string>, v1::PeerProof> proofs;
   for (const v1::PeerProof& proof : now.proofs.proofs()) {
     proofs[{proof.from_uuid(), proof.to_uuid()}] = proof;
@@ -180,11 +190,13 @@ void DescribePairs(const MetricsSnapshot& now, std::vector<StateFamily>& familie
               proof.verdict() == v1::PROOF_VERDICT_UNSPECIFIED ? v1::PROOF_VERDICT_UNPROVEN
                                                                : proof.verdict(),
               kVerdicts);
+    lost.samples.push_back(
+        {labels, lost_pairs.contains({link.from_uuid(), link.to_uuid()}) ? 1.0 : 0.0});
     if (proof.write_gigabytes_per_second() > 0) {
       bandwidths.samples.push_back({labels, proof.write_gigabytes_per_second() * 1e9});
     }
   }
-  for (StateFamily* family : {&links, &counts, &verdicts, &bandwidths}) {
+  for (StateFamily* family : {&links, &counts, &verdicts, &lost, &bandwidths}) {
     families.push_back(std::move(*family));
   }
 }

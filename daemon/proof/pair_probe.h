@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
 #include "nodecomm/v1/topology.pb.h"
@@ -22,6 +23,9 @@ struct GpuPair {
 class PairProbe {
  public:
   virtual ~PairProbe() = default;
+
+  // Why no pair at all can be tried, as far as can be told beforehand.
+  virtual absl::Status CanTry() const { return absl::OkStatus(); }
 
   // One proof for each direction, a to b first. Bounded in time; given up early once `cancelled` is
   // notified. What could not be tried is UNPROVEN, with the reason. ResourceExhausted, and no other

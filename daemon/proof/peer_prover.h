@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -45,6 +46,8 @@ class PeerProver {
   // Starts a run, of the pairs without a proof, of all, or of those that lacked something. False:
   // one is going on, which goes on, or there is no thread for it.
   bool Start(Which which);
+  // Why a run would prove nothing, and only forget what was proven. OK: it may well.
+  absl::Status CanTry() const { return probe_->CanTry(); }
   // Of the pairs without a proof, as the host is now: where a run is going on, another follows it.
   void StartAfterwards();
   // Tries those again that could not be tried for want of something, quietly: a proof is told of if

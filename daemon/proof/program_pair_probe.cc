@@ -92,6 +92,12 @@ std::vector<v1::PeerProof> Unproven(const GpuPair& pair, const std::string& reas
   return proofs;
 }
 
+absl::Status ProgramPairProbe::CanTry() const {
+  if (access(options_.program.c_str(), X_OK) == 0) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno,
+                             absl::StrFormat("the probe %s cannot be run", options_.program));
+}
+
 absl::StatusOr<std::vector<v1::PeerProof>> ProgramPairProbe::Prove(
     const GpuPair& pair, const absl::Notification& cancelled) {
   absl::StatusOr<std::vector<v1::PeerProof>> proofs = Run(pair, cancelled);

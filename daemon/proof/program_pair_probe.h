@@ -36,6 +36,8 @@ class ProgramPairProbe final : public PairProbe {
   ProgramPairProbe(Options options, PlaneSource* source)
       : options_(std::move(options)), source_(source) {}
 
+  // NotFound or PermissionDenied: the program cannot be run.
+  absl::Status CanTry() const override;
   absl::StatusOr<std::vector<v1::PeerProof>> Prove(const GpuPair& pair,
                                                    const absl::Notification& cancelled) override;
 

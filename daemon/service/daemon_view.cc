@@ -13,8 +13,9 @@
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "daemon/process/open_fds.h"
+#include "daemon/service/gpu_holders.h"
 #include "daemon/session/peer.h"
-#include "daemon/topology/links.h"
+#include "daemon/topology/lost_access.h"
 
 namespace nodecomm {
 namespace {
@@ -63,28 +64,27 @@ void CountPairs(const DaemonView& view, v1::GetStatusResponse& answer) {
   answer.set_pairs_unproven(gpus * (gpus - 1) - proven - failed);
 }
 
-// A pair over PCIe that was never proven may well be without peer access; any other has lost it,
-// unless it waits for its fabric yet, or is divided (MIG), which goes without.
-void ListLinkTroubles(const DaemonView& view, v1::GetStatusResponse& answer) {
-  std::set<std::pair<std::string, std::string>> proven;
-  const v1::PeerProofs proofs = view.host->proofs();
-  for (const v1::PeerProof& proof : proofs.proofs()) {
-    if (proof.verdict() != v1::PROOF_VERDICT_PROVEN) continue;
-    proven.insert({proof.from_uuid(), proof.to_uuid()});
-  }
+template <typename Answer>
+void ListDrains(const DaemonView& view, Answer& answer) {
+  const auto add = [&](const std::string& uuid, v1::DrainState state) {
+    v1::GpuDrain* const drain = answer.add_drains();
+    drain->set_gpu_uuid(uuid);
+    drain->set_state(state);
+  };
   const v1::Host host = view.host->host();
-  std::set<std::string> should_have_it = ServedGpus(host);
   for (const v1::Gpu& gpu : host.gpus()) {
-    if (WaitsForFabric(gpu) || gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
-      should_have_it.erase(gpu.uuid());
-    }
+    if (gpu.condition() != v1::GPU_CONDITION_DRAINING) continue;
+    const bool held = !GroupsOn(view.groups->List(), gpu.uuid()).empty() ||
+                      !HoldsNothing(view.pool->List(), gpu.uuid()) ||
+                      view.prover->IsTrying(gpu.uuid());
+    add(gpu.uuid(), held ? v1::DRAIN_STATE_DRAINING : v1::DRAIN_STATE_DRAINED);
   }
-  for (const v1::Link& link : host.links()) {
-    if (link.peer_access() != v1::PEER_ACCESS_NOT_SUPPORTED) continue;
-    if (!should_have_it.contains(link.from_uuid()) || !should_have_it.contains(link.to_uuid())) {
-      continue;
-    }
-    if (!IsNvlink(link) && !proven.contains({link.from_uuid(), link.to_uuid()})) continue;
+  if (view.gpus == nullptr) return;
+  for (const std::string& uuid : view.gpus->DrainedAndGone()) add(uuid, v1::DRAIN_STATE_GONE);
+}
+
+void ListLinkTroubles(const DaemonView& view, v1::GetStatusResponse& answer) {
+  for (const v1::Link& link : FindLostAccess(view.host->host(), view.host->proofs())) {
     v1::LostAccess* const lost = answer.add_access_lost();
     lost->set_from_uuid(link.from_uuid());
     lost->set_to_uuid(link.to_uuid());
@@ -128,6 +128,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_groups_ready(ready);
   answer.set_driver_trusted(view.driver_trusted);
   answer.set_not_ready(view.not_ready());
+  answer.set_runtime_dir_problem(view.runtime_dir_problem());
   answer.set_reload_problem(view.reload_problem());
   answer.set_metrics_problem(view.metrics_problem());
   answer.set_open_fds(CountOpenFds());
@@ -139,6 +140,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   }
   CountPairs(view, answer);
   ListLinkTroubles(view, answer);
+  ListDrains(view, answer);
   return answer;
 }
 
@@ -150,11 +152,18 @@ absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view
   *answer.mutable_proofs() = view.host->proofs().proofs();
   *answer.mutable_check() = view.prover->Progress();
   answer.set_driver_trusted(view.driver_trusted);
+  ListDrains(view, answer);
   return answer;
 }
 
-v1::CheckPeersResponse AnswerCheckPeers(const DaemonView& view,
-                                        const v1::CheckPeersRequest& request) {
+absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
+                                                        const v1::CheckPeersRequest& request) {
+  if (const absl::Status can_try = view.prover->CanTry(); request.force() && !can_try.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("nothing is proven anew, and what was proven stays: %s; install all of "
+                        "nodecomm's programs of one version",
+                        can_try.message()));
+  }
   v1::CheckPeersResponse answer;
   answer.set_started(
       view.prover->Start(request.force() ? PeerProver::Which::kAll : PeerProver::Which::kMissing));

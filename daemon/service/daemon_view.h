@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -29,6 +30,8 @@ class GpuControl {
   // NotFound: the host has no such GPU.
   virtual absl::StatusOr<v1::DrainGpuResponse> Drain(const v1::DrainGpuRequest& request) = 0;
   virtual absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) = 0;
+  // UUIDs of GPUs that are drained and that the host has no more. Waits for no drain that goes on.
+  virtual std::vector<std::string> DrainedAndGone() const = 0;
 };
 
 // Everything pointed to outlives whoever holds the view.
@@ -49,6 +52,8 @@ struct DaemonView {
   std::function<v1::GetConfigResponse()> config;
   // Why the daemon is not ready; empty: it is.
   std::function<std::string()> not_ready = [] { return std::string(); };
+  // Which of the daemon's own files somebody has removed or replaced; empty: none.
+  std::function<std::string()> runtime_dir_problem = [] { return std::string(); };
   // Why the last reload failed; empty: it did not.
   std::function<std::string()> reload_problem = [] { return std::string(); };
   // Why the file of metrics could not be written at the last try; empty: it could.
@@ -68,8 +73,9 @@ absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view);
 v1::ListPoolsResponse AnswerListPools(const DaemonView& view);
 v1::ListSessionsResponse AnswerListSessions(const DaemonView& view);
-v1::CheckPeersResponse AnswerCheckPeers(const DaemonView& view,
-                                        const v1::CheckPeersRequest& request);
+// FailedPrecondition: all are to be proven anew, and none can be tried.
+absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
+                                                        const v1::CheckPeersRequest& request);
 // InvalidArgument: a GPU that the host does not have, or more than a group can have.
 absl::StatusOr<v1::ExplainFastPathResponse> AnswerExplainFastPath(
     const DaemonView& view, const v1::ExplainFastPathRequest& request);

@@ -51,6 +51,19 @@ for file in usr/sbin/nodecommd usr/bin/nodecommctl usr/bin/nodecomm-perf usr/lib
   "usr/lib/$multiarch/pkgconfig/nodecomm.pc" usr/include/nodecomm/nodecomm.h usr/include/nodecomm/nodecomm.hpp; do
   [[ -e $root/$file ]] || fail "no package has $file"
 done
+# What the pages for operators name is there, too: files of a certain kind, and folders in quotes.
+documents=$root/usr/share/doc/nodecomm
+for page in RUNBOOK.md UPGRADE.md; do
+  # shellcheck disable=SC2016 # Markdown's quotes, not the shell's
+  named=$(grep -oE '[A-Za-z/_-]+\.(md|ya?ml|json|gz)|`[a-z][a-z/]*/`' "$documents/$page" | tr -d '`' | sort -u)
+  [[ -n $named ]] || fail "$page names no file"
+  for file in $named; do
+    [[ -e $documents/$file ]] || fail "$page names $file, which no package has"
+  done
+done
+for file in monitoring/alerts.yml monitoring/dashboard.json container/daemonset.yaml; do
+  [[ -e $documents/$file ]] || fail "no package has $documents/$file"
+done
 for package in nodecomm libnodecomm1; do
   dpkg-deb --field "$work/packages/$package"_*.deb Depends | grep -q 'libgrpc++' || fail "$package does not depend on gRPC"
 done

@@ -82,3 +82,37 @@ kill -STOP "$daemon"
 expect_failure 6 "nodecommd (process $daemon) is stopped" ctl doctor
 kill -CONT "$daemon"
 stop_daemon
+
+# top goes on over a restart, and says so; what is bounded ends with its daemon.
+# await_line FILE N PATTERN: until N lines of it match; 30 s at most.
+await_line() {
+  local i lines
+  for ((i = 0; i < 600; ++i)); do
+    lines=$(grep -cs -- "$3" "$1" || true)
+    if ((${lines:-0} >= $2)); then return 0; fi
+    sleep 0.05
+  done
+  fail "$1 has no $2 lines with '$3': $(cat "$1")"
+}
+start_simulated hgx-h100-x4
+# Not by the function: the signal is for the program.
+"$NODECOMM_BIN/nodecommctl" top --interval 0.2 --json --runtime-dir "$runtime" >"$work/views" 2>"$work/said" &
+top=$!
+ctl top --interval 0.2 --json --count 100000 >"$work/bounded" 2>&1 &
+bounded=$!
+await_line "$work/views" 1 "\"pid\":$daemon,"
+await_line "$work/bounded" 1 "\"pid\":$daemon,"
+stop_daemon
+status=0
+wait "$bounded" || status=$?
+((status == 1)) || fail "top --count ended with $status, not 1, when its daemon went"
+await_line "$work/said" 1 "top goes on when it answers again"
+start_simulated hgx-h100-x4
+await_line "$work/views" 2 "\"pid\":$daemon,"
+await_line "$work/said" 1 "nodecommd answers, pid $daemon"
+(($(grep -c "goes on" "$work/said") == 1)) || fail "said more than once: $(cat "$work/said")"
+kill -TERM "$top"
+status=0
+wait "$top" || status=$?
+((status == 128 + 15)) || fail "top ended with $status on a signal"
+stop_daemon

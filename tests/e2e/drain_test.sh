@@ -17,6 +17,24 @@ ctl abort a --reason "for the test" >/dev/null
 for rank in 0 1; do await a.$rank "error NODECOMM_ABORTED.*for the test" 1; done
 for rank in 0 1; do await a.$rank ready 2; done
 
+# Two administrators who drain it both wait; one who takes it back ends both, and says why.
+for i in 1 2; do
+  ctl drain --gpu 1 >"$work/drain.$i" 2>&1 &
+  drains[i]=$!
+done
+for ((i = 0; i < 600; ++i)); do
+  if ctl topo | grep draining >/dev/null; then break; fi
+  sleep 0.05
+done
+expect_failure 5 "a (generation" ctl drain --gpu 1 --timeout 0
+ctl undrain --gpu 1 >/dev/null
+for i in 1 2; do
+  status=0
+  wait "${drains[i]}" || status=$?
+  ((status == 7)) || fail "a drain that was taken back ended with $status: $(cat "$work/drain.$i")"
+  grep -q "another administrator has taken it back" "$work/drain.$i" || fail "it says: $(cat "$work/drain.$i")"
+done
+
 # Without --abort a drain waits for the groups that are there, and new ones get no fast path.
 expect_failure 5 "a (generation" ctl drain --gpu 1 --timeout 0
 expect_failure 2 "no GPU" ctl drain --gpu 9
@@ -37,14 +55,35 @@ start_worker b 1 2 --device 2
 for rank in 0 1; do await b.$rank calls 1; done
 stop_workers
 
+# A drain whose daemon dies tells that it does not know.
+for rank in 0 1; do start_worker d $rank 2 --device $((rank + 2)); done
+for rank in 0 1; do await d.$rank calls 1; done
+ctl drain --gpu 2 >"$work/drained" 2>&1 &
+drain=$!
+for ((i = 0; i < 600; ++i)); do
+  if grep -q GPU-51000000-0000-4000-8000-000000000002 "$runtime/drained-gpus"; then break; fi
+  sleep 0.05
+done
+
 # A daemon that comes back does not take the GPU by itself.
 kill -KILL "$daemon"
 wait "$daemon" 2>/dev/null || true
+status=0
+wait "$drain" || status=$?
+((status == 1)) || fail "a drain whose daemon died ended with $status: $(cat "$work/drained")"
+stop_workers
 start_simulated hgx-h100-x4 --config "$work/config"
 ctl pools --json >"$work/pools.json"
 expect_json "$work/pools.json" 'int(d["pools"][1].get("planes_ready", 0)) == 0 and int(d["pools"][0]["planes_ready"]) == 2'
-ctl topo | grep -q draining || fail "the restarted daemon does not say that a GPU is drained: $(ctl topo)"
+for command in topo status; do
+  text=$(ctl $command)
+  grep -q drained <<<"$text" || fail "the restarted daemon does not say that a GPU is drained: $text"
+  if grep -q draining <<<"$text"; then fail "$command takes a GPU that is drained for one that is draining: $text"; fi
+done
+ctl status --json >"$work/status.json"
+expect_json "$work/status.json" '{x["state"] for x in d["drains"]} == {"DRAIN_STATE_DRAINED"} and len(d["drains"]) == 2'
 
+ctl undrain --gpu 2 >/dev/null || (($? == 4)) || fail "undrain of one of two ended with $?"
 ctl undrain --gpu 1 >/dev/null
 for rank in 0 1; do start_worker c $rank 2; done
 for rank in 0 1; do await c.$rank ready 1; done
@@ -75,6 +114,12 @@ gone=GPU-99999999-0000-4000-8000-000000000001
 (umask 077 && echo "$gone" >"$runtime/drained-gpus")
 start_simulated hgx-h100-x4
 grep -q "this host has no such GPU: nodecommctl undrain" "$work/nodecommd.log" || fail "nothing is said of the GPU that is gone"
+for command in topo status doctor; do
+  text=$(ctl $command)
+  grep -q "$gone was drained, and this host has it no more" <<<"$text" || fail "$command does not tell of it: $text"
+done
+ctl topo --json >"$work/topo.json"
+expect_json "$work/topo.json" '[x["state"] for x in d["drains"]] == ["DRAIN_STATE_GONE"]'
 ctl undrain --gpu "$gone" | grep -q "is not in this host and drained no more" || fail "it is not forgotten"
-expect_failure 1 "this host has no GPU $gone" ctl undrain --gpu "$gone"
+expect_failure 2 "this host has no GPU $gone" ctl undrain --gpu "$gone"
 stop_daemon

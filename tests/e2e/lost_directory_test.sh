@@ -41,6 +41,17 @@ expect_failure 1 "another nodecommd holds $runtime/groups, though somebody remov
 ctl status >/dev/null || fail "the first daemon does not answer"
 (($(grep -cF "$runtime/nodecommd.lock was" "$work/nodecommd.log") == 1)) || fail "said more than once"
 mv "$work/away" "$runtime/nodecommd.lock"
+
+# For workers these are errors: the doctor says so by its exit code.
+mv "$runtime/control.sock" "$work/away"
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$runtime/control.sock"
+chmod 0666 "$runtime/control.sock"
+await_line "$work/nodecommd.log" "$runtime/control.sock was replaced by another"
+expect_failure 6 "PROBLEM  $runtime/control.sock was replaced by another" ctl doctor
+mv "$work/away" "$runtime/control.sock"
+mv "$runtime/groups" "$work/away"
+expect_failure 6 "PROBLEM  $runtime/groups is not there: no group can form" ctl doctor
+mv "$work/away" "$runtime/groups"
 await_line "$metrics" "nodecomm_ready 1"
 
 for rank in 0 1; do start_worker g $rank 2; done
@@ -58,6 +69,20 @@ ctl groups --json >"$work/groups.json"
 expect_json "$work/groups.json" '"was removed: the group goes on" in d["groups"][0]["files_problem"]'
 ctl doctor | grep -qF "$page was removed: the group goes on" || fail "the doctor says: $(ctl doctor)"
 
+# A page that somebody emptied: the group ends, with that reason. Not the one of the group above,
+# whose workers would die of it; what the doctor says until the daemon looks is a unit test's.
+for rank in 2 3; do start_worker s $((rank - 2)) 2 --device $rank; done
+for rank in 0 1; do await s.$rank calls 1; done
+kill -STOP "${workers[s.0]}" "${workers[s.1]}"
+page=$(ls "$runtime"/groups/*.control)
+[[ -s $page ]] || fail "not one page: $page"
+: >"$page"
+await_line "$work/nodecommd.log" "(page_cut)"
+grep -F "(page_cut)" "$work/nodecommd.log" | grep -qF "$page" || fail "the line does not name the page"
+kill -KILL "${workers[s.0]}" "${workers[s.1]}"
+wait "${workers[s.0]}" "${workers[s.1]}" 2>/dev/null || true
+unset "workers[s.0]" "workers[s.1]"
+
 rm -r "$runtime"
 await_line "$work/nodecommd.log" "$runtime was removed: "
 grep -F "$runtime was removed: " "$work/nodecommd.log" | grep -q "restart it. Groups that are ready go on" || fail "no advice"
@@ -71,10 +96,27 @@ await g.0 calls $((calls + 2))
 # A second daemon starts, which nothing keeps it from; the end of the first leaves it be.
 first=$daemon
 start_simulated hgx-h100-x4
+expect_failure 6 "nodecommd (process $first) was started for $runtime, too" ctl doctor
 (($(grep -cF "$runtime was removed: " "$work/nodecommd.log") == 1)) || fail "said more than once"
 kill -TERM "$first"
 stop_workers
 wait "$first" || fail "the first daemon ended with $?"
 ctl status >/dev/null || fail "the first daemon took the second one's socket along"
 perf -n 2 -b 1K -e 1K --check --gpus 4 >/dev/null || fail "no all-reduce with the second daemon"
+stop_daemon
+
+# Something else stands where the directory was.
+start_simulated hgx-h100-x4
+mv "$runtime" "$work/away"
+mkdir "$runtime"
+expect_failure 6 "nodecommd (process $daemon) runs, but $runtime is not its directory any more" ctl doctor
+rmdir "$runtime"
+mv "$work/away" "$runtime"
+ctl status >/dev/null || fail "it does not answer in its own directory"
+if mount -t tmpfs none "$runtime" 2>/dev/null; then
+  expect_failure 6 "nodecommd (process $daemon) runs, but $runtime is not its directory any more" ctl doctor
+  umount "$runtime"
+else
+  echo "skipped: mounts are not allowed here"
+fi
 stop_daemon

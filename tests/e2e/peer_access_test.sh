@@ -72,6 +72,19 @@ check_fault die '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVE
 check_fault garbage '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
 check_fault stall '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
 
+# A probe that is not there any more says nothing of the pairs: what was proven stays.
+rm -f "$cache"
+NODECOMM_BIN=$work/bin
+NODECOMM_TEST_FAULT=none start_simulated hgx-h100-x4
+NODECOMM_BIN=$sound
+mv "$work/bin/nodecomm-probe" "$work/away"
+expect_failure 1 "$work/bin/nodecomm-probe cannot be run: No such file" ctl p2p check --force
+ctl status | grep -q "12 pairs proven" || fail "the proofs are forgotten: $(ctl status)"
+ctl p2p check >/dev/null || fail "nothing was to be proven"
+mv "$work/away" "$work/bin/nodecomm-probe"
+ctl p2p check --force >/dev/null || fail "the probe is back"
+stop_daemon
+
 # A daemon that is told to stop while it proves does so at once.
 rm -f "$cache"
 : >"$work/nodecommd.log"

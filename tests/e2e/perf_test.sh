@@ -40,6 +40,11 @@ expect_failure 1 "GPU" perf -n 2 -b 1K -e 1K --gpus 1
 # gRPC would end the process where it cannot open what it needs.
 (ulimit -n 10 && expect_failure 1 "NODECOMM_RESOURCE_EXHAUSTED: this process may open too few files" perf -n 1 -b 1K -e 1K) ||
   fail "a worker with too few descriptors"
+# One rank is refused, and the other does not wait for it: neither its own deadline nor 10 s.
+stop_daemon
+echo 'limits { sessions_per_uid_max: 1 }' >"$work/one"
+start_simulated hgx-h100-x4 --config "$work/one"
+expect_failure 1 "sessions_per_uid_max" timeout 8 "$NODECOMM_BIN/nodecomm-perf" -n 2 -b 1K -e 1K --gpus 4 --runtime-dir "$runtime"
 expect_failure 2 "--ranks" perf -n 9
 expect_failure 2 "int8" perf -d int8
 stop_daemon

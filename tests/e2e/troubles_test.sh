@@ -99,6 +99,31 @@ expect_json "$work/groups.json" 'd["groups"][0]["fast_path"]["reason"] == "FAST_
 stop_workers
 stop_daemon
 
+# A daemon that has no descriptor left, and is not to be killed for that.
+start_simulated hgx-h100-x4
+limit=$(prlimit --nofile --output SOFT --noheadings --pid "$daemon" | xargs)
+prlimit --nofile="$(find "/proc/$daemon/fd" -mindepth 1 | wc -l):" --pid "$daemon"
+expect_failure 6 "files open, and so takes no connection" ctl doctor
+expect_failure 6 "raise LimitNOFILE=" ctl doctor
+prlimit --nofile="$limit:" --pid "$daemon"
+await_in "nodecommd answers" ctl doctor
+
+# A directory that others may write to.
+chmod 0777 "$runtime/admin"
+expect_failure 6 "others than the owner may write to $runtime/admin (mode 0777)" ctl doctor
+chmod 0700 "$runtime/admin"
+
+# Who may not ask is told so, also if somebody has opened the administrators' socket for all.
+if ((EUID == 0)); then
+  chmod 0755 "$work" "$runtime/admin"
+  chmod 0666 "$runtime/admin/admin.sock"
+  setpriv --reuid=65534 --regid=65534 --clear-groups "$NODECOMM_BIN/nodecommctl" doctor --runtime-dir "$runtime" >"$work/doctor" &&
+    fail "the doctor of another user finds nothing: $(cat "$work/doctor")"
+  grep -F "not allowed: run it as root" "$work/doctor" >/dev/null || fail "another user is told: $(cat "$work/doctor")"
+  if grep -F "kill" "$work/doctor"; then fail "another user is told to kill the daemon"; fi
+fi
+stop_daemon
+
 # GPUs in MIG mode have no peer access, and have lost none.
 start_simulated hgx-a100-x4-mig
 await_in "in MIG mode, which has no peer access" ctl doctor

@@ -142,6 +142,17 @@ TEST(AdminClient, PassesOnTheDaemonsError) {
                        AllOf(HasSubstr(dir.socket()), HasSubstr("NVML has died"))));
 }
 
+TEST(AdminClient, TakesACallThatAStoppingDaemonCancelsForALostConnection) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers;
+  answers.error = grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED");
+  const FakeAdmin admin(dir, answers);
+  const auto client = AdminClient::Connect(dir.path());
+  ASSERT_OK(client);
+  EXPECT_THAT((*client)->GetStatus(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("closed the connection")));
+}
+
 TEST(AdminClient, SuspectsAnotherVersionWhereTheQuestionIsNotKnown) {
   const FakeRuntimeDir dir;
   FakeAdminAnswers answers;

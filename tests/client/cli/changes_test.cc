@@ -71,7 +71,8 @@ TEST(DrainGpu, AsksUntilItIsDrained) {
   request.set_gpu_uuid("GPU-a");
   const auto answer = DrainGpu(**client, request, absl::Seconds(20));
   ASSERT_OK(answer);
-  EXPECT_TRUE(answer->drained());
+  ASSERT_TRUE(answer->has_value());
+  EXPECT_TRUE((*answer)->drained());
   EXPECT_EQ(admin.drains(), 3);
 }
 
@@ -84,7 +85,8 @@ TEST(DrainGpu, GivesTheLastAnswerWhenTimeIsUp) {
   ASSERT_OK(client);
   const auto answer = DrainGpu(**client, v1::DrainGpuRequest(), absl::ZeroDuration());
   ASSERT_OK(answer);
-  EXPECT_FALSE(answer->drained());
+  ASSERT_TRUE(answer->has_value());
+  EXPECT_FALSE((*answer)->drained());
   EXPECT_EQ(admin.drains(), 1);
 }
 

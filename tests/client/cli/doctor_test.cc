@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -179,6 +180,19 @@ const std::vector<Broken>& BrokenHosts() {
          host.runtime_dir_error = ENOENT;
          host.lock_file_exists = false;
        }},
+      {"socket", kProblem,
+       "nodecommd (process 42) runs, but /run/nodecomm is not its directory any more",
+       "findmnt /run/nodecomm",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
+         host.lock_hidden = true;
+         host.lock_file_exists = false;
+         host.runtime_dir_uid = 7;
+         for (RuntimeFile& socket : host.worker_sockets) socket.exists = false;
+       }},
+      {"socket", kProblem, "nodecommd (process 41) was started for /run/nodecomm, too",
+       "kill -TERM 41",
+       [](HostFacts& host, DaemonFacts&) { host.other_lock_holders = {41}; }},
       {"socket", kProblem, "did not answer", "journalctl",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
@@ -186,6 +200,20 @@ const std::vector<Broken>& BrokenHosts() {
       {"socket", kProblem, "nodecommd did not answer (process 42)", "if it hangs, kill it",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
+       }},
+      {"socket", kProblem, "closed the connection: it answers root and its own user, and this is uid 7",
+       "not allowed: run it as root",
+       [](HostFacts& host, DaemonFacts& daemon) {  // somebody has opened admin/ for all
+         daemon.asked = absl::UnavailableError("nodecommd closed the connection");
+         host.own_uid = 7;
+       }},
+      {"socket", kProblem,
+       "nodecommd (process 42) has 1022 of at most 1024 files open, and so takes no connection",
+       "raise LimitNOFILE= of its unit",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
+         host.lock_holder_facts.open_files = 1022;
+         host.lock_holder_facts.open_files_max = 1024;
        }},
       {"socket", kProblem, "nodecommd (process 42) is stopped, and so does not answer",
        "let it go on (kill -CONT 42)",
@@ -218,6 +246,20 @@ const std::vector<Broken>& BrokenHosts() {
       {"socket", kProblem, "workers/control.sock is not there: no worker in a container can",
        "restart the daemon",
        [](HostFacts& host, DaemonFacts&) { host.worker_sockets[3].exists = false; }},
+      {"socket", kProblem, "/run/nodecomm/groups is not there: no group can form",
+       "restart the daemon",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         host.record_directories = {{.name = "groups"},
+                                    {.name = "sessions", .exists = true, .uid = 0, .mode = 0700}};
+         daemon.status.set_not_ready("/run/nodecomm/groups was removed: restart the daemon");
+         daemon.status.set_runtime_dir_problem("/run/nodecomm/groups was removed");
+       }},
+      {"socket", kProblem, "session.sock was replaced by another: workers come to",
+       "restart the daemon",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_not_ready("session.sock was replaced by another: restart the daemon");
+         daemon.status.set_runtime_dir_problem("session.sock was replaced by another");
+       }},
       {"socket", kWarning, "it is not ready: stopping", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
       {"socket", kWarning, "last reload failed", "mend the file",
@@ -234,8 +276,18 @@ const std::vector<Broken>& BrokenHosts() {
            daemon.config.add_waiting()->set_field(field);
          }
        }},
-      {"permissions", kProblem, "can be written to by others", "chmod go-w /run/nodecomm",
+      {"permissions", kProblem, "others than the owner may write to /run/nodecomm (mode 0757)",
+       "chmod go-w /run/nodecomm;",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0757; }},
+      {"permissions", kProblem,
+       "others than the owner may write to /run/nodecomm/admin (mode 0777), /run/nodecomm/groups "
+       "(mode 0720), and so replace",
+       "chmod go-w /run/nodecomm/admin /run/nodecomm/groups;",
+       [](HostFacts& host, DaemonFacts&) {
+         host.socket_directories = {{.name = "admin", .exists = true, .uid = 0, .mode = 0777},
+                                    {.name = "workers", .exists = true, .uid = 0, .mode = 0755}};
+         host.record_directories = {{.name = "groups", .exists = true, .uid = 0, .mode = 0720}};
+       }},
       {"permissions", kProblem,
        "/run/nodecomm is closed to this user: it belongs to uid 0 and has mode 0700", "as root",
        [](HostFacts& host, DaemonFacts&) {
@@ -312,6 +364,12 @@ const std::vector<Broken>& BrokenHosts() {
       {"gpus", kWarning, "GPU0 (GPU-a): out of service", "undrain",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
+       }},
+      {"gpus", kWarning, "GPU-c was drained, and this host has it no more", "undrain --gpu GPU-c",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::GpuDrain* const drain = daemon.status.add_drains();
+         drain->set_gpu_uuid("GPU-c");
+         drain->set_state(v1::DRAIN_STATE_GONE);
        }},
       {"gpus", kWarning, "MIG mode", "-mig 0",
        [](HostFacts&, DaemonFacts& daemon) {
@@ -405,6 +463,19 @@ const std::vector<Broken>& BrokenHosts() {
          group.set_name("model");
          group.set_generation(7);
          group.set_files_problem("its page was removed");
+       }},
+      {"groups", kProblem,
+       "model (generation 7): its control page /run/n/page has 0 bytes instead of 4096: workers that "
+       "read it die (SIGBUS)",
+       "nodecommctl abort 7",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         for (const auto state : {v1::GROUP_STATE_READY, v1::GROUP_STATE_GATHERING}) {
+           v1::GroupInfo& group = *daemon.groups.add_groups();
+           group.set_name("model");
+           group.set_generation(state == v1::GROUP_STATE_READY ? 7 : 8);
+           group.set_state(state);
+           host.cut_pages.push_back({.path = "/run/n/page", .generation = group.generation()});
+         }
        }},
       {"groups", kWarning, "model has waited 3m for ranks 2, 3", "same name, key and user",
        [](HostFacts&, DaemonFacts& daemon) {
@@ -570,11 +641,19 @@ TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {
               HasSubstr("no daemon runs, so the sockets were not looked at"));
 }
 
-TEST(Doctor, ContainersMayMountTheDirectoryReadOnly) {
+TEST(Doctor, OnlyContainersOfWorkersMayMountTheDirectoryReadOnly) {
   HostFacts host = SoundHost();
   host.in_container = true;
   host.runtime_dir_room->read_only = true;
-  EXPECT_EQ(Diagnose(host, SoundDaemon()).problems(), 0);
+  const v1::DoctorReport with_daemon = Diagnose(host, SoundDaemon());
+  EXPECT_EQ(FindingOf(with_daemon, "file-system").verdict(), v1::DOCTOR_VERDICT_PROBLEM);
+  EXPECT_THAT(FindingOf(with_daemon, "file-system").finding(), HasSubstr("read-only"));
+  host.lock_holder.reset();
+  EXPECT_EQ(FindingOf(Diagnose(host, SoundDaemon()), "file-system").verdict(),
+            v1::DOCTOR_VERDICT_WARNING);
+  host.lock_file_exists = false;  // workers/ alone
+  EXPECT_EQ(FindingOf(Diagnose(host, SoundDaemon()), "file-system").verdict(),
+            v1::DOCTOR_VERDICT_OK);
 }
 
 TEST(Doctor, FileSystemsWithoutABoundHaveRoom) {
@@ -649,6 +728,8 @@ TEST_F(HostFactsTest, FindsDriverDevicesPersistenceKernelAndContainer) {
 TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   std::filesystem::permissions(root_.path(), std::filesystem::perms(0777));
   Write("/session.sock", "");
+  std::filesystem::create_directory(root_.path() + "/admin");
+  std::filesystem::permissions(root_.path() + "/admin", std::filesystem::perms(0777));
   std::filesystem::permissions(root_.path() + "/session.sock", std::filesystem::perms(0660));
   const HostFacts facts = ReadHostFacts({.runtime_dir = root_.path()});
   EXPECT_EQ(facts.runtime_dir_error, 0);
@@ -664,9 +745,25 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   EXPECT_EQ(facts.worker_sockets[0].uid, geteuid());
   EXPECT_EQ(facts.worker_sockets[0].mode, 0660u);
   for (int i = 1; i < 4; ++i) EXPECT_FALSE(facts.worker_sockets[i].exists);
+  ASSERT_EQ(facts.socket_directories.size(), 2u);
+  EXPECT_EQ(facts.socket_directories[0].name, "admin");
+  EXPECT_TRUE(facts.socket_directories[0].exists);
+  EXPECT_EQ(facts.socket_directories[0].mode, 0777u);
+  EXPECT_FALSE(facts.socket_directories[1].exists);
   ASSERT_EQ(facts.record_directories.size(), 2u);
   EXPECT_EQ(facts.record_directories[0].name, "groups");
   EXPECT_FALSE(facts.record_directories[0].exists);
+}
+
+TEST_F(HostFactsTest, FindsControlPagesThatHaveNotTheSizeOfOne) {
+  Write("/groups/group-000000000000002a.control", "");
+  Write("/groups/group-000000000000002b.control", std::string(4096, '\0'));
+  Write("/groups/group-000000000000002a.record", "");
+  const HostFacts facts = ReadHostFacts({.runtime_dir = root_.path()});
+  ASSERT_EQ(facts.cut_pages.size(), 1u);
+  EXPECT_EQ(facts.cut_pages[0].generation, 42u);
+  EXPECT_EQ(facts.cut_pages[0].bytes, 0u);
+  EXPECT_EQ(facts.cut_pages[0].path, root_.path() + "/groups/group-000000000000002a.control");
 }
 
 TEST_F(HostFactsTest, SaysWhyTheRuntimeDirectoryCannotBeEntered) {
@@ -701,6 +798,18 @@ TEST(ReadProcess, TellsAsWhomAProcessRunsAndHow) {
   EXPECT_EQ(ReadProcess(0).effective_uid, std::nullopt) << "there is no such process";
 }
 
+TEST(ReadProcess, TellsHowManyFilesAProcessHasOpenAndMayOpen) {
+  const ProcessFacts before = ReadProcess(getpid());
+  const UniqueFd another(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const ProcessFacts facts = ReadProcess(getpid());
+  ASSERT_TRUE(before.open_files.has_value() && facts.open_files.has_value());
+  EXPECT_EQ(*facts.open_files, *before.open_files + 1);
+  rlimit limit = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(facts.open_files_max, static_cast<int64_t>(limit.rlim_cur));
+  EXPECT_EQ(ReadProcess(0).open_files, std::nullopt);
+}
+
 TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
   const TemporaryDirectory dir;
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
@@ -709,6 +818,7 @@ TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
   ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
   EXPECT_EQ(FindLockHolder(dir.path()), getpid());
+  EXPECT_NE(FindLockHolder("/run/nodecomm"), getpid()) << "it serves another directory";
   std::filesystem::remove(path);
   EXPECT_EQ(FindLockHolder(dir.path()), getpid()) << "somebody removed the file";
   std::ofstream(path) << "of nobody";

@@ -44,10 +44,11 @@ struct FakeAdminAnswers {
   v1::GetConfigResponse config;
   v1::CheckPeersResponse check;
   v1::ExplainFastPathResponse fast_path;
-  int drained_after = 1;  // calls of DrainGpu
-  grpc::Status error;     // instead of any of these, if not OK
-  bool older = false;     // lack what came after the first version
-  bool hang = false;      // answer nothing until the server stops
+  int drained_after = 1;    // calls of DrainGpu
+  bool taken_back = false;  // by another, once a drain has begun
+  grpc::Status error;       // instead of any of these, if not OK
+  bool older = false;       // lack what came after the first version
+  bool hang = false;        // answer nothing until the server stops
 };
 
 class FakeAdmin : public v1::Admin::Service {
@@ -110,8 +111,11 @@ class FakeAdmin : public v1::Admin::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status DrainGpu(grpc::ServerContext*, const v1::DrainGpuRequest*,
+  grpc::Status DrainGpu(grpc::ServerContext*, const v1::DrainGpuRequest* request,
                         v1::DrainGpuResponse* response) override {
+    if (answers_.taken_back && request->begun()) {
+      return {grpc::StatusCode::FAILED_PRECONDITION, "was taken back"};
+    }
     response->set_drained(++drains_ >= answers_.drained_after);
     return grpc::Status::OK;
   }

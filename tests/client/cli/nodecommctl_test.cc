@@ -129,7 +129,13 @@ TEST(Nodecommctl, TopShowsAsManyViewsAsAskedForAndClearsNoPipe) {
   }
   EXPECT_EQ(views, 3u);
   EXPECT_THAT(outcome.out, Not(HasSubstr("\033[")));
-  EXPECT_EQ(RunProgram("top --interval 0.01").exit_code, 2);
+  for (const char* interval : {"0.01", "0", "-1", "nan", "-nan", "inf", "1e9", "x"}) {
+    EXPECT_EQ(RunProgram(std::string("top --count 1 --runtime-dir ") + dir.path() +
+                         " --interval=" + interval)
+                  .exit_code,
+              2)
+        << interval;
+  }
 }
 
 TEST(Nodecommctl, TopPrintsALineOfJsonAView) {
@@ -143,7 +149,7 @@ TEST(Nodecommctl, TopPrintsALineOfJsonAView) {
   EXPECT_THAT(outcome.out.substr(outcome.out.find('\n') + 1), StartsWith("{\"unix_time_ms\":"));
 }
 
-TEST(Nodecommctl, TopEndsWithItsDaemon) {
+TEST(Nodecommctl, TopEndsIfThereIsNoDaemonAtItsStart) {
   const FakeRuntimeDir dir;
   EXPECT_EQ(RunProgram("top --runtime-dir " + dir.path()).exit_code, 1);
 }
@@ -232,6 +238,22 @@ TEST(Nodecommctl, DrainTellsByItsExitCodeThatTheGpuIsStillHeld) {
   EXPECT_EQ(RunProgram(drain).exit_code, 0);
 }
 
+TEST(Nodecommctl, ChangesTellByTheirExitCodeThatAnotherAdministratorDidTheOpposite) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers = SomeAnswers();
+  answers.drained_after = 1000;
+  answers.taken_back = true;
+  answers.topology.set_driver_trusted(true);
+  answers.topology.mutable_host()->mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
+  const FakeAdmin admin(dir, answers);
+  const Outcome drain = RunProgram("drain --gpu 0 --runtime-dir " + dir.path());
+  EXPECT_EQ(drain.exit_code, 7) << drain.err;
+  EXPECT_THAT(drain.err, HasSubstr("another administrator has taken it back"));
+  const Outcome undrain = RunProgram("undrain --gpu 0 --runtime-dir " + dir.path());
+  EXPECT_EQ(undrain.exit_code, 7) << undrain.err;
+  EXPECT_THAT(undrain.out, HasSubstr("drained again"));
+}
+
 TEST(Nodecommctl, DrainThatIsInterruptedSaysThatTheGpuGoesOnDraining) {
   const FakeRuntimeDir dir;
   FakeAdminAnswers answers = SomeAnswers();
@@ -259,7 +281,7 @@ TEST(Nodecommctl, DoesNotWaitForEverForProofs) {
   answers.topology.mutable_check()->set_pairs_total(1000000);
   const FakeAdmin admin(dir, answers);
   const Outcome outcome = RunProgram("p2p check --timeout 1 --runtime-dir " + dir.path());
-  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.exit_code, 4) << "the daemon has answered";
   EXPECT_THAT(outcome.err, HasSubstr("the daemon goes on"));
 }
 
@@ -273,6 +295,13 @@ TEST(Nodecommctl, ExplainsAPair) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("Fast path: yes"));
   EXPECT_THAT(admin.asked(), testing::ElementsAre("GPU-b", "GPU-a"));
+  const Outcome json = RunProgram("topo --why GPU-b 0 --json --runtime-dir " + dir.path());
+  EXPECT_EQ(json.exit_code, 0) << json.err;
+  const size_t b_first = json.out.find("\"uuid\": \"GPU-b\"");
+  EXPECT_LT(b_first, json.out.find("\"uuid\": \"GPU-a\""));
+  EXPECT_LT(json.out.find("\"from_uuid\": \"GPU-b\""), json.out.find("\"from_uuid\": \"GPU-a\""));
+  EXPECT_THAT(json.out, HasSubstr("\"verdict\": \"PROOF_VERDICT_PROVEN\""));
+  EXPECT_THAT(json.out, HasSubstr("\"supported\": true"));
   for (const char* names : {"GPU-c 0", "1 1", "0"}) {
     const Outcome wrong =
         RunProgram(std::string("topo --runtime-dir ") + dir.path() + " --why " + names);
@@ -316,8 +345,8 @@ TEST(Nodecommctl, AsksRunNodecommByDefault) {
 }
 
 TEST(Nodecommctl, FailsWithCodeTwoOnWrongUsage) {
-  for (const char* arguments :
-       {"", "tpoo", "abort ''", "topo --jsn", "topo pools", "topo extra", "--runtime-dir"}) {
+  for (const char* arguments : {"", "tpoo", "abort ''", "topo --jsn", "topo pools", "topo extra",
+                                "topo --dump --json", "--runtime-dir"}) {
     const Outcome outcome = RunProgram(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << arguments;
     EXPECT_EQ(outcome.out, "") << arguments;

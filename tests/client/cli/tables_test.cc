@@ -79,6 +79,20 @@ TEST(RenderStatus, SaysHowManyGpusAreLostOrOutOfService) {
   v1::TopView view;
   *view.mutable_status() = status;
   EXPECT_THAT(RenderTop(view), testing::HasSubstr("\n8 GPUs, 2 draining, 1 lost   0 sessions"));
+  const auto add = [&](const char* uuid, v1::DrainState state) {
+    v1::GpuDrain* const drain = status.add_drains();
+    drain->set_gpu_uuid(uuid);
+    drain->set_state(state);
+  };
+  add("GPU-a", v1::DRAIN_STATE_DRAINING);
+  add("GPU-b", v1::DRAIN_STATE_DRAINED);
+  add("GPU-c", v1::DRAIN_STATE_GONE);
+  EXPECT_THAT(
+      RenderStatus(status),
+      testing::AllOf(testing::HasSubstr(
+                         "\nGPUs         8, 1 draining, 1 drained, 1 drained and gone, 1 lost\n"),
+                     testing::HasSubstr(
+                         "GPU-c was drained, and this host has it no more: nodecommctl undrain")));
 }
 
 TEST(RenderGroups, SaysThatThereAreNone) {

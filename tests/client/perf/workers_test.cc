@@ -75,6 +75,17 @@ TEST_F(WorkersTest, AWorkerThatHangsAfterAFailureIsKilled) {
               StatusIs(absl::StatusCode::kInternal, HasSubstr("rank 0: broken")));
 }
 
+// One that was refused is told at once: nobody waits for those that wait for it.
+TEST_F(WorkersTest, WorkersThatJoinAreNotWaitedForAfterAFailure) {
+  limits_.grace = absl::Hours(1);
+  EXPECT_THAT(Run([&](Rank rank) {
+                if (rank.value == 0) return absl::InternalError("refused");
+                board_->joining(rank) = true;
+                for (;;) ::pause();
+              }),
+              StatusIs(absl::StatusCode::kInternal, "rank 0: refused"));
+}
+
 TEST_F(WorkersTest, ARunWithoutProgressEnds) {
   limits_.stall_max = absl::Milliseconds(100);
   EXPECT_THAT(Run([](Rank) -> absl::Status {

@@ -193,8 +193,10 @@ TEST_F(GpuServiceTest, DrainedGpuThatIsGoneMayBeForgotten) {
   const CapturedLog log;
   Restart({kGone});
   EXPECT_FALSE(service_->MayReadHost());
+  EXPECT_THAT(service_->DrainedAndGone(), ElementsAre(kGone));
   EXPECT_THAT(log.lines(), testing::Contains(HasSubstr("this host has no such GPU")));
   EXPECT_OK(Undrain(kGone));
+  EXPECT_THAT(service_->DrainedAndGone(), IsEmpty());
   EXPECT_TRUE(service_->MayReadHost());
   EXPECT_THAT(*ReadDrainedGpus(path_), IsEmpty());
   EXPECT_THAT(Undrain(kGone), StatusIs(absl::StatusCode::kNotFound));

@@ -161,6 +161,27 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
                                     "\",to_gpu_uuid=\"", gpu, "\",verdict=\"unproven\"} 1")));
 }
 
+// The alert must know the pairs that status and doctor name: on NVLink also those never proven.
+TEST(Metrics, PeerAccessIsLostAsStatusSaysIt) {
+  MetricsSnapshot now = EightGpus();
+  v1::Link* const link = now.host.mutable_links(0);
+  ASSERT_EQ(link->kind(), v1::LINK_KIND_NVSWITCH);
+  const std::string name =
+      absl::StrCat("nodecomm_peer_access_lost{from_gpu_uuid=\"", link->from_uuid(),
+                   "\",to_gpu_uuid=\"", link->to_uuid(), "\"} ");
+  EXPECT_THAT(SeriesOf(*Metrics::Create(), now), Contains(name + "0"));
+  link->set_peer_access(v1::PEER_ACCESS_NOT_SUPPORTED);
+  EXPECT_THAT(SeriesOf(*Metrics::Create(), now), Contains(name + "1"));
+  link->set_kind(v1::LINK_KIND_PCI);
+  EXPECT_THAT(SeriesOf(*Metrics::Create(), now), Contains(name + "0"))
+      << "it may never have had it";
+  v1::PeerProof* const proof = now.proofs.add_proofs();
+  proof->set_from_uuid(link->from_uuid());
+  proof->set_to_uuid(link->to_uuid());
+  proof->set_verdict(v1::PROOF_VERDICT_PROVEN);
+  EXPECT_THAT(SeriesOf(*Metrics::Create(), now), Contains(name + "1"));
+}
+
 TEST(Metrics, EveryFamilyHasHelpAndTypeAndOurPrefix) {
   const std::unique_ptr<Metrics> metrics = Metrics::Create();
   metrics->Take(XidSeen{.gpu_uuid = "GPU-a", .code = 31});

@@ -110,6 +110,13 @@ TEST_F(ProgramPairProbeTest, BelievesNoRubbish) {
 
 TEST_F(ProgramPairProbeTest, SaysThatTheProgramIsMissing) {
   ExpectUnproven(Prove("/nowhere/nodecomm-probe"), "/nowhere/nodecomm-probe");
+  const auto can_try = [&](const char* program) {
+    return ProgramPairProbe({.program = program, .platform = v1::PLATFORM_SIMULATED}, &source_)
+        .CanTry();
+  };
+  EXPECT_TRUE(absl::IsNotFound(can_try("/nowhere/nodecomm-probe")));
+  EXPECT_TRUE(absl::IsPermissionDenied(can_try("/proc/self/status"))) << "not executable";
+  EXPECT_TRUE(can_try(NODECOMM_PROBE).ok());
 }
 
 TEST_F(ProgramPairProbeTest, BelievesNoOtherProgram) {

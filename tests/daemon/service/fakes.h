@@ -171,12 +171,17 @@ class FakeInventory final : public Inventory {
 // Finds every pair sound at once.
 class FakePairProbe final : public PairProbe {
  public:
+  absl::Status CanTry() const override {
+    return missing ? absl::NotFoundError("the probe /x cannot be run") : absl::OkStatus();
+  }
   absl::StatusOr<std::vector<v1::PeerProof>> Prove(const GpuPair& pair,
                                                    const absl::Notification&) override {
     std::vector<v1::PeerProof> proofs = Unproven(pair, "");
     for (v1::PeerProof& proof : proofs) proof.set_verdict(v1::PROOF_VERDICT_PROVEN);
     return proofs;
   }
+
+  std::atomic<bool> missing = false;
 };
 
 }  // namespace nodecomm

@@ -513,6 +513,15 @@ TEST_F(RpcServerTest, StatusCountsGpusThatAreLostOrOutOfService) {
   EXPECT_EQ(response.gpus(), 2);
   EXPECT_EQ(response.gpus_lost(), 1);
   EXPECT_EQ(response.gpus_draining(), 1);
+  ASSERT_EQ(response.drains_size(), 1);
+  EXPECT_EQ(response.drains(0).gpu_uuid(), "GPU-b");
+  EXPECT_EQ(response.drains(0).state(), v1::DRAIN_STATE_DRAINED) << "nothing holds it";
+  host_.SetCondition("GPU-a", v1::GPU_CONDITION_DRAINING, "maintenance");
+  grpc::ClientContext again;
+  Prepare(again, "");
+  ASSERT_TRUE(admin_->GetStatus(&again, {}, &response).ok());
+  ASSERT_EQ(response.drains_size(), 2);
+  EXPECT_EQ(response.drains(0).state(), v1::DRAIN_STATE_DRAINING) << "the pool has planes of it";
 }
 
 TEST_F(RpcServerTest, StatusNamesLinksThatFail) {
@@ -618,6 +627,26 @@ TEST_F(RpcServerTest, AdminHasPairsProvenAndSeesThat) {
   ASSERT_TRUE(admin_->GetStatus(&lost_call, {}, &status).ok());
   EXPECT_EQ(status.pairs_proven(), 0) << "with a GPU that is lost";
   EXPECT_EQ(status.pairs_unproven(), 0);
+}
+
+TEST_F(RpcServerTest, ProofsStayWhereNoneCanBeMadeAnew) {
+  ASSERT_TRUE(prover_->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover_->WaitUntilDone(absl::Seconds(20)));
+  probe_.missing = true;
+  v1::CheckPeersRequest request;
+  request.set_force(true);
+  grpc::ClientContext forced;
+  Prepare(forced, "");
+  v1::CheckPeersResponse response;
+  const grpc::Status status = admin_->CheckPeers(&forced, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("the probe /x cannot be run"));
+  ASSERT_TRUE(prover_->WaitUntilDone(absl::Seconds(20)));
+  grpc::ClientContext asked;
+  Prepare(asked, "");
+  v1::GetStatusResponse now;
+  ASSERT_TRUE(admin_->GetStatus(&asked, {}, &now).ok());
+  EXPECT_EQ(now.pairs_proven(), 2);
 }
 
 TEST_F(RpcServerTest, AdminIsToldWhyThereIsNoFastPath) {
