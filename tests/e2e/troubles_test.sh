@@ -101,12 +101,17 @@ stop_daemon
 
 # A daemon that has no descriptor left, and is not to be killed for that.
 start_simulated hgx-h100-x4
-limit=$(prlimit --nofile --output SOFT --noheadings --pid "$daemon" | xargs)
-prlimit --nofile="$(find "/proc/$daemon/fd" -mindepth 1 | wc -l):" --pid "$daemon"
-expect_failure 6 "files open, and so takes no connection" ctl doctor
-expect_failure 6 "raise LimitNOFILE=" ctl doctor
-prlimit --nofile="$limit:" --pid "$daemon"
-await_in "nodecommd answers" ctl doctor
+# Sanitizers look at memory through a pipe, and call an object broken for want of one.
+if grep -qF __ubsan_ "$NODECOMM_BIN/nodecommd"; then
+  echo "skipped: a daemon with sanitizers needs descriptors itself"
+else
+  limit=$(prlimit --nofile --output SOFT --noheadings --pid "$daemon" | xargs)
+  prlimit --nofile=8: --pid "$daemon" # it has more
+  expect_failure 6 "files open, and so takes no connection" ctl doctor
+  expect_failure 6 "raise LimitNOFILE=" ctl doctor
+  prlimit --nofile="$limit:" --pid "$daemon"
+  await_in "nodecommd answers" ctl doctor
+fi
 
 # A directory that others may write to.
 chmod 0777 "$runtime/admin"
