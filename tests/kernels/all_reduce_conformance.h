@@ -441,10 +441,12 @@ TEST_P(AllReduceConformance, CheckedCallsAreRightAtEveryWorldSize) {
     RankGroup::Run run;
     uint64_t seed = 0;
     for (const ElementType type : kTypes) {
-      for (const size_t count : {0, 1, 13, 1024, 0, 0, 70'001, 700'001}) {
+      for (const size_t count : {0, 1, 13, 1024, 0, 0, 20'001}) {
         run.calls.push_back(Mixed(type, count, ++seed, ranks));
       }
     }
+    // Many chunks behind one check: slow, and the same at every size.
+    if (ranks <= 3) run.calls.push_back(Mixed(ElementType::kFloat16, 700'001, ++seed, ranks));
     ExpectRight(*group, run, ranks);
   }
 }
