@@ -11,13 +11,15 @@
 
 namespace nodecomm::kernels {
 
-// What a peer said of an epoch and never again since comes round after 2^32 chunks. So twice in
-// that time, and after a wrap, a launch clears all credits; it also happens at the fourth chunk of
-// a group, so that it is no rare path.
+// What a peer said of an epoch and never again since comes round after 2^32 chunks, and is taken
+// for more than is asked for after 2^31. So the launch that passes a multiple of 2^31 clears all
+// credits, or the first behind it; those that begin at the next few epochs, too, since the one that
+// passed it may have left some of before it. The first calls of a group are among them, so that it
+// is no rare path.
 NODECOMM_KERNEL_FN bool IsTurnToClearCredits(const Turn& turn) {
   const uint32_t first = turn.epoch & 0x7fffffffu;
   const uint32_t last = turn.last_epoch & 0x7fffffffu;
-  return first > last || (first <= kEpochAfterWrap && last >= kEpochAfterWrap);
+  return first > last || first <= kEpochAfterWrap;
 }
 
 // Clears the credits of our own plane.

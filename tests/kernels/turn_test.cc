@@ -75,17 +75,20 @@ TEST_F(TurnTest, ALaunchOfSeveralChunksTakesAsManyEpochs) {
   }
 }
 
-TEST(Credits, AreClearedInEveryLaunchThatHasTheEpochForIt) {
+TEST(Credits, AreClearedInEveryLaunchThatPassesTheTopOrBeginsJustBehindIt) {
   const auto is_turn = [](uint32_t first, uint32_t last) {
     return IsTurnToClearCredits({.epoch = first, .last_epoch = last});
   };
   for (const uint32_t top : {0u, 0x80000000u}) {
     EXPECT_TRUE(is_turn(top + 4, top + 4));
-    EXPECT_FALSE(is_turn(top + 3, top + 3));
+    EXPECT_TRUE(is_turn(top + 3, top + 3));
     EXPECT_FALSE(is_turn(top + 5, top + 9));
     EXPECT_TRUE(is_turn(top + 1, top + 7));
+    EXPECT_FALSE(is_turn(top + 0x7ffffff0u, top + 0x7fffffffu));
     EXPECT_TRUE(is_turn(top - 2, top + 6)) << "over the top";
   }
+  // The launch before ended at the top. An old credit of 0xffffffff would pass for this one's.
+  EXPECT_TRUE(is_turn(0x80000000u, 0x80000002u));
 }
 
 TEST_F(TurnTest, WhoGaveUpHasNotEnded) {
