@@ -64,8 +64,8 @@ void CheckPages(const HostFacts& host, const v1::ListGroupsResponse& groups, Rep
                           page.bytes == 0 ? "workers that read it die (SIGBUS)"
                                           : "a restarted daemon would end the group"),
           absl::StrFormat(
-              "somebody wrote to it: find out who; end the group (nodecommctl abort %d), "
-              "and its workers form it anew",
+              "somebody wrote to it: find out who; end the group, unless the daemon has done so by "
+              "now (nodecommctl abort %d), and its workers form it anew",
               group.generation()));
     }
   }

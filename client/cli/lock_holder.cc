@@ -33,7 +33,7 @@ bool IsSame(const struct stat& a, const struct stat& b) {
 bool SharesOurRoot(int pid) {
   struct stat own = {};
   struct stat its = {};
-  return stat("/", &own) == 0 && stat(absl::StrFormat("/proc/%d/root/", pid).c_str(), &its) == 0 &&
+  return stat("/", &own) == 0 && stat(absl::StrFormat("/proc/%d/root", pid).c_str(), &its) == 0 &&
          IsSame(own, its);
 }
 
