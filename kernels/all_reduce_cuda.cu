@@ -7,7 +7,9 @@
 #include "kernels/all_reduce_kernels.h"
 #include "kernels/call_check.h"
 #include "kernels/call_setup.h"
+#include "kernels/cuda_status.h"
 #include "kernels/device/gpu.cuh"
+#include "kernels/driver_function.h"
 
 namespace nodecomm::kernels {
 namespace {
@@ -23,8 +25,8 @@ __global__ void CheckKernel(const __grid_constant__ Call call,
   CallCheck<GpuMachine, kRanks>::Run(call, mine);
 }
 
-const void* Find(Algorithm algorithm, bool packet_a_thread, ElementType type, Code code,
-                 WorldSize world_size) {
+const void* FindKernel(ElementType type, Algorithm algorithm, bool packet_a_thread, Code code,
+                       WorldSize world_size) {
   switch (type) {
     case ElementType::kFloat32:
       return FindKernelOfType<ElementType::kFloat32>(algorithm, packet_a_thread, code, world_size);
@@ -43,72 +45,88 @@ const void* FindCheck(WorldSize world_size) {
   return reinterpret_cast<const void*>(kChecks[world_size.value - 2]);
 }
 
-// Where that is not known (the legacy stream beside a capture elsewhere), it is not.
-bool IsBeingCaptured(cudaStream_t stream) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  return cudaStreamIsCapturing(stream, &status) == cudaSuccess &&
-         status != cudaStreamCaptureStatusNone;
-}
-
-// `arguments`: a pointer to each.
-absl::Status Launch(const void* kernel, Grid grid, void** arguments, int compute_capability_major,
-                    cudaStream_t stream) {
-  cudaLaunchAttribute overlap = {};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
-  config.blockDim = dim3(static_cast<unsigned>(grid.threads));
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = compute_capability_major >= 9 ? 1 : 0;
-  if (const cudaError_t error = cudaLaunchKernelExC(&config, kernel, arguments);
-      error != cudaSuccess) {
-    return absl::InternalError(absl::StrFormat("launch of an all-reduce kernel of %d x %d: %s",
-                                               grid.blocks, grid.threads,
-                                               cudaGetErrorString(error)));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status LoadKernel(const void* kernel, std::string_view name, WorldSize world_size) {
-  // Asking for a kernel's attributes loads it.
+// Asking for a kernel's attributes loads it.
+absl::StatusOr<CUfunction> LoadKernel(const void* kernel, std::string_view name,
+                                      WorldSize world_size) {
   cudaFuncAttributes attributes;
-  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
-  if (error == cudaSuccess) return absl::OkStatus();
-  return absl::InternalError(absl::StrFormat(
-      "loading the %s kernel for %d ranks: %s; this build may have no code for this "
-      "GPU's architecture",
-      name, world_size.value, cudaGetErrorString(error)));
+  cudaFunction_t function = nullptr;
+  cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error == cudaSuccess) error = cudaGetFuncBySymbol(&function, kernel);
+  if (error == cudaSuccess) return function;
+  return CudaStatus(error,
+                    absl::StrFormat("loading the %s kernel for %d ranks (this build may have "
+                                    "no code for this GPU's architecture)",
+                                    name, world_size.value));
 }
 
 }  // namespace
 
-absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size) {
+absl::StatusOr<AllReduceKernels> AllReduceKernels::LoadOnCurrentDevice(WorldSize world_size) {
+  AllReduceKernels kernels;
+  ABSL_RETURN_IF_ERROR(FindDriverFunction("cuLaunchKernelEx", kernels.launch_));
+  ABSL_RETURN_IF_ERROR(FindDriverFunction("cuStreamIsCapturing", kernels.is_capturing_));
   for (const ElementType type :
        {ElementType::kFloat32, ElementType::kFloat16, ElementType::kBfloat16}) {
     for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot}) {
       for (const Code code : {Code::kLean, Code::kFull}) {
         for (const bool packet_a_thread : {false, true}) {
-          ABSL_RETURN_IF_ERROR(LoadKernel(Find(algorithm, packet_a_thread, type, code, world_size),
-                                          AlgorithmName(algorithm), world_size));
+          ABSL_ASSIGN_OR_RETURN(
+              kernels.functions_[Index(type, algorithm, packet_a_thread, code)],
+              LoadKernel(FindKernel(type, algorithm, packet_a_thread, code, world_size),
+                         AlgorithmName(algorithm), world_size));
         }
       }
     }
   }
-  return LoadKernel(FindCheck(world_size), "check", world_size);
+  ABSL_ASSIGN_OR_RETURN(kernels.check_, LoadKernel(FindCheck(world_size), "check", world_size));
+  return kernels;
 }
 
-absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
-                               cudaStream_t stream) {
+size_t AllReduceKernels::Index(ElementType type, Algorithm algorithm, bool packet_a_thread,
+                               Code code) {
+  size_t index = static_cast<size_t>(type);
+  index = index * 2 + (algorithm == Algorithm::kTwoShot ? 1 : 0);
+  index = index * 2 + (packet_a_thread ? 1 : 0);
+  return index * 2 + (code == Code::kFull ? 1 : 0);
+}
+
+// Where that is not known (the legacy stream beside a capture elsewhere), it is not.
+bool AllReduceKernels::IsBeingCaptured(cudaStream_t stream) const {
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  return is_capturing_(stream, &status) == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+absl::Status AllReduceKernels::Launch(CUfunction kernel, Grid grid, void** arguments,
+                                      const Binding& binding, cudaStream_t stream) const {
+  CUlaunchAttribute overlap = {};
+  overlap.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+  overlap.value.programmaticStreamSerializationAllowed = 1;
+  CUlaunchConfig config = {};
+  config.gridDimX = static_cast<unsigned>(grid.blocks);
+  config.gridDimY = 1;
+  config.gridDimZ = 1;
+  config.blockDimX = static_cast<unsigned>(grid.threads);
+  config.blockDimY = 1;
+  config.blockDimZ = 1;
+  config.hStream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = binding.compute_capability_major >= 9 ? 1 : 0;
+  const CUresult error = launch_(&config, kernel, arguments, nullptr);
+  if (error == CUDA_SUCCESS) [[likely]]
+    return absl::OkStatus();
+  return CudaStatus(error, absl::StrFormat("launch of an all-reduce kernel of %d x %d", grid.blocks,
+                                           grid.threads));
+}
+
+absl::Status AllReduceKernels::AllReduceOnStream(const Binding& binding, const Message& message,
+                                                 cudaStream_t stream) const {
   if (message.count == 0 && !binding.checked) return absl::OkStatus();
   ABSL_RETURN_IF_ERROR(CheckMessage(binding, message));
   Call call = CallTemplate(binding);
   if (binding.checked) {
     CallFacts mine = FactsOf(message);
     void* arguments[] = {&call, &mine};
-    ABSL_RETURN_IF_ERROR(Launch(FindCheck(binding.shape.world_size), {.blocks = 1, .threads = 1},
-                                arguments, binding.compute_capability_major, stream));
+    ABSL_RETURN_IF_ERROR(Launch(check_, {.blocks = 1, .threads = 1}, arguments, binding, stream));
   }
   if (message.count == 0) return absl::OkStatus();
   call.proves_alone = binding.checked || !IsBeingCaptured(stream);
@@ -121,9 +139,9 @@ absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
     const LaunchPlan launch = PlanLaunch(plan, ByteCount{part_bytes}, binding.shape);
     Call part = CallForLaunch(call, message, launch, offset, part_bytes, binding.shape);
     void* arguments[] = {&part};
-    ABSL_RETURN_IF_ERROR(Launch(Find(plan.algorithm, launch.HasPacketAThread(), message.type, code,
-                                     binding.shape.world_size),
-                                launch.grid, arguments, binding.compute_capability_major, stream));
+    ABSL_RETURN_IF_ERROR(
+        Launch(functions_[Index(message.type, plan.algorithm, launch.HasPacketAThread(), code)],
+               launch.grid, arguments, binding, stream));
   }
   return absl::OkStatus();
 }

@@ -2,21 +2,50 @@
 // Built only where there is a CUDA compiler.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
+#include <array>
+#include <cstddef>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "kernels/all_reduce.h"
+#include "kernels/device/call.h"
+#include "kernels/selection.h"
 
 namespace nodecomm::kernels {
 
-// Loads every kernel that a group of `world_size` ranks may launch on the current device: lazy
-// loading beside a spinning kernel deadlocks, so this must have returned before the group is
-// confirmed.
-absl::Status LoadKernelsOnCurrentDevice(WorldSize world_size);
+// What a group of one world size launches on one device, as the driver's handles: the runtime looks
+// a kernel up at every launch, which takes longer than all else that a call adds (README.md,
+// "Tried"). Plain data, valid as long as the device's primary context.
+class AllReduceKernels {
+ public:
+  // None: nothing may be launched.
+  AllReduceKernels() = default;
 
-// Enqueues the all-reduce on `stream` of the current device; one kernel launch (several for
-// messages larger than a slot where a group of more than two ranks was told to use one-shot), and
-// one of a single thread before it in checked mode; nothing else. May be captured.
-absl::Status AllReduceOnStream(const Binding& binding, const Message& message, cudaStream_t stream);
+  // Loads every kernel that such a group may launch: lazy loading beside a spinning kernel
+  // deadlocks, so this must have returned before the group is confirmed.
+  static absl::StatusOr<AllReduceKernels> LoadOnCurrentDevice(WorldSize world_size);
+
+  // Enqueues the all-reduce on `stream` of the device, which is current: one kernel launch (several
+  // for messages larger than a slot where a group of more than two ranks was told to use one-shot),
+  // and one of a single thread before it in checked mode; nothing else. May be captured.
+  absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
+                                 cudaStream_t stream) const;
+
+ private:
+  // Where the kernel is that serves a launch.
+  static size_t Index(ElementType type, Algorithm algorithm, bool packet_a_thread, Code code);
+  // `arguments`: a pointer to each.
+  absl::Status Launch(CUfunction kernel, Grid grid, void** arguments, const Binding& binding,
+                      cudaStream_t stream) const;
+  bool IsBeingCaptured(cudaStream_t stream) const;
+
+  std::array<CUfunction, 24> functions_ = {};
+  CUfunction check_ = nullptr;
+  decltype(&cuLaunchKernelEx) launch_ = nullptr;
+  decltype(&cuStreamIsCapturing) is_capturing_ = nullptr;
+};
 
 }  // namespace nodecomm::kernels

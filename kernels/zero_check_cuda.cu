@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_format.h"
+#include "kernels/cuda_status.h"
 #include "kernels/zero_check_cuda.h"
 
 namespace nodecomm::kernels {
@@ -40,15 +41,9 @@ absl::Status CheckZeroOnStream(const std::byte* memory, ByteCount bytes, ZeroChe
   const auto blocks =
       static_cast<unsigned>(std::clamp<uint64_t>((words + kThreads - 1) / kThreads, 1, kBlocksMax));
   void* arguments[] = {&memory, &words, &check};
-  // Its own answer: the thread's last error may be the application's.
-  if (const cudaError_t error =
-          cudaLaunchKernel(reinterpret_cast<const void*>(&ZeroCheckKernel), dim3(blocks),
-                           dim3(kThreads), arguments, 0, stream);
-      error != cudaSuccess) {
-    return absl::InternalError(absl::StrFormat("launch of the check for zeros over %d bytes: %s",
-                                               bytes.value, cudaGetErrorString(error)));
-  }
-  return absl::OkStatus();
+  return CudaStatus(cudaLaunchKernel(reinterpret_cast<const void*>(&ZeroCheckKernel), dim3(blocks),
+                                     dim3(kThreads), arguments, 0, stream),
+                    absl::StrFormat("launch of the check for zeros over %d bytes", bytes.value));
 }
 
 }  // namespace nodecomm::kernels

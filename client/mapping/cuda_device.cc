@@ -12,6 +12,7 @@
 #include "client/mapping/cuda_driver.h"
 #include "client/mapping/host_memory.h"
 #include "kernels/all_reduce_cuda.h"
+#include "kernels/cuda_status.h"
 #include "kernels/zero_check_cuda.h"
 
 namespace nodecomm {
@@ -193,16 +194,17 @@ class CudaDevice : public Device {
   absl::Status LoadKernels(WorldSize world_size) override {
     const ContextScope scope(driver_, context_);
     const CaptureExempt exempt(driver_);
-    return kernels::LoadKernelsOnCurrentDevice(world_size);
+    ABSL_ASSIGN_OR_RETURN(kernels_, kernels::AllReduceKernels::LoadOnCurrentDevice(world_size));
+    return absl::OkStatus();
   }
 
   absl::Status AllReduce(const kernels::Binding& binding, const kernels::Message& message,
                          void* stream) override {
     const auto cuda_stream = static_cast<cudaStream_t>(stream);
     // Nearly always the caller's current device is ours already.
-    if (IsCurrent()) return kernels::AllReduceOnStream(binding, message, cuda_stream);
+    if (IsCurrent()) return kernels_.AllReduceOnStream(binding, message, cuda_stream);
     const ContextScope scope(driver_, context_);
-    return kernels::AllReduceOnStream(binding, message, cuda_stream);
+    return kernels_.AllReduceOnStream(binding, message, cuda_stream);
   }
 
   absl::Status Copy(const kernels::Message& message, void* stream) override {
@@ -292,6 +294,7 @@ class CudaDevice : public Device {
   Mapping control_page_;
   bool control_page_registered_ = false;
   Pinned* pinned_ = nullptr;
+  kernels::AllReduceKernels kernels_;
   FailureView failure_;
   kernels::ZeroCheck* zero_check_on_device_ = nullptr;
 };

@@ -1,24 +1,12 @@
-// The CUDA driver's functions that have no twin in the runtime, found at run time; and the one
-// translation of CUDA's errors. Not linked with -lcuda: one library serves hosts with and without a
-// GPU. Design note: client/README.md, "mapping".
+// The CUDA driver's functions that mapping needs and that have no twin in the runtime. Design note:
+// client/README.md, "mapping".
 #pragma once
 
 #include <cuda.h>
-#include <cuda_runtime_api.h>
 
-#include <string_view>
-
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace nodecomm {
-
-// The runtime's and the driver's codes are the same numbers. Clears the runtime's last error of
-// this thread.
-absl::Status CudaStatus(cudaError_t error, std::string_view what);
-inline absl::Status CudaStatus(CUresult error, std::string_view what) {
-  return CudaStatus(static_cast<cudaError_t>(error), what);
-}
 
 // A table of plain pointers; trivially destructible.
 struct CudaDriver {

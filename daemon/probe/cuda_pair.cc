@@ -9,10 +9,10 @@
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "client/mapping/cuda_device.h"
-#include "client/mapping/cuda_driver.h"
 #include "client/mapping/device.h"
 #include "daemon/probe/gpu_pair.h"
 #include "daemon/probe/probe_kernels.h"
+#include "kernels/cuda_status.h"
 
 namespace nodecomm::probe {
 namespace {

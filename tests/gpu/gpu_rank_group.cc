@@ -67,11 +67,13 @@ class GpuRankGroup : public RankGroup {
     (void)kPeersEnabled;
     for (int d = 0; d < devices; ++d) {
       CHECK_CUDA(cudaSetDevice(d));
-      if (const absl::Status status = LoadKernelsOnCurrentDevice(options.world_size);
-          !status.ok()) {
-        std::fprintf(stderr, "%s\n", status.ToString().c_str());
+      absl::StatusOr<AllReduceKernels> loaded =
+          AllReduceKernels::LoadOnCurrentDevice(options.world_size);
+      if (!loaded.ok()) {
+        std::fprintf(stderr, "%s\n", loaded.status().ToString().c_str());
         std::abort();
       }
+      kernels_.push_back(*std::move(loaded));
     }
     for (int r = 0; r < ranks; ++r) {
       RankState state;
@@ -139,12 +141,12 @@ class GpuRankGroup : public RankGroup {
     CHECK_CUDA(cudaSetDevice(state.device));
     const Binding binding = MakeBinding(rank, kAtOnceTimeoutNs);
     const auto enqueue = [&](const CallSpec& call, size_t offset, cudaStream_t stream) {
-      return AllReduceOnStream(binding,
-                               {.in = state.in + offset,
-                                .out = state.out + offset,
-                                .count = call.count,
-                                .type = call.type},
-                               stream);
+      return KernelsOf(state).AllReduceOnStream(binding,
+                                                {.in = state.in + offset,
+                                                 .out = state.out + offset,
+                                                 .count = call.count,
+                                                 .type = call.type},
+                                                stream);
     };
     std::vector<absl::Status> statuses = {enqueue(first, 0, state.stream),
                                           enqueue(second, kBufferBytes / 2, state.other_stream)};
@@ -202,12 +204,16 @@ class GpuRankGroup : public RankGroup {
   }
 
  private:
-  static void CallInGraph(const Binding& binding, const Message& message, cudaStream_t stream,
-                          absl::Status* status) {
+  const AllReduceKernels& KernelsOf(const RankState& state) const {
+    return kernels_[static_cast<size_t>(state.device)];
+  }
+
+  static void CallInGraph(const AllReduceKernels& kernels, const Binding& binding,
+                          const Message& message, cudaStream_t stream, absl::Status* status) {
     cudaGraph_t graph;
     cudaGraphExec_t executable;
     CHECK_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    *status = AllReduceOnStream(binding, message, stream);
+    *status = kernels.AllReduceOnStream(binding, message, stream);
     CHECK_CUDA(cudaStreamEndCapture(stream, &graph));
     CHECK_CUDA(cudaGraphInstantiate(&executable, graph, 0));
     CHECK_CUDA(cudaGraphLaunch(executable, stream));
@@ -261,9 +267,9 @@ class GpuRankGroup : public RankGroup {
       const Message message = {
           .in = state.in + in_begin, .out = target, .count = call.count, .type = call.type};
       if (c % 2 == 0 || call.count == 0) {
-        outcome.status = AllReduceOnStream(binding, message, state.stream);
+        outcome.status = KernelsOf(state).AllReduceOnStream(binding, message, state.stream);
       } else {
-        CallInGraph(binding, message, state.stream, &outcome.status);
+        CallInGraph(KernelsOf(state), binding, message, state.stream, &outcome.status);
       }
       CHECK_CUDA(cudaStreamSynchronize(state.stream));
       outcome.status.Update(KernelStatus(rank));
@@ -285,6 +291,7 @@ class GpuRankGroup : public RankGroup {
   }
 
   GroupOptions options_;
+  std::vector<AllReduceKernels> kernels_;  // of each device
   std::vector<RankState> ranks_;
   Shared* shared_ = nullptr;
 };
