@@ -68,23 +68,20 @@ const void* AddressOf(Code code) {
              : Address<Protocol<GpuMachine, kType, kRanks, Code::kFull>, kRanks, Code::kFull>();
 }
 
-// What a stream does in a launch of a packet a thread, a leaner kernel does faster; the packets are
-// the same. Calls that need all code are not worth one more: most are bound by launching.
+// What a stream does in a launch of a packet a thread, a kernel for that does faster; the packets
+// are the same. Two-shot that needs all code is not worth one more: it takes longer than launching.
 template <ElementType kType, int kRanks>
 const void* FindForRanks(Algorithm algorithm, bool packet_a_thread, Code code) {
-  const bool is_short = packet_a_thread && code == Code::kLean;
   if (algorithm == Algorithm::kTwoShot) {
     if constexpr (kRanks > 2) {
-      if (is_short) return LeanAddressOf<TwoShot, kType, kRanks>();
+      if (packet_a_thread && code == Code::kLean) return LeanAddressOf<TwoShot, kType, kRanks>();
     }
     return AddressOf<TwoShotStream, kType, kRanks>(code);
   }
   if constexpr (kRanks == 2) {
-    return is_short ? LeanAddressOf<OneShot, kType, kRanks>()
-                    : AddressOf<OneShotStream, kType, kRanks>(code);
-  } else {
-    return AddressOf<OneShot, kType, kRanks>(code);
+    if (!packet_a_thread) return AddressOf<OneShotStream, kType, kRanks>(code);
   }
+  return AddressOf<OneShot, kType, kRanks>(code);
 }
 
 }  // namespace
