@@ -34,7 +34,7 @@ TEST(HostState, GpuThatIsNoLongerListedIsLostOnce) {
   HostState state(HostWith({"GPU-a", "GPU-b"}));
   EXPECT_THAT(state.Update(HostWith({"GPU-b"})), ElementsAre("GPU-a"));
   const v1::Host host = state.host();
-  ASSERT_THAT(host.gpus(), SizeIs(2));
+  ASSERT_EQ(host.gpus_size(), 2);
   EXPECT_EQ(host.gpus(1).uuid(), "GPU-a");
   EXPECT_EQ(host.gpus(1).condition(), v1::GPU_CONDITION_LOST);
   EXPECT_THAT(host.gpus(1).condition_reason(), HasSubstr("no longer lists"));
