@@ -177,6 +177,13 @@ void CheckContainer(const HostFacts& host, Report& report) {
     report.Problem("a socket is mounted by itself: after the daemon's restart it leads nowhere",
                    absl::StrCat("mount the directory ", host.runtime_dir, " instead"));
   }
+  if (host.lock_holder_facts.in_inner_pid_namespace) {
+    report.Warn(absl::StrFormat("nodecommd (process %d) is in a PID namespace of its own: workers "
+                                "outside of it are process 0 to it, and if it is killed their "
+                                "groups end",
+                                *host.lock_holder),
+                "give its container the host's process ids (hostPID: true, --pid=host)");
+  }
   if (host.fast_path_disabled_here) {
     report.Warn("NODECOMM_DISABLE=1 is set here: workers of this environment use no fast path",
                 "unset it");

@@ -83,20 +83,58 @@ void CheckWhoWrites(const HostFacts& host, Report& report) {
                                  paths));
 }
 
-// The daemon writes there for every group and session.
-void CheckRecordDirectories(const HostFacts& host, Report& report) {
+// Whose all in the directory has to be: the daemon's user's, also while no daemon runs.
+std::optional<uid_t> OwnerWanted(const HostFacts& host) {
   const std::optional<uid_t> uid = host.lock_holder_facts.effective_uid;
-  for (const RuntimeFile& directory : host.record_directories) {
-    if (!directory.exists || !uid.has_value() || *uid == 0) continue;
-    if (directory.uid == *uid && (directory.mode & S_IWUSR) != 0) continue;
-    const std::string path = absl::StrCat(host.runtime_dir, "/", directory.name);
+  return uid.has_value() ? uid : host.runtime_dir_uid;
+}
+
+// The daemon writes there for every group and session, and opens all of it at its start.
+void CheckOwnersBelow(const HostFacts& host, Report& report) {
+  const std::optional<uid_t> wanted = OwnerWanted(host);
+  if (!wanted.has_value()) return;
+  std::vector<RuntimeFile> entries = {host.lock_file};
+  for (const auto* below : {&host.socket_directories, &host.record_directories}) {
+    entries.insert(entries.end(), below->begin(), below->end());
+  }
+  std::vector<std::string> foreign;
+  std::vector<std::string> closed;
+  std::string foreign_paths;
+  std::string closed_paths;
+  for (const RuntimeFile& entry : entries) {
+    const std::string path = absl::StrCat(host.runtime_dir, "/", entry.name);
+    if (!entry.exists) continue;
+    if (entry.uid != *wanted) {
+      foreign.push_back(absl::StrFormat("%s (uid %d)", path, entry.uid));
+      absl::StrAppend(&foreign_paths, " ", path);
+    } else if (*wanted != 0 && (entry.mode & S_IWUSR) == 0) {
+      closed.push_back(absl::StrFormat("%s (mode %04o)", path, entry.mode));
+      absl::StrAppend(&closed_paths, " ", path);
+    }
+  }
+  constexpr char kNeedsIt[] = "it can make no group or session there, or does not start again";
+  if (!foreign.empty()) {
     report.Problem(
-        absl::StrFormat(
-            "nodecommd (process %d) runs as uid %d and cannot write to %s, which belongs "
-            "to uid %d and has mode %04o: no %s can be made",
-            *host.lock_holder, *uid, path, directory.uid, directory.mode,
-            directory.name == "groups" ? "group" : "session"),
-        absl::StrFormat("chown -R %d %s; chmod 0700 %s", *uid, path, path));
+        absl::StrFormat("not the daemon's, which runs as uid %d, but of others: %s; %s", *wanted,
+                        absl::StrJoin(foreign, ", "),
+                        *wanted == 0 ? "they may replace what the daemon reads" : kNeedsIt),
+        absl::StrFormat("find out who changed them; chown -R %d%s", *wanted, foreign_paths));
+  }
+  if (!closed.empty()) {
+    report.Problem(absl::StrFormat("the daemon's own user may not write to %s; %s",
+                                   absl::StrJoin(closed, ", "), kNeedsIt),
+                   absl::StrCat("chmod u+rwX", closed_paths));
+  }
+}
+
+// The part that containers of workers mount.
+void CheckPartForContainers(const HostFacts& host, Report& report) {
+  for (const RuntimeFile& directory : host.socket_directories) {
+    if (directory.name != "workers" || !directory.exists || (directory.mode & 0077) != 0) continue;
+    report.Warn(absl::StrFormat("%s/workers is closed to workers of other users in containers: it "
+                                "has mode %04o",
+                                host.runtime_dir, directory.mode),
+                absl::StrFormat("intended? else chmod 0755 %s/workers", host.runtime_dir));
   }
 }
 
@@ -143,7 +181,8 @@ void CheckPermissions(const HostFacts& host, const DaemonFacts& daemon, Report& 
                 "the unit)");
   }
   CheckOwner(host, report);
-  CheckRecordDirectories(host, report);
+  CheckOwnersBelow(host, report);
+  CheckPartForContainers(host, report);
   // What a daemon that is gone has left is replaced by the next one.
   const bool runs = DaemonRuns(host, daemon);
   if (runs) CheckWorkerSockets(host, report);
@@ -163,7 +202,7 @@ void CheckFileSystem(const HostFacts& host, Report& report) {
   // Containers of workers mount their part of the directory read-only, as they should: only the
   // daemon writes there. It is meant wherever the daemon can be seen, or should run.
   if (room.read_only && host.in_container && !host.lock_holder.has_value()) {
-    if (host.lock_file_exists) {
+    if (host.lock_file.exists) {
       report.Warn(absl::StrCat(host.runtime_dir,
                                " is read-only here, and no daemon is to be seen in this container"),
                   "a daemon here needs it for writing; workers need no more than the directory "

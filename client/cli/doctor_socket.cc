@@ -24,12 +24,19 @@ constexpr int64_t kDescriptorsSpare = 4;
 
 constexpr char kNotAllowed[] = "not allowed: run it as root or as the daemon's user";
 
-constexpr char kKillKeepingGroups[] = "systemctl kill --kill-who=main --signal=KILL nodecommd";
+// How to restart it without an end of groups. A daemon that did not see their processes can't go on
+// with them.
+std::string KillKeepingGroups(const HostFacts& host) {
+  if (host.lock_holder_facts.in_inner_pid_namespace) {
+    return "nothing keeps them, since it is in a PID namespace of its own";
+  }
+  return "to keep them, kill it: systemctl kill --kill-who=main --signal=KILL nodecommd";
+}
 
 // Why nobody answers, as far as the directory tells.
 std::string AdviceOnSilence(const HostFacts& host) {
   // With the directory its records of groups are gone: no other daemon can take them over.
-  if (host.lock_holder.has_value() && !host.lock_file_exists) {
+  if (host.lock_holder.has_value() && !host.lock_file.exists) {
     return "restart it: systemctl restart nodecommd, which ends groups in order";
   }
   if (host.runtime_dir_error == ENOENT) {
@@ -38,15 +45,14 @@ std::string AdviceOnSilence(const HostFacts& host) {
         " is not there: start nodecommd, or mount the directory into the container");
   }
   if (host.lock_holder.has_value()) {
-    return absl::StrCat(
-        "restart it: systemctl restart nodecommd, which ends groups in order; or, to keep them, ",
-        kKillKeepingGroups);
+    return absl::StrCat("restart it: systemctl restart nodecommd, which ends groups in order; ",
+                        KillKeepingGroups(host));
   }
-  if (!host.lock_file_exists && HasSessionSocket(host)) {
+  if (!host.lock_file.exists && HasSessionSocket(host)) {
     return absl::StrCat(host.runtime_dir,
                         " is the part for workers in containers: run this on the host");
   }
-  if (host.runtime_dir_error == 0 && !host.lock_file_exists) {
+  if (host.runtime_dir_error == 0 && !host.lock_file.exists) {
     return absl::StrCat("no nodecommd has ever run in ", host.runtime_dir,
                         host.own_uid == 0 ? "" : ", as far as this user may see (root sees more)",
                         ": start it there, or name its own directory with --runtime-dir");
@@ -77,9 +83,10 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
         absl::StrFormat("nodecommd (process %d) is stopped%s, and so does not answer",
                         *host.lock_holder, state == 't' ? " by a debugger" : ""),
         absl::StrFormat(
-            "let it go on (%s), or kill it, which keeps groups: %s",
+            "let it go on: %s. If it must be restarted, systemctl restart nodecommd ends groups; "
+            "%s",
             state == 't' ? "end the debugger" : absl::StrFormat("kill -CONT %d", *host.lock_holder),
-            kKillKeepingGroups));
+            KillKeepingGroups(host)));
   } else if (state == 'D') {
     report.Problem(
         absl::StrFormat("nodecommd (process %d) waits in the kernel, for a driver or a disk: %s",
@@ -112,8 +119,8 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
   } else if (daemon.connected && host.lock_holder.has_value()) {
     report.Problem(absl::StrFormat("%s (process %d)", asked, *host.lock_holder),
                    absl::StrCat("look at the daemon's log: journalctl -u nodecommd; if it hangs, "
-                                "kill it, which keeps groups: ",
-                                kKillKeepingGroups));
+                                "systemctl restart nodecommd, which ends groups; ",
+                                KillKeepingGroups(host)));
   } else {
     report.Problem(asked, daemon.connected ? "look at the daemon's log: journalctl -u nodecommd"
                                            : AdviceOnSilence(host));
@@ -126,12 +133,14 @@ void CheckOwnFiles(const HostFacts& host, const DaemonFacts& daemon, Report& rep
   constexpr char kRestart[] = "somebody removed it; restart the daemon";
   bool found = false;
   for (const RuntimeFile& socket : host.worker_sockets) {
-    if (socket.exists) continue;
+    if (socket.exists && socket.is_socket) continue;
     found = true;
     report.Problem(
-        absl::StrCat(host.runtime_dir, "/", socket.name, " is not there: no worker",
+        absl::StrCat(host.runtime_dir, "/", socket.name,
+                     socket.exists ? " is no socket" : " is not there", ": no worker",
                      socket.name.starts_with("workers/") ? " in a container" : "", " can come"),
-        kRestart);
+        socket.exists ? "somebody replaced it; remove what is there, and restart the daemon"
+                      : kRestart);
   }
   for (const RuntimeFile& directory : host.record_directories) {
     if (directory.exists) continue;
@@ -142,10 +151,11 @@ void CheckOwnFiles(const HostFacts& host, const DaemonFacts& daemon, Report& rep
         kRestart);
   }
   if (found || daemon.status.runtime_dir_problem().empty()) return;
-  report.Problem(absl::StrCat(RenderForeign(daemon.status.runtime_dir_problem()),
-                              ": workers come to nobody or to somebody else there"),
-                 "find out who did it; restart the daemon (systemctl restart nodecommd), which "
-                 "makes its files anew");
+  report.Problem(
+      absl::StrCat(RenderForeign(daemon.status.runtime_dir_problem()),
+                   ": whoever comes there finds nobody, or somebody else"),
+      "find out who did it, and remove what was put there; restart the daemon (systemctl "
+      "restart nodecommd), which makes its files anew");
 }
 
 }  // namespace

@@ -105,8 +105,11 @@ std::optional<FileSystemRoom> RoomAt(const std::string& path) {
 RuntimeFile LookAtFile(const std::string& runtime_dir, const char* name) {
   struct stat status = {};
   if (stat(absl::StrCat(runtime_dir, "/", name).c_str(), &status) != 0) return {.name = name};
-  return {
-      .name = name, .exists = true, .uid = status.st_uid, .mode = status.st_mode & mode_t{07777}};
+  return {.name = name,
+          .exists = true,
+          .uid = status.st_uid,
+          .mode = status.st_mode & mode_t{07777},
+          .is_socket = S_ISSOCK(status.st_mode)};
 }
 
 // "group-000000000000002a.control": as the daemon names them (daemon/group/control_page_file.cc).
@@ -153,7 +156,7 @@ void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
     return;
   }
   facts.runtime_dir_room = RoomAt(path);
-  facts.lock_file_exists = Exists(absl::StrCat(path, "/", kLockName));
+  facts.lock_file = LookAtFile(path, kLockName);
   for (const char* name :
        {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
     facts.worker_sockets.push_back(LookAtFile(path, name));

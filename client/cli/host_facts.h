@@ -24,6 +24,7 @@ struct RuntimeFile {
   bool exists = false;
   uid_t uid = 0;
   mode_t mode = 0;
+  bool is_socket = false;
 };
 
 // A group's control page (proto/control_page.h), as a file.
@@ -59,7 +60,7 @@ struct HostFacts {
   std::optional<uid_t> runtime_dir_uid = {};
   mode_t runtime_dir_mode = 0;
   std::optional<FileSystemRoom> runtime_dir_room = {};
-  bool lock_file_exists = false;
+  RuntimeFile lock_file = {};
   // The process of the daemon that serves the directory (lock_holder.h).
   std::optional<int> lock_holder = {};
   ProcessFacts lock_holder_facts = {};

@@ -54,12 +54,15 @@ ProcessFacts ReadProcess(pid_t pid) {
     const std::vector<std::string> words =
         absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
     // "State: T (stopped)"
-    if (words.size() > 1 && words[0] == "State:") facts.state = words[1].front();
+    if (words.size() < 2) continue;
+    if (words[0] == "State:") facts.state = words[1].front();
     // "Uid: REAL EFFECTIVE SAVED FILESYSTEM"
     uid_t uid = 0;
     if (words.size() > 2 && words[0] == "Uid:" && absl::SimpleAtoi(words[2], &uid)) {
       facts.effective_uid = uid;
     }
+    // "NSpid: 4242 17": its number here, and in each namespace below.
+    if (words[0] == "NSpid:") facts.in_inner_pid_namespace = words.size() > 2;
   }
   facts.open_files = CountOpenFiles(pid);
   facts.open_files_max = ReadOpenFilesMax(pid);

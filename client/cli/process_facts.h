@@ -12,6 +12,8 @@ namespace nodecomm {
 struct ProcessFacts {
   char state = 0;  // of its main thread: the letter of proc(5); 0: not known
   std::optional<uid_t> effective_uid = {};
+  // Of a PID namespace below this process's: it does not see what runs outside of that.
+  bool in_inner_pid_namespace = false;
   std::optional<int64_t> open_files = {};  // told to root and to the process's own user only
   std::optional<int64_t> open_files_max = {};
 };

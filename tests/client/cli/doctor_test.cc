@@ -45,12 +45,13 @@ HostFacts SoundHost() {
                            .bytes_total = uint64_t{1} << 30,
                            .files_free = 100'000,
                            .files_total = 200'000};
-  host.lock_file_exists = true;
+  host.lock_file = {.name = "nodecommd.lock", .exists = true, .uid = 0, .mode = 0600};
   host.lock_holder = 42;
   host.lock_holder_facts = {.state = 'S', .effective_uid = 0};
   for (const char* name :
        {"session.sock", "control.sock", "workers/session.sock", "workers/control.sock"}) {
-    host.worker_sockets.push_back({.name = name, .exists = true, .uid = 0, .mode = 0666});
+    host.worker_sockets.push_back(
+        {.name = name, .exists = true, .uid = 0, .mode = 0666, .is_socket = true});
   }
   return host;
 }
@@ -160,14 +161,14 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.lock_holder.reset();
-         host.lock_file_exists = false;
+         host.lock_file.exists = false;
          host.worker_sockets[0].exists = false;
        }},
       {"socket", kProblem, "no nodecommd", "run this on the host",
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.lock_holder.reset();
-         host.lock_file_exists = false;
+         host.lock_file.exists = false;
        }},
       {"socket", kProblem, "no nodecommd", "is not there: start nodecommd, or mount",
        [](HostFacts& host, DaemonFacts& daemon) {
@@ -178,7 +179,7 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("nodecommd serves a removed directory"));
          host.runtime_dir_error = ENOENT;
-         host.lock_file_exists = false;
+         host.lock_file.exists = false;
        }},
       {"socket", kProblem,
        "nodecommd (process 42) runs, but /run/nodecomm is not its directory any more",
@@ -186,18 +187,23 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.lock_hidden = true;
-         host.lock_file_exists = false;
+         host.lock_file.exists = false;
          host.runtime_dir_uid = 7;
          for (RuntimeFile& socket : host.worker_sockets) socket.exists = false;
        }},
       {"socket", kProblem, "nodecommd (process 41) was started for /run/nodecomm, too",
        "kill -TERM 41",
        [](HostFacts& host, DaemonFacts&) { host.other_lock_holders = {41}; }},
+      {"container", kWarning, "nodecommd (process 42) is in a PID namespace of its own", "hostPID",
+       [](HostFacts& host, DaemonFacts&) {
+         host.lock_holder_facts.in_inner_pid_namespace = true;
+       }},
       {"socket", kProblem, "did not answer", "journalctl",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
        }},
-      {"socket", kProblem, "nodecommd did not answer (process 42)", "if it hangs, kill it",
+      {"socket", kProblem, "nodecommd did not answer (process 42)",
+       "if it hangs, systemctl restart nodecommd, which ends groups; to keep them, kill it",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
        }},
@@ -216,7 +222,7 @@ const std::vector<Broken>& BrokenHosts() {
          host.lock_holder_facts.open_files_max = 1024;
        }},
       {"socket", kProblem, "nodecommd (process 42) is stopped, and so does not answer",
-       "let it go on (kill -CONT 42)",
+       "let it go on: kill -CONT 42",
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
          host.lock_holder_facts.state = 'T';
@@ -246,6 +252,9 @@ const std::vector<Broken>& BrokenHosts() {
       {"socket", kProblem, "workers/control.sock is not there: no worker in a container can",
        "restart the daemon",
        [](HostFacts& host, DaemonFacts&) { host.worker_sockets[3].exists = false; }},
+      {"socket", kProblem, "/run/nodecomm/session.sock is no socket: no worker can come",
+       "remove what is there",
+       [](HostFacts& host, DaemonFacts&) { host.worker_sockets[0].is_socket = false; }},
       {"socket", kProblem, "/run/nodecomm/groups is not there: no group can form",
        "restart the daemon",
        [](HostFacts& host, DaemonFacts& daemon) {
@@ -254,7 +263,7 @@ const std::vector<Broken>& BrokenHosts() {
          daemon.status.set_not_ready("/run/nodecomm/groups was removed: restart the daemon");
          daemon.status.set_runtime_dir_problem("/run/nodecomm/groups was removed");
        }},
-      {"socket", kProblem, "session.sock was replaced by another: workers come to",
+      {"socket", kProblem, "session.sock was replaced by another: whoever comes there",
        "restart the daemon",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.status.set_not_ready("session.sock was replaced by another: restart the daemon");
@@ -302,15 +311,38 @@ const std::vector<Broken>& BrokenHosts() {
       {"permissions", kProblem, "/run/nodecomm: Not a directory", "--runtime-dir",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_error = ENOTDIR; }},
       {"permissions", kProblem,
-       "nodecommd (process 42) runs as uid 9 and cannot write to /run/nodecomm/groups, which belongs "
-       "to uid 0 and has mode 0700: no group can be made",
-       "chown -R 9 /run/nodecomm/groups",
+       "not the daemon's, which runs as uid 9, but of others: /run/nodecomm/nodecommd.lock (uid 0), "
+       "/run/nodecomm/groups (uid 0); it can make no group or session there, or does not start",
+       "chown -R 9 /run/nodecomm/nodecommd.lock /run/nodecomm/groups",
        [](HostFacts& host, DaemonFacts&) {
          host.lock_holder_facts.effective_uid = 9;
          host.runtime_dir_uid = 9;
          for (RuntimeFile& socket : host.worker_sockets) socket.uid = 9;
          host.record_directories = {{.name = "groups", .exists = true, .uid = 0, .mode = 0700},
                                     {.name = "sessions", .exists = true, .uid = 9, .mode = 0700}};
+       }},
+      {"permissions", kProblem,
+       "not the daemon's, which runs as uid 0, but of others: /run/nodecomm/sessions (uid 9); they "
+       "may replace what the daemon reads",
+       "chown -R 0 /run/nodecomm/sessions",
+       [](HostFacts& host, DaemonFacts&) {
+         host.record_directories = {{.name = "sessions", .exists = true, .uid = 9, .mode = 0700}};
+       }},
+      {"permissions", kProblem,
+       "the daemon's own user may not write to /run/nodecomm/admin (mode 0000)",
+       "chmod u+rwX /run/nodecomm/admin",
+       [](HostFacts& host, DaemonFacts&) {
+         host.lock_holder_facts.effective_uid = 9;
+         host.runtime_dir_uid = 9;
+         host.lock_file.uid = 9;
+         for (RuntimeFile& socket : host.worker_sockets) socket.uid = 9;
+         host.socket_directories = {{.name = "admin", .exists = true, .uid = 9, .mode = 0}};
+       }},
+      {"permissions", kWarning,
+       "/run/nodecomm/workers is closed to workers of other users in containers: it has mode 0700",
+       "chmod 0755 /run/nodecomm/workers",
+       [](HostFacts& host, DaemonFacts&) {
+         host.socket_directories = {{.name = "workers", .exists = true, .uid = 0, .mode = 0700}};
        }},
       {"permissions", kWarning, "is closed to workers of other users: it belongs to uid 0", "0755",
        [](HostFacts& host, DaemonFacts&) { host.runtime_dir_mode = 0700; }},
@@ -627,6 +659,17 @@ TEST(Doctor, DoesNotKnowWhetherADriverIsNeededWhereADaemonDoesNotSay) {
   EXPECT_EQ(Diagnose(host, no_socket).findings(0).verdict(), v1::DOCTOR_VERDICT_PROBLEM);
 }
 
+TEST(Doctor, DoesNotAdviseToKillADaemonThatWouldNotSeeItsWorkersAgain) {
+  HostFacts host = SoundHost();
+  host.lock_holder_facts.state = 'T';
+  const DaemonFacts silent = NoDaemon(absl::UnavailableError("no answer"));
+  EXPECT_THAT(FindingOf(Diagnose(host, silent), "socket").advice(),
+              HasSubstr("to keep them, kill"));
+  host.lock_holder_facts.in_inner_pid_namespace = true;
+  EXPECT_THAT(FindingOf(Diagnose(host, silent), "socket").advice(),
+              HasSubstr("nothing keeps them"));
+}
+
 TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {
   HostFacts host = SoundHost();
   EXPECT_THAT(FindingOf(Diagnose(host, SoundDaemon()), "permissions").finding(),
@@ -639,6 +682,11 @@ TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {
   EXPECT_EQ(FindingOf(report, "permissions").verdict(), v1::DOCTOR_VERDICT_OK);
   EXPECT_THAT(FindingOf(report, "permissions").finding(),
               HasSubstr("no daemon runs, so the sockets were not looked at"));
+  // The next one would not start.
+  host.lock_holder_facts = {};
+  host.runtime_dir_uid = 9;
+  EXPECT_THAT(FindingOf(Diagnose(host, none), "permissions").advice(),
+              HasSubstr("chown -R 9 /run/nodecomm/nodecommd.lock"));
 }
 
 TEST(Doctor, OnlyContainersOfWorkersMayMountTheDirectoryReadOnly) {
@@ -651,7 +699,7 @@ TEST(Doctor, OnlyContainersOfWorkersMayMountTheDirectoryReadOnly) {
   host.lock_holder.reset();
   EXPECT_EQ(FindingOf(Diagnose(host, SoundDaemon()), "file-system").verdict(),
             v1::DOCTOR_VERDICT_WARNING);
-  host.lock_file_exists = false;  // workers/ alone
+  host.lock_file.exists = false;  // workers/ alone
   EXPECT_EQ(FindingOf(Diagnose(host, SoundDaemon()), "file-system").verdict(),
             v1::DOCTOR_VERDICT_OK);
 }
@@ -737,7 +785,7 @@ TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {
   EXPECT_EQ(facts.runtime_dir_uid, geteuid());
   ASSERT_TRUE(facts.runtime_dir_room.has_value());
   EXPECT_GT(facts.runtime_dir_room->bytes_total, facts.runtime_dir_room->bytes_free);
-  EXPECT_FALSE(facts.lock_file_exists);
+  EXPECT_FALSE(facts.lock_file.exists);
   EXPECT_EQ(facts.lock_holder, std::nullopt);
   ASSERT_EQ(facts.worker_sockets.size(), 4u);
   EXPECT_EQ(facts.worker_sockets[0].name, "session.sock");
@@ -794,6 +842,7 @@ TEST_F(HostFactsTest, SeesADirectoryThatIsClosedToThisUser) {
 
 TEST(ReadProcess, TellsAsWhomAProcessRunsAndHow) {
   EXPECT_EQ(ReadProcess(getpid()).effective_uid, geteuid());
+  EXPECT_FALSE(ReadProcess(getpid()).in_inner_pid_namespace);
   EXPECT_EQ(ReadProcess(getpid()).state, 'R');
   EXPECT_EQ(ReadProcess(0).effective_uid, std::nullopt) << "there is no such process";
 }
