@@ -1,6 +1,7 @@
 // The GPUs, their NVLink fabric and the access of each to the others, as the daemon sees them.
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,13 @@ namespace {
 bool HasGpu(const v1::Host& host, const std::string& uuid) {
   return std::any_of(host.gpus().begin(), host.gpus().end(),
                      [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
+}
+
+bool IsDrained(const v1::GetStatusResponse& status, const std::string& uuid) {
+  return std::any_of(status.drains().begin(), status.drains().end(),
+                     [&](const v1::GpuDrain& drain) {
+                       return drain.gpu_uuid() == uuid && drain.state() == v1::DRAIN_STATE_DRAINED;
+                     });
 }
 
 // As in the matrix of `topo`.
@@ -47,6 +55,30 @@ void CheckLinks(const DaemonFacts& daemon, Report& report) {
   }
 }
 
+// By reason, since all pairs often have the same one. Where nothing at all is proven, something is
+// wrong with the proving rather than with a pair.
+void CheckUnproven(const DaemonFacts& daemon, Report& report) {
+  std::map<std::string, int> pairs_by_reason;
+  int told = 0;
+  for (const v1::PeerProof& proof : daemon.topology.proofs()) {
+    if (proof.verdict() != v1::PROOF_VERDICT_UNPROVEN) continue;
+    ++pairs_by_reason[proof.reason().empty() ? "no reason given" : RenderForeign(proof.reason())];
+    ++told;
+  }
+  const int untold = daemon.status.pairs_unproven() - told;
+  if (untold > 0) pairs_by_reason["not tried yet"] += untold;
+  for (const auto& [reason, pairs] : pairs_by_reason) {
+    const std::string finding = absl::StrFormat("no proof, and so no fast path, for %s of GPUs: %s",
+                                                Counted(pairs, "pair"), reason);
+    constexpr char kAdvice[] = "do what it says, then nodecommctl p2p check tries again";
+    if (daemon.status.pairs_proven() == 0) {
+      report.Problem(finding, kAdvice);
+    } else {
+      report.Warn(finding, kAdvice);
+    }
+  }
+}
+
 }  // namespace
 
 void CheckGpus(const DaemonFacts& daemon, Report& report) {
@@ -61,7 +93,10 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
                        "nodecommctl drain it, reset it (nvidia-smi --gpu-reset) or the host, then "
                        "nodecommctl undrain it");
     } else if (gpu.condition() == v1::GPU_CONDITION_DRAINING) {
-      report.WarnOf(label, absl::StrCat("out of service: ", RenderForeign(gpu.condition_reason())),
+      report.WarnOf(label,
+                    IsDrained(daemon.status, gpu.uuid())
+                        ? "drained, and so out of service"
+                        : "being drained: no new groups; something holds it still",
                     "nodecommctl undrain takes it back");
     }
     if (gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
@@ -121,12 +156,7 @@ void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
   }
   CheckLinks(daemon, report);
   const v1::GetStatusResponse& status = daemon.status;
-  if (status.pairs_unproven() > 0 && !status.driver_trusted() &&
-      !daemon.topology.check().running()) {
-    report.Warn(absl::StrFormat("no proof, and so no fast path, for %s of GPUs",
-                                Counted(status.pairs_unproven(), "pair")),
-                "nodecommctl p2p check tells why");
-  }
+  if (!status.driver_trusted() && !daemon.topology.check().running()) CheckUnproven(daemon, report);
   if (report.silent()) {
     report.Ok(status.driver_trusted()
                   ? "the driver is trusted"

@@ -85,6 +85,18 @@ mv "$work/away" "$work/bin/nodecomm-probe"
 ctl p2p check --force >/dev/null || fail "the probe is back"
 stop_daemon
 
+# Where it has never been there, the doctor names it.
+rm -f "$cache"
+mv "$work/bin/nodecomm-probe" "$work/away"
+NODECOMM_BIN=$work/bin
+start_simulated hgx-h100-x4
+NODECOMM_BIN=$sound
+ctl doctor >"$work/doctor.txt" && fail "no group of this host has a fast path"
+grep -q "PROBLEM  no proof.*for 12 pairs of GPUs: .*nodecomm-probe.*No such file" "$work/doctor.txt" ||
+  fail "the doctor does not name the probe: $(cat "$work/doctor.txt")"
+mv "$work/away" "$work/bin/nodecomm-probe"
+stop_daemon
+
 # A daemon that is told to stop while it proves does so at once.
 rm -f "$cache"
 : >"$work/nodecommd.log"

@@ -393,9 +393,16 @@ const std::vector<Broken>& BrokenHosts() {
          gpu->set_condition(v1::GPU_CONDITION_LOST);
          gpu->set_condition_reason("Xid 79");
        }},
-      {"gpus", kWarning, "GPU0 (GPU-a): out of service", "undrain",
+      {"gpus", kWarning, "GPU0 (GPU-a): being drained: no new groups", "undrain",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
+       }},
+      {"gpus", kWarning, "GPU1 (GPU-b): drained, and so out of service", "undrain",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.topology.mutable_host()->mutable_gpus(1)->set_condition(v1::GPU_CONDITION_DRAINING);
+         v1::GpuDrain* const drain = daemon.status.add_drains();
+         drain->set_gpu_uuid("GPU-b");
+         drain->set_state(v1::DRAIN_STATE_DRAINED);
        }},
       {"gpus", kWarning, "GPU-c was drained, and this host has it no more", "undrain --gpu GPU-c",
        [](HostFacts&, DaemonFacts& daemon) {
@@ -446,8 +453,20 @@ const std::vector<Broken>& BrokenHosts() {
          counted->set_gpu_uuid("GPU-b");
          counted->set_errors(12);
        }},
-      {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs", "p2p check",
-       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
+      {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs: not tried yet",
+       "p2p check", [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
+      {"peer-access", kProblem,
+       "no proof, and so no fast path, for 2 pairs of GPUs: starting nodecomm-probe: No such file",
+       "p2p check",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_pairs_proven(0);
+         daemon.status.set_pairs_unproven(2);
+         for (int i = 0; i < 2; ++i) {
+           v1::PeerProof* proof = daemon.topology.add_proofs();
+           proof->set_verdict(v1::PROOF_VERDICT_UNPROVEN);
+           proof->set_reason("starting nodecomm-probe: No such file");
+         }
+       }},
       {"peer-access", kWarning, "proofs are going on", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_check()->set_running(true); }},
       {"pools", kProblem, "GPU-b: no plane can be made: full", "nvidia-smi",
