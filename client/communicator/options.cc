@@ -60,6 +60,12 @@ absl::Status Validate(const CommunicatorOptions& options) {
                         absl::FormatDuration(options.call_timeout),
                         absl::FormatDuration(CommunicatorOptions::kTimeoutMax)));
   }
+  if (!options.runtime_dir.starts_with('/')) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("runtime directory \"%s\" is no absolute path: a daemon that was restarted "
+                        "is looked for there, whatever the working directory is by then",
+                        options.runtime_dir));
+  }
   return absl::OkStatus();
 }
 

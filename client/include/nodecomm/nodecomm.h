@@ -119,7 +119,8 @@ typedef struct nodecomm_options {
   /* How long a call waits for a rank that does not come before the group is given up; 0: 30,000.
      At most 24 hours. */
   int64_t call_timeout_ms;
-  /* Directory of the daemon's sockets; NULL: NODECOMM_RUNTIME_DIR, else /run/nodecomm. */
+  /* Directory of the daemon's sockets, an absolute path; NULL: NODECOMM_RUNTIME_DIR, else
+     /run/nodecomm. */
   const char* runtime_dir;
   /* Not 0: checked mode, the same on every rank. Before each call the ranks compare what they call
      (how many calls before, bytes, type), graph replays included, and the first difference fails

@@ -15,6 +15,7 @@ CommunicatorOptions Good() {
   options.name = "model";
   options.world_size = {4};
   options.rank = {3};
+  options.runtime_dir = "/run/nodecomm";
   return options;
 }
 
@@ -40,6 +41,12 @@ TEST(CommunicatorOptions, NameIsText) {
   EXPECT_THAT(Validate(options), Mistake("not UTF-8"));
   options.name = "caf\xc3\xa9";
   EXPECT_OK(Validate(options));
+}
+
+TEST(CommunicatorOptions, RuntimeDirectoryStaysWhereItIs) {
+  CommunicatorOptions options = Good();
+  options.runtime_dir = "nodecomm";
+  EXPECT_THAT(Validate(options), Mistake("\"nodecomm\" is no absolute path"));
 }
 
 TEST(CommunicatorOptions, RankIsOneOfTheWorld) {
