@@ -197,8 +197,12 @@ constexpr ManualTexts kManual = {
         "do. Answers go to standard output, all else to standard error. With --json, answers are "
         "protocol buffers in JSON: fields keep their names, 64-bit numbers are strings, enums are "
         "names, and fields may be added but not renamed.",
-    .files = "/run/nodecomm/admin/admin.sock",
-    .see_also = "nodecommd(8), nodecommd.textproto(5), nodecomm-perf(1)"};
+    .files =
+        "/run/nodecomm/admin/admin.sock; the fields of --json: "
+        "/usr/share/doc/nodecomm/json.md and topology-json.md",
+    .see_also =
+        "nodecommd(8), nodecommd.textproto(5), nodecomm-perf(1), "
+        "/usr/share/doc/nodecomm/RUNBOOK.md"};
 
 int Main(int argc, char** argv) {
   CLI::App app("Shows what nodecommd sees and holds.", "nodecommctl");

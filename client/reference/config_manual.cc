@@ -73,7 +73,9 @@ int Main(int argc, char** argv) {
          "\\fB#\\fR begins a comment. A field that is not set has its default. What is unknown "
          "or out of bounds is an error with its line; \\fBnodecommd \\-\\-check\\-config\\fR finds "
          "it. "
-         "\\fBnodecommctl config show\\fR prints what is in force.\n"
+         "\\fBnodecommctl config show\\fR prints what is in force. A running daemon takes some "
+         "fields when it is reloaded (SIGHUP), the others when it is restarted: the file that is "
+         "installed, /etc/nodecomm/nodecommd.textproto, marks each with [reload] or [restart].\n"
       << ".SH FIELDS\n";
   if (!PrintFields(*config, "")) return 1;
   std::cout << ".SH EXAMPLE\n.nf\nlog_level: \"info\"\npool { planes_ready: 4 }\nmetrics { port: "

@@ -24,10 +24,14 @@ constexpr ManualTexts kManual = {
         "and then writes \"ready\" to standard output and tells systemd. The log goes to standard "
         "error. SIGTERM ends it: no group is formed any more, and those that are there may finish "
         "for group.drain_timeout_ms; a second one ends them at once. To replace it under running "
-        "groups, kill it: workers find the next one by themselves.",
+        "groups, kill it: workers find the next one by themselves. SIGINT is taken as SIGTERM; "
+        "SIGHUP reads the configuration file again, and the log says what was taken. It does not "
+        "reopen the log: a file that standard error goes to is rotated by copying and truncating.",
     .files =
         "/run/nodecomm: session.sock and control.sock for workers, admin/admin.sock for "
-        "administrators",
+        "administrators, and what a restarted daemon goes on with; "
+        "/usr/share/doc/nodecomm/RUNBOOK.md tells what each file is, and what to do when something "
+        "is wrong",
     .see_also = "nodecommctl(1), nodecommd.textproto(5), nodecomm-perf(1)"};
 
 }  // namespace
