@@ -23,7 +23,12 @@ constexpr int kComputeCapabilityMajorMin = 8;
 // join GPUs of this generation and later carry more.
 constexpr double kBeyondPciGigabytesPerSecond = 64;
 
-constexpr char kAdvice[] = "Use NCCL for this group.";
+// NCCL needs the same GPUs.
+const char* AdviceOn(v1::FastPathReason reason) {
+  return reason == v1::FAST_PATH_REASON_GPU_LOST
+             ? "Nothing works there until it is reset: take another GPU."
+             : "Use NCCL for this group.";
+}
 
 // One rule's answer: why not, or nothing.
 struct Objection {
@@ -234,7 +239,8 @@ v1::FastPath DecideFastPath(const v1::Host& host, const v1::PeerProofs& proofs,
   answer.set_supported(!objection.has_value());
   if (objection.has_value()) {
     answer.set_reason(objection->reason);
-    answer.set_detail(absl::StrCat("No fast path: ", objection->what, ". ", kAdvice));
+    answer.set_detail(
+        absl::StrCat("No fast path: ", objection->what, ". ", AdviceOn(objection->reason)));
   }
   return answer;
 }

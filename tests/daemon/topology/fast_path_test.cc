@@ -70,7 +70,8 @@ TEST_P(FastPathTable, Decides) {
     EXPECT_EQ(answer.detail(), "");
   } else {
     EXPECT_THAT(answer.detail(), HasSubstr(test.detail));
-    EXPECT_THAT(answer.detail(), HasSubstr("Use NCCL"));
+    const bool is_lost = test.reason == v1::FAST_PATH_REASON_GPU_LOST;
+    EXPECT_THAT(answer.detail(), HasSubstr(is_lost ? "take another GPU" : "Use NCCL"));
   }
 }
 
