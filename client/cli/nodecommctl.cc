@@ -20,8 +20,8 @@
 #include "client/cli/admin_client.h"
 #include "client/cli/colour.h"
 #include "client/cli/commands.h"
-#include "client/reference/absolute_path.h"
 #include "client/reference/reference.h"
+#include "client/reference/runtime_dir_option.h"
 
 namespace nodecomm {
 namespace {
@@ -212,11 +212,7 @@ int Main(int argc, char** argv) {
   app.require_subcommand(0, 1);  // none: said below; CLI11 would hide a misspelt one behind it
   Options options;
   Command chosen;
-  app.add_option("--runtime-dir", options.runtime_dir, "Directory of the daemon's sockets")
-      ->envname("NODECOMM_RUNTIME_DIR")
-      ->type_name("DIR")
-      ->check(AbsolutePath())
-      ->capture_default_str();
+  AddRuntimeDirOption(app, options.runtime_dir, "Directory of the daemon's sockets");
   app.add_option("--color", options.color, "Colours: auto (on a terminal), always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str();

@@ -10,8 +10,8 @@
 #include "client/perf/run.h"
 #include "client/perf/sizes.h"
 #include "client/perf/types.h"
-#include "client/reference/absolute_path.h"
 #include "client/reference/reference.h"
+#include "client/reference/runtime_dir_option.h"
 
 namespace nodecomm::perf {
 namespace {
@@ -99,11 +99,8 @@ void AddOptions(CLI::App* app, Options* options, Texts* texts) {
       ->excludes(sweep)
       ->excludes(random)
       ->excludes(json);
-  app->add_option("--runtime-dir", options->runtime_dir,
-                  "Directory of the daemon's sockets (default: /run/nodecomm)")
-      ->envname("NODECOMM_RUNTIME_DIR")
-      ->type_name("DIR")
-      ->check(AbsolutePath());
+  AddRuntimeDirOption(*app, options->runtime_dir,
+                      "Directory of the daemon's sockets (default: /run/nodecomm)");
   app->set_version_flag("--version", std::string("nodecomm-perf ") + nodecomm_version());
   app->footer(
       "The daemon nodecommd must be running, except with --from.\n"

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "client/base/version.h"
-#include "client/reference/absolute_path.h"
 #include "client/reference/reference.h"
+#include "client/reference/runtime_dir_option.h"
 
 namespace nodecomm {
 namespace {
@@ -46,11 +46,8 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   std::string simulate_path;
   std::string log_level;
   ParsedCommandLine parsed;
-  app.add_option("--runtime-dir", runtime_dir,
-                 "Directory of the sockets (default: the configuration's, or /run/nodecomm)")
-      ->envname("NODECOMM_RUNTIME_DIR")
-      ->type_name("DIR")
-      ->check(AbsolutePath());
+  AddRuntimeDirOption(app, runtime_dir,
+                      "Directory of the sockets (default: the configuration's, or /run/nodecomm)");
   app.add_option("--config", config_path, "Configuration file, in protobuf's text format")
       ->type_name("FILE");
   app.add_flag("--check-config", parsed.command_line.check_config,

@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
-# The packages on a Debian that has nothing else: installed, upgraded, removed, purged; a user's project built against them; the unit
-# under a systemd of its own. As root; needs debootstrap, and systemd-nspawn for the last part. See tests/deploy/README.md.
+# The packages on a Debian or Ubuntu that has nothing else: installed, upgraded, removed, purged; a user's project built against them;
+# the unit under a systemd of its own. As root; needs debootstrap, and systemd-nspawn for the last part. See tests/deploy/README.md.
 #
 #   tests/deploy/clean_root.sh DIR      with the packages in DIR
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 packages=$(cd "${1:?the directory of the packages}" && pwd)
-readonly mirror=${NODECOMM_DEBIAN_MIRROR:-http://deb.debian.org/debian}
-readonly suite=bookworm
+# This host's release: packages name the libraries of the one that they were built on.
+# shellcheck source=/dev/null
+source /etc/os-release
+case $ID in
+  ubuntu) archive=http://archive.ubuntu.com/ubuntu components=main,universe ;;
+  *) archive=http://deb.debian.org/debian components=main ;;
+esac
+readonly mirror=${NODECOMM_MIRROR:-$archive}
 readonly boot_seconds=300
 work=$(mktemp -d /var/tmp/nodecomm-root.XXXXXX)
 root=$work/root
@@ -47,7 +53,7 @@ expect_installed() {
 }
 
 step "a clean root"
-quietly debootstrap --variant=minbase --include=systemd-sysv "$suite" "$root" "$mirror"
+quietly debootstrap --variant=minbase --components="$components" --include=systemd-sysv "$VERSION_CODENAME" "$root" "$mirror"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 mkdir -p "$root/nodecomm/first"
 cp "$packages"/*.deb "$root/nodecomm/first"

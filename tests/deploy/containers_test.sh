@@ -81,8 +81,8 @@ check(environment["NODECOMM_RUNTIME_DIR"] == mounts[volume]["mountPath"], "worke
 # Image and pods agree on the user, and the pod gives the daemon the time that it takes.
 with open(f"{directory}/Dockerfile") as file:
     dockerfile = file.read()
-(uid, gid), = re.findall(r"^USER (\d+):(\d+)$", dockerfile, re.M)
-check(f"--uid {uid}" in dockerfile and f"--gid {gid}" in dockerfile, "Dockerfile: USER is not the user that it makes")
+(uid,) = re.findall(r"^USER (\d+)$", dockerfile, re.M)
+check(f"--uid {uid} --gid {uid} --groups video" in dockerfile, "Dockerfile: USER is not the user that it makes")
 check(daemon["securityContext"]["runAsUser"] == int(uid), "daemonset.yaml: another user than the image's")
 command = daemon["initContainers"][0]["command"]
 check(command[command.index("-o") + 1] == uid, "daemonset.yaml: the directory is given to another user")
