@@ -124,6 +124,12 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
     groups.samples.push_back({{{"state", std::string(word)}}, count});
   }
   families.push_back(std::move(groups));
+  double robbed = 0;
+  for (const v1::GroupInfo& group : now.groups) robbed += group.files_problem().empty() ? 0 : 1;
+  families.push_back(One("nodecomm_groups_without_files",
+                         "Groups of which somebody removed files for good: their workers are not "
+                         "told of a death, or will not be once the daemon has restarted.",
+                         robbed));
 }
 
 void DescribeGpus(const MetricsSnapshot& now, std::vector<StateFamily>& families) {
