@@ -219,7 +219,11 @@ std::string Daemon::NotReady() const {
   return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
 }
 
-std::string Daemon::Lacks() const { return nodecomm::Lacks(host_->host()); }
+std::string Daemon::Lacks() const {
+  const std::string problem = host_problem();
+  const std::string lacks = nodecomm::Lacks(host_->host());
+  return absl::StrCat(problem, problem.empty() || lacks.empty() ? "" : "; ", lacks);
+}
 
 void Daemon::RetryProofs() {
   if (!config_.peer_access.trust_driver) prover_->RetryLacking();
@@ -261,9 +265,11 @@ void Daemon::ReloadFailed(std::string problem) {
 absl::Status Daemon::RefreshHost() {
   // Whoever asks for the progress of the proofs asks often, and a reading keeps the driver busy.
   if (prover_->Progress().running() || !gpus_->MayReadHost()) return absl::OkStatus();
-  ABSL_ASSIGN_OR_RETURN(v1::Host fresh, inventory_->Read());
+  absl::StatusOr<v1::Host> fresh = inventory_->Read();
+  TakeHostNews(fresh.status());
+  if (!fresh.ok()) return absl::FailedPreconditionError(host_problem());
   const v1::Host before = host_->host();
-  for (const std::string& uuid : host_->Update(std::move(fresh))) {
+  for (const std::string& uuid : host_->Update(*std::move(fresh))) {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
   }
   LogReturned(before, host_->host());
@@ -273,6 +279,24 @@ absl::Status Daemon::RefreshHost() {
     prover_->Start(PeerProver::Which::kMissing);
   }
   return absl::OkStatus();
+}
+
+void Daemon::TakeHostNews(const absl::Status& read) {
+  std::string problem;
+  if (!read.ok()) {
+    problem = absl::StrCat("the host cannot be read: ", std::string(read.message()),
+                           platform_ == v1::PLATFORM_SIMULATED ? "; mend that file" : "");
+  }
+  {
+    absl::MutexLock lock(&in_force_mu_);
+    if (problem == host_problem_) return;
+    host_problem_ = problem;
+  }
+  if (problem.empty()) {
+    spdlog::info("the host can be read again");
+  } else {
+    spdlog::warn("{}; what was read before stays in force", Escaped(problem));
+  }
 }
 
 absl::Status Daemon::MakeGpuService() {

@@ -79,9 +79,7 @@ absl::Duration Upkeep::TimeToWait() const {
 }
 
 void Upkeep::RefreshHost() {
-  if (const absl::Status refreshed = daemon_->RefreshHost(); !refreshed.ok()) {
-    spdlog::warn("the host could not be read: {}", Escaped(refreshed));
-  }
+  daemon_->RefreshHost().IgnoreError();  // which logs it
   refresh_at_ = absl::Now() + (ready_ ? kRefreshInterval : kRefreshIntervalNotReady);
 }
 
