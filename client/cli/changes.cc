@@ -50,7 +50,8 @@ absl::StatusOr<std::optional<v1::DrainGpuResponse>> DrainGpu(AdminClient& client
 
 std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answer) {
   if (answer.drained()) {
-    return absl::StrCat("GPU ", gpu, " is drained: no process of nodecommd holds it.\n");
+    return absl::StrCat("GPU ", gpu, " is drained: no process of nodecommd holds it.\n",
+                        answer.note().empty() ? "" : RenderForeign(answer.note()) + "\n");
   }
   if (answer.groups().empty()) {
     return absl::StrCat("GPU ", gpu, " is draining: its memory is being released.\n");

@@ -525,19 +525,21 @@ void Daemon::Serve() {
 void Daemon::StartForming() { logged_groups_->StartForming(); }
 
 absl::Status Daemon::PublishMetrics() {
-  ABSL_ASSIGN_OR_RETURN(published_metrics_,
-                        PublishedMetrics::Start(
-                            config_, platform_,
-                            {.metrics = metrics_.get(),
-                             .host = host_.get(),
-                             .groups = groups_.get(),
-                             .pool = pool_.get(),
-                             .sessions = sessions_.get(),
-                             .ready = [this] { return IsReady(); },
-                             .runtime_dir_lost = [this] { return !runtime_dir_problem().empty(); },
-                             .groups_max = [this] { return config().limits.groups_max; },
-                             .reload_failed = [this] { return !reload_problem().empty(); }},
-                            [this](const absl::Status& written) { TakeTextfileNews(written); }));
+  ABSL_ASSIGN_OR_RETURN(
+      published_metrics_,
+      PublishedMetrics::Start(
+          config_, platform_,
+          {.metrics = metrics_.get(),
+           .host = host_.get(),
+           .groups = groups_.get(),
+           .pool = pool_.get(),
+           .sessions = sessions_.get(),
+           .ready = [this] { return IsReady(); },
+           .runtime_dir_lost = [this] { return !runtime_dir_problem().empty(); },
+           .groups_max = [this] { return config().limits.groups_max; },
+           .reload_failed = [this] { return !reload_problem().empty(); },
+           .watches_errors = [this] { return gpus_->WhyErrorsAreNotWatched().empty(); }},
+          [this](const absl::Status& written) { TakeTextfileNews(written); }));
   return absl::OkStatus();
 }
 

@@ -15,6 +15,9 @@
 namespace nodecomm {
 namespace {
 
+constexpr char kNotWatched[] =
+    "critical errors (Xid) are watched on no GPU while one is drained: NVML opens all or none";
+
 bool IsKnown(const v1::Host& host, const std::string& uuid) {
   return std::any_of(host.gpus().begin(), host.gpus().end(),
                      [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
@@ -56,8 +59,13 @@ absl::Status GpuService::Start() {
 }
 
 std::vector<std::string> GpuService::DrainedAndGone() const {
-  absl::MutexLock lock(&gone_mu_);
+  absl::MutexLock lock(&shown_mu_);
   return {gone_.begin(), gone_.end()};
+}
+
+std::string GpuService::WhyErrorsAreNotWatched() const {
+  absl::MutexLock lock(&shown_mu_);
+  return watches_ ? "" : kNotWatched;
 }
 
 bool GpuService::MayReadHost() const {
@@ -123,6 +131,7 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
   }
   response.set_drained(response.groups().empty() && HoldsNothing(parts_.pool->List(), uuid) &&
                        !parts_.prover->IsTrying(uuid));
+  response.set_note(kNotWatched);
   return response;
 }
 
@@ -142,7 +151,7 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
     return back;
   }
   if (!is_here) {
-    absl::MutexLock gone(&gone_mu_);
+    absl::MutexLock shown(&shown_mu_);
     gone_.erase(uuid);
   }
   Log(spdlog::level::info, {.gpu = uuid}, "{}",
@@ -171,12 +180,16 @@ absl::Status GpuService::TakeBack(const std::string& uuid) {
 
 absl::Status GpuService::HoldOnlyServed() {
   watcher_ = nullptr;
+  {
+    absl::MutexLock shown(&shown_mu_);
+    watches_ = drained_.empty();
+  }
   if (drained_.empty()) {
     parts_.source->ServeOnly(std::nullopt);
     ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_());
     return absl::OkStatus();
   }
-  spdlog::warn("errors of GPUs (Xid) are not watched while one is drained");
+  spdlog::warn("{}", kNotWatched);
   parts_.source->ServeOnly(Served(parts_.host->host(), drained_));
   return absl::OkStatus();
 }

@@ -65,6 +65,7 @@ class GpuService final : public GpuControl {
   // fails the GPU is as it was, and it may be tried again.
   absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) override;
   std::vector<std::string> DrainedAndGone() const override;
+  std::string WhyErrorsAreNotWatched() const override;
 
  private:
   // Lets nobody hold a drained GPU open. NVML attaches to all GPUs of the host or to none, so there
@@ -80,10 +81,11 @@ class GpuService final : public GpuControl {
   mutable absl::Mutex mu_;  // held while parts are called: one drain at a time
   std::set<std::string> drained_ ABSL_GUARDED_BY(mu_);
   std::set<std::string> saved_ ABSL_GUARDED_BY(mu_);  // what the file says
-  // Of its own, so that whoever asks waits for no drain. Set at the start, and taken from by
-  // Undrain: the host is not read anew while a GPU is drained.
-  mutable absl::Mutex gone_mu_ ABSL_ACQUIRED_AFTER(mu_);
-  std::set<std::string> gone_ ABSL_GUARDED_BY(gone_mu_);
+  // Of its own, so that whoever asks waits for no drain. What is gone is set at the start, and
+  // taken from by Undrain: the host is not read anew while a GPU is drained.
+  mutable absl::Mutex shown_mu_ ABSL_ACQUIRED_AFTER(mu_);
+  std::set<std::string> gone_ ABSL_GUARDED_BY(shown_mu_);
+  bool watches_ ABSL_GUARDED_BY(shown_mu_) = true;
   bool save_failed_ ABSL_GUARDED_BY(mu_) = false;  // which is in the log
   std::unique_ptr<GpuWatcher> watcher_ ABSL_GUARDED_BY(mu_);
 };

@@ -103,6 +103,10 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
   families.push_back(One("nodecomm_config_last_reload_successful",
                          "0 if the last reload failed: what was in force before it still is.",
                          now.reload_failed ? 0 : 1));
+  families.push_back(One("nodecomm_xid_watch_active",
+                         "0 while a GPU is drained: critical errors (Xid) are then watched on no "
+                         "GPU.",
+                         now.watches_errors ? 1 : 0));
   families.push_back(One("nodecomm_sessions", "Open sessions of workers.", now.sessions));
   families.push_back(
       One("nodecomm_sessions_limit", "Sessions that there may be.", now.sessions_max));

@@ -58,6 +58,8 @@ TEST(RenderDrain, SaysWhatIsStillThere) {
   answer.clear_groups();
   answer.set_drained(true);
   EXPECT_EQ(RenderDrain("1", answer), "GPU 1 is drained: no process of nodecommd holds it.\n");
+  answer.set_note("and more");
+  EXPECT_THAT(RenderDrain("1", answer), HasSubstr("holds it.\nand more\n"));
 }
 
 TEST(DrainGpu, AsksUntilItIsDrained) {

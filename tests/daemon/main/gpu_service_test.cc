@@ -132,6 +132,16 @@ TEST_F(GpuServiceTest, HostIsNotReadWhileAGpuIsDrained) {
   EXPECT_TRUE(service_->MayReadHost());
 }
 
+TEST_F(GpuServiceTest, SaysThatNoErrorsAreWatchedWhileAGpuIsDrained) {
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), "");
+  const auto drained = Drain(kGpu1);
+  ASSERT_OK(drained);
+  EXPECT_THAT(drained->note(), HasSubstr("(Xid) are watched on no GPU"));
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), drained->note());
+  EXPECT_OK(Undrain(kGpu1));
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), "");
+}
+
 TEST_F(GpuServiceTest, WhatIsDrainedIsWrittenDown) {
   EXPECT_OK(Drain(kGpu1));
   EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre(kGpu1));
@@ -157,7 +167,7 @@ TEST_F(GpuServiceTest, DrainThatCouldNotBeWrittenDownSaysWhatItDid) {
   ASSERT_OK(drained);
   EXPECT_TRUE(drained->drained());
   EXPECT_THAT(log.lines(),
-              ElementsAre("draining", HasSubstr("not watched"),
+              ElementsAre("draining", HasSubstr("watched on no GPU"),
                           AllOf(HasSubstr("is not remembered over a restart"), HasSubstr(path_)),
                           "which GPUs are drained is remembered again"));
 }

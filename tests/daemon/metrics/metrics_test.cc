@@ -116,6 +116,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
   now.ready = true;
   now.runtime_dir_lost = true;
   now.log_lines_not_written = 5;
+  now.watches_errors = false;
   now.groups.resize(2);
   now.groups[0].set_state(v1::GROUP_STATE_READY);
   now.groups[1].set_state(v1::GROUP_STATE_GATHERING);
@@ -144,6 +145,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
            std::string("nodecomm_groups{state=\"gathering\"} 1"),
            std::string("nodecomm_groups{state=\"aborted\"} 0"),
            std::string("nodecomm_groups_without_files 1"),
+           std::string("nodecomm_xid_watch_active 0"),
            absl::StrCat("nodecomm_gpu_condition", of_gpu, ",condition=\"lost\"} 1"),
            absl::StrCat("nodecomm_gpu_condition", of_gpu, ",condition=\"ok\"} 0"),
            absl::StrCat("nodecomm_gpu_fabric_state", of_gpu, ",state=\"completed\"} 1"),
