@@ -265,6 +265,10 @@ void Daemon::ReloadFailed(std::string problem) {
 absl::Status Daemon::RefreshHost() {
   // Whoever asks for the progress of the proofs asks often, and a reading keeps the driver busy.
   if (prover_->Progress().running() || !gpus_->MayReadHost()) return absl::OkStatus();
+  return ReadHostAnew();
+}
+
+absl::Status Daemon::ReadHostAnew() {
   absl::StatusOr<v1::Host> fresh = inventory_->Read();
   TakeHostNews(fresh.status());
   if (!fresh.ok()) return absl::FailedPreconditionError(host_problem());
@@ -306,8 +310,8 @@ absl::Status Daemon::MakeGpuService() {
                         .pool = pool_.get(),
                         .source = source_.get(),
                         .prover = prover_.get()},
-      [this] { return StartWatcher(); }, absl::StrCat(runtime_dir_->path(), "/", kDrainedName),
-      drained_at_start_);
+      [this] { return StartWatcher(); }, [this] { ReadHostAnew().IgnoreError(); },
+      absl::StrCat(runtime_dir_->path(), "/", kDrainedName), drained_at_start_);
   return gpus_->Start();
 }
 

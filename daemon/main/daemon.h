@@ -148,6 +148,8 @@ class Daemon {
     absl::MutexLock lock(&in_force_mu_);
     return host_problem_;
   }
+  // Whether or not a GPU is drained.
+  absl::Status ReadHostAnew();
   // How the last reading of the host went: each change is logged.
   void TakeHostNews(const absl::Status& read);
   std::string runtime_dir_problem() const {

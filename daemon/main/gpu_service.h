@@ -42,10 +42,12 @@ class GpuService final : public GpuControl {
   };
   // Starts a watcher of all GPUs. May return null.
   using StartWatcher = std::function<absl::StatusOr<std::unique_ptr<GpuWatcher>>()>;
+  // Brings what is known of the host up to date.
+  using ReadHost = std::function<void()>;
 
   // `drained`: GPUs that an earlier daemon was told to let go of; the parts know of them already.
   // Those that are drained are kept in `drained_path`.
-  GpuService(Parts parts, StartWatcher start_watcher, std::string drained_path,
+  GpuService(Parts parts, StartWatcher start_watcher, ReadHost read_host, std::string drained_path,
              std::set<std::string> drained);
 
   // Watches all GPUs from the daemon's start on, if none is drained.
@@ -77,6 +79,7 @@ class GpuService final : public GpuControl {
 
   const Parts parts_;
   const StartWatcher start_watcher_;
+  const ReadHost read_host_;
   const std::string drained_path_;
   mutable absl::Mutex mu_;  // held while parts are called: one drain at a time
   std::set<std::string> drained_ ABSL_GUARDED_BY(mu_);
