@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/base/open_files.h"
 #include "client/base/status_macros.h"
 #include "daemon/config/config_message.h"
@@ -220,9 +221,10 @@ std::string Daemon::NotReady() const {
 }
 
 std::string Daemon::Lacks() const {
-  const std::string problem = host_problem();
-  const std::string lacks = nodecomm::Lacks(host_->host());
-  return absl::StrCat(problem, problem.empty() || lacks.empty() ? "" : "; ", lacks);
+  std::vector<std::string> lacks = {LacksFds(CountOpenFds(), OpenFdsMax()), host_problem(),
+                                    nodecomm::Lacks(host_->host())};
+  lacks.erase(std::remove(lacks.begin(), lacks.end(), ""), lacks.end());
+  return absl::StrJoin(lacks, "; ");
 }
 
 void Daemon::RetryProofs() {

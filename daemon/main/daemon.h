@@ -62,8 +62,8 @@ class Daemon {
   // What a daemon that serves still waits for, as systemctl status shows it; empty: it is ready.
   std::string WaitsFor() const;
 
-  // What of its host a daemon that was ready has lost since, or that it cannot tell; empty:
-  // nothing.
+  // What of its host a daemon that was ready has lost since, that it cannot tell, or that it has no
+  // descriptors for workers; empty: nothing.
   std::string Lacks() const;
 
   // Likewise for administrators, who may ask while it stops, too. Thread-safe.

@@ -124,8 +124,15 @@ else
   prlimit --nofile=8: --pid "$daemon" # it has more
   expect_failure 6 "files open, and so takes no connection" ctl doctor
   expect_failure 6 "raise LimitNOFILE=" ctl doctor
+  await_in "warning not ready any more: fewer than 5 of 8 file descriptors are left" cat "$log"
   prlimit --nofile="$limit:" --pid "$daemon"
   await_in "nodecommd answers" ctl doctor
+  # With a few it still says no, and why.
+  for ((few = 0; ; ++few)); do [[ -L /proc/$daemon/fd/$few ]] || break; done
+  prlimit --nofile="$((few + 1)):" --pid "$daemon"
+  expect_failure 1 "Too many open files: raise LimitNOFILE (now " perf -n 2 -b 1K -e 1K --gpus 4
+  await_in "connection on session.sock refused (limit): the daemon cannot " cat "$log"
+  prlimit --nofile="$limit:" --pid "$daemon"
 fi
 
 # A directory that others may write to.
