@@ -306,8 +306,12 @@ TEST_F(NodecommdTest, MetricsFileThatCannotBeWrittenIsNamedWithAdvice) {
 }
 
 TEST_F(NodecommdTest, UsageErrorsHaveTheirOwnExitCode) {
-  for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{"--bogus"}, {"extra"}, {"--log-level", "loud"}, {"--config"}}) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--bogus"},
+                                                    {"extra"},
+                                                    {"--log-level", "loud"},
+                                                    {"--config"},
+                                                    {"--check-config", "--config", ""},
+                                                    {"--simulate", ""}}) {
     Program program(arguments);
     EXPECT_EQ(program.Wait(), 2) << arguments[0];
     EXPECT_THAT(program.Errors(), HasSubstr("--help"));
