@@ -1,6 +1,7 @@
 #include "daemon/main/daemon.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "daemon/process/open_fds.h"
 #include "daemon/proof/program_pair_probe.h"
 #include "daemon/session/pid_namespace.h"
+#include "daemon/session/user_namespace.h"
 #include "daemon/topology/links.h"
 
 namespace nodecomm {
@@ -96,6 +98,14 @@ void WarnOfHiddenProcesses() {
       "the daemon is in a PID namespace of its own: workers outside of it are process 0 in errors, "
       "log and nodecommctl, and if it is killed their groups end; with the host's process ids "
       "(hostPID) neither is so");
+}
+
+void WarnOfUnmappedUsers() {
+  if (TellsUsersApart()) return;
+  spdlog::warn(
+      "the daemon is in a user namespace of its own: it refuses workers of users that have no "
+      "number there (/proc/{}/uid_map); run it outside of it, or map them",
+      getpid());
 }
 
 void WarnOfFewDescriptors(int fds_max, int sessions_max) {
@@ -441,6 +451,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.predecessor = runtime_dir_->predecessor();
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());
   WarnOfHiddenProcesses();
+  WarnOfUnmappedUsers();
   WarnOfFewDescriptors(OpenFdsMax(), config_.limits.sessions_max);
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;

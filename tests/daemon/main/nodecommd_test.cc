@@ -281,6 +281,20 @@ TEST_F(NodecommdTest, WarnsOfAccessToGpusThatAreNotThere) {
   EXPECT_THAT(log, Not(HasSubstr(absl::StrCat("gpu_access names ", uuid, "1"))));
 }
 
+TEST_F(NodecommdTest, ReloadNamesWhatIsNotSetAnyMore) {
+  std::vector<std::string> arguments = SimulatedHost();
+  arguments.insert(
+      arguments.end(),
+      {"--config",
+       WriteConfig("gpu_access { gpu_uuid: \"GPU-51000000-0000-4000-8000-000000000000\" }")});
+  Program daemon(arguments);
+  ASSERT_TRUE(daemon.PrintsLine("ready"));
+  WriteConfig("");
+  daemon.Signal(SIGHUP);
+  EXPECT_TRUE(daemon.Says("reload: gpu_access is now not set, was {"));
+  EXPECT_TRUE(daemon.Says("reload: done, 1 setting taken, 0 wait for a restart"));
+}
+
 TEST_F(NodecommdTest, NamesGpusThatAreLostAtItsStart) {
   std::ifstream file(Topology());
   std::string host{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
