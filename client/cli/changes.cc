@@ -50,7 +50,8 @@ absl::StatusOr<std::optional<v1::DrainGpuResponse>> DrainGpu(AdminClient& client
 
 std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answer) {
   if (answer.drained()) {
-    return absl::StrCat("GPU ", gpu, " is drained: no process of nodecommd holds it.\n");
+    return absl::StrCat("GPU ", gpu, " is drained: no process of nodecommd holds it.\n",
+                        answer.note().empty() ? "" : RenderForeign(answer.note()) + "\n");
   }
   if (answer.groups().empty()) {
     return absl::StrCat("GPU ", gpu, " is draining: its memory is being released.\n");
@@ -65,9 +66,8 @@ std::string RenderUndrain(const std::string& gpu, const std::string& gpu_uuid,
   for (const v1::Gpu& found : topology.host().gpus()) {
     if (found.uuid() != gpu_uuid) continue;
     if (found.condition() == v1::GPU_CONDITION_LOST) {
-      return absl::StrCat("GPU ", gpu,
-                          " is not drained, but lost: ", RenderForeign(found.condition_reason()),
-                          "\n");
+      return absl::StrCat("GPU ", gpu, " is drained no more, but it is lost: ",
+                          RenderForeign(found.condition_reason()), "\n");
     }
     if (found.condition() == v1::GPU_CONDITION_DRAINING) {
       return absl::StrCat("GPU ", gpu, " was drained again meanwhile.\n");

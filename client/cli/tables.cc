@@ -154,6 +154,9 @@ std::string RenderStatus(const v1::GetStatusResponse& status) {
     rows.push_back(
         {"last reload", absl::StrCat("failed: ", RenderForeign(status.reload_problem()))});
   }
+  if (!status.gpu_errors_problem().empty()) {
+    rows.push_back({"GPU errors", RenderForeign(status.gpu_errors_problem())});
+  }
   if (!status.metrics_problem().empty()) {
     rows.push_back({"metrics", RenderForeign(status.metrics_problem())});
   }

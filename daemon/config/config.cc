@@ -1,5 +1,8 @@
 #include "daemon/config/config.h"
 
+#include <sys/un.h>
+
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 
@@ -31,6 +34,10 @@ constexpr ByteCount kProofBytesMax = 1024_MiB;
 constexpr int64_t kProofTimeoutMsMin = 100;
 constexpr int64_t kProofTimeoutMsMax = 600 * 1000;
 constexpr int kPortMax = 65535;
+// Of the sockets' paths, the longest; as RuntimeDir has it.
+constexpr size_t kSocketPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
+constexpr size_t kRuntimeDirBytesMax =
+    kSocketPathBytesMax - std::string_view("/admin/admin.sock").size();
 constexpr int64_t kTextfileIntervalMsMin = 1000;
 constexpr int64_t kTextfileIntervalMsMax = 3600 * 1000;
 
@@ -83,6 +90,12 @@ void ReadTop(const v1::DaemonConfig& file, ProblemList& problems, Config& config
     if (file.runtime_dir().empty() || file.runtime_dir()[0] != '/') {
       problems.Add("runtime_dir",
                    absl::StrFormat("\"%s\" is not an absolute path", file.runtime_dir()));
+    } else if (file.runtime_dir().size() > kRuntimeDirBytesMax) {
+      problems.Add("runtime_dir",
+                   absl::StrFormat("\"%s\" has %d characters, of at most %d: the kernel allows %d "
+                                   "in the path of a socket",
+                                   file.runtime_dir(), file.runtime_dir().size(),
+                                   kRuntimeDirBytesMax, kSocketPathBytesMax));
     }
     config.runtime_dir = file.runtime_dir();
   }
@@ -250,6 +263,19 @@ void ReadGpuAccess(const v1::DaemonConfig& file, ProblemList& problems, Config& 
   }
 }
 
+// What the parser has no words for; OK: it may be text.
+absl::Status CheckIsText(std::string_view file, std::string_view text) {
+  if (text.starts_with("\xef\xbb\xbf")) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s:1:1: begins with a byte-order mark: save the file without one", file));
+  }
+  const size_t nul = text.find('\0');
+  if (nul == std::string_view::npos) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "%s:%d: has a NUL byte, which no text has: save the file as UTF-8", file,
+      1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n')));
+}
+
 }  // namespace
 
 absl::StatusOr<LogLevel> ParseLogLevel(std::string_view name) {
@@ -263,6 +289,7 @@ absl::StatusOr<LogLevel> ParseLogLevel(std::string_view name) {
 }
 
 absl::StatusOr<Config> ParseConfig(std::string_view file, std::string_view text) {
+  ABSL_RETURN_IF_ERROR(CheckIsText(file, text));
   ProblemList problems(file, text, v1::DaemonConfig::descriptor());
   v1::DaemonConfig message;
   google::protobuf::TextFormat::Parser parser;

@@ -24,9 +24,20 @@ namespace nodecomm {
 namespace {
 
 constexpr char kSuffix[] = ".control";
+constexpr char kSpareSuffix[] = ".spare";
 constexpr size_t kPagesMax = 65536;  // as limits.groups_max at most
 
 std::string NameOf(uint64_t generation) { return absl::StrFormat("group-%016x", generation); }
+
+std::string SpareOf(const std::string& dir, uint64_t generation) {
+  return absl::StrFormat("%s/.%s%s", dir, NameOf(generation), kSpareSuffix);
+}
+
+// What had the name before has it no longer.
+bool Link(const std::string& from, const std::string& to) {
+  unlink(to.c_str());
+  return link(from.c_str(), to.c_str()) == 0;
+}
 
 }  // namespace
 
@@ -44,9 +55,11 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
     return absl::ErrnoToStatus(errno, absl::StrFormat("creating the control page %s", path));
   }
   // From here on its destructor removes the file.
-  std::unique_ptr<ControlPageFile> page(new ControlPageFile(std::move(path), std::move(fd)));
+  std::unique_ptr<ControlPageFile> page(
+      new ControlPageFile(std::move(path), SpareOf(dir, generation), std::move(fd)));
   ABSL_RETURN_IF_ERROR(page->WriteNew(generation));
   ABSL_RETURN_IF_ERROR(page->OpenForMembers());
+  page->MakeSpare();
   return page;
 }
 
@@ -82,11 +95,17 @@ absl::Status ControlPageFile::OpenForMembers() {
 absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Open(const std::string& dir,
                                                                        uint64_t generation) {
   std::string path = PathOf(dir, generation);
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  std::string spare = SpareOf(dir, generation);
+  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+  UniqueFd fd(open(path.c_str(), kFlags));
+  if (!fd.valid() && errno == ENOENT && link(spare.c_str(), path.c_str()) == 0) {
+    fd.Reset(open(path.c_str(), kFlags));
+  }
   if (!fd.valid()) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("opening the control page %s", path));
   }
-  std::unique_ptr<ControlPageFile> page(new ControlPageFile(std::move(path), std::move(fd)));
+  std::unique_ptr<ControlPageFile> page(
+      new ControlPageFile(std::move(path), std::move(spare), std::move(fd)));
   page->Keep();
   return page;
 }
@@ -97,6 +116,7 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Reopen(const s
   ABSL_ASSIGN_OR_RETURN(const ControlPage content, page->ReadWhole(generation));
   page->left_mask_ = content.left_mask;
   ABSL_RETURN_IF_ERROR(page->OpenForMembers());
+  page->MakeSpare();  // of one that an earlier version made
   return page;
 }
 
@@ -124,17 +144,23 @@ std::vector<uint64_t> ControlPageFile::RemoveAllBut(const std::string& dir,
                                                     const std::set<uint64_t>& generations,
                                                     std::string_view reason) {
   std::vector<uint64_t> stopped;
-  const auto names = ListSmallFiles(dir, kSuffix, kPagesMax);
-  if (!names.ok()) return stopped;  // they take room until the next time
-  for (const std::string& name : *names) {
-    uint64_t generation = 0;
-    const std::string_view number = std::string_view(name).substr(name.rfind('-') + 1);
-    const bool named =
-        absl::SimpleHexAtoi(absl::string_view(number.data(), number.size()), &generation) &&
-        name == NameOf(generation);
-    if (named && generations.contains(generation)) continue;
-    if (named && StopLeft(dir, generation, reason)) stopped.push_back(generation);
-    unlink(absl::StrFormat("%s/%s%s", dir, name, kSuffix).c_str());
+  for (const std::string_view suffix : {kSuffix, kSpareSuffix}) {
+    const auto names = ListSmallFiles(dir, suffix, kPagesMax);
+    if (!names.ok()) return stopped;  // they take room until the next time
+    for (const std::string& name : *names) {
+      uint64_t generation = 0;
+      const std::string_view number = std::string_view(name).substr(name.rfind('-') + 1);
+      const std::string path = absl::StrFormat("%s/%s%s", dir, name, suffix);
+      const bool named =
+          absl::SimpleHexAtoi(absl::string_view(number.data(), number.size()), &generation) &&
+          (path == PathOf(dir, generation) || path == SpareOf(dir, generation));
+      if (named && generations.contains(generation)) continue;
+      if (named && StopLeft(dir, generation, reason)) stopped.push_back(generation);
+      unlink(path.c_str());
+      if (!named) continue;
+      unlink(PathOf(dir, generation).c_str());
+      unlink(SpareOf(dir, generation).c_str());
+    }
   }
   return stopped;
 }
@@ -159,12 +185,25 @@ absl::StatusOr<ControlPage> ControlPageFile::Read() const {
   return absl::InvalidArgumentError(absl::StrFormat("the control page %s is cut", path_));
 }
 
-bool ControlPageFile::IsLost() const {
+bool ControlPageFile::IsAt(const std::string& path) const {
   struct stat own = {};
   struct stat there = {};
-  if (path_.empty() || fstat(fd_.get(), &own) != 0) return false;
-  if (lstat(path_.c_str(), &there) != 0) return errno == ENOENT;
-  return own.st_dev != there.st_dev || own.st_ino != there.st_ino;
+  if (fstat(fd_.get(), &own) != 0) return true;
+  if (lstat(path.c_str(), &there) != 0) return errno != ENOENT;
+  return own.st_dev == there.st_dev && own.st_ino == there.st_ino;
+}
+
+// Best effort: it is tried again at every look, and the page serves without it.
+void ControlPageFile::MakeSpare() const {
+  if (!path_.empty() && !IsAt(spare_)) Link(path_, spare_);
+}
+
+bool ControlPageFile::PutBack() {
+  if (!IsLost()) {
+    MakeSpare();
+    return true;
+  }
+  return IsAt(spare_) && Link(spare_, path_) && !IsLost();
 }
 
 std::string ControlPageFile::Cut() const {
@@ -178,7 +217,9 @@ std::string ControlPageFile::Cut() const {
 }
 
 ControlPageFile::~ControlPageFile() {
-  if (!kept_ && !path_.empty()) unlink(path_.c_str());
+  if (kept_ || path_.empty()) return;
+  unlink(path_.c_str());
+  unlink(spare_.c_str());
 }
 
 absl::Status ControlPageFile::WriteReady() {

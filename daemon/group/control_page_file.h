@@ -34,7 +34,7 @@ class ControlPageFile {
   static absl::StatusOr<std::unique_ptr<ControlPageFile>> Create(const std::string& dir,
                                                                  uint64_t generation);
   // The page that an earlier daemon made, to be kept until Own(). NotFound, InvalidArgument: there
-  // is none, or it is not whole.
+  // is none, or it is not whole. One of which only the spare name is left has its own again.
   static absl::StatusOr<std::unique_ptr<ControlPageFile>> Reopen(const std::string& dir,
                                                                  uint64_t generation);
   // Ends the generation of a page that an earlier daemon made, whole or not: members that have
@@ -63,7 +63,9 @@ class ControlPageFile {
   const std::string& path() const { return path_; }
   // Somebody has removed the file, or put another in its place: a daemon that comes back does not
   // find the one that members have mapped.
-  bool IsLost() const;
+  bool IsLost() const { return !path_.empty() && !IsAt(path_); }
+  // Names the file again where it has one of its two names left. False: it has none.
+  bool PutBack();
 
   // What somebody did who made the file shorter, for people; empty: it is whole. A member that
   // reads a page which the file does not have any more is ended by SIGBUS.
@@ -83,9 +85,12 @@ class ControlPageFile {
   absl::Status WriteStop(const Culprit& culprit, std::string_view reason);
 
  private:
-  ControlPageFile(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  ControlPageFile(std::string path, std::string spare, UniqueFd fd)
+      : path_(std::move(path)), spare_(std::move(spare)), fd_(std::move(fd)) {}
   static absl::StatusOr<std::unique_ptr<ControlPageFile>> Open(const std::string& dir,
                                                                uint64_t generation);
+  bool IsAt(const std::string& path) const;
+  void MakeSpare() const;
   // Whether a group worked with it and is now told the reason.
   static bool StopLeft(const std::string& dir, uint64_t generation, std::string_view reason);
   absl::Status OpenForMembers();
@@ -95,6 +100,9 @@ class ControlPageFile {
   absl::Status WriteAt(size_t offset, const void* data, size_t bytes);
 
   std::string path_;
+  // A second name of the file, which `rm groups/*` leaves: no system call names a file again that
+  // has lost its last one.
+  std::string spare_;
   UniqueFd fd_;
   UniqueFd member_fd_;
   uint32_t left_mask_ = 0;

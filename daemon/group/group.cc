@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "daemon/group/text.h"
@@ -229,6 +230,7 @@ v1::GroupRecord Group::Record() const {
   }
   if (fast_path_.has_value()) *record.mutable_fast_path() = *fast_path_;
   record.set_ready(state_ == State::kReady);
+  record.set_page_lost(page_lost_);
   shared_.AddTo(record);
   return record;
 }
@@ -257,6 +259,8 @@ absl::StatusOr<std::unique_ptr<Group>> Group::Restore(const v1::GroupRecord& rec
   group->memory_ = std::move(memory);
   group->memory_.record->Own();
   group->memory_.page->Own();
+  group->page_lost_ = record.page_lost();
+  if (group->page_lost_) group->files_problem_ = group->PageLost();
   group->EnterState(ready ? State::kReady : State::kMapping);
   if (page.stop != 0) {
     group->abort_reason_ = std::string(page.reason, strnlen(page.reason, sizeof(page.reason)));
@@ -283,24 +287,40 @@ std::string Group::LookAfterFiles(AfterUnlock& after) {
     Abort(Culprit{}, GroupEnd::kPageCut, cut, after);
     return "";
   }
-  std::string problem;
-  if (memory_.page->IsLost()) {
-    problem = absl::StrFormat(
+  std::vector<std::string> news;
+  std::vector<std::string> problems;
+  if (page_lost_) problems.push_back(PageLost());
+  const bool page_was_there = !memory_.page->IsLost();
+  if (!memory_.page->PutBack()) {
+    problems.push_back(absl::StrFormat(
         "%s was removed: the group goes on, but a restarted daemon could not tell its workers of a "
         "death; restart them before the daemon",
-        memory_.page->path());
-  } else if (memory_.record->IsLost()) {
+        memory_.page->path()));
+  } else if (!page_was_there) {
+    news.push_back(absl::StrCat(memory_.page->path(), " was removed, and is put back"));
+  }
+  if (memory_.record->IsLost()) {
     const absl::Status written = memory_.record->Write(Record());
     if (written.ok()) {
-      files_problem_.clear();
-      return absl::StrCat(memory_.record->path(), " was removed, and is written again");
+      news.push_back(absl::StrCat(memory_.record->path(), " was removed, and is written again"));
+    } else {
+      problems.push_back(absl::StrFormat("%s was removed and cannot be written again: %s",
+                                         memory_.record->path(), written.message()));
     }
-    problem = absl::StrFormat("%s was removed and cannot be written again: %s",
-                              memory_.record->path(), written.message());
   }
-  if (problem == files_problem_) return "";
-  files_problem_ = std::move(problem);
-  return files_problem_;
+  std::string problem = absl::StrJoin(problems, "; ");
+  if (problem != files_problem_) {
+    files_problem_ = std::move(problem);
+    if (!files_problem_.empty()) news.push_back(files_problem_);
+  }
+  return absl::StrJoin(news, "; ");
+}
+
+std::string Group::PageLost() const {
+  return absl::StrFormat(
+      "%s was removed before the daemon was restarted: the group goes on, but its workers are not "
+      "told of a death; restart them",
+      memory_.page->path());
 }
 
 // --- once the members have their memory
@@ -407,6 +427,10 @@ void Group::Abort(const Culprit& culprit, GroupEnd end, std::string_view reason,
   const absl::Status written = memory_.page->WriteStop(culprit, abort_reason_);
   if (!written.ok()) {
     absl::StrAppend(&abort_reason_, "; its members could not be told: ", written.message());
+  } else if (page_lost_) {
+    absl::StrAppend(&abort_reason_,
+                    "; its other workers are not told, since their control page "
+                    "was removed: end them");
   }
   TellEnded(end, abort_reason_, after);
   EnterState(State::kAborted);

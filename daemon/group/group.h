@@ -102,9 +102,12 @@ class Group {
   // Keeps the record up to date. Best effort: without space on the disk, a daemon that comes back
   // knows the group as it was.
   void SaveRecord() const;
+  // Of one that was restored.
+  bool page_lost() const { return page_lost_; }
+  const std::string& files_problem() const { return files_problem_; }
   // What is on the disk stays when this object goes.
   void KeepFiles() const;
-  // Writes the record again where somebody has removed it, and ends a group whose page was cut.
+  // Makes its files again where somebody has removed them, and ends a group whose page was cut.
   // What has become of the files since the last time, for people; empty: nothing.
   std::string LookAfterFiles(AfterUnlock& after);
 
@@ -162,6 +165,8 @@ class Group {
   void Tell(GroupNews news, AfterUnlock& after) const;
   void TellEnded(GroupEnd end, std::string_view reason, AfterUnlock& after) const;
   void Release(Rank rank, AfterUnlock& after);
+  // What is wrong where page_lost_.
+  std::string PageLost() const;
   void AnswerConfirms(const absl::Status& status, AfterUnlock& after);
   absl::Time FirstJoinDeadline() const;
   void ExpireJoins(absl::Time now, AfterUnlock& after);
@@ -184,7 +189,8 @@ class Group {
   absl::Duration mapping_timeout_;
   absl::Time mapping_deadline_;
   std::string abort_reason_;
-  std::string files_problem_;  // what a daemon that comes back will lack
+  std::string files_problem_;  // what a daemon that comes back will lack, or does
+  bool page_lost_ = false;     // nobody reads what is written to memory_.page
   SharedBuffers shared_;
 };
 

@@ -263,8 +263,19 @@ absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
   // A page that was stopped is whole again; so its members stay known until they let go.
   if (absl::IsInvalidArgument(page.status()) && stop_unwatched(page.status())) {
     page = ControlPageFile::Reopen(options_.groups_dir, record.generation());
-  } else if (absl::IsNotFound(page.status())) {
-    stop_unwatched(page.status());
+  }
+  v1::GroupRecord known = record;
+  if (absl::IsNotFound(page.status())) {
+    // Its members go on, and read a file that nobody can write any more. They stay known until they
+    // let go, with a page that only a later daemon reads.
+    if (auto fresh = ControlPageFile::Create(options_.groups_dir, record.generation());
+        fresh.ok()) {
+      page = *std::move(fresh);
+      (*page)->Keep();
+      known.set_page_lost(true);
+    } else {
+      stop_unwatched(page.status());
+    }
   }
   if (absl::IsNotFound(page.status()) || absl::IsInvalidArgument(page.status())) {
     memory.record->Own();  // its members have no page, or another's
@@ -299,7 +310,15 @@ absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
     return adopted;
   }
   ABSL_ASSIGN_OR_RETURN(std::unique_ptr<Group> group,
-                        Group::Restore(record, std::move(memory), &options_.observer, after));
+                        Group::Restore(known, std::move(memory), &options_.observer, after));
+  if (group->page_lost()) {
+    group->SaveRecord();
+    Report({.generation = record.generation(),
+            .name = record.name(),
+            .uid = static_cast<uid_t>(record.uid()),
+            .what = group->files_problem()},
+           after);
+  }
   for (int i = 0; i < record.shared_size(); ++i) {
     group->shared().Restore(record.shared(i), std::move(shared[static_cast<size_t>(i)]));
   }

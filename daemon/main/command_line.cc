@@ -17,6 +17,14 @@ std::optional<std::string> UnlessEmpty(std::string text) {
   return text;
 }
 
+// An unset variable of whoever starts the daemon must not mean its defaults.
+CLI::Validator NotEmpty() {
+  const auto check = [](const std::string& text) -> std::string {
+    return text.empty() ? "must name a file" : "";
+  };
+  return CLI::Validator(check, "");
+}
+
 constexpr ManualTexts kManual = {
     .section = 8,
     .description =
@@ -49,12 +57,14 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   AddRuntimeDirOption(app, runtime_dir,
                       "Directory of the sockets (default: the configuration's, or /run/nodecomm)");
   app.add_option("--config", config_path, "Configuration file, in protobuf's text format")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(NotEmpty());
   app.add_flag("--check-config", parsed.command_line.check_config,
                "Read the configuration, say \"ok\" or what is wrong with it, and exit");
   app.add_option("--simulate", simulate_path,
                  "Simulate the host that this file describes, with host memory for GPU memory")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(NotEmpty());
   app.add_option("--log-level", log_level, "Least severe messages to log (default: info)")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}));
   app.set_version_flag("--version", std::string("nodecommd ") + kVersionLine);

@@ -1,11 +1,13 @@
 #include "daemon/main/daemon.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/base/open_files.h"
 #include "client/base/status_macros.h"
 #include "daemon/config/config_message.h"
@@ -20,6 +22,7 @@
 #include "daemon/process/open_fds.h"
 #include "daemon/proof/program_pair_probe.h"
 #include "daemon/session/pid_namespace.h"
+#include "daemon/session/user_namespace.h"
 #include "daemon/topology/links.h"
 
 namespace nodecomm {
@@ -95,6 +98,14 @@ void WarnOfHiddenProcesses() {
       "the daemon is in a PID namespace of its own: workers outside of it are process 0 in errors, "
       "log and nodecommctl, and if it is killed their groups end; with the host's process ids "
       "(hostPID) neither is so");
+}
+
+void WarnOfUnmappedUsers() {
+  if (TellsUsersApart()) return;
+  spdlog::warn(
+      "the daemon is in a user namespace of its own: it refuses workers of users that have no "
+      "number there (/proc/{}/uid_map); run it outside of it, or map them",
+      getpid());
 }
 
 void WarnOfFewDescriptors(int fds_max, int sessions_max) {
@@ -219,7 +230,12 @@ std::string Daemon::NotReady() const {
   return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
 }
 
-std::string Daemon::Lacks() const { return nodecomm::Lacks(host_->host()); }
+std::string Daemon::Lacks() const {
+  std::vector<std::string> lacks = {LacksFds(CountOpenFds(), OpenFdsMax()), host_problem(),
+                                    nodecomm::Lacks(host_->host())};
+  lacks.erase(std::remove(lacks.begin(), lacks.end(), ""), lacks.end());
+  return absl::StrJoin(lacks, "; ");
+}
 
 void Daemon::RetryProofs() {
   if (!config_.peer_access.trust_driver) prover_->RetryLacking();
@@ -261,9 +277,15 @@ void Daemon::ReloadFailed(std::string problem) {
 absl::Status Daemon::RefreshHost() {
   // Whoever asks for the progress of the proofs asks often, and a reading keeps the driver busy.
   if (prover_->Progress().running() || !gpus_->MayReadHost()) return absl::OkStatus();
-  ABSL_ASSIGN_OR_RETURN(v1::Host fresh, inventory_->Read());
+  return ReadHostAnew();
+}
+
+absl::Status Daemon::ReadHostAnew() {
+  absl::StatusOr<v1::Host> fresh = inventory_->Read();
+  TakeHostNews(fresh.status());
+  if (!fresh.ok()) return absl::FailedPreconditionError(host_problem());
   const v1::Host before = host_->host();
-  for (const std::string& uuid : host_->Update(std::move(fresh))) {
+  for (const std::string& uuid : host_->Update(*std::move(fresh))) {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
   }
   LogReturned(before, host_->host());
@@ -275,6 +297,24 @@ absl::Status Daemon::RefreshHost() {
   return absl::OkStatus();
 }
 
+void Daemon::TakeHostNews(const absl::Status& read) {
+  std::string problem;
+  if (!read.ok()) {
+    problem = absl::StrCat("the host cannot be read: ", std::string(read.message()),
+                           platform_ == v1::PLATFORM_SIMULATED ? "; mend that file" : "");
+  }
+  {
+    absl::MutexLock lock(&in_force_mu_);
+    if (problem == host_problem_) return;
+    host_problem_ = problem;
+  }
+  if (problem.empty()) {
+    spdlog::info("the host can be read again");
+  } else {
+    spdlog::warn("{}; what was read before stays in force", Escaped(problem));
+  }
+}
+
 absl::Status Daemon::MakeGpuService() {
   gpus_ = std::make_unique<GpuService>(
       GpuService::Parts{.host = host_.get(),
@@ -282,8 +322,8 @@ absl::Status Daemon::MakeGpuService() {
                         .pool = pool_.get(),
                         .source = source_.get(),
                         .prover = prover_.get()},
-      [this] { return StartWatcher(); }, absl::StrCat(runtime_dir_->path(), "/", kDrainedName),
-      drained_at_start_);
+      [this] { return StartWatcher(); }, [this] { ReadHostAnew().IgnoreError(); },
+      absl::StrCat(runtime_dir_->path(), "/", kDrainedName), drained_at_start_);
   return gpus_->Start();
 }
 
@@ -411,6 +451,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.predecessor = runtime_dir_->predecessor();
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());
   WarnOfHiddenProcesses();
+  WarnOfUnmappedUsers();
   WarnOfFewDescriptors(OpenFdsMax(), config_.limits.sessions_max);
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;
@@ -501,19 +542,21 @@ void Daemon::Serve() {
 void Daemon::StartForming() { logged_groups_->StartForming(); }
 
 absl::Status Daemon::PublishMetrics() {
-  ABSL_ASSIGN_OR_RETURN(published_metrics_,
-                        PublishedMetrics::Start(
-                            config_, platform_,
-                            {.metrics = metrics_.get(),
-                             .host = host_.get(),
-                             .groups = groups_.get(),
-                             .pool = pool_.get(),
-                             .sessions = sessions_.get(),
-                             .ready = [this] { return IsReady(); },
-                             .runtime_dir_lost = [this] { return !runtime_dir_problem().empty(); },
-                             .groups_max = [this] { return config().limits.groups_max; },
-                             .reload_failed = [this] { return !reload_problem().empty(); }},
-                            [this](const absl::Status& written) { TakeTextfileNews(written); }));
+  ABSL_ASSIGN_OR_RETURN(
+      published_metrics_,
+      PublishedMetrics::Start(
+          config_, platform_,
+          {.metrics = metrics_.get(),
+           .host = host_.get(),
+           .groups = groups_.get(),
+           .pool = pool_.get(),
+           .sessions = sessions_.get(),
+           .ready = [this] { return IsReady(); },
+           .runtime_dir_lost = [this] { return !runtime_dir_problem().empty(); },
+           .groups_max = [this] { return config().limits.groups_max; },
+           .reload_failed = [this] { return !reload_problem().empty(); },
+           .watches_errors = [this] { return gpus_->WhyErrorsAreNotWatched().empty(); }},
+          [this](const absl::Status& written) { TakeTextfileNews(written); }));
   return absl::OkStatus();
 }
 

@@ -62,7 +62,8 @@ class Daemon {
   // What a daemon that serves still waits for, as systemctl status shows it; empty: it is ready.
   std::string WaitsFor() const;
 
-  // What of its host a daemon that was ready has lost since; empty: nothing.
+  // What of its host a daemon that was ready has lost since, that it cannot tell, or that it has no
+  // descriptors for workers; empty: nothing.
   std::string Lacks() const;
 
   // Likewise for administrators, who may ask while it stops, too. Thread-safe.
@@ -143,6 +144,14 @@ class Daemon {
   v1::GetConfigResponse ConfigInForce() const;
   // Nothing is waited for, and nothing is missing.
   bool IsReady() const;
+  std::string host_problem() const {
+    absl::MutexLock lock(&in_force_mu_);
+    return host_problem_;
+  }
+  // Whether or not a GPU is drained.
+  absl::Status ReadHostAnew();
+  // How the last reading of the host went: each change is logged.
+  void TakeHostNews(const absl::Status& read);
   std::string runtime_dir_problem() const {
     absl::MutexLock lock(&in_force_mu_);
     return runtime_dir_problem_;
@@ -167,6 +176,7 @@ class Daemon {
   std::string reload_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::vector<ConfigChange> waiting_ ABSL_GUARDED_BY(in_force_mu_);  // for a restart
   std::string runtime_dir_problem_ ABSL_GUARDED_BY(in_force_mu_);
+  std::string host_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string metrics_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string config_path_;
   v1::Platform platform_ = v1::PLATFORM_UNSPECIFIED;

@@ -15,6 +15,9 @@
 namespace nodecomm {
 namespace {
 
+constexpr char kNotWatched[] =
+    "critical errors (Xid) are watched on no GPU while one is drained: NVML opens all or none";
+
 bool IsKnown(const v1::Host& host, const std::string& uuid) {
   return std::any_of(host.gpus().begin(), host.gpus().end(),
                      [&](const v1::Gpu& gpu) { return gpu.uuid() == uuid; });
@@ -32,10 +35,11 @@ bool IsLost(const v1::Host& host, const std::string& uuid) {
 
 }  // namespace
 
-GpuService::GpuService(Parts parts, StartWatcher start_watcher, std::string drained_path,
-                       std::set<std::string> drained)
+GpuService::GpuService(Parts parts, StartWatcher start_watcher, ReadHost read_host,
+                       std::string drained_path, std::set<std::string> drained)
     : parts_(parts),
       start_watcher_(std::move(start_watcher)),
+      read_host_(std::move(read_host)),
       drained_path_(std::move(drained_path)),
       drained_(std::move(drained)),
       saved_(drained_) {
@@ -56,8 +60,13 @@ absl::Status GpuService::Start() {
 }
 
 std::vector<std::string> GpuService::DrainedAndGone() const {
-  absl::MutexLock lock(&gone_mu_);
+  absl::MutexLock lock(&shown_mu_);
   return {gone_.begin(), gone_.end()};
+}
+
+std::string GpuService::WhyErrorsAreNotWatched() const {
+  absl::MutexLock lock(&shown_mu_);
+  return watches_ ? "" : kNotWatched;
 }
 
 bool GpuService::MayReadHost() const {
@@ -123,6 +132,7 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
   }
   response.set_drained(response.groups().empty() && HoldsNothing(parts_.pool->List(), uuid) &&
                        !parts_.prover->IsTrying(uuid));
+  response.set_note(kNotWatched);
   return response;
 }
 
@@ -142,17 +152,19 @@ absl::StatusOr<v1::UndrainGpuResponse> GpuService::Undrain(const v1::UndrainGpuR
     return back;
   }
   if (!is_here) {
-    absl::MutexLock gone(&gone_mu_);
+    absl::MutexLock shown(&shown_mu_);
     gone_.erase(uuid);
   }
-  Log(spdlog::level::info, {.gpu = uuid}, "{}",
-      is_here ? "back in service" : "forgotten, as it is gone");
+  const bool is_lost = IsLost(parts_.host->host(), uuid);
+  const std::string outcome = !is_here  ? "forgotten, as it is gone"
+                              : is_lost ? (was_drained ? "drained no more, but lost" : "still lost")
+                                        : "back in service";
+  Log(is_lost ? spdlog::level::warn : spdlog::level::info, {.gpu = uuid}, "{}", outcome);
   if (const absl::Status saved = Save(); !saved.ok()) {
-    return absl::Status(
-        saved.code(),
-        absl::StrFormat("GPU %s is back in service, but a restart of the daemon would drain it "
-                        "again: %s; undrain it again once that is mended",
-                        uuid, saved.message()));
+    return absl::Status(saved.code(),
+                        absl::StrFormat("GPU %s is %s, but a restart of the daemon would drain it "
+                                        "again: %s; undrain it again once that is mended",
+                                        uuid, outcome, saved.message()));
   }
   return v1::UndrainGpuResponse();
 }
@@ -162,6 +174,7 @@ absl::Status GpuService::TakeBack(const std::string& uuid) {
   ABSL_RETURN_IF_ERROR(HoldOnlyServed());
   // Also where it was lost: an administrator says that it is well.
   parts_.host->SetCondition(uuid, v1::GPU_CONDITION_UNSPECIFIED, "");
+  if (drained_.empty()) read_host_();  // which may say otherwise
   parts_.pool->Open(uuid);
   // What was found out before a reset says nothing of what is there now.
   parts_.host->ForgetProofs(uuid);
@@ -171,12 +184,16 @@ absl::Status GpuService::TakeBack(const std::string& uuid) {
 
 absl::Status GpuService::HoldOnlyServed() {
   watcher_ = nullptr;
+  {
+    absl::MutexLock shown(&shown_mu_);
+    watches_ = drained_.empty();
+  }
   if (drained_.empty()) {
     parts_.source->ServeOnly(std::nullopt);
     ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_());
     return absl::OkStatus();
   }
-  spdlog::warn("errors of GPUs (Xid) are not watched while one is drained");
+  spdlog::warn("{}", kNotWatched);
   parts_.source->ServeOnly(Served(parts_.host->host(), drained_));
   return absl::OkStatus();
 }

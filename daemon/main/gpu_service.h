@@ -42,10 +42,12 @@ class GpuService final : public GpuControl {
   };
   // Starts a watcher of all GPUs. May return null.
   using StartWatcher = std::function<absl::StatusOr<std::unique_ptr<GpuWatcher>>()>;
+  // Brings what is known of the host up to date.
+  using ReadHost = std::function<void()>;
 
   // `drained`: GPUs that an earlier daemon was told to let go of; the parts know of them already.
   // Those that are drained are kept in `drained_path`.
-  GpuService(Parts parts, StartWatcher start_watcher, std::string drained_path,
+  GpuService(Parts parts, StartWatcher start_watcher, ReadHost read_host, std::string drained_path,
              std::set<std::string> drained);
 
   // Watches all GPUs from the daemon's start on, if none is drained.
@@ -65,6 +67,7 @@ class GpuService final : public GpuControl {
   // fails the GPU is as it was, and it may be tried again.
   absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) override;
   std::vector<std::string> DrainedAndGone() const override;
+  std::string WhyErrorsAreNotWatched() const override;
 
  private:
   // Lets nobody hold a drained GPU open. NVML attaches to all GPUs of the host or to none, so there
@@ -76,14 +79,16 @@ class GpuService final : public GpuControl {
 
   const Parts parts_;
   const StartWatcher start_watcher_;
+  const ReadHost read_host_;
   const std::string drained_path_;
   mutable absl::Mutex mu_;  // held while parts are called: one drain at a time
   std::set<std::string> drained_ ABSL_GUARDED_BY(mu_);
   std::set<std::string> saved_ ABSL_GUARDED_BY(mu_);  // what the file says
-  // Of its own, so that whoever asks waits for no drain. Set at the start, and taken from by
-  // Undrain: the host is not read anew while a GPU is drained.
-  mutable absl::Mutex gone_mu_ ABSL_ACQUIRED_AFTER(mu_);
-  std::set<std::string> gone_ ABSL_GUARDED_BY(gone_mu_);
+  // Of its own, so that whoever asks waits for no drain. What is gone is set at the start, and
+  // taken from by Undrain: the host is not read anew while a GPU is drained.
+  mutable absl::Mutex shown_mu_ ABSL_ACQUIRED_AFTER(mu_);
+  std::set<std::string> gone_ ABSL_GUARDED_BY(shown_mu_);
+  bool watches_ ABSL_GUARDED_BY(shown_mu_) = true;
   bool save_failed_ ABSL_GUARDED_BY(mu_) = false;  // which is in the log
   std::unique_ptr<GpuWatcher> watcher_ ABSL_GUARDED_BY(mu_);
 };

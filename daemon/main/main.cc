@@ -102,7 +102,7 @@ int Run(const CommandLine& command_line) {
     spdlog::warn("the limit on file descriptors stays as it is: {}", std::string(raised.message()));
   }
   BlockSignals();
-  if (const absl::Status enough = CheckThreadsAndFiles(); !enough.ok()) {
+  if (const absl::Status enough = CheckLimits(); !enough.ok()) {
     spdlog::error("cannot start: {}", std::string(enough.message()));
     return kExitFailure;
   }
@@ -139,6 +139,7 @@ int Run(const CommandLine& command_line) {
 }  // namespace nodecomm
 
 int main(int argc, char** argv) {
+  nodecomm::IgnoreSignalsOfWrites();
   nodecomm::OpenMissingStandardStreams();
   nodecomm::BoundHeapArenas();
   const nodecomm::ParsedCommandLine parsed = nodecomm::ParseCommandLine(argc, argv);

@@ -20,6 +20,8 @@ namespace {
 // Somewhat more than a daemon without workers takes: 19 to 23, and 34.
 constexpr size_t kThreadsMin = 32;
 constexpr int kFilesMin = 64;
+// Records and proofs stay far below; what simulated GPUs hold is their pools' affair.
+constexpr rlim_t kFileBytesMin = 1 << 20;
 
 void* WaitForIt(void* notification) {
   static_cast<absl::Notification*>(notification)->WaitForNotification();
@@ -46,6 +48,16 @@ absl::Status CheckThreads() {
       made, kThreadsMin, std::strerror(error)));
 }
 
+absl::Status CheckFileSize() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0) return absl::ErrnoToStatus(errno, "getrlimit");
+  if (limit.rlim_cur >= kFileBytesMin) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "files of at most %d bytes can be written, of at least %d: raise LimitFSIZE= of the unit, or "
+      "the limit on the size of files (ulimit -f)",
+      limit.rlim_cur, kFileBytesMin));
+}
+
 }  // namespace
 
 void OpenMissingStandardStreams() {
@@ -70,13 +82,14 @@ absl::Status RaiseFileLimit() {
   return absl::OkStatus();
 }
 
-absl::Status CheckThreadsAndFiles() {
+absl::Status CheckLimits() {
   if (OpenFdsMax() < kFilesMin) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("the daemon may open %d files, of at least %d: raise LimitNOFILE= of the "
                         "unit, or the limit on open files (ulimit -n)",
                         OpenFdsMax(), kFilesMin));
   }
+  if (absl::Status size = CheckFileSize(); !size.ok()) return size;
   return CheckThreads();
 }
 

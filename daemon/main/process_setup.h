@@ -18,8 +18,8 @@ void BoundHeapArenas();
 // two and every plane one.
 absl::Status RaiseFileLimit();
 
-// Whether this process may have the threads and descriptors that it takes at least. Without them
-// gRPC ends it later and says nothing of the cause. ResourceExhausted.
-absl::Status CheckThreadsAndFiles();
+// Whether this process may have the threads, descriptors and files that it takes at least. Without
+// the first two gRPC ends it later and says nothing of the cause. ResourceExhausted.
+absl::Status CheckLimits();
 
 }  // namespace nodecomm

@@ -41,6 +41,7 @@ absl::StatusOr<std::unique_ptr<PublishedMetrics>> PublishedMetrics::Start(
     now.sessions_max = sessions_max;
     now.groups_max = parts.groups_max();
     now.reload_failed = parts.reload_failed();
+    now.watches_errors = parts.watches_errors();
     return now;
   };
   const auto expose = [snapshot, metrics = parts.metrics] { return metrics->Expose(snapshot()); };

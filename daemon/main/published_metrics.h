@@ -31,6 +31,7 @@ class PublishedMetrics {
     std::function<bool()> runtime_dir_lost;
     std::function<int()> groups_max;  // a reload may change it
     std::function<bool()> reload_failed;
+    std::function<bool()> watches_errors;
   };
 
   static absl::StatusOr<std::unique_ptr<PublishedMetrics>> Start(

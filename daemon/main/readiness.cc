@@ -33,6 +33,8 @@ std::string LostGpus(const v1::Host& host) {
   return lost;
 }
 
+constexpr int kFdsOfAWorker = 5;  // client/base/open_files.h
+
 constexpr char kAskFabricManager[] = " (systemctl status nvidia-fabricmanager)";
 
 // What is not there of it; empty: none is missing.
@@ -76,6 +78,14 @@ std::string Lacks(const v1::Host& host) {
     absl::StrAppend(&lacks, lacks.empty() ? "" : "; ", fabric, " is down", kAskFabricManager);
   }
   return lacks;
+}
+
+std::string LacksFds(int open_fds, int open_fds_max) {
+  if (open_fds + kFdsOfAWorker <= open_fds_max) return "";
+  return absl::StrFormat(
+      "fewer than %d of %d file descriptors are left, so that workers are refused: raise "
+      "LimitNOFILE",
+      kFdsOfAWorker, open_fds_max);
 }
 
 bool HasUsableGpu(const v1::Host& host) {

@@ -21,6 +21,9 @@ std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs, 
 // are not looked at: they come and go with groups and drains.
 std::string Lacks(const v1::Host& host);
 
+// For people, that no worker can be taken for want of file descriptors; empty: it can.
+std::string LacksFds(int open_fds, int open_fds_max);
+
 // Whether any GPU is neither lost nor without its fabric, so that there is something to serve.
 bool HasUsableGpu(const v1::Host& host);
 

@@ -9,9 +9,10 @@
 namespace nodecomm {
 namespace {
 
-// They would end the daemon without a line in its log, and others take them for "reopen the log" or
-// "show your state". SIGABRT is left for who wants a core.
-constexpr std::array kMeaningless = {SIGUSR1, SIGUSR2, SIGQUIT};
+// They would end the daemon without a line in its log, and others take some of them for "reopen the
+// log" or "show your state". SIGABRT is left for who wants a core.
+constexpr std::array kMeaningless = {SIGUSR1,   SIGUSR2, SIGQUIT, SIGALRM,
+                                     SIGVTALRM, SIGPROF, SIGIO,   SIGPWR};
 
 sigset_t StopSignals() {
   sigset_t set;
@@ -40,8 +41,11 @@ std::optional<int> WaitFor(const sigset_t& set, absl::Duration timeout) {
 void BlockSignals() {
   const sigset_t set = AllSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  // A worker that is gone, or a closed log, is an error of one write and no reason to die.
+}
+
+void IgnoreSignalsOfWrites() {
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 std::optional<int> WaitForStopSignal(absl::Duration timeout) {

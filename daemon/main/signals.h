@@ -8,14 +8,17 @@
 
 namespace nodecomm {
 
-// Blocks those below in this thread and those it starts, and ignores SIGPIPE. Before
-// any other thread is started.
+// Blocks those below in this thread and those it starts. Before any other thread is started.
 void BlockSignals();
+
+// A worker that is gone, a closed log, a file over the limit on its size: an error of one write,
+// and no reason to die. Programs that are started inherit it. Before anything is written.
+void IgnoreSignalsOfWrites();
 
 // The next number of SIGTERM, SIGINT, SIGHUP or one without a meaning; nothing if none comes within
 // `timeout`.
 std::optional<int> WaitForSignal(absl::Duration timeout);
-// SIGUSR1, SIGUSR2 and SIGQUIT: for the log, and ignored.
+// SIGUSR1, SIGQUIT, SIGALRM and others: for the log, and ignored.
 bool IsMeaningless(int signal_number);
 // SIGTERM and SIGINT only; the others stay for later.
 std::optional<int> WaitForStopSignal(absl::Duration timeout);

@@ -27,17 +27,22 @@ constexpr absl::Duration kRuntimeDirInterval = absl::Seconds(5);
 // Nothing, unless some could not be tried.
 constexpr absl::Duration kRetryProofsInterval = absl::Seconds(5);
 
+// A list without entries reads as nothing.
+std::string ValueOf(const std::string& text) { return text.empty() ? "not set" : Escaped(text); }
+
 void LogChanges(const ConfigChanges& changes) {
   for (const ConfigChange& change : changes.taken) {
-    spdlog::info("reload: {} is now {}, was {}", change.field, Escaped(change.after),
-                 Escaped(change.before));
+    spdlog::info("reload: {} is now {}, was {}", change.field, ValueOf(change.after),
+                 ValueOf(change.before));
   }
   for (const ConfigChange& change : changes.waiting) {
-    spdlog::warn("reload: {} stays {}; {} takes a restart", change.field, Escaped(change.before),
-                 Escaped(change.after));
+    spdlog::warn("reload: {} stays {}; {} takes a restart", change.field, ValueOf(change.before),
+                 ValueOf(change.after));
   }
-  spdlog::info("reload: done, {} settings taken, {} wait for a restart", changes.taken.size(),
-               changes.waiting.size());
+  const size_t taken = changes.taken.size();
+  const size_t waiting = changes.waiting.size();
+  spdlog::info("reload: done, {} setting{} taken, {} wait{} for a restart", taken,
+               taken == 1 ? "" : "s", waiting, waiting == 1 ? "s" : "");
 }
 
 }  // namespace
@@ -79,9 +84,7 @@ absl::Duration Upkeep::TimeToWait() const {
 }
 
 void Upkeep::RefreshHost() {
-  if (const absl::Status refreshed = daemon_->RefreshHost(); !refreshed.ok()) {
-    spdlog::warn("the host could not be read: {}", Escaped(refreshed));
-  }
+  daemon_->RefreshHost().IgnoreError();  // which logs it
   refresh_at_ = absl::Now() + (ready_ ? kRefreshInterval : kRefreshIntervalNotReady);
 }
 

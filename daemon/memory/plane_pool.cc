@@ -125,8 +125,9 @@ absl::StatusOr<PlaneLease> RefilledPlanePool::Acquire(std::string_view gpu_uuid,
   Stock& stock = found->second;
   while (true) {
     if (stock.closed) {
-      return absl::UnavailableError(absl::StrFormat(
-          "GPU %s is being drained; see nodecommctl topo, and nodecommctl undrain", uuid));
+      return absl::UnavailableError(
+          absl::StrFormat("GPU %s is %s; see nodecommctl topo, and nodecommctl undrain", uuid,
+                          stock.bytes_in_use == 0 ? "drained" : "being drained"));
     }
     if (bytes == options_.plane_bytes && !stock.ready.empty()) {
       Plane plane = std::move(stock.ready.back());

@@ -56,11 +56,17 @@ absl::Status MetricsServer::Listen() {
       setsockopt(listener_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
       bind(listener_.get(), raw, length) != 0 || listen(listener_.get(), SOMAXCONN) != 0 ||
       getsockname(listener_.get(), raw, &length) != 0) {
-    const absl::Status cause = absl::ErrnoToStatus(errno, "");
+    const int error = errno;
+    const absl::Status cause = absl::ErrnoToStatus(error, "");
+    const std::string advice =
+        error == EACCES
+            ? "ports below net.ipv4.ip_unprivileged_port_start (1024) are for root and "
+              "CAP_NET_BIND_SERVICE: choose another"
+            : absl::StrFormat("if the port is taken, ss -ltnp 'sport = :%d' says by whom",
+                              options_.port);
     return absl::UnavailableError(
-        absl::StrFormat("metrics cannot be served on 127.0.0.1:%d (metrics.port)%s; if the port "
-                        "is taken, ss -ltnp 'sport = :%d' says by whom",
-                        options_.port, cause.message(), options_.port));
+        absl::StrFormat("metrics cannot be served on 127.0.0.1:%d (metrics.port)%s; %s",
+                        options_.port, cause.message(), advice));
   }
   port_ = ntohs(address.sin_port);
   return absl::OkStatus();

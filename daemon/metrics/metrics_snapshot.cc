@@ -103,6 +103,10 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
   families.push_back(One("nodecomm_config_last_reload_successful",
                          "0 if the last reload failed: what was in force before it still is.",
                          now.reload_failed ? 0 : 1));
+  families.push_back(One("nodecomm_xid_watch_active",
+                         "0 while a GPU is drained: critical errors (Xid) are then watched on no "
+                         "GPU.",
+                         now.watches_errors ? 1 : 0));
   families.push_back(One("nodecomm_sessions", "Open sessions of workers.", now.sessions));
   families.push_back(
       One("nodecomm_sessions_limit", "Sessions that there may be.", now.sessions_max));
@@ -124,6 +128,12 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
     groups.samples.push_back({{{"state", std::string(word)}}, count});
   }
   families.push_back(std::move(groups));
+  double robbed = 0;
+  for (const v1::GroupInfo& group : now.groups) robbed += group.files_problem().empty() ? 0 : 1;
+  families.push_back(One("nodecomm_groups_without_files",
+                         "Groups of which somebody removed files for good: their workers are not "
+                         "told of a death, or will not be once the daemon has restarted.",
+                         robbed));
 }
 
 void DescribeGpus(const MetricsSnapshot& now, std::vector<StateFamily>& families) {

@@ -26,6 +26,7 @@ struct MetricsSnapshot {
   bool ready = false;  // it waits for nothing more, and misses nothing
   bool runtime_dir_lost = false;
   bool reload_failed = false;
+  bool watches_errors = true;
   absl::Time start_time;
   uint64_t log_lines_not_read = 0;  // these two are lost
   uint64_t log_lines_not_written = 0;

@@ -3,10 +3,15 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <iterator>
 #include <limits>
 #include <system_error>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
 
 namespace nodecomm {
 
@@ -25,6 +30,18 @@ int OpenFdsMax() {
   // Unlimited, say.
   constexpr rlim_t kIntMax = std::numeric_limits<int>::max();
   return static_cast<int>(std::min(limit.rlim_cur, kIntMax));
+}
+
+bool SaysNoFdIsLeft(const absl::Status& status) {
+  // The code is that of a full disk, too, and the words of ENFILE are these and more.
+  return absl::IsResourceExhausted(status) &&
+         absl::EndsWith(status.message(), std::strerror(EMFILE));
+}
+
+absl::Status WithFdAdvice(const absl::Status& status) {
+  if (!SaysNoFdIsLeft(status)) return status;
+  return absl::ResourceExhaustedError(
+      absl::StrFormat("%s: raise LimitNOFILE (now %d)", status.message(), OpenFdsMax()));
 }
 
 }  // namespace nodecomm

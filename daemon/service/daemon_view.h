@@ -32,6 +32,8 @@ class GpuControl {
   virtual absl::StatusOr<v1::UndrainGpuResponse> Undrain(const v1::UndrainGpuRequest& request) = 0;
   // UUIDs of GPUs that are drained and that the host has no more. Waits for no drain that goes on.
   virtual std::vector<std::string> DrainedAndGone() const = 0;
+  // Why critical errors of GPUs are not watched; empty: they are. Likewise.
+  virtual std::string WhyErrorsAreNotWatched() const = 0;
 };
 
 // Everything pointed to outlives whoever holds the view.

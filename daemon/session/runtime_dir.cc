@@ -10,8 +10,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "daemon/session/foreign_sockets.h"
@@ -27,6 +29,28 @@ constexpr mode_t kPrivateMode = 0700;
 constexpr mode_t kPrivateSocketMode = 0600;
 constexpr mode_t kPrivateFileMode = 0600;
 
+// Why a file of the daemon's own cannot be opened (errno), and what mends it.
+absl::Status OpenError(std::string_view what, const std::string& path) {
+  const int error = errno;
+  absl::Status cause = absl::ErrnoToStatus(error, absl::StrFormat("cannot open %s %s", what, path));
+  const bool denied = error == EACCES || error == EPERM;
+  struct stat info = {};
+  std::string remedy;
+  if (lstat(path.c_str(), &info) != 0) return cause;
+  if (S_ISLNK(info.st_mode)) {
+    remedy = "it is a symbolic link: remove it, and the daemon makes its own";
+  } else if (denied && info.st_uid != geteuid()) {
+    remedy = absl::StrFormat(
+        "it belongs to uid %d and has mode %04o, but the daemon runs as uid %d: chown %d %s",
+        info.st_uid, info.st_mode & 07777, geteuid(), geteuid(), path);
+  } else if (denied) {
+    remedy = absl::StrFormat("it has mode %04o: chmod u+rwX %s", info.st_mode & 07777, path);
+  } else {
+    return cause;
+  }
+  return absl::Status(cause.code(), absl::StrCat(cause.message(), "; ", remedy));
+}
+
 enum class Existing { kKeepMode, kSetMode };
 
 // Makes the directory, or takes one that is there. mkdir() applies the umask, so the mode is set
@@ -37,10 +61,12 @@ absl::Status MakeDirectory(const std::string& path, mode_t mode, Existing existi
   if (!made && errno != EEXIST) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot create directory %s", path));
   }
-  const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Those below it get their mode here, so a link must not lead to somebody else's.
+  const int no_links = existing == Existing::kSetMode ? O_NOFOLLOW : 0;
+  const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | no_links));
   struct stat info = {};
   if (!directory.valid() || fstat(directory.get(), &info) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open directory %s", path));
+    return OpenError("directory", path);
   }
   if (info.st_uid != geteuid()) {
     return absl::PermissionDeniedError(absl::StrFormat(
@@ -85,7 +111,7 @@ absl::Status WriteOwner(int lock, const std::string& path) {
 absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
   UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, kPrivateFileMode));
   if (!lock.valid() || fchmod(lock.get(), kPrivateFileMode) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open lock file %s", path));
+    return OpenError("lock file", path);
   }
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) {
@@ -103,9 +129,7 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& path) {
 // of the directory itself, which only the daemon's user can open.
 absl::StatusOr<UniqueFd> TakeDirectoryLock(const std::string& path, const std::string& lock_path) {
   UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!directory.valid()) {
-    return absl::ErrnoToStatus(errno, absl::StrFormat("cannot open directory %s", path));
-  }
+  if (!directory.valid()) return OpenError("directory", path);
   // Some file systems of a network lock no directory; there is the file's lock, then.
   if (flock(directory.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return directory;
   return absl::AlreadyExistsError(absl::StrFormat(

@@ -41,14 +41,18 @@ bool MapsEveryUser(std::string_view uid_map) {
   return mapped >= kUsers;
 }
 
-bool MayBeSeveralUsers(uid_t uid) {
+bool TellsUsersApart() {
   static const bool kMapsEverybody = [] {
     const auto map = ReadSmallFile("/proc/self/uid_map", kFileBytesMax);
     // Without the file the kernel has no user namespaces.
     return map.ok() ? MapsEveryUser(*map) : absl::IsNotFound(map.status());
   }();
+  return kMapsEverybody;
+}
+
+bool MayBeSeveralUsers(uid_t uid) {
   static const uid_t kNobody = ReadNobody();
-  return !kMapsEverybody && uid == kNobody;
+  return !TellsUsersApart() && uid == kNobody;
 }
 
 }  // namespace nodecomm

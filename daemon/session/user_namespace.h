@@ -13,6 +13,9 @@ namespace nodecomm {
 // mapped is set once; if that cannot be read then, there may be such users.
 bool MayBeSeveralUsers(uid_t uid);
 
+// False where there are such users.
+bool TellsUsersApart();
+
 // Whether every user has a number of its own in a namespace with this content of /proc/pid/uid_map.
 bool MapsEveryUser(std::string_view uid_map);
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/base/status_macros.h"
+#include "daemon/process/open_fds.h"
 #include "daemon/session/handshake.h"
 #include "daemon/session/peer.h"
 #include "daemon/session/steady_clock.h"
@@ -44,6 +45,10 @@ void SendRefusal(int socket, const std::string& payload) {
     const auto frame = ReceiveFrameWithoutFds(socket);
     if (frame.ok() ? !frame->has_value() : absl::IsUnavailable(frame.status())) break;
   }
+}
+
+RefusalCause CauseOf(const absl::Status& failure) {
+  return SaysNoFdIsLeft(failure) ? RefusalCause::kLimit : RefusalCause::kFailure;
 }
 
 // A worker that gave up waiting for its answer has closed its end, and must not get the session.
@@ -126,10 +131,10 @@ void WorkerSessions::Accept(UniqueFd socket) {
             .reason = std::move(reason)},
            payload);
   };
-  const auto fail = [&](const absl::Status& failure) {
+  const auto fail = [&](RefusalCause cause, const absl::Status& failure) {
     Refuse(std::move(socket),
            {.door = Door::kSession,
-            .cause = RefusalCause::kFailure,
+            .cause = cause,
             .uid = peer->uid,
             .pid = peer->pid,
             .reason = std::string(failure.message())},
@@ -152,9 +157,10 @@ void WorkerSessions::Accept(UniqueFd socket) {
   }
   absl::StatusOr<UniqueFd> pidfd = OpenPeerPidfd(socket.get(), peer->pid);
   if (!pidfd.ok()) {
-    return fail(absl::Status(
-        pidfd.status().code(),
-        absl::StrFormat("the daemon cannot watch the process: %s", pidfd.status().message())));
+    return fail(CauseOf(pidfd.status()),
+                absl::Status(pidfd.status().code(),
+                             absl::StrFormat("the daemon cannot watch the process: %s",
+                                             WithFdAdvice(pidfd.status()).message())));
   }
   auto connection = std::make_unique<Connection>();
   connection->id = ++last_connection_;
@@ -162,7 +168,7 @@ void WorkerSessions::Accept(UniqueFd socket) {
   connection->caller = {.session = {}, .uid = peer->uid, .pid = peer->pid};
   if (const absl::Status watched = Watch(*connection, socket.get()); !watched.ok()) {
     poller_->Remove(socket.get());
-    return fail(watched);
+    return fail(RefusalCause::kFailure, watched);
   }
   connection->socket = std::move(socket);
   hello_deadlines_.push_back(
@@ -276,8 +282,8 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
         status.code(),
         absl::StrFormat("the daemon cannot open a session: %s; nodecommctl doctor on the host says "
                         "more",
-                        status.message()));
-    RefuseAndDrop(connection, RefusalCause::kFailure, std::string(failure.message()),
+                        WithFdAdvice(status).message()));
+    RefuseAndDrop(connection, CauseOf(status), std::string(failure.message()),
                   FailurePayload(failure));
     return false;
   }

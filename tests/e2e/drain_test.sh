@@ -45,6 +45,8 @@ for rank in 0 1; do await a.$rank "not-supported .*taken out of service" 1; done
 kill -TERM "${workers[@]}"
 wait "$drain" || fail "not drained: $(cat "$work/drained")"
 grep -q "is drained" "$work/drained" || fail "no word of it: $(cat "$work/drained")"
+grep -q "critical errors (Xid) are watched on no GPU" "$work/drained" || fail "nor of errors: $(cat "$work/drained")"
+ctl status | grep -q "^GPU errors .*are watched on no GPU" || fail "status does not say what is not watched"
 stop_workers
 ctl pools --json >"$work/pools.json"
 expect_json "$work/pools.json" 'int(d["pools"][1].get("planes_ready", 0)) == 0 and int(d["pools"][0]["planes_ready"]) == 2'

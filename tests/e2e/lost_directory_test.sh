@@ -63,8 +63,12 @@ rm "$record"
 await_line "$work/nodecommd.log" "$record was removed, and is written again group="
 [[ -s $record ]] || fail "the record is not there"
 page=$(ls "$runtime"/groups/*.control)
-rm "$page"
+rm "$runtime"/groups/*
+await_line "$work/nodecommd.log" "$page was removed, and is put back; $record was removed, and is written again group="
+await_line "$metrics" "nodecomm_groups_without_files 0"
+find "$runtime/groups" ! -name '*.record' -type f -delete
 await_line "$work/nodecommd.log" "$page was removed: the group goes on"
+await_line "$metrics" "nodecomm_groups_without_files 1"
 ctl groups --json >"$work/groups.json"
 expect_json "$work/groups.json" '"was removed: the group goes on" in d["groups"][0]["files_problem"]'
 ctl doctor | grep -qF "$page was removed: the group goes on" || fail "the doctor says: $(ctl doctor)"

@@ -87,9 +87,25 @@ await b.1 "error NODECOMM_ABORTED.*$record, is of no use" 1
 await b.0 ready 3
 await b.1 ready 4
 
+# Files of groups removed under the daemon, which is killed then: a death is told all the same.
+rm "$runtime"/groups/*
+for ((i = 0; i < 600; ++i)); do
+  (($(grep -c '\.control was removed, and is put back; .*\.record was removed, and is written again' "$work/nodecommd.log") == 2)) && break
+  sleep 0.05
+done
+((i < 600)) || fail "files that were removed are not made again"
+kill_daemon
+start_simulated hgx-h100-x4
+wait_for_sessions 4
+kill -KILL "${workers[b.0]}"
+await b.1 "error NODECOMM_ABORTED.*process ${workers[b.0]} has (died|ended)" 1
+start_worker b 0 2
+await b.0 ready 4
+await b.1 ready 5
+
 # All files of sessions and groups removed meanwhile: nobody can be told of a death any more, so each process is named.
 kill_daemon
-rm "$runtime"/sessions/* "$runtime"/groups/*
+find "$runtime/sessions" "$runtime/groups" -type f -delete
 start_simulated hgx-h100-x4
 for worker in a.0 a.1 b.0 b.1; do
   for ((i = 0; i < 600; ++i)); do
@@ -104,6 +120,6 @@ ctl groups --json >"$work/groups.json"
 expect_json "$work/groups.json" 'not d.get("groups")'
 ctl pools --json >"$work/pools.json"
 expect_json "$work/pools.json" 'all(int(p.get("bytes_in_use", 1)) == 0 for p in d["pools"])'
-[[ -z $(ls "$runtime/groups") ]] || fail "files were left: $(ls "$runtime/groups")"
+[[ -z $(ls -A "$runtime/groups") ]] || fail "files were left: $(ls "$runtime/groups")"
 stop_daemon
 [[ -z $(ls "$runtime/sessions") ]] || fail "files were left: $(ls "$runtime/sessions")"

@@ -108,7 +108,7 @@ messages_until(lambda m: m.get("READY") == "1")
 assert logged("reload: limits.groups_max is now 7, was 256")
 assert logged('reload: log_level is now "debug", was "info"')
 assert logged("reload: pool.planes_ready stays 1; 2 takes a restart")
-assert logged("reload: done, 2 settings taken, 1 wait for a restart")
+assert logged("reload: done, 2 settings taken, 1 waits for a restart")
 
 # A file that is wrong changes nothing, and is not forgotten; the next good one mends it.
 write(config, "limits { groups_max: 0 }\n")

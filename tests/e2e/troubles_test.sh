@@ -91,6 +91,21 @@ await_in "peer access is gone, as the driver says, to GPU-51000000-0000-4000-800
 cp "$work/whole.textproto" "$work/host.textproto"
 ctl topo >/dev/null
 
+# A host that cannot be read: the failure is the daemon's, which says so once.
+echo 'garbage {' >"$work/host.textproto"
+for command in "topo" "drain --gpu 0" "topo"; do
+  # shellcheck disable=SC2086 # words
+  expect_failure 1 "mend that file" ctl $command
+done
+await_in "warning the host cannot be read: $work/host.textproto:1:9: " cat "$log"
+await_in "not ready    the host cannot be read: $work/host.textproto" ctl status
+await_in "nodecomm_ready 0" cat "$work/metrics/n.prom"
+(($(grep -c "warning the host cannot be read" "$log") == 1)) || fail "said more than once: $(grep "cannot be read" "$log")"
+cp "$work/whole.textproto" "$work/host.textproto"
+ctl topo >/dev/null
+await_in "info the host can be read again" cat "$log"
+await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
+
 # A group without the fast path, for that reason.
 for rank in 0 1; do start_worker g $rank 2; done
 await_in "  No fast path: rank 0" ctl groups
@@ -109,8 +124,15 @@ else
   prlimit --nofile=8: --pid "$daemon" # it has more
   expect_failure 6 "files open, and so takes no connection" ctl doctor
   expect_failure 6 "raise LimitNOFILE=" ctl doctor
+  await_in "warning not ready any more: fewer than 5 of 8 file descriptors are left" cat "$log"
   prlimit --nofile="$limit:" --pid "$daemon"
   await_in "nodecommd answers" ctl doctor
+  # With a few it still says no, and why.
+  for ((few = 0; ; ++few)); do [[ -L /proc/$daemon/fd/$few ]] || break; done
+  prlimit --nofile="$((few + 1)):" --pid "$daemon"
+  expect_failure 1 "Too many open files: raise LimitNOFILE (now " perf -n 2 -b 1K -e 1K --gpus 4
+  await_in "connection on session.sock refused (limit): the daemon cannot " cat "$log"
+  prlimit --nofile="$limit:" --pid "$daemon"
 fi
 
 # A directory that others may write to.

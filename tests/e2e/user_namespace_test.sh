@@ -27,6 +27,7 @@ for ((i = 0; i < 600; ++i)); do
   if ctl status >/dev/null 2>&1; then break; fi
   sleep 0.05
 done
+grep -q "warning the daemon is in a user namespace of its own" "$work/nodecommd.log" || fail "the start does not warn"
 perf -n 2 -b 1K -e 1K --check --gpus 4 >"$work/perf" 2>&1 || fail "root is not served: $(cat "$work/perf")"
 connect_as 1600 | grep -q "user namespace in which this process's user has no number" || fail "the user is not refused"
 grep -q "connection on session.sock refused (unknown_user)" "$work/nodecommd.log" || fail "the refusal is not logged"

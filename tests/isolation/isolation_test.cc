@@ -360,7 +360,8 @@ TEST_F(Isolation, DaemonsFilesAreItsOwn) {
                                     dir() + "/peer-access.textproto", dir() + "/nodecommd.lock"};
   for (const auto& entry : std::filesystem::recursive_directory_iterator(dir())) {
     const std::string name = entry.path().filename();
-    if (name.ends_with(".control") || name.ends_with(".record") || name.ends_with(".session")) {
+    if (name.ends_with(".control") || name.ends_with(".spare") || name.ends_with(".record") ||
+        name.ends_with(".session")) {
       files.push_back(entry.path());
     }
   }

@@ -45,7 +45,8 @@ TEST(RenderUndrain, SaysWhatCameOfIt) {
   EXPECT_THAT(RenderUndrain("0", kUuid, topology, true), HasSubstr("drained again"));
   gpu->set_condition(v1::GPU_CONDITION_LOST);
   gpu->set_condition_reason("Xid 79");
-  EXPECT_EQ(RenderUndrain("0", kUuid, topology, true), "GPU 0 is not drained, but lost: Xid 79\n");
+  EXPECT_EQ(RenderUndrain("0", kUuid, topology, true),
+            "GPU 0 is drained no more, but it is lost: Xid 79\n");
 }
 
 TEST(RenderDrain, SaysWhatIsStillThere) {
@@ -58,6 +59,8 @@ TEST(RenderDrain, SaysWhatIsStillThere) {
   answer.clear_groups();
   answer.set_drained(true);
   EXPECT_EQ(RenderDrain("1", answer), "GPU 1 is drained: no process of nodecommd holds it.\n");
+  answer.set_note("and more");
+  EXPECT_THAT(RenderDrain("1", answer), HasSubstr("holds it.\nand more\n"));
 }
 
 TEST(DrainGpu, AsksUntilItIsDrained) {

@@ -69,6 +69,14 @@ TEST(RenderStatus, SaysWhyTheMetricsAreNotWritten) {
               testing::HasSubstr("\nmetrics      the metrics cannot be written: full\n"));
 }
 
+TEST(RenderStatus, SaysWhyErrorsOfGpusAreNotWatched) {
+  v1::GetStatusResponse status;
+  EXPECT_THAT(RenderStatus(status), testing::Not(testing::HasSubstr("GPU errors")));
+  status.set_gpu_errors_problem("not while one is drained");
+  EXPECT_THAT(RenderStatus(status),
+              testing::HasSubstr("\nGPU errors   not while one is drained\n"));
+}
+
 TEST(RenderStatus, SaysHowManyGpusAreLostOrOutOfService) {
   v1::GetStatusResponse status;
   status.set_gpus(8);

@@ -209,6 +209,25 @@ TEST(Config, StockMustFitIntoTheLimit) {
               IsOk());
 }
 
+TEST(Config, RuntimeDirMustLeaveRoomForTheSocketsNames) {
+  const auto of_length = [](size_t length) {
+    return absl::StrCat("runtime_dir: \"/", std::string(length - 1, 'd'), "\"");
+  };
+  EXPECT_THAT(ParseConfig("d.conf", of_length(90)), IsOk());
+  EXPECT_THAT(ParseConfig("d.conf", of_length(91)),
+              StatusIs(kInvalid, AllOf(HasSubstr("d.conf:1:1: field runtime_dir: "),
+                                       HasSubstr("has 91 characters, of at most 90"))));
+}
+
+TEST(Config, WhatIsNoTextIsNamed) {
+  EXPECT_THAT(ParseConfig("d.conf", "\xef\xbb\xbflimits { groups_max: 7 }"),
+              StatusIs(kInvalid,
+                       "d.conf:1:1: begins with a byte-order mark: save the file "
+                       "without one"));
+  EXPECT_THAT(ParseConfig("d.conf", std::string("\nlog_level: \"in\0fo\"", 19)),
+              StatusIs(kInvalid, HasSubstr("d.conf:2: has a NUL byte")));
+}
+
 TEST(Config, NonsenseOfAnyShapeIsAnErrorNotACrash) {
   for (const char* text :
        {"{", "}", ":", "pool", "pool: 3", "pool { pool { } }", "\xff\xfe", "1"}) {

@@ -20,6 +20,9 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
+// The page by both of its names, and the record.
+constexpr size_t kFilesOfAGroup = 3;
+
 class GroupRestart : public GroupTest {
  protected:
   // As a kill leaves it: the files stay, and everything in memory is gone. `sessions`: those whose
@@ -213,7 +216,7 @@ TEST_F(GroupRestart, DamagedFilesAreRemovedAndHarmNobody) {
       dir_ + "/group-0000000000000005.record");
   KillAndRestart(SessionsOf(2));
   EXPECT_EQ(OnlyGroup().generation(), formed.generation);
-  EXPECT_EQ(ControlPageFiles(), 2u) << "the page and the record of the one group";
+  EXPECT_EQ(ControlPageFiles(), kFilesOfAGroup);
 }
 
 TEST_F(GroupRestart, DirectoryInPlaceOfARecordIsToldOfOnce) {
@@ -233,15 +236,6 @@ TEST_F(GroupRestart, DirectoryInPlaceOfARecordIsToldOfOnce) {
   EXPECT_THAT(damages, SizeIs(2));
 }
 
-TEST_F(GroupRestart, RecordWithoutItsPageIsNoGroup) {
-  const Formed formed = FormReady(2);
-  std::filesystem::remove(
-      absl::StrCat(dir_, "/group-", absl::Hex(formed.generation, absl::kZeroPad16), ".control"));
-  KillAndRestart(SessionsOf(2));
-  EXPECT_THAT(registry_->List(), IsEmpty());
-  EXPECT_EQ(ControlPageFiles(), 0u);
-}
-
 // Whose record or page is damaged under the very page that members have mapped: they are told.
 class DamagedGroup : public GroupRestart {
  protected:
@@ -250,13 +244,17 @@ class DamagedGroup : public GroupRestart {
     formed_ = FormReady(2);
     options_.damaged = [this](const GroupDamage& damage) { damages_.push_back(damage); };
     options_.sessions = SessionsOf(2);
-    path_ = absl::StrCat(dir_, "/group-", absl::Hex(formed_.generation, absl::kZeroPad16));
+    const std::string name =
+        absl::StrCat("group-", absl::Hex(formed_.generation, absl::kZeroPad16));
+    path_ = absl::StrCat(dir_, "/", name);
+    spare_ = absl::StrCat(dir_, "/.", name, ".spare");
     page_ = std::make_unique<MappedPage>(formed_.page_fd(0));
     registry_ = nullptr;  // leaves the very files
   }
 
   Formed formed_;
-  std::string path_;  // of the group's files, without their suffix
+  std::string path_;   // of the group's files, without their suffix
+  std::string spare_;  // the page's second name
   std::unique_ptr<MappedPage> page_;
   std::vector<GroupDamage> damages_;
 };
@@ -296,13 +294,50 @@ TEST_F(DamagedGroup, IsAbortedAndStaysKnownWithoutItsPagesContent) {
   EXPECT_THAT(damages_[0].what, AllOf(HasSubstr(path_ + ".control"), HasSubstr("are told")));
 }
 
-TEST_F(DamagedGroup, WhoseMembersCannotBeToldIsReported) {
+TEST_F(DamagedGroup, IsAbortedWithoutRecordAndPageByTheSpare) {
+  std::filesystem::remove(path_ + ".record");
   std::filesystem::remove(path_ + ".control");
   Restart();
-  EXPECT_THAT(registry_->List(), IsEmpty());
-  ASSERT_THAT(damages_, SizeIs(1));
-  EXPECT_EQ(damages_[0].name, "tp");
-  EXPECT_THAT(damages_[0].what, AllOf(HasSubstr(path_ + ".control"), HasSubstr("restart them")));
+  EXPECT_NE((*page_)->stop, 0u);
+  EXPECT_THAT((*page_)->reason, HasSubstr("no record"));
+  EXPECT_THAT(damages_, SizeIs(1));
+  EXPECT_EQ(ControlPageFiles(), 0u);
+}
+
+TEST_F(DamagedGroup, GoesOnByTheSpareOfItsPage) {
+  std::filesystem::remove(path_ + ".control");
+  Restart();
+  EXPECT_EQ(OnlyGroup().state(), v1::GROUP_STATE_READY);
+  EXPECT_THAT(damages_, IsEmpty());
+  registry_->SessionDied(CallerOf(1).session, "process 4001 has died");
+  EXPECT_THAT((*page_)->reason, HasSubstr("process 4001 has died"));
+}
+
+TEST_F(DamagedGroup, OfAnEarlierVersionIsGivenASpare) {
+  std::filesystem::remove(spare_);
+  Restart();
+  EXPECT_TRUE(std::filesystem::equivalent(spare_, path_ + ".control"));
+}
+
+// Until they are gone, and over every restart.
+TEST_F(DamagedGroup, WhoseMembersCannotBeToldStaysKnown) {
+  std::filesystem::remove(path_ + ".control");
+  std::filesystem::remove(spare_);
+  for (size_t restarts = 1; restarts <= 2; ++restarts) {
+    Restart();
+    registry_->LookAfterFiles();
+    ASSERT_THAT(damages_, SizeIs(restarts));
+    EXPECT_EQ(damages_.back().name, "tp");
+    EXPECT_THAT(damages_.back().what,
+                AllOf(HasSubstr(path_ + ".control was removed"), HasSubstr("restart them")));
+    EXPECT_EQ(OnlyGroup().state(), v1::GROUP_STATE_READY);
+    EXPECT_EQ(OnlyGroup().files_problem(), damages_.back().what);
+  }
+  registry_->SessionDied(CallerOf(1).session, "process 4001 has died");
+  EXPECT_THAT(OnlyGroup().abort_reason(),
+              AllOf(HasSubstr("process 4001 has died"), HasSubstr("other workers are not told")));
+  for (const SessionId session : SessionsOf(2)) registry_->SessionEnded(session, "it has ended");
+  EXPECT_TRUE(NothingIsHeld());
 }
 
 TEST_F(DamagedGroup, ThatWasAbortedBeforeIsNotReported) {
@@ -338,8 +373,34 @@ TEST_F(RobbedGroup, HasItsRecordWrittenAgain) {
   EXPECT_EQ(OnlyGroup().state(), v1::GROUP_STATE_READY);
 }
 
+TEST_F(RobbedGroup, HasItsPageAndRecordPutBack) {
+  std::filesystem::remove(path_ + ".control");
+  std::filesystem::remove(path_ + ".record");
+  registry_->LookAfterFiles();
+  registry_->LookAfterFiles();
+  ASSERT_THAT(damages_, SizeIs(1));
+  EXPECT_THAT(damages_[0].what, AllOf(HasSubstr(path_ + ".control was removed, and is put back"),
+                                      HasSubstr(path_ + ".record was removed, and is written")));
+  std::filesystem::remove(spare_);
+  registry_->LookAfterFiles();
+  EXPECT_TRUE(std::filesystem::equivalent(spare_, path_ + ".control"));
+  Restart();
+  registry_->SessionDied(CallerOf(1).session, "process 4001 has died");
+  EXPECT_THAT((*page_)->reason, HasSubstr("process 4001 has died"));
+}
+
+TEST_F(RobbedGroup, HasItsRecordWrittenAgainThoughItsPageIsGone) {
+  for (const std::string& file : {path_ + ".control", path_ + ".record", spare_}) {
+    std::filesystem::remove(file);
+  }
+  registry_->LookAfterFiles();
+  Restart();
+  EXPECT_THAT(OnlyGroup().files_problem(), HasSubstr("its workers are not told of a death"));
+}
+
 TEST_F(RobbedGroup, IsToldOfOnceWhereItsPageIsGone) {
   std::filesystem::rename(path_ + ".control", path_ + ".away");
+  std::filesystem::remove(spare_);
   registry_->LookAfterFiles();
   registry_->LookAfterFiles();
   ASSERT_THAT(damages_, SizeIs(1));
@@ -379,10 +440,7 @@ TEST_F(RobbedGroup, NamesThePageThatWasCutWhereAMemberDied) {
 }
 
 TEST_F(RobbedGroup, IsToldOfOnceWhereItsRecordCannotBeWritten) {
-  std::filesystem::rename(path_ + ".control", dir_ + ".page");
-  std::filesystem::remove_all(dir_);
-  std::filesystem::create_directory(dir_);
-  std::filesystem::rename(dir_ + ".page", path_ + ".control");
+  std::filesystem::remove(path_ + ".record");
   std::filesystem::create_directory(path_ + ".record.new");
   registry_->LookAfterFiles();
   registry_->LookAfterFiles();
@@ -440,7 +498,7 @@ TEST_F(GroupRestart, RecordThatCannotBeReadNowIsKept) {
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
-  EXPECT_EQ(ControlPageFiles(), 2u);
+  EXPECT_EQ(ControlPageFiles(), kFilesOfAGroup);
 }
 
 TEST_F(GroupRestart, DirectoryThatCannotBeListedIsNoEmptyOne) {
@@ -455,7 +513,7 @@ TEST_F(GroupRestart, DirectoryThatCannotBeListedIsNoEmptyOne) {
   const auto registry = GroupRegistry::Create(options_, Parts());
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_THAT(registry, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("listing")));
-  EXPECT_EQ(ControlPageFiles(), 2u);
+  EXPECT_EQ(ControlPageFiles(), kFilesOfAGroup);
 }
 
 TEST_F(GroupRestart, WhoLeftAGroupThatWasOverStaysAway) {

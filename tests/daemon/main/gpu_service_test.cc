@@ -96,7 +96,7 @@ class GpuServiceTest : public testing::Test {
           if (!watcher_.ok()) return watcher_;
           return nullptr;
         },
-        path_, std::move(drained));
+        [this] { read_host_(); }, path_, std::move(drained));
     EXPECT_OK(service_->Start());
   }
   absl::StatusOr<v1::DrainGpuResponse> Drain(const std::string& uuid) {
@@ -121,6 +121,7 @@ class GpuServiceTest : public testing::Test {
   std::unique_ptr<PlanePool> pool_;
   absl::Status watcher_;
   int watcher_starts_ = 0;
+  std::function<void()> read_host_ = [] {};
   std::unique_ptr<GpuService> service_;
 };
 
@@ -130,6 +131,16 @@ TEST_F(GpuServiceTest, HostIsNotReadWhileAGpuIsDrained) {
   EXPECT_FALSE(service_->MayReadHost());
   EXPECT_OK(Undrain(kGpu1));
   EXPECT_TRUE(service_->MayReadHost());
+}
+
+TEST_F(GpuServiceTest, SaysThatNoErrorsAreWatchedWhileAGpuIsDrained) {
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), "");
+  const auto drained = Drain(kGpu1);
+  ASSERT_OK(drained);
+  EXPECT_THAT(drained->note(), HasSubstr("(Xid) are watched on no GPU"));
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), drained->note());
+  EXPECT_OK(Undrain(kGpu1));
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), "");
 }
 
 TEST_F(GpuServiceTest, WhatIsDrainedIsWrittenDown) {
@@ -157,7 +168,7 @@ TEST_F(GpuServiceTest, DrainThatCouldNotBeWrittenDownSaysWhatItDid) {
   ASSERT_OK(drained);
   EXPECT_TRUE(drained->drained());
   EXPECT_THAT(log.lines(),
-              ElementsAre("draining", HasSubstr("not watched"),
+              ElementsAre("draining", HasSubstr("watched on no GPU"),
                           AllOf(HasSubstr("is not remembered over a restart"), HasSubstr(path_)),
                           "which GPUs are drained is remembered again"));
 }
@@ -186,6 +197,14 @@ TEST_F(GpuServiceTest, UndrainThatFailsMayBeTriedAgain) {
   EXPECT_TRUE(IsOpen(kGpu1));
   ASSERT_TRUE(prover_.WaitUntilDone(kLong));
   EXPECT_EQ(host_.proofs().proofs_size(), 2) << "and proven";
+}
+
+TEST_F(GpuServiceTest, LostGpuIsNotCalledBackInService) {
+  EXPECT_OK(Drain(kGpu1));
+  read_host_ = [this] { host_.SetCondition(kGpu1, v1::GPU_CONDITION_LOST, "no answer"); };
+  const CapturedLog log;
+  EXPECT_OK(Undrain(kGpu1));
+  EXPECT_THAT(log.lines(), ElementsAre("drained no more, but lost"));
 }
 
 TEST_F(GpuServiceTest, DrainedGpuThatIsGoneMayBeForgotten) {

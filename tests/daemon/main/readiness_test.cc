@@ -104,6 +104,12 @@ TEST(Lacks, LostGpusAreNamedWithTheirReasonAndTheRestIsOfUse) {
   EXPECT_FALSE(HasUsableGpu(host));
 }
 
+TEST(Lacks, DescriptorsForAWorker) {
+  EXPECT_EQ(LacksFds(59, 64), "");
+  EXPECT_THAT(LacksFds(60, 64),
+              AllOf(HasSubstr("of 64 file descriptors"), HasSubstr("LimitNOFILE")));
+}
+
 TEST(Lacks, DrainedGpusAreNotMissed) {
   v1::Host host = TwoGpus();
   host.mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);

@@ -156,6 +156,19 @@ TEST_F(PlanePoolTest, WaitsForThePlaneThatIsBeingMadeRatherThanFail) {
   EXPECT_EQ(source_.calls(), 1);
 }
 
+TEST_F(PlanePoolTest, ClosedPoolSaysWhetherItsGpuIsDrainedYet) {
+  auto pool = Make(Options());
+  {
+    const auto lease = pool->Acquire("GPU-a", 4_MiB);
+    ASSERT_OK(lease);
+    pool->Close("GPU-a");
+    EXPECT_THAT(pool->Acquire("GPU-a", 4_MiB),
+                StatusIs(absl::StatusCode::kUnavailable, HasSubstr("GPU-a is being drained")));
+  }
+  EXPECT_THAT(pool->Acquire("GPU-a", 4_MiB),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("GPU-a is drained")));
+}
+
 TEST_F(PlanePoolTest, UnknownGpuIsNotFound) {
   auto pool = Make(Options());
   EXPECT_THAT(pool->Acquire("GPU-z", 4_MiB),

@@ -4,8 +4,10 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -140,6 +142,19 @@ TEST(MetricsServer, PortThatIsTakenIsAnErrorThatNamesIt) {
               StatusIs(absl::StatusCode::kUnavailable,
                        AllOf(HasSubstr("metrics.port"), HasSubstr(absl::StrCat(first->port())),
                              HasSubstr("(metrics.port): Address already in use; "))));
+}
+
+TEST(MetricsServer, PortThatIsForRootOnlyIsAnErrorThatSaysSo) {
+  int first_free = 0;
+  std::ifstream("/proc/sys/net/ipv4/ip_unprivileged_port_start") >> first_free;
+  if (first_free <= 80) GTEST_SKIP() << "anybody may have port 80 here";
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become one who may not";
+  ASSERT_EQ(seteuid(65534), 0);
+  const auto server = MetricsServer::Start({.port = 80, .expose = [] { return std::string(); }});
+  ASSERT_EQ(seteuid(0), 0);
+  EXPECT_THAT(server, StatusIs(absl::StatusCode::kUnavailable,
+                               HasSubstr("Permission denied; ports below "
+                                         "net.ipv4.ip_unprivileged_port_start (1024) are for")));
 }
 
 TEST(HttpText, WhatIsNoRequestForTheMetricsIsRefusedWithTheReason) {

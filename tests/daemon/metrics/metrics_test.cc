@@ -116,9 +116,11 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
   now.ready = true;
   now.runtime_dir_lost = true;
   now.log_lines_not_written = 5;
+  now.watches_errors = false;
   now.groups.resize(2);
   now.groups[0].set_state(v1::GROUP_STATE_READY);
   now.groups[1].set_state(v1::GROUP_STATE_GATHERING);
+  now.groups[1].set_files_problem("its page was removed");
   now.pools.resize(1);
   now.pools[0].set_gpu_uuid(gpu);
   now.pools[0].set_bytes_in_use(1 << 30);
@@ -142,6 +144,8 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
            std::string("nodecomm_groups{state=\"ready\"} 1"),
            std::string("nodecomm_groups{state=\"gathering\"} 1"),
            std::string("nodecomm_groups{state=\"aborted\"} 0"),
+           std::string("nodecomm_groups_without_files 1"),
+           std::string("nodecomm_xid_watch_active 0"),
            absl::StrCat("nodecomm_gpu_condition", of_gpu, ",condition=\"lost\"} 1"),
            absl::StrCat("nodecomm_gpu_condition", of_gpu, ",condition=\"ok\"} 0"),
            absl::StrCat("nodecomm_gpu_fabric_state", of_gpu, ",state=\"completed\"} 1"),

@@ -105,6 +105,40 @@ TEST_F(RuntimeDirTest, DirectoryThatOthersCanWriteIsRefused) {
                        AllOf(HasSubstr(path_), HasSubstr("--runtime-dir"))));
 }
 
+TEST_F(RuntimeDirTest, LinkInPlaceOfADirectoryOrTheLockIsNamed) {
+  for (const char* name : {"/groups", "/nodecommd.lock"}) {
+    std::filesystem::create_directory(path_);
+    std::filesystem::create_symlink(parent_, path_ + name);
+    EXPECT_THAT(RuntimeDir::Create({.path = path_}).status().message(),
+                AllOf(HasSubstr(path_ + name), HasSubstr("it is a symbolic link: remove it")));
+    std::filesystem::remove_all(path_);
+  }
+}
+
+TEST_F(RuntimeDirTest, OwnFilesOfAnotherUserAreNamedWithWhatMendsThem) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";
+  ASSERT_OK(RuntimeDir::Create({.path = path_}));
+  ASSERT_EQ(chown(path_.c_str(), kNobody, kNobody), 0);
+  const auto start = [&] {
+    EXPECT_EQ(seteuid(kNobody), 0);
+    const absl::Status status = RuntimeDir::Create({.path = path_}).status();
+    EXPECT_EQ(seteuid(0), 0);
+    return std::string(status.message());
+  };
+  const std::string lock = path_ + "/nodecommd.lock";
+  EXPECT_THAT(start(), AllOf(HasSubstr("cannot open lock file " + lock + ": Permission denied; "),
+                             HasSubstr("belongs to uid 0 and has mode 0600, but the daemon runs "
+                                       "as uid 65534: chown 65534 " +
+                                       lock)));
+  ASSERT_EQ(chown(lock.c_str(), kNobody, kNobody), 0);
+  const std::string admin = path_ + "/admin";
+  EXPECT_THAT(start(), AllOf(HasSubstr("cannot open directory " + admin + ": Permission denied; "),
+                             HasSubstr("mode 0700"), HasSubstr("chown 65534 " + admin)));
+  ASSERT_EQ(chown(admin.c_str(), kNobody, kNobody), 0);
+  ASSERT_EQ(chmod(admin.c_str(), 0), 0);
+  EXPECT_THAT(start(), HasSubstr("it has mode 0000: chmod u+rwX " + admin));
+}
+
 TEST_F(RuntimeDirTest, SecondDaemonIsToldWhoIsThere) {
   auto first = RuntimeDir::Create({.path = path_});
   ASSERT_OK(first);

@@ -926,6 +926,26 @@ TEST_F(SessionServerTest, ConnectionsOfAllLeaveDescriptorsToTheDaemon) {
   EXPECT_TRUE(Eventually([&] { return TestWorker(socket_path()).Open().ok(); }));
 }
 
+TEST_F(SessionServerTest, WorkerForWhomNoDescriptorIsLeftIsToldWhatToRaise) {
+  StartServer();
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(0);
+  close(next);
+  // For the worker's socket and the server's end of it, but no pidfd.
+  const rlimit few = {.rlim_cur = static_cast<rlim_t>(next + 2), .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  TestWorker worker(socket_path());
+  const Refusal told = WaitForRefusal();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(told.cause, RefusalCause::kLimit);
+  EXPECT_THAT(told.reason,
+              HasSubstr(absl::StrCat("cannot watch the process: pidfd of process ", getpid(),
+                                     ": Too many open files: raise "
+                                     "LimitNOFILE (now ",
+                                     next + 2, ")")));
+}
+
 TEST_F(SessionServerTest, DescriptorsThatWaitForAllWorkersAreBounded) {
   StartServer({.descriptors_max = 80});
   TestWorker worker(socket_path());
