@@ -107,9 +107,12 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
   for (const v1::GpuDrain& drain : daemon.status.drains()) {
     if (drain.state() != v1::DRAIN_STATE_GONE) continue;
     report.Warn(absl::StrCat(RenderForeign(drain.gpu_uuid()),
-                             " was drained, and this host has it no more; until it is forgotten "
-                             "errors of GPUs (Xid) are not watched"),
+                             " was drained, and this host has it no more: it is to be forgotten"),
                 absl::StrCat("nodecommctl undrain --gpu ", RenderForeign(drain.gpu_uuid())));
+  }
+  if (!daemon.status.gpu_errors_problem().empty()) {
+    report.Warn(RenderForeign(daemon.status.gpu_errors_problem()),
+                "look for Xid in the kernel's log (dmesg) meanwhile, and undrain when it is done");
   }
   for (const v1::GpuAccessConfig& access : daemon.config.config().gpu_access()) {
     if (HasGpu(host, access.gpu_uuid())) continue;

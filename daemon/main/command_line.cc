@@ -33,7 +33,10 @@ constexpr ManualTexts kManual = {
         "error. SIGTERM ends it: no group is formed any more, and those that are there may finish "
         "for group.drain_timeout_ms; a second one ends them at once. To replace it under running "
         "groups, kill it: workers find the next one by themselves. SIGINT is taken as SIGTERM; "
-        "SIGHUP reads the configuration file again, and the log says what was taken. It does not "
+        "SIGHUP reads the configuration file again, and the log says what was taken; "
+        "others that would end it (SIGQUIT, SIGUSR1, SIGALRM and their like) are logged and "
+        "ignored. "
+        "It does not "
         "reopen the log: a file that standard error goes to is rotated by copying and truncating.",
     .files =
         "/run/nodecomm: session.sock and control.sock for workers, admin/admin.sock for "

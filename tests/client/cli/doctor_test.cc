@@ -397,6 +397,10 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(0)->set_condition(v1::GPU_CONDITION_DRAINING);
        }},
+      {"gpus", kWarning, "errors are watched on no GPU", "dmesg",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_gpu_errors_problem("errors are watched on no GPU");
+       }},
       {"gpus", kWarning, "GPU1 (GPU-b): drained, and so out of service", "undrain",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.topology.mutable_host()->mutable_gpus(1)->set_condition(v1::GPU_CONDITION_DRAINING);
