@@ -8,8 +8,8 @@
 
 namespace nodecomm::kernels {
 
-// For cudaLaunchKernelExC; takes a Call. Defined for every type of element, each in a file of its
-// own. `packet_a_thread`: of the launch (LaunchPlan).
+// By its address, as the runtime names it; takes a Call. Defined for every type of element, each in
+// a file of its own. `packet_a_thread`: of the launch (LaunchPlan).
 template <ElementType kType>
 const void* FindKernelOfType(Algorithm algorithm, bool packet_a_thread, Code code,
                              WorldSize world_size);
