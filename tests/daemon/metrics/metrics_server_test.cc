@@ -127,7 +127,7 @@ TEST(MetricsServer, WhoIsSlowIsCutOff) {
 TEST(MetricsServer, ReadersThatReadLateGetLongAnswersWhole) {
   const std::string text(8 << 20, 'x');  // more than sockets hold
   const auto server = MetricsServer::Start(
-      {.port = 0, .expose = [&] { return text; }, .timeout = absl::Seconds(60)});
+      {.port = 0, .expose = [&] { return std::string(text); }, .timeout = absl::Seconds(60)});
   ASSERT_OK(server);
   const UniqueFd late = Connect((*server)->port());
   Send(late, "GET /metrics HTTP/1.0\r\n\r\nand more, which nobody asked for");
