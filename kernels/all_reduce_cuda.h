@@ -42,7 +42,8 @@ class AllReduceKernels {
                       cudaStream_t stream) const;
   bool IsBeingCaptured(cudaStream_t stream) const;
 
-  std::array<CUfunction, 24> functions_ = {};
+  // 3 types, 2 algorithms, 2 kinds of launch, 2 kinds of code.
+  std::array<CUfunction, 3 * 2 * 2 * 2> functions_ = {};
   CUfunction check_ = nullptr;
   decltype(&cuLaunchKernelEx) launch_ = nullptr;
   decltype(&cuStreamIsCapturing) is_capturing_ = nullptr;

@@ -1,5 +1,5 @@
-// The one translation of CUDA's errors, the runtime's and the driver's. Built only where there is a
-// CUDA compiler.
+// The library's one translation of CUDA's errors, the runtime's and the driver's; the probe uses
+// it, too. Built only where there is a CUDA compiler.
 #pragma once
 
 #include <cuda.h>

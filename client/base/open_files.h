@@ -7,8 +7,10 @@
 
 namespace nodecomm {
 
-// A worker takes five: its socket, its pidfd, its liveness page, and two of its calls. Workers may
-// have three quarters of all.
+// Of a worker: its socket, its pidfd, its liveness page, and two of its calls.
+inline constexpr int kOpenFilesOfAWorker = 5;
+
+// Workers may have three quarters of all.
 constexpr int64_t OpenFilesForSessions(int sessions) { return int64_t{sessions} * 7; }
 
 }  // namespace nodecomm

@@ -282,8 +282,8 @@ absl::Status Daemon::RefreshHost() {
 
 absl::Status Daemon::ReadHostAnew() {
   absl::StatusOr<v1::Host> fresh = inventory_->Read();
-  TakeHostNews(fresh.status());
-  if (!fresh.ok()) return absl::FailedPreconditionError(host_problem());
+  const std::string problem = TakeHostNews(fresh.status());
+  if (!fresh.ok()) return absl::FailedPreconditionError(problem);
   const v1::Host before = host_->host();
   for (const std::string& uuid : host_->Update(*std::move(fresh))) {
     logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
@@ -297,7 +297,7 @@ absl::Status Daemon::ReadHostAnew() {
   return absl::OkStatus();
 }
 
-void Daemon::TakeHostNews(const absl::Status& read) {
+std::string Daemon::TakeHostNews(const absl::Status& read) {
   std::string problem;
   if (!read.ok()) {
     problem = absl::StrCat("the host cannot be read: ", std::string(read.message()),
@@ -305,7 +305,7 @@ void Daemon::TakeHostNews(const absl::Status& read) {
   }
   {
     absl::MutexLock lock(&in_force_mu_);
-    if (problem == host_problem_) return;
+    if (problem == host_problem_) return problem;
     host_problem_ = problem;
   }
   if (problem.empty()) {
@@ -313,6 +313,7 @@ void Daemon::TakeHostNews(const absl::Status& read) {
   } else {
     spdlog::warn("{}; what was read before stays in force", Escaped(problem));
   }
+  return problem;
 }
 
 absl::Status Daemon::MakeGpuService() {

@@ -150,8 +150,9 @@ class Daemon {
   }
   // Whether or not a GPU is drained.
   absl::Status ReadHostAnew();
-  // How the last reading of the host went: each change is logged.
-  void TakeHostNews(const absl::Status& read);
+  // How the last reading of the host went: each change is logged. What was wrong, for people;
+  // empty: nothing.
+  std::string TakeHostNews(const absl::Status& read);
   std::string runtime_dir_problem() const {
     absl::MutexLock lock(&in_force_mu_);
     return runtime_dir_problem_;

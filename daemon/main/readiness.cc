@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/base/open_files.h"
 #include "daemon/main/log_line.h"
 #include "daemon/topology/links.h"
 
@@ -32,8 +33,6 @@ std::string LostGpus(const v1::Host& host) {
   }
   return lost;
 }
-
-constexpr int kFdsOfAWorker = 5;  // client/base/open_files.h
 
 constexpr char kAskFabricManager[] = " (systemctl status nvidia-fabricmanager)";
 
@@ -81,11 +80,11 @@ std::string Lacks(const v1::Host& host) {
 }
 
 std::string LacksFds(int open_fds, int open_fds_max) {
-  if (open_fds + kFdsOfAWorker <= open_fds_max) return "";
+  if (open_fds + kOpenFilesOfAWorker <= open_fds_max) return "";
   return absl::StrFormat(
       "fewer than %d of %d file descriptors are left, so that workers are refused: raise "
       "LimitNOFILE",
-      kFdsOfAWorker, open_fds_max);
+      kOpenFilesOfAWorker, open_fds_max);
 }
 
 bool HasUsableGpu(const v1::Host& host) {
