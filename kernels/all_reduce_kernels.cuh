@@ -13,11 +13,19 @@
 namespace nodecomm::kernels {
 namespace {
 
-// 512 threads of at most 64 registers: two blocks fit on a multiprocessor, so that the grids of two
-// groups on the same GPUs (at most one block a multiprocessor each) are always resident together
-// and cannot keep each other from starting.
-constexpr int kThreadsMax = 512;
+// Two blocks fit on a multiprocessor, with half of its 65,536 registers each, so that the grids of
+// two groups on the same GPUs (at most one block a multiprocessor each) are always resident
+// together and cannot keep each other from starting.
 constexpr int kBlocksPerMultiprocessor = 2;
+
+// Of a block of one group's kernel. Selection gives no launch more (tuning.h).
+template <class Protocol, int kRanks>
+constexpr int ThreadsMax() {
+#if __CUDA_ARCH__ == 900
+  if (kRanks == 2 && !Protocol::kMayTakeSeveralChunks) return 1024;
+#endif
+  return 512;
+}
 
 // What:     one launch of an all-reduce; see the protocols for shapes and ordering inside.
 // Grid:     PlanLaunch; at most kBlocksMax blocks, each with a packet.
@@ -29,7 +37,7 @@ constexpr int kBlocksPerMultiprocessor = 2;
 //           epoch words prove where the call asks for it: a second one fails the generation.
 // Failure:  the generation is poisoned; this launch and later ones end soon.
 template <class Protocol, int kRanks, Code kCode>
-__global__ void __launch_bounds__(kThreadsMax, kBlocksPerMultiprocessor)
+__global__ void __launch_bounds__(ThreadsMax<Protocol, kRanks>(), kBlocksPerMultiprocessor)
     AllReduceKernel(const __grid_constant__ Call call) {
   const Lane lane = {.first = blockIdx.x * blockDim.x + threadIdx.x,
                      .step = gridDim.x * blockDim.x};

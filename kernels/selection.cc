@@ -53,12 +53,22 @@ Algorithm SelectAlgorithm(ByteCount message, const GroupShape& shape) {
   return message.value <= one_shot_max ? Algorithm::kOneShot : Algorithm::kTwoShot;
 }
 
+// Threads of a block at most.
+size_t ThreadsMax(Algorithm algorithm, size_t packets, const GroupShape& shape) {
+  if (algorithm != Algorithm::kOneShot || shape.world_size.value > 2) return kThreadsMax;
+  const size_t threads = TuningFor(shape.architecture).two_rank_threads_max;
+  // A stream gains nothing by larger blocks.
+  const bool has_packet_a_thread =
+      packets <= std::min(threads * BlocksMax(shape), SlotPackets(algorithm, shape));
+  return has_packet_a_thread ? threads : kThreadsMax;
+}
+
 // As many threads as packets, over as many multiprocessors as there are, in the smallest blocks:
 // 64 KiB at four ranks take 2.74 us in blocks of 32 threads, 2.81 of 64 (4 x H100); at two ranks
 // 2.06 of 64, 2.14 of 128, 2.33 of 256 (2 x H100).
-Grid SpreadOver(size_t packets, size_t blocks_max) {
+Grid SpreadOver(size_t packets, size_t blocks_max, size_t threads_max) {
   const size_t threads = std::clamp<size_t>(DivideUp(DivideUp(packets, blocks_max), kWarp) * kWarp,
-                                            kGridThreadsMin, kThreadsMax);
+                                            kGridThreadsMin, threads_max);
   const size_t blocks = std::clamp<size_t>(DivideUp(packets, threads), 1, blocks_max);
   return {.blocks = static_cast<int>(blocks), .threads = static_cast<int>(threads)};
 }
@@ -99,7 +109,8 @@ LaunchPlan PlanLaunch(const Plan& plan, ByteCount launch, const GroupShape& shap
   }
   result.chunk_packets = result.packets;
   const size_t blocks_max = BlocksMax(shape);
-  result.grid = SpreadOver(result.packets, blocks_max);
+  result.grid =
+      SpreadOver(result.packets, blocks_max, ThreadsMax(plan.algorithm, result.packets, shape));
   const size_t slot = SlotPackets(plan.algorithm, shape);
   if (result.packets <= std::min(slot, kChunkRowsMax * result.grid.ThreadsInAll())) return result;
   // From here on no thread has one packet alone.

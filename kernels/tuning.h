@@ -14,6 +14,8 @@ using BytesByWorldSize = std::array<size_t, kWorldSizeMax + 1>;
 struct Tuning {
   // The largest message that one-shot serves.
   BytesByWorldSize one_shot_bytes_max;
+  // Threads of a block at most, where two ranks' one-shot takes a packet a thread.
+  size_t two_rank_threads_max;
 };
 
 // `architecture`: 10 * major + minor of the compute capability.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# gpu_deaths.sh BIN WORKER: deaths of workers on this host's GPUs, small and large ones, with single calls and with graphs.
+# gpu_deaths.sh BIN WORKER: deaths of workers on this host's GPUs, small and large ones, with single calls and with
+# graphs, and in a group of eight, several to a GPU if need be.
 # NODECOMM_DEATHS is the number of each.
 set -euo pipefail
 bin=$1
@@ -17,4 +18,5 @@ deaths() {
 }
 deaths
 deaths --graph
+if ((gpus < 8)); then deaths --ranks 8 --bound-ms 500; fi
 deaths --host-mib 10240 --device-mib "${NODECOMM_DEATHS_DEVICE_MIB:-$((gpus >= ranks ? 40960 : 30720))}"

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "tests/gpu/busy_multiprocessors.h"
 #include "tests/gpu/communicator_worker.h"
 #include "tests/gpu/rank_checks.h"
 #include "tests/gpu/sum_pattern.h"
@@ -252,8 +253,8 @@ TEST_F(CommunicatorGpuTest, EagerCallsAndReplaysSumToTheSameBitsOnAllRanks) {
   ASSERT_TRUE(FormGroup("sums", comms_));
   for (const DataType type : {DataType::kFloat32, DataType::kFloat16, DataType::kBfloat16}) {
     const SumPattern pattern(type, world_size_);
-    for (const size_t bytes :
-         {4, 24, 1000, 16 << 10, 100004, 256 << 10, 1 << 20, (3 << 20) + 4, 16 << 20}) {
+    for (const size_t bytes : {4, 24, 1000, 16 << 10, 100004, 256 << 10, 1 << 20, (2 << 20) - 4,
+                               (3 << 20) + 4, 16 << 20}) {
       for (const bool aligned : {true, false}) {
         std::vector<std::unique_ptr<SumCalls>> calls(comms_.size());
         OnEachRank([&](int rank) {
@@ -281,7 +282,8 @@ TEST_F(CommunicatorGpuTest, TwoGroupsCalledInOppositeOrderBothFinish) {
   std::vector<std::unique_ptr<Workspace>> other_work(comms_.size());
   OnEachRank([&](int rank) { other_work[rank] = std::make_unique<Workspace>(); });
   // Small ones, and those that fill a GPU.
-  for (const size_t bytes : {size_t{8} << 10, size_t{512} << 10, size_t{8} << 20}) {
+  for (const size_t bytes :
+       {size_t{8} << 10, size_t{512} << 10, size_t{2} << 20, size_t{8} << 20}) {
     const std::vector<uint8_t>* sums = &pattern.sums;
     OnEachRank([&](int rank) {
       const std::vector<uint8_t> input = Repeat(pattern.inputs[static_cast<size_t>(rank)], bytes);
@@ -309,6 +311,32 @@ TEST_F(CommunicatorGpuTest, TwoGroupsCalledInOppositeOrderBothFinish) {
       EXPECT_THAT(comms_[rank]->GetStatus(), Succeeds());
       EXPECT_THAT(others[rank]->GetStatus(), Succeeds());
     });
+    if (HasFailure()) return;
+  }
+}
+
+TEST_F(CommunicatorGpuTest, GoesOnBesideAKernelThatHoldsAllMultiprocessorsButOne) {
+  if (devices_ < 2) GTEST_SKIP() << "needs two GPUs: with one, two ranks share what is left of it";
+  ASSERT_TRUE(FormGroup("busy", comms_));
+  const SumPattern pattern(DataType::kBfloat16, world_size_);
+  // A block, a block a multiprocessor, and several packets a thread.
+  for (const size_t bytes : {size_t{1000}, size_t{1} << 20, size_t{8} << 20}) {
+    std::vector<std::unique_ptr<SumCalls>> calls(comms_.size());
+    std::vector<std::unique_ptr<BusyMultiprocessors>> busy(comms_.size());
+    OnEachRank([&](int rank) {
+      calls[rank] = std::make_unique<SumCalls>(*comms_[rank], pattern, rank, DataType::kBfloat16,
+                                               bytes / ElementBytes(DataType::kBfloat16), 0);
+    });
+    // Once before, since what is loaded at its first use may wait for what runs.
+    OnEachRank([&](int rank) { calls[rank]->Enqueue(); });
+    OnEachRank([&](int rank) { calls[rank]->ExpectRight(); });
+    OnEachRank([&](int rank) { busy[rank] = std::make_unique<BusyMultiprocessors>(1); });
+    OnEachRank([&](int rank) { calls[rank]->Enqueue(); });
+    OnEachRank([&](int rank) {
+      calls[rank]->ExpectRight();
+      EXPECT_TRUE(busy[rank]->AreHeld()) << "the calls of " << bytes << " bytes waited for them";
+    });
+    OnEachRank([&](int rank) { busy[rank].reset(); });
     if (HasFailure()) return;
   }
 }

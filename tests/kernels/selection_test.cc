@@ -142,7 +142,9 @@ TEST(Selection, NoBlockIsWithoutAPacketAndNoGridTooLarge) {
   ForEachLaunch([](const Plan& plan, const LaunchPlan& launch, const GroupShape& shape, size_t) {
     const Grid grid = launch.grid;
     EXPECT_GE(grid.threads, kGridThreadsMin);
-    EXPECT_LE(grid.threads, 512);
+    const bool is_two_ranks_one_shot =
+        plan.algorithm == Algorithm::kOneShot && shape.world_size.value == 2;
+    EXPECT_LE(grid.threads, is_two_ranks_one_shot && launch.HasPacketAThread() ? 1024 : 512);
     EXPECT_LE(grid.blocks, std::min(shape.multiprocessors, kBlocksMax));
     EXPECT_LT(static_cast<size_t>(grid.blocks - 1) * grid.threads, launch.packets)
         << "the last block of " << grid.blocks << " has no packet";
@@ -176,6 +178,32 @@ TEST(Selection, TheSwitchOversAreThoseOfTheTable) {
       EXPECT_EQ(plan_of(one_shot).algorithm, Algorithm::kOneShot);
       EXPECT_EQ(plan_of(one_shot + 2).algorithm, Algorithm::kTwoShot);
     }
+  }
+}
+
+TEST(Selection, TwoRanksTakeLargerBlocksAsLongAsEachThreadHasOnePacketThen) {
+  const auto launch_of = [](size_t packets, int architecture, ByteCount plane) {
+    GroupShape shape = Shape(2, plane);
+    shape.architecture = architecture;
+    const ByteCount bytes{packets * kPacketBytes};
+    return PlanLaunch(SelectPlan(bytes, ElementType::kBfloat16, shape), bytes, shape);
+  };
+  constexpr size_t kBlocks = 132;
+  for (const int architecture : {0, 90}) {
+    const auto launch = [&](size_t packets) {
+      return launch_of(packets, architecture, kPlaneBytesDefault);
+    };
+    EXPECT_EQ(launch(512 * kBlocks).grid.threads, 512);
+    EXPECT_EQ(launch(512 * kBlocks + 1).grid.threads, 544);
+    EXPECT_EQ(launch(1024 * kBlocks).grid.threads, 1024);
+    EXPECT_TRUE(launch(1024 * kBlocks).HasPacketAThread());
+    EXPECT_EQ(launch(1024 * kBlocks + 1).grid.threads, 512) << "the kernel that streams";
+    // A slot that does not hold the message: chunks, which are streamed.
+    EXPECT_LE(launch_of(1024 * kBlocks, architecture, 4_MiB).grid.threads, 512);
+  }
+  // Where a multiprocessor holds fewer threads than two such blocks.
+  for (const int architecture : {86, 89, 120}) {
+    EXPECT_LE(launch_of(1024 * kBlocks, architecture, kPlaneBytesDefault).grid.threads, 512);
   }
 }
 
