@@ -19,8 +19,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source deploy/packages.sh
 
 readonly jobs=${NODECOMM_JOBS:-$(nproc)}
-# One checkout's objects serve another's.
-export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+# One checkout's objects serve another's; and what ccache asks for where headers are precompiled.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
 
 usage() {
   sed -n '/^#   /s/^# //p' "${BASH_SOURCE[0]}" >&2
