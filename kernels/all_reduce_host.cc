@@ -6,7 +6,6 @@
 #include "kernels/all_reduce.h"
 #include "kernels/call_check.h"
 #include "kernels/call_setup.h"
-#include "kernels/device/credit.h"
 #include "kernels/device/host.h"
 #include "kernels/one_shot.h"
 #include "kernels/one_shot_stream.h"
@@ -19,14 +18,13 @@ namespace {
 // One host thread plays the whole grid of its rank.
 constexpr Lane kWholeGrid = {.first = 0, .step = 1};
 
-using RunFn = bool (*)(const Call& call, const Turn& turn);
+using RunFn = bool (*)(const Call& call, const Turn& turn, Failure* failure);
 
 template <class Protocol, int kRanks>
-bool RunProtocol(const Call& call, const Turn& turn) {
-  if (IsTurnToClearCredits(turn)) ClearCredits<HostMachine>(call);
+bool RunProtocol(const Call& call, const Turn& turn, Failure* failure) {
   Protocol protocol(call, kWholeGrid);
   protocol.Prepare();
-  return RunTurn<HostMachine, kRanks>(call, turn, protocol);
+  return RunTurn<HostMachine, kRanks>(call, turn, protocol, failure);
 }
 
 template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
@@ -96,12 +94,15 @@ absl::Status AbortedError(const Call& call) {
 
 absl::Status RunLaunch(const Call& call, RunFn run, int ranks) {
   const Turn turn = BeginTurn<HostMachine>(call, call.proves_alone);
+  Failure failure;
+  bool done = false;
   if (IsOver(turn)) {
-    GiveUp<HostMachine>(call, ranks, WhyOver(turn));
-    return AbortedError(call);
+    failure = WhyOver(turn);
+  } else {
+    done = run(call, turn, &failure);
   }
-  const bool done = run(call, turn);
-  EndTurn<HostMachine>(call, turn, done);
+  if (!done) GiveUp<HostMachine>(call, ranks, failure);
+  if (!IsOver(turn)) EndTurn<HostMachine>(call, turn, done);
   return done ? absl::OkStatus() : AbortedError(call);
 }
 
@@ -131,12 +132,12 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
 }
 
 uint32_t LastEpoch(const std::byte* plane_header) {
-  EpochPair pairs[kBlocksMax];
-  std::memcpy(pairs, plane_header + offsetof(PlaneHeader, epoch), sizeof(pairs));
+  BlockState blocks[kBlocksMax];
+  std::memcpy(blocks, plane_header + offsetof(PlaneHeader, block), sizeof(blocks));
   // Blocks of a call that was given up may have ended all the same.
-  uint32_t last = pairs[0].ended;
-  for (const EpochPair& pair : pairs) {
-    if (static_cast<int32_t>(pair.ended - last) < 0) last = pair.ended;
+  uint32_t last = blocks[0].epoch.ended;
+  for (const BlockState& block : blocks) {
+    if (static_cast<int32_t>(block.epoch.ended - last) < 0) last = block.epoch.ended;
   }
   return last;
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "kernels/all_reduce_kernels.h"
-#include "kernels/device/credit.h"
 #include "kernels/device/gpu.cuh"
 #include "kernels/one_shot.h"
 #include "kernels/one_shot_stream.h"
@@ -45,18 +44,20 @@ __global__ void __launch_bounds__(ThreadsMax<Protocol, kRanks>(), kBlocksPerMult
   GpuMachine::WaitForEarlierKernels();
   protocol.Prepare();
   const Turn turn = BeginTurn<GpuMachine>(call, kCode == Code::kFull && call.proves_alone);
-  if (IsOver(turn)) [[unlikely]] {
-    GiveUp<GpuMachine>(call, kRanks, WhyOver(turn));
-    return;
+  Failure failure;
+  if (!IsOver(turn)) [[likely]] {
+    if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
+    if (RunTurn<GpuMachine, kRanks>(call, turn, protocol, &failure)) [[likely]] {
+      EndTurn<GpuMachine>(call, turn, /*done=*/true);
+      return;
+    }
+  } else {
+    failure = WhyOver(turn);
   }
-  if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
-  if (IsTurnToClearCredits(turn)) [[unlikely]] {
-    ClearCredits<GpuMachine>(call);
-    __threadfence_system();
-    __syncthreads();
-  }
-  const bool done = RunTurn<GpuMachine, kRanks>(call, turn, protocol);
-  EndTurn<GpuMachine>(call, turn, done);
+  // In one place, behind everything else: code that is jumped over on the way to the first packet
+  // costs, too.
+  GiveUp<GpuMachine>(call, kRanks, failure);
+  if (!IsOver(turn)) EndTurn<GpuMachine>(call, turn, /*done=*/false);
 }
 
 template <class Protocol, int kRanks, Code kCode>

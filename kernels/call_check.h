@@ -124,8 +124,8 @@ class CallCheck {
   NODECOMM_KERNEL_FN bool GiveUp(uint32_t state, int rank) const {
     if (Machine::ClaimOnce(&HeaderOf(call_.planes[call_.rank])->failure_claimed)) {
       WriteRecord(state, rank);
+      PoisonPlanes<Machine>(call_, kRanks, state);
     }
-    PoisonPlanes<Machine>(call_, kRanks, state);
     return false;
   }
 
@@ -136,16 +136,16 @@ class CallCheck {
       Machine::StoreRelaxed(&call_.failure->other.bytes, theirs.bytes);
       Machine::StoreRelaxed(&call_.failure->other.type, theirs.type);
       WriteRecord(FailureRecord::kMismatch, rank);
+      PoisonPlanes<Machine>(call_, kRanks, FailureRecord::kMismatch);
     }
-    PoisonPlanes<Machine>(call_, kRanks, FailureRecord::kMismatch);
     return false;
   }
 
   NODECOMM_KERNEL_FN void WriteRecord(uint32_t state, int rank) const {
     const PlaneHeader* own = HeaderOf(call_.planes[call_.rank]);
     Machine::StoreRelaxed(&call_.failure->sequence, sequence_);
-    RecordFailure<Machine>(call_, state, NextEpoch(Machine::LoadRelaxed(&own->epoch[0]).begun),
-                           rank);
+    RecordFailure<Machine>(call_, state,
+                           NextEpoch(Machine::LoadRelaxed(&own->block[0].epoch).begun), rank);
   }
 
   const Call& call_;

@@ -52,7 +52,7 @@ Code CodeFor(const Message& message) {
   const uintptr_t addresses =
       reinterpret_cast<uintptr_t>(message.in) | reinterpret_cast<uintptr_t>(message.out);
   const size_t bytes = message.count * ElementBytes(message.type);
-  return addresses % kPacketBytes == 0 && bytes % 4 == 0 ? Code::kLean : Code::kFull;
+  return (addresses | bytes) % kPacketBytes == 0 ? Code::kLean : Code::kFull;
 }
 
 absl::Status CheckMessage(const Binding& binding, const Message& message) {

@@ -42,7 +42,7 @@ class OneShot {
 
   // Once the call before has ended: starts to load this rank's own data, for which nobody has to
   // know the epoch.
-  NODECOMM_KERNEL_FN void Prepare() { mine_.Prepare(lane_, call_.packets, Load()); }
+  NODECOMM_KERNEL_FN void Prepare() { mine_.Prepare(lane_, Load()); }
 
   // Sends what needs no waiting.
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
@@ -83,7 +83,7 @@ class OneShot {
   static constexpr int kPeers = kRanks - 1;
 
   NODECOMM_KERNEL_FN auto Load() const {
-    return [this](uint32_t i) { return LoadPayload<kType, kCode>(call_, i); };
+    return [this](uint32_t i) { return LoadPayload<Machine, kType, kCode>(call_, i); };
   }
   NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const { return PacketOffset(i - lane_.first); }
 

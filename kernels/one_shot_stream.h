@@ -114,7 +114,7 @@ class OneShotStream {
   static constexpr bool kKeeps = Machine::kOnePacketALane;
 
   NODECOMM_KERNEL_FN Payload Load(const Cursor& at) const {
-    return LoadPayload<kType, kCode>(call_, at.index());
+    return LoadPayload<Machine, kType, kCode>(call_, at.index());
   }
 
   NODECOMM_KERNEL_FN Packet Encoded(const Cursor& at) const { return Encode(Load(at)); }

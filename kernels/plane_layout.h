@@ -11,13 +11,13 @@
 
 namespace nodecomm::kernels {
 
-inline constexpr uint32_t kPlaneAbi = 6;
+inline constexpr uint32_t kPlaneAbi = 7;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 
-// Most blocks that a grid may have: one pair of epochs each.
+// Most blocks that a grid may have: one state each.
 inline constexpr int kBlocksMax = 256;
-inline constexpr size_t kPlaneHeaderBytes = 4096;
+inline constexpr size_t kPlaneHeaderBytes = 8192;
 
 inline constexpr size_t kPacketBytes = 16;
 
@@ -28,6 +28,16 @@ struct alignas(8) EpochPair {
   uint32_t ended;
 };
 
+// What a block looks at as it starts, in one load.
+struct alignas(16) BlockState {
+  // The epoch of the last call that began, and of the last that ended. Between calls those of all
+  // blocks are equal, in both halves. 0 before the first call, never afterwards.
+  EpochPair epoch;
+  // As the header's: set by who set that one, right behind it.
+  uint32_t poison;
+  uint32_t reserved;
+};
+
 // First bytes of a plane. Written by its owner's kernels only, except `poison`, which any member
 // may set, and `check_slots`.
 struct PlaneHeader {
@@ -36,9 +46,7 @@ struct PlaneHeader {
   // Elects the one thread that writes the failure record.
   uint32_t failure_claimed;
   uint32_t reserved[30];
-  // One a block: the epoch of the last call that began, and of the last that ended. Between calls
-  // all are equal, in both halves. 0 before the first call, never afterwards.
-  EpochPair epoch[kBlocksMax];
+  BlockState block[kBlocksMax];
   // Of checked mode (call_check.h), otherwise zero: the number of the last call whose check began,
   // and of the last whose check ended; and, written by the others, what each calls, by the number's
   // parity.
@@ -46,8 +54,9 @@ struct PlaneHeader {
   alignas(128) std::byte check_slots[2][kWorldSizeMax][kPacketBytes];
 };
 static_assert(sizeof(EpochPair) == 8);
-static_assert(offsetof(PlaneHeader, epoch) == 128, "on lines of their own");
-static_assert(offsetof(PlaneHeader, check) == 2176 && offsetof(PlaneHeader, check_slots) == 2304);
+static_assert(sizeof(BlockState) == 16);
+static_assert(offsetof(PlaneHeader, block) == 128, "on lines of their own");
+static_assert(offsetof(PlaneHeader, check) == 4224 && offsetof(PlaneHeader, check_slots) == 4352);
 static_assert(offsetof(PlaneHeader, check_slots) % kPacketBytes == 0, "packets are atoms");
 static_assert(sizeof(PlaneHeader) <= kPlaneHeaderBytes);
 

@@ -35,7 +35,7 @@ class TwoShot {
 
   // Once the call before has ended: starts to load this rank's own data, for which nobody has to
   // know the epoch.
-  NODECOMM_KERNEL_FN void Prepare() { theirs_.Prepare(lane_, call_.packets, LoadTheirs()); }
+  NODECOMM_KERNEL_FN void Prepare() { theirs_.Prepare(lane_, LoadTheirs()); }
 
   // Sends what needs no waiting.
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
@@ -129,7 +129,7 @@ class TwoShot {
     return static_cast<uint32_t>(shard) * call_.packets + i;
   }
   NODECOMM_KERNEL_FN Payload Load(int shard, uint32_t i) const {
-    return LoadPayload<kType, kCode>(call_, InShard(shard, i));
+    return LoadPayload<Machine, kType, kCode>(call_, InShard(shard, i));
   }
   NODECOMM_KERNEL_FN void Store(int shard, uint32_t i, const Payload& sum) const {
     StorePayload<kType, kCode>(call_, InShard(shard, i), sum);

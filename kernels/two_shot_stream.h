@@ -156,7 +156,7 @@ class TwoShotStream {
     return static_cast<uint32_t>(shard) * call_.packets + at.index();
   }
   NODECOMM_KERNEL_FN Payload Load(int shard, const Cursor& at) const {
-    return LoadPayload<kType, kCode>(call_, InShard(shard, at));
+    return LoadPayload<Machine, kType, kCode>(call_, InShard(shard, at));
   }
   NODECOMM_KERNEL_FN void Store(int shard, const Cursor& at, const Payload& sum) const {
     StorePayload<kType, kCode>(call_, InShard(shard, at), sum);

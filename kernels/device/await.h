@@ -27,13 +27,19 @@ NODECOMM_KERNEL_FN void RecordFailure(const Call& call, uint32_t state, uint32_t
   Machine::StoreRelease(&call.failure->state, state);
 }
 
-// Marks the generation as failed, here and, if it is news to them, at every peer.
+// Marks the generation as failed, here and, if it is news to them, at every peer: for who waits,
+// and for every block that starts later. By the one thread that has claimed the record, since it is
+// many stores: later kernels of this rank come behind its own end.
 template <class Machine>
 NODECOMM_KERNEL_FN void PoisonPlanes(const Call& call, int ranks, uint32_t state) {
   NODECOMM_KEEP_ROLLED
   for (int r = 0; r < ranks; ++r) {
-    if (r == call.rank || IsNewsToPeers(state)) {
-      Machine::StoreRelaxed(&HeaderOf(call.planes[r])->poison, 1u);
+    if (r != call.rank && !IsNewsToPeers(state)) continue;
+    PlaneHeader* header = HeaderOf(call.planes[r]);
+    Machine::StoreRelaxed(&header->poison, 1u);
+    NODECOMM_KEEP_ROLLED
+    for (int block = 0; block < kBlocksMax; ++block) {
+      Machine::StoreRelaxed(&header->block[block].poison, 1u);
     }
   }
 }
@@ -51,8 +57,8 @@ template <class Machine>
 NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, const Failure& failure) {
   if (Machine::ClaimOnce(&HeaderOf(call.planes[call.rank])->failure_claimed)) {
     RecordFailure<Machine>(call, failure.state, failure.epoch, failure.rank);
+    PoisonPlanes<Machine>(call, ranks, failure.state);
   }
-  PoisonPlanes<Machine>(call, ranks, failure.state);
 }
 
 // What a thread waits for.

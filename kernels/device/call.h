@@ -59,8 +59,8 @@ struct Call {
 // What a kernel has code for. What it lacks is not on the way of the rest: a launch takes less than
 // two microseconds, in which code that is never run costs too. Each rank chooses for itself.
 enum class Code {
-  // Buffers of whole words, aligned to 16 bytes. On GPUs also: a launch that does not prove that it
-  // is alone. What replayed graphs of nearly all callers need.
+  // Messages of whole packets in buffers that are as aligned. On GPUs also: a launch that does not
+  // prove that it is alone. What replayed graphs of nearly all callers need.
   kLean,
   // Any number of elements at any element's address, and such a proof, decided as it runs.
   kFull,
@@ -106,10 +106,10 @@ struct Turn {
   bool proves_alone;
 };
 
-// What a thread finds in the epoch words at its start.
-struct FoundEpochs {
-  EpochPair own;  // its block's
-  // A word of a block that this grid does not have differs from it.
+// What a thread finds in the states of blocks at its start.
+struct FoundState {
+  BlockState own;  // its block's
+  // The epochs of a block that this grid does not have differ from it.
   bool others_differ;
 };
 

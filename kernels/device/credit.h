@@ -25,10 +25,11 @@ NODECOMM_KERNEL_FN bool IsTurnToClearCredits(const Turn& turn) {
 // Clears the credits of our own plane.
 //
 // Ordering: nobody gives a credit that is not waited for (IsCreditWanted), so none of earlier
-// launches is under way. A peer's block gives one of this launch after it has heard its namesake
-// here. The caller makes every thread's clearing precede every packet of its block (a fence and a
-// block barrier); of the credits a block clears its own, and those of blocks that this grid does
-// not have.
+// launches is under way. A peer's block gives one of a launch after it has heard its namesake here
+// in it. So a launch that may take credits clears before it sends: a fence and a block barrier make
+// every thread's clearing precede every packet of its block; of the credits a block clears its own,
+// and those of blocks that this grid does not have. In any other launch it is
+// early enough anywhere: the next one sends behind this kernel's end.
 template <class Machine>
 NODECOMM_KERNEL_FN void ClearCredits(const Call& call) {
   Machine::ClearCredits(CreditsOf(call.planes[call.rank]));

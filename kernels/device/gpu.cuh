@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/device/call.h"
+#include "kernels/device/payload.h"
 #include "kernels/device/stream.h"
 
 namespace nodecomm::kernels {
@@ -77,6 +78,18 @@ struct GpuMachine {
     asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(value) : "l"(pair) : "memory");
     return {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)};
   }
+  // Its two halves of 8 bytes are as they were at some moment each.
+  static __device__ __forceinline__ BlockState LoadRelaxed(const BlockState* state) {
+    uint64_t low;
+    uint64_t high;
+    asm volatile("ld.relaxed.sys.global.v2.u64 {%0, %1}, [%2];"
+                 : "=l"(low), "=l"(high)
+                 : "l"(state)
+                 : "memory");
+    return {.epoch = {static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32)},
+            .poison = static_cast<uint32_t>(high),
+            .reserved = 0};
+  }
   // Zeros if not `wanted`; without a branch, so that several go out together.
   static __device__ __forceinline__ EpochPair LoadRelaxedIf(bool wanted, const EpochPair* pair) {
     uint64_t value;
@@ -89,6 +102,24 @@ struct GpuMachine {
         : "l"(pair), "r"(wanted ? 1u : 0u)
         : "memory");
     return {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)};
+  }
+  // As a plain load, zeros if not `wanted`. Without a branch, and where it stands: left alone, the
+  // assembler puts it behind the use of what is loaded after it, one latency later.
+  static __device__ __forceinline__ Payload LoadPayloadIf(bool wanted, const std::byte* at) {
+    Payload payload;
+    asm volatile(
+        "{ .reg .pred wanted;\n"
+        "  setp.ne.u32 wanted, %5, 0;\n"
+        "  mov.u32 %0, 0;\n"
+        "  mov.u32 %1, 0;\n"
+        "  mov.u32 %2, 0;\n"
+        "  mov.u32 %3, 0;\n"
+        "  @wanted ld.global.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+        : "=&r"(payload.word[0]), "=&r"(payload.word[1]), "=&r"(payload.word[2]),
+          "=&r"(payload.word[3])
+        : "l"(at), "r"(wanted ? 1u : 0u)
+        : "memory");
+    return payload;
   }
   static __device__ __forceinline__ void StoreRelaxed(EpochPair* pair, EpochPair value) {
     asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(pair), "l"(BitsOf(value)) : "memory");
@@ -115,6 +146,9 @@ struct GpuMachine {
     return now;
   }
 
+  // Bit by bit: a sum that is not a number is one pattern, whichever numbers went in (PTX ISA,
+  // "add").
+  static constexpr bool kAddCommutes = true;
   static __device__ __forceinline__ float FloatOf(uint32_t bits) { return __uint_as_float(bits); }
   static __device__ __forceinline__ uint32_t BitsOf(float value) { return __float_as_uint(value); }
   static __device__ __forceinline__ float Float16ToFloat(uint16_t half) {
@@ -147,10 +181,20 @@ struct GpuMachine {
 #endif
   }
 
-  // The value is computed here and kept in a register: left alone, the compiler computes addresses
-  // where they are used, behind the waits that they could have been ready for.
+  // The value is computed here and kept in a register: left alone, the compilers compute addresses
+  // where they are used, behind the waits that they could have been ready for. Both, PTX's
+  // assembler too, put no wait in front of what may end the kernel; no address is null.
+  static __device__ __forceinline__ void KeepReady(const std::byte*& address) {
+    asm volatile(
+        "{ .reg .pred is_null;\n"
+        "  setp.eq.u64 is_null, %0, 0;\n"
+        "  @is_null exit; }"
+        : "+l"(address));
+  }
   static __device__ __forceinline__ void KeepReady(std::byte*& address) {
-    asm volatile("" : "+l"(address));
+    const std::byte* same = address;
+    KeepReady(same);
+    address = const_cast<std::byte*>(same);
   }
 
   static __device__ __forceinline__ uint32_t BlockIndex() { return blockIdx.x; }
@@ -176,6 +220,12 @@ struct GpuMachine {
     *static_cast<volatile uint32_t*>(count) = 0;
     return true;
   }
+  // What any thread of the block did before comes before what any of them does afterwards, for
+  // everybody.
+  static __device__ __forceinline__ void FenceBlock() {
+    __threadfence_system();
+    __syncthreads();
+  }
   // Before the block's first barrier.
   static __device__ __forceinline__ void ClearFinishedThreads() {
     if (threadIdx.x < kChunksApartMax) FinishedThreads()[threadIdx.x] = 0;
@@ -190,21 +240,22 @@ struct GpuMachine {
 
   // A block looks at its own word and at those of blocks that this grid does not have and whose
   // index is its own modulo the grid; its threads share the latter out.
-  static __device__ __forceinline__ FoundEpochs FindEpochs(const PlaneHeader* header,
-                                                           bool with_others) {
+  static __device__ __forceinline__ FoundState FindState(const PlaneHeader* header,
+                                                         bool with_others) {
     constexpr int kWordsMax = kBlocksMax / kGridThreadsMin;
-    FoundEpochs found = {.own = LoadRelaxed(&header->epoch[blockIdx.x]), .others_differ = false};
+    FoundState found = {.own = LoadRelaxed(&header->block[blockIdx.x]), .others_differ = false};
     if (!with_others) return found;
+    const EpochPair own = found.own.epoch;
     EpochPair other[kWordsMax];
     // All loads in flight together, then all checks: one latency.
 #pragma unroll
     for (int i = 0; i < kWordsMax; ++i) {
       const uint32_t word = OtherWord(i);
-      other[i] = LoadRelaxedIf(word < kBlocksMax, &header->epoch[word]);
+      other[i] = LoadRelaxedIf(word < kBlocksMax, &header->block[word].epoch);
     }
 #pragma unroll
     for (int i = 0; i < kWordsMax; ++i) {
-      const bool differs = other[i].begun != found.own.begun || other[i].ended != found.own.begun;
+      const bool differs = other[i].begun != own.begun || other[i].ended != own.begun;
       found.others_differ |= OtherWord(i) < kBlocksMax && differs;
     }
     return found;
@@ -213,7 +264,7 @@ struct GpuMachine {
     __syncthreads();
     for (uint32_t word = blockIdx.x + threadIdx.x * gridDim.x; word < kBlocksMax;
          word += gridDim.x * blockDim.x) {
-      StoreRelaxed(&header->epoch[word], {epoch, epoch});
+      StoreRelaxed(&header->block[word].epoch, {epoch, epoch});
     }
   }
   // The same, but that the block's own has only begun. Returns the epoch that stood there; only a
@@ -221,15 +272,15 @@ struct GpuMachine {
   static __device__ __forceinline__ uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
     __syncthreads();
     for (uint32_t word = OtherWord(0); word < kBlocksMax; word += gridDim.x * blockDim.x) {
-      StoreRelaxed(&header->epoch[word], {turn.last_epoch, turn.last_epoch});
+      StoreRelaxed(&header->block[word].epoch, {turn.last_epoch, turn.last_epoch});
     }
     if (threadIdx.x != 0) return turn.found;
-    return ExchangeBegun(&header->epoch[blockIdx.x], turn.last_epoch);
+    return ExchangeBegun(&header->block[blockIdx.x].epoch, turn.last_epoch);
   }
   // Once all of the block's threads have come here, but for those that have exited.
   static __device__ __forceinline__ void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
     if (__syncthreads_and(done ? 1 : 0) != 0 && threadIdx.x == 0) {
-      StoreRelaxed(&header->epoch[blockIdx.x], {epoch, epoch});
+      StoreRelaxed(&header->block[blockIdx.x].epoch, {epoch, epoch});
     }
   }
 

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "kernels/device/call.h"
+#include "kernels/device/payload.h"
 #include "kernels/float_conversion.h"
 
 namespace nodecomm::kernels {
@@ -38,6 +39,12 @@ struct HostMachine {
     Packet packet;
     std::memcpy(&packet, half, sizeof(packet));
     return packet;
+  }
+
+  static Payload LoadPayloadIf(bool wanted, const std::byte* at) {
+    Payload payload = {};
+    if (wanted) payload = *reinterpret_cast<const Payload*>(at);
+    return payload;
   }
 
   static uint32_t LoadRelaxed(const uint32_t* word) {
@@ -84,11 +91,13 @@ struct HostMachine {
   // One thread plays the whole grid.
   static constexpr bool kOnePacketALane = false;
   static void AllowNextKernel() {}
+  static void KeepReady(const std::byte*&) {}
   static void KeepReady(std::byte*&) {}
   static uint32_t BlockIndex() { return 0; }
   // The store orders itself: ThreadSanitizer knows no fences.
   static void FenceOwnMemory() {}
   static void StoreBehindFence(uint32_t* word, uint32_t value) { StoreRelease(word, value); }
+  static void FenceBlock() {}
   static bool IsLastOfBlock(uint32_t /*epoch*/) { return true; }
   static void ClearCredits(PlaneCredits* credits) {
     for (auto& block : credits->finished) {
@@ -97,28 +106,32 @@ struct HostMachine {
   }
 
   // This thread is block 0, and the only one.
-  static FoundEpochs FindEpochs(const PlaneHeader* header, bool with_others) {
-    FoundEpochs found = {.own = LoadRelaxed(&header->epoch[0]), .others_differ = false};
+  static FoundState FindState(const PlaneHeader* header, bool with_others) {
+    const EpochPair own = LoadRelaxed(&header->block[0].epoch);
+    FoundState found = {.own = {.epoch = own, .poison = LoadRelaxed(&header->block[0].poison)},
+                        .others_differ = false};
     if (!with_others) return found;
     for (int word = 1; word < kBlocksMax; ++word) {
-      const EpochPair other = LoadRelaxed(&header->epoch[word]);
-      found.others_differ |= other.begun != found.own.begun || other.ended != found.own.begun;
+      const EpochPair other = LoadRelaxed(&header->block[word].epoch);
+      found.others_differ |= other.begun != own.begun || other.ended != own.begun;
     }
     return found;
   }
   static void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
-    for (EpochPair& pair : header->epoch) StoreRelaxed(&pair, {epoch, epoch});
+    for (BlockState& block : header->block) StoreRelaxed(&block.epoch, {epoch, epoch});
   }
   static uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
     for (int word = 1; word < kBlocksMax; ++word) {
-      StoreRelaxed(&header->epoch[word], {turn.last_epoch, turn.last_epoch});
+      StoreRelaxed(&header->block[word].epoch, {turn.last_epoch, turn.last_epoch});
     }
-    return ExchangeBegun(&header->epoch[0], turn.last_epoch);
+    return ExchangeBegun(&header->block[0].epoch, turn.last_epoch);
   }
   static void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
-    if (done) StoreRelaxed(&header->epoch[0], {epoch, epoch});
+    if (done) StoreRelaxed(&header->block[0].epoch, {epoch, epoch});
   }
 
+  // The sum of two NaNs is the first.
+  static constexpr bool kAddCommutes = false;
   static float FloatOf(uint32_t bits) { return std::bit_cast<float>(bits); }
   static uint32_t BitsOf(float value) { return std::bit_cast<uint32_t>(value); }
   static float Float16ToFloat(uint16_t half) { return kernels::Float16ToFloat(half); }

@@ -33,15 +33,14 @@ class Way {
   uint32_t next_;
 };
 
-// What a thread's only packet needs, made before and kept.
+// What a thread's only packet needs, made before and kept. Made for a thread without a packet, too:
+// what is loaded without a branch is under way together with what comes after it.
 template <class Machine, class T>
 class Kept {
  public:
   template <class Make>
-  NODECOMM_KERNEL_FN void Prepare(Lane lane, uint32_t packets, const Make& make) {
-    if constexpr (Machine::kOnePacketALane) {
-      if (lane.first < packets) value_ = make(lane.first);
-    }
+  NODECOMM_KERNEL_FN void Prepare(Lane lane, const Make& make) {
+    if constexpr (Machine::kOnePacketALane) value_ = make(lane.first);
   }
   // The same value.
   template <class Make>

@@ -25,21 +25,22 @@ NODECOMM_KERNEL_FN void ForWordsInside(uint64_t offset, uint64_t bytes, const Ac
 }
 
 // Whether a payload at `at` is one access.
-template <Code kCode>
 NODECOMM_KERNEL_FN bool IsVector(const std::byte* at) {
-  return kCode == Code::kLean || reinterpret_cast<uintptr_t>(at) % sizeof(Payload) == 0;
+  return reinterpret_cast<uintptr_t>(at) % sizeof(Payload) == 0;
 }
 
 // Packet `index` of the caller's input; zeros beyond its end.
-template <ElementType kType, Code kCode>
+template <class Machine, ElementType kType, Code kCode>
 NODECOMM_KERNEL_FN Payload LoadPayload(const Call& call, uint32_t index) {
-  constexpr bool kWordsOnly = kCode == Code::kLean || kType == ElementType::kFloat32;
+  constexpr bool kWordsOnly = kType == ElementType::kFloat32;
   const uint64_t offset = PacketOffset(index);
   const std::byte* at = call.in + offset;
   const auto* words = reinterpret_cast<const uint32_t*>(at);
   const bool is_whole = index < call.whole_packets;
   Payload payload = {};
-  if (is_whole && IsVector<kCode>(at)) [[likely]] {
+  if constexpr (kCode == Code::kLean) {
+    payload = Machine::LoadPayloadIf(is_whole, at);
+  } else if (is_whole && IsVector(at)) [[likely]] {
     payload = *reinterpret_cast<const Payload*>(at);
   } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) [[likely]] {
     for (int i = 0; i < kPayloadWords; ++i) payload.word[i] = words[i];
@@ -59,12 +60,14 @@ NODECOMM_KERNEL_FN Payload LoadPayload(const Call& call, uint32_t index) {
 // The same for the output; what lies beyond the end is dropped.
 template <ElementType kType, Code kCode>
 NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint32_t index, const Payload& payload) {
-  constexpr bool kWordsOnly = kCode == Code::kLean || kType == ElementType::kFloat32;
+  constexpr bool kWordsOnly = kType == ElementType::kFloat32;
   const uint64_t offset = PacketOffset(index);
   std::byte* at = call.out + offset;
   auto* words = reinterpret_cast<uint32_t*>(at);
   const bool is_whole = index < call.whole_packets;
-  if (is_whole && IsVector<kCode>(at)) [[likely]] {
+  if constexpr (kCode == Code::kLean) {
+    if (is_whole) *reinterpret_cast<Payload*>(at) = payload;
+  } else if (is_whole && IsVector(at)) [[likely]] {
     *reinterpret_cast<Payload*>(at) = payload;
   } else if (is_whole && (kWordsOnly || (reinterpret_cast<uintptr_t>(at) & 3u) == 0)) [[likely]] {
     for (int i = 0; i < kPayloadWords; ++i) words[i] = payload.word[i];

@@ -65,15 +65,20 @@ template <class Machine, ElementType kType, int kPeers>
 NODECOMM_KERNEL_FN Payload SumInRankOrder(const Payload& mine, int self,
                                           const Packet (&from)[kPeers]) {
   PayloadSum<Machine, kType> sum;
-  NODECOMM_UNROLL
-  for (int r = 0; r <= kPeers; ++r) {
-    // Peers above us are one further down than their ranks.
-    const Packet theirs = Choose(r < self, from[r < kPeers ? r : r - 1], from[r > 0 ? r - 1 : 0]);
-    const Payload payload = Choose(r == self, mine, Decode(theirs));
-    if (r == 0) {
-      sum.Set(payload);
-    } else {
-      sum.Add(payload);
+  if constexpr (kPeers == 1 && Machine::kAddCommutes) {
+    sum.Set(Decode(from[0]));
+    sum.Add(mine);
+  } else {
+    NODECOMM_UNROLL
+    for (int r = 0; r <= kPeers; ++r) {
+      // Peers above us are one further down than their ranks.
+      const Packet theirs = Choose(r < self, from[r < kPeers ? r : r - 1], from[r > 0 ? r - 1 : 0]);
+      const Payload payload = Choose(r == self, mine, Decode(theirs));
+      if (r == 0) {
+        sum.Set(payload);
+      } else {
+        sum.Add(payload);
+      }
     }
   }
   return sum.Round();

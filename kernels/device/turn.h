@@ -7,6 +7,7 @@
 
 #include "kernels/device/await.h"
 #include "kernels/device/call.h"
+#include "kernels/device/credit.h"
 
 namespace nodecomm::kernels {
 
@@ -15,14 +16,13 @@ namespace nodecomm::kernels {
 template <class Machine>
 NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call, bool proves_alone) {
   PlaneHeader* header = HeaderOf(call.planes[call.rank]);
-  const uint32_t poison = Machine::LoadRelaxed(&header->poison);
-  const FoundEpochs found = Machine::FindEpochs(header, proves_alone);
-  const uint32_t last = found.own.begun;
+  const FoundState found = Machine::FindState(header, proves_alone);
+  const uint32_t last = found.own.epoch.begun;
   return {.found = last,
           .epoch = NextEpoch(last),
           .last_epoch = EpochAfter(last, call.chunks),
-          .overlaps = found.own.ended != last || found.others_differ,
-          .poison = poison,
+          .overlaps = found.own.epoch.ended != last || found.others_differ,
+          .poison = found.own.poison,
           .proves_alone = proves_alone};
 }
 
@@ -64,18 +64,27 @@ NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn, bool done) {
   }
 }
 
-// From the first packet to the last, on this thread. False: it has given up.
+// From the first packet to the last, on this thread. False: it has to give up.
 template <class Machine, int kRanks, class Protocol>
-NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& protocol) {
-  Failure failure;
+NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& protocol,
+                                Failure* failure) {
+  constexpr bool kTakesCredits = Protocol::kMayTakeSeveralChunks;
+  if constexpr (kTakesCredits) {
+    if (IsTurnToClearCredits(turn)) [[unlikely]] {
+      ClearCredits<Machine>(call);
+      Machine::FenceBlock();
+    }
+  }
   protocol.Start(turn);
-  bool goes_on = EndSending<Machine>(call, turn, &failure);
+  bool goes_on = EndSending<Machine>(call, turn, failure);
+  if constexpr (!kTakesCredits) {
+    if (IsTurnToClearCredits(turn)) [[unlikely]]
+      ClearCredits<Machine>(call);
+  }
   Patience<Machine> patience;
   while (goes_on && !protocol.Advance()) {
-    goes_on = patience.MayWait(call, kRanks, protocol.awaited(), &failure);
+    goes_on = patience.MayWait(call, kRanks, protocol.awaited(), failure);
   }
-  if (!goes_on) [[unlikely]]
-    GiveUp<Machine>(call, kRanks, failure);
   return goes_on;
 }
 

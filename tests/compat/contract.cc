@@ -233,7 +233,9 @@ void AddPlane(Contract& contract) {
   using kernels::PlaneHeader;
   Add(contract, "plane .poison", NODECOMM_PLACE(PlaneHeader, poison));
   Add(contract, "plane .failure_claimed", NODECOMM_PLACE(PlaneHeader, failure_claimed));
-  Add(contract, "plane .epoch", NODECOMM_PLACE(PlaneHeader, epoch));
+  Add(contract, "plane .block", NODECOMM_PLACE(PlaneHeader, block));
+  Add(contract, "plane block .epoch", NODECOMM_PLACE(kernels::BlockState, epoch));
+  Add(contract, "plane block .poison", NODECOMM_PLACE(kernels::BlockState, poison));
   Add(contract, "plane .check", NODECOMM_PLACE(PlaneHeader, check));
   Add(contract, "plane .check_slots", NODECOMM_PLACE(PlaneHeader, check_slots));
   Add(contract, "plane header bytes", sizeof(PlaneHeader));

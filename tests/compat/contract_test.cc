@@ -54,7 +54,7 @@ TEST(Contract, HasAllKindsOfFacts) {
         "wire enum nodecomm.v1.Platform.PLATFORM_CUDA", "wire rpc nodecomm.v1.Control.JoinGroup",
         "wire message nodecomm.v1.GetHostRequest", "wire frame hello", "wire control_page .stop",
         "library soname", "library symbol nodecomm_version@NODECOMM_1",
-        "library nodecomm_options.checked", "library NODECOMM_ABORTED", "plane .epoch",
+        "library nodecomm_options.checked", "library NODECOMM_ABORTED", "plane .block",
         "plane regions of 2097152 bytes, 8 ranks",
         "selection of architecture 90, planes of 37748736 bytes, 4 ranks"}) {
     EXPECT_TRUE(today->contains(name)) << name;
@@ -66,7 +66,7 @@ class ContractRules : public testing::Test {
   const Contract last_ = {{"wire version", "1"},          {"library version", "1"},
                           {"plane version", "4"},         {"selection version", "3"},
                           {"wire field M.a", "1 string"}, {"library symbol f", "1"},
-                          {"plane .epoch", "128+8"},      {"selection of 2", "abc"}};
+                          {"plane .block", "128+8"},      {"selection of 2", "abc"}};
   Contract today_ = last_;
 };
 
@@ -103,7 +103,7 @@ TEST_F(ContractRules, PlaneAndSelectionMustNotEvenGrow) {
 
 TEST_F(ContractRules, ARaisedVersionLetsItsPartDiffer) {
   today_["plane version"] = "5";
-  today_["plane .epoch"] = "256+8";
+  today_["plane .block"] = "256+8";
   EXPECT_THAT(BrokenPromises(last_, today_), IsEmpty());
   today_["selection of 2"] = "def";
   EXPECT_THAT(BrokenPromises(last_, today_), ElementsAre(HasSubstr("selection of 2")));

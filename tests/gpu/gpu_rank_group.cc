@@ -160,10 +160,10 @@ class GpuRankGroup : public RankGroup {
   }
 
   void SetLastEpoch(uint32_t epoch) override {
-    const std::vector<EpochPair> pairs(kBlocksMax, EpochPair{epoch, epoch});
+    const std::vector<BlockState> blocks(kBlocksMax, BlockState{.epoch = {epoch, epoch}});
     for (const RankState& state : ranks_) {
-      CHECK_CUDA(cudaMemcpy(state.plane + offsetof(PlaneHeader, epoch), pairs.data(),
-                            pairs.size() * sizeof(EpochPair), cudaMemcpyHostToDevice));
+      CHECK_CUDA(cudaMemcpy(state.plane + offsetof(PlaneHeader, block), blocks.data(),
+                            blocks.size() * sizeof(BlockState), cudaMemcpyHostToDevice));
     }
   }
   void SetLastCheck(uint32_t sequence) override {

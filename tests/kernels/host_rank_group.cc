@@ -80,7 +80,7 @@ class HostRankGroup : public RankGroup {
   void SetLastEpoch(uint32_t epoch) override {
     for (auto& plane : planes_) {
       auto* header = reinterpret_cast<PlaneHeader*>(plane.get());
-      std::fill(std::begin(header->epoch), std::end(header->epoch), EpochPair{epoch, epoch});
+      for (BlockState& block : header->block) block.epoch = {epoch, epoch};
     }
   }
   void SetLastCheck(uint32_t sequence) override {

@@ -25,7 +25,19 @@ class TurnTest : public testing::Test {
   }
 
   void SetAll(uint32_t epoch) {
-    std::fill(std::begin(own_.epoch), std::end(own_.epoch), EpochPair{epoch, epoch});
+    for (BlockState& block : own_.block) block.epoch = {epoch, epoch};
+  }
+  void SetPoison(uint32_t poison) {
+    for (Page& page : headers_) {
+      page.header.poison = poison;
+      for (BlockState& block : page.header.block) block.poison = poison;
+    }
+  }
+  // For who waits, and for every block that starts.
+  static bool IsPoisoned(const PlaneHeader& header) {
+    return header.poison != 0 &&
+           std::all_of(std::begin(header.block), std::end(header.block),
+                       [](const BlockState& block) { return block.poison != 0; });
   }
   uint32_t ReadLastEpoch() const { return LastEpoch(reinterpret_cast<const std::byte*>(&own_)); }
 
@@ -47,13 +59,13 @@ TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
     EXPECT_EQ(turn.epoch, NextEpoch(last));
     EXPECT_FALSE(IsOver(turn));
     EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_)) << last;
-    EXPECT_EQ(own_.epoch[0].begun, turn.epoch);
-    EXPECT_EQ(own_.epoch[0].ended, last) << "not before the end";
+    EXPECT_EQ(own_.block[0].epoch.begun, turn.epoch);
+    EXPECT_EQ(own_.block[0].epoch.ended, last) << "not before the end";
     EXPECT_EQ(ReadLastEpoch(), last);
     EndTurn<HostMachine>(call_, turn, /*done=*/true);
-    for (const EpochPair& pair : own_.epoch) {
-      EXPECT_EQ(pair.begun, turn.epoch);
-      EXPECT_EQ(pair.ended, turn.epoch);
+    for (const BlockState& block : own_.block) {
+      EXPECT_EQ(block.epoch.begun, turn.epoch);
+      EXPECT_EQ(block.epoch.ended, turn.epoch);
     }
     EXPECT_EQ(failure_.state, FailureRecord::kNone);
   }
@@ -96,8 +108,8 @@ TEST_F(TurnTest, WhoGaveUpHasNotEnded) {
   const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
   EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
   EndTurn<HostMachine>(call_, turn, /*done=*/false);
-  EXPECT_EQ(own_.epoch[0].begun, 6u);
-  EXPECT_EQ(own_.epoch[0].ended, 5u);
+  EXPECT_EQ(own_.block[0].epoch.begun, 6u);
+  EXPECT_EQ(own_.block[0].epoch.ended, 5u);
   EXPECT_EQ(failure_.state, FailureRecord::kNone) << "the cause was written by who gave up";
 }
 
@@ -106,14 +118,15 @@ TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {
   for (const EpochPair late : {EpochPair{6, 5}, EpochPair{5, 5}}) {
     for (const int block : {0, 1, 131, kBlocksMax - 1}) {
       SetAll(6);
-      own_.epoch[block] = late;
-      own_.failure_claimed = own_.poison = headers_[1].header.poison = 0;
+      own_.block[block].epoch = late;
+      own_.failure_claimed = 0;
+      SetPoison(0);
       const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
       EXPECT_TRUE(IsOver(turn)) << "block " << block;
       GiveUp<HostMachine>(call_, kRanks, WhyOver(turn));
       EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
-      EXPECT_NE(own_.poison, 0u);
-      EXPECT_NE(headers_[1].header.poison, 0u) << "news to the peer";
+      EXPECT_TRUE(IsPoisoned(own_));
+      EXPECT_TRUE(IsPoisoned(headers_[1].header)) << "news to the peer";
     }
   }
 }
@@ -129,8 +142,8 @@ TEST_F(TurnTest, TwoThatTakeTheSameEpochAreSeenByTheSecond) {
   EndTurn<HostMachine>(call_, second, /*done=*/false);
   EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
   EXPECT_EQ(failure_.epoch, 6u);
-  EXPECT_NE(headers_[1].header.poison, 0u);
-  EXPECT_EQ(own_.epoch[0].ended, 5u);
+  EXPECT_TRUE(IsPoisoned(headers_[1].header));
+  EXPECT_EQ(own_.block[0].epoch.ended, 5u);
 }
 
 TEST_F(TurnTest, OneThatProvesNothingLeavesTheWordsAsOthersExpectThem) {
@@ -150,8 +163,8 @@ TEST_F(TurnTest, OneThatProvesNothingLeavesTheWordsAsOthersExpectThem) {
 
 TEST_F(TurnTest, ThePoisonOfAnEarlierFailureComesFirst) {
   SetAll(5);
-  own_.epoch[0] = {6, 5};
-  own_.poison = 1;
+  own_.block[0].epoch = {6, 5};
+  own_.block[0].poison = 1;
   const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
   EXPECT_TRUE(IsOver(turn));
   GiveUp<HostMachine>(call_, kRanks, WhyOver(turn));
@@ -162,10 +175,10 @@ TEST_F(TurnTest, ThePoisonOfAnEarlierFailureComesFirst) {
 TEST_F(TurnTest, TheLastEpochIsTheLeastThatABlockHasEnded) {
   SetAll(7);
   EXPECT_EQ(ReadLastEpoch(), 7u);
-  own_.epoch[200] = {7, 6};
+  own_.block[200].epoch = {7, 6};
   EXPECT_EQ(ReadLastEpoch(), 6u);
   SetAll(2);
-  own_.epoch[0] = {2, 0xffffffffu};
+  own_.block[0].epoch = {2, 0xffffffffu};
   EXPECT_EQ(ReadLastEpoch(), 0xffffffffu) << "over the wrap";
 }
 

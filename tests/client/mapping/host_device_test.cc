@@ -112,7 +112,7 @@ TEST(HostDevice, ReadsThePlanesHeader) {
   const absl::StatusOr<Mapping> plane = device->MapPlane(MakeMemory(kBytes), {kBytes});
   ASSERT_OK(plane);
   kernels::PlaneHeader header = {};
-  for (kernels::EpochPair& pair : header.epoch) pair = {.begun = 17, .ended = 17};
+  for (kernels::BlockState& block : header.block) block.epoch = {.begun = 17, .ended = 17};
   std::memcpy(plane->data(), &header, sizeof(header));
   const absl::StatusOr<PlaneHeaderCopy> copy = device->CopyPlaneHeader(*plane);
   ASSERT_OK(copy);
