@@ -45,19 +45,22 @@ __global__ void __launch_bounds__(ThreadsMax<Protocol, kRanks>(), kBlocksPerMult
   protocol.Prepare();
   const Turn turn = BeginTurn<GpuMachine>(call, kCode == Code::kFull && call.proves_alone);
   Failure failure;
+  bool done = false;
   if (!IsOver(turn)) [[likely]] {
     if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
-    if (RunTurn<GpuMachine, kRanks>(call, turn, protocol, &failure)) [[likely]] {
-      EndTurn<GpuMachine>(call, turn, /*done=*/true);
+    done = RunTurn<GpuMachine, kRanks>(call, turn, protocol, &failure);
+    // EndTurn has nothing to do.
+    if (kCode == Code::kLean && done) [[likely]]
       return;
-    }
   } else {
     failure = WhyOver(turn);
   }
   // In one place, behind everything else: code that is jumped over on the way to the first packet
   // costs, too.
-  GiveUp<GpuMachine>(call, kRanks, failure);
-  if (!IsOver(turn)) EndTurn<GpuMachine>(call, turn, /*done=*/false);
+  if (!done) [[unlikely]]
+    GiveUp<GpuMachine>(call, kRanks, failure);
+  // In one place, too: a barrier, which the threads of a warp must not meet in two.
+  if (!IsOver(turn)) EndTurn<GpuMachine>(call, turn, done);
 }
 
 template <class Protocol, int kRanks, Code kCode>
