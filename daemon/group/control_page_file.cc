@@ -96,7 +96,9 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Open(const std
                                                                        uint64_t generation) {
   std::string path = PathOf(dir, generation);
   std::string spare = SpareOf(dir, generation);
-  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+  // Without waiting: a member whose user the file belongs to can take a lease on it, for as long as
+  // no daemon has it open, which would hold up this one for 45 s.
+  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
   UniqueFd fd(open(path.c_str(), kFlags));
   if (!fd.valid() && errno == ENOENT && link(spare.c_str(), path.c_str()) == 0) {
     fd.Reset(open(path.c_str(), kFlags));

@@ -7,6 +7,7 @@
 
 #include "absl/time/clock.h"
 #include "daemon/main/log.h"
+#include "proto/control_page.h"
 
 namespace nodecomm {
 namespace {
@@ -36,17 +37,20 @@ void LoggedGroups::Join(const Caller& caller, const v1::JoinGroupRequest& reques
 
 void LoggedGroups::Confirm(const Caller& caller, const v1::ConfirmGroupRequest& request,
                            ConfirmDone done) {
-  groups_->Confirm(caller, request,
-                   [generation = request.generation(), rank = request.rank(), caller,
-                    done = std::move(done)](absl::Status status) mutable {
-                     if (!status.ok()) {
-                       LogFields fields = FieldsOf(caller, rank);
-                       fields.group = generation;
-                       Log(spdlog::level::warn, fields, "did not become ready: {}",
-                           Escaped(status));
-                     }
-                     done(std::move(status));
-                   });
+  groups_->Confirm(
+      caller, request,
+      [generation = request.generation(), rank = request.rank(), caller,
+       limit = failed_confirms_logged_, done = std::move(done)](absl::Status status) mutable {
+        std::optional<int> left_out;
+        if (!status.ok()) left_out = limit->Take(absl::Now());
+        if (left_out.has_value()) {
+          LogFields fields = FieldsOf(caller, rank);
+          fields.group = generation;
+          Log(spdlog::level::warn, fields, "did not become ready: {}{}", Escaped(status),
+              LeftOut(*left_out));
+        }
+        done(std::move(status));
+      });
 }
 
 void LoggedGroups::AllocateShared(const Caller& caller, const v1::AllocateSharedRequest& request,
@@ -70,10 +74,14 @@ absl::Status LoggedGroups::Leave(const Caller& caller, const v1::LeaveGroupReque
 
 absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupRequest& request) {
   absl::Status status = groups_->Abort(caller, request);
-  if (status.ok() && request.join_attempt() == 0) {
+  if (!status.ok() || request.join_attempt() != 0) return status;
+  // Also of groups that are over already, as often as a member likes.
+  if (const std::optional<int> left_out = aborts_logged_.Take(absl::Now())) {
     LogFields fields = FieldsOf(caller, request.rank());
     fields.group = request.generation();
-    Log(spdlog::level::warn, fields, "aborted: {}", Escaped(request.reason()));
+    // No more of it than the members see.
+    Log(spdlog::level::warn, fields, "aborted: {}{}",
+        Escaped(request.reason().substr(0, kControlPageReasonBytes)), LeftOut(*left_out));
   }
   return status;
 }

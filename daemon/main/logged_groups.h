@@ -49,9 +49,12 @@ class LoggedGroups final : public GroupRegistry {
 
  private:
   GroupRegistry* const groups_;
-  // Shared with the joins that wait, which may outlive this object.
+  // Shared with the calls that wait, which may outlive this object.
   const std::shared_ptr<LogLimit> failed_joins_logged_ =
       std::make_shared<LogLimit>(kFailedGroupLinesMax);
+  const std::shared_ptr<LogLimit> failed_confirms_logged_ =
+      std::make_shared<LogLimit>(kFailedGroupLinesMax);
+  LogLimit aborts_logged_{kFailedGroupLinesMax};
 };
 
 }  // namespace nodecomm

@@ -40,6 +40,9 @@ constexpr int kRequestBytesMax = 64 << 10;
 
 // Calls of one connection at a time; a process with many communicators waits in as many joins.
 constexpr int kCallsPerConnectionMax = 256;
+// What gRPC may hold for requests that are under way, of each of the two servers. Beyond that it
+// reads less, and then gives up calls.
+constexpr size_t kRequestsInMemoryBytesMax = 64 << 20;
 
 // gRPC sends the message as a header, and a header over 8 KiB would lose the whole answer.
 constexpr size_t kErrorMessageBytesMax = 2048;
@@ -134,6 +137,8 @@ class CallClock final : public grpc::experimental::Interceptor {
   void Tell(const grpc::Status& status) {
     std::string_view name = info_->method();  // "/package.Service/Method"
     if (!name.empty() && name.front() == '/') name.remove_prefix(1);
+    // A name that no service has is a stranger's: as many as one likes.
+    if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) name = "other/other";
     const size_t slash = std::min(name.find('/'), name.size());
     CallEnded ended{.service = std::string(name.substr(0, slash)),
                     .method = std::string(name.substr(std::min(slash + 1, name.size()))),
@@ -415,6 +420,10 @@ std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonVi
     builder.experimental().SetInterceptorCreators(std::move(clocks));
   }
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
+  // That bound would hold for what has been inflated already.
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kCallsPerConnectionMax);
   using Option = grpc::ServerBuilder::SyncServerOption;
   builder.SetSyncServerOption(Option::NUM_CQS, 1);
@@ -422,6 +431,7 @@ std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonVi
   builder.SetSyncServerOption(Option::MAX_POLLERS, 1);
   grpc::ResourceQuota quota("nodecomm");
   quota.SetMaxThreads(kStreamThreadsMax);
+  quota.Resize(kRequestsInMemoryBytesMax);
   builder.SetResourceQuota(quota);
   builder.RegisterService(service);
   return builder.BuildAndStart();

@@ -704,8 +704,29 @@ TEST_F(RpcServerTest, WorkersSocketDoesNotServeAdministrators) {
   grpc::ClientContext context;
   Prepare(context, "");
   v1::ListGroupsResponse response;
+  TakeEnded();
   EXPECT_EQ(stub->ListGroups(&context, {}, &response).error_code(),
             grpc::StatusCode::UNIMPLEMENTED);
+  // Told without the name, of which a stranger can make up any number.
+  const std::vector<CallEnded> ended = TakeEnded();
+  ASSERT_THAT(ended, SizeIs(1));
+  EXPECT_EQ(ended[0].service, "other");
+  EXPECT_EQ(ended[0].method, "other");
+}
+
+// Of what is small as it comes and large once it is inflated.
+TEST_F(RpcServerTest, CompressedRequestsAreRefused) {
+  const Worker worker = OpenSession();
+  v1::AbortGroupRequest request;
+  request.set_reason(std::string(10 << 20, 'a'));
+  for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+    grpc::ClientContext context;
+    Prepare(context, worker.token);
+    context.set_compression_algorithm(algorithm);
+    v1::AbortGroupResponse response;
+    const grpc::Status status = control_->AbortGroup(&context, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
+  }
 }
 
 TEST_F(RpcServerTest, StolenTokenIsAsGoodAsNone) {
