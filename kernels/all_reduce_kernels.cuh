@@ -54,6 +54,13 @@ __global__ void __launch_bounds__(ThreadsMax<Protocol, kRanks>(), kBlocksPerMult
       return;
   } else {
     failure = WhyOver(turn);
+    // Threads of one warp may differ in it, and the others are to meet at barriers: these are out
+    // of the way only by their exit, and the assembler would let them wait for the others before
+    // it.
+    if constexpr (kCode == Code::kFull) {
+      GiveUp<GpuMachine>(call, kRanks, failure);
+      return;
+    }
   }
   // In one place, behind everything else: code that is jumped over on the way to the first packet
   // costs, too.

@@ -55,7 +55,11 @@ struct Failure {
 // Fails the generation and writes why, once.
 template <class Machine>
 NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, const Failure& failure) {
-  if (Machine::ClaimOnce(&HeaderOf(call.planes[call.rank])->failure_claimed)) {
+  // Also who comes second: of two launches on two streams that end with it, a third may follow at
+  // once.
+  PlaneHeader* own = HeaderOf(call.planes[call.rank]);
+  Machine::StoreRelaxed(&own->block[Machine::BlockIndex()].poison, 1u);
+  if (Machine::ClaimOnce(&own->failure_claimed)) {
     RecordFailure<Machine>(call, failure.state, failure.epoch, failure.rank);
     PoisonPlanes<Machine>(call, ranks, failure.state);
   }
