@@ -2,7 +2,9 @@
 
 #include <grpcpp/grpcpp.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <system_error>
@@ -11,6 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "client/base/spare_threads.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 
 namespace nodecomm {
@@ -21,6 +24,18 @@ constexpr char kTokenKey[] = "nodecomm-session-token";
 constexpr char kAnsweredKey[] = "nodecomm-answered";  // in the daemon's own answers
 // A process that could open nine files in all was ended by gRPC, one with fourteen was not.
 constexpr rlim_t kDescriptorsOfFirstCalls = 16;
+
+// gRPC 1.51 makes a thread a processor, between these two, and five more. A worker made 7 with one
+// or two processors, 13 with 8, 21 with 16 and 37 with 64; where one of them failed, it hung when
+// it left. Three to spare: gRPC makes more when it is busy.
+constexpr int kPoolThreadsMin = 2;
+constexpr int kPoolThreadsMax = 32;
+constexpr int kOtherThreads = 5 + 3;
+
+int ThreadsOfGrpc() {
+  const auto processors = static_cast<int>(sysconf(_SC_NPROCESSORS_CONF));
+  return std::clamp(processors, kPoolThreadsMin, kPoolThreadsMax) + kOtherThreads;
+}
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
   grpc::ChannelArguments arguments;
@@ -124,6 +139,16 @@ absl::Status ControlClient::CheckDescriptors() {
       "this process may open too few files for its calls to the daemon, which take up to %d: raise "
       "its limit (ulimit -n)",
       kDescriptorsOfFirstCalls));
+}
+
+absl::Status ControlClient::CheckThreads() {
+  const int wanted = ThreadsOfGrpc();
+  const SpareThreads spare = CountSpareThreads(wanted);
+  if (spare.next.ok()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "this process may have %d more threads, of %d that its calls to the daemon take (%s): raise "
+      "its user's limit on processes (ulimit -u) or pids.max of its cgroup",
+      spare.count, wanted, spare.next.message()));
 }
 
 ControlClient::ControlClient(const std::string& runtime_dir, const std::string& token)

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/base/open_files.h"
 #include "client/base/status_macros.h"
@@ -16,6 +17,7 @@
 #include "daemon/main/log.h"
 #include "daemon/main/readiness.h"
 #include "daemon/main/service_manager.h"
+#include "daemon/main/signals.h"
 #include "daemon/memory/allocator_plane_source.h"
 #include "daemon/memory/memfd_plane_source.h"
 #include "daemon/process/child_process.h"
@@ -31,6 +33,8 @@ namespace {
 // Far more than a turn of a loaded host takes.
 constexpr absl::Duration kTurnTimeout = absl::Seconds(1);
 constexpr absl::Duration kCallsFinishTimeout = absl::Seconds(2);
+// Far more than gRPC takes after that, and less than a service manager waits (main.cc).
+constexpr absl::Duration kCallsStopTimeout = absl::Seconds(12);
 
 constexpr std::string_view kProbeName = "nodecomm-probe";
 constexpr std::string_view kWatcherName = "nodecomm-watcher";
@@ -177,8 +181,7 @@ void Daemon::Stop() {
   if (sessions_ != nullptr) sessions_->Stop();
   // One that failed to start leaves the workers of the daemon before it to the next.
   if (serves_ && runtime_dir_ != nullptr) runtime_dir_->EndInOrder();
-  if (calls_ != nullptr) calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
-  calls_.reset();
+  StopCalls();
   gpus_.reset();
   logged_groups_.reset();
   groups_.reset();
@@ -191,6 +194,19 @@ void Daemon::Stop() {
   host_.reset();
   inventory_.reset();
   runtime_dir_.reset();
+}
+
+void Daemon::StopCalls() {
+  if (calls_ == nullptr) return;
+  // A call that gRPC lost for want of a thread is waited for without end.
+  const ExitAlarm alarm(
+      kCallsStopTimeout,
+      absl::StrFormat("nodecommd, pid %d, ends before all is done: gRPC's servers (control.sock, "
+                      "admin.sock) did not stop within %s. Either a call hangs or threads were "
+                      "short: raise TasksMax= of the unit, pids.max of the container or ulimit -u",
+                      getpid(), absl::FormatDuration(kCallsStopTimeout)));
+  calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
+  calls_.reset();
 }
 
 absl::Status Daemon::TakeRuntimeDir() {

@@ -128,6 +128,8 @@ class Daemon {
  private:
   explicit Daemon(Config config) : config_(std::move(config)), in_force_(config_) {}
 
+  void StopCalls();
+
   // The steps of Start, in order.
   absl::Status TakeRuntimeDir();
   absl::Status ReadHost(const std::string& simulate_path);

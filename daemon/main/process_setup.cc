@@ -2,50 +2,31 @@
 
 #include <fcntl.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <cstring>
 
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/notification.h"
+#include "client/base/spare_threads.h"
 #include "daemon/process/open_fds.h"
 
 namespace nodecomm {
 namespace {
 
 // Somewhat more than a daemon without workers takes: 19 to 23, and 34.
-constexpr size_t kThreadsMin = 32;
+constexpr int kThreadsMin = 32;
 constexpr int kFilesMin = 64;
 // Records and proofs stay far below; what simulated GPUs hold is their pools' affair.
 constexpr rlim_t kFileBytesMin = 1 << 20;
 
-void* WaitForIt(void* notification) {
-  static_cast<absl::Notification*>(notification)->WaitForNotification();
-  return nullptr;
-}
-
-// All at the same moment, since that is what is bounded.
 absl::Status CheckThreads() {
-  absl::Notification all_made;
-  std::array<pthread_t, kThreadsMin> threads;
-  size_t made = 0;
-  int error = 0;
-  while (made < threads.size() && error == 0) {
-    // Not std::thread, which throws.
-    error = pthread_create(&threads[made], nullptr, &WaitForIt, &all_made);
-    if (error == 0) ++made;
-  }
-  all_made.Notify();
-  for (size_t i = 0; i < made; ++i) pthread_join(threads[i], nullptr);
-  if (error == 0) return absl::OkStatus();
+  const SpareThreads spare = CountSpareThreads(kThreadsMin);
+  if (spare.next.ok()) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
       "only %d threads can be made, of at least %d (%s): raise TasksMax= of the unit, pids.max of "
       "the container, or the limit on processes or address space (ulimit -u, -v)",
-      made, kThreadsMin, std::strerror(error)));
+      spare.count, kThreadsMin, spare.next.message()));
 }
 
 absl::Status CheckFileSize() {

@@ -1,8 +1,10 @@
 // The signals that stop the daemon or let it read its configuration anew, received in order rather
-// than in a handler. Not an event loop: main waits, other threads work.
+// than in a handler, but for an alarm when it stops. Not an event loop: main waits, other threads
+// work.
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "absl/time/time.h"
 
@@ -22,5 +24,16 @@ std::optional<int> WaitForSignal(absl::Duration timeout);
 bool IsMeaningless(int signal_number);
 // SIGTERM and SIGINT only; the others stay for later.
 std::optional<int> WaitForStopSignal(absl::Duration timeout);
+
+// Ends the process with kExitFailure and a line on standard error if it is not destroyed within
+// `limit`: for work of libraries that may never be done for want of a thread, so it takes none. On
+// the main thread, after BlockSignals, one at a time. SIGALRM that others send is no matter to it.
+class [[nodiscard]] ExitAlarm {
+ public:
+  ExitAlarm(absl::Duration limit, std::string says);
+  ~ExitAlarm();
+  ExitAlarm(const ExitAlarm&) = delete;
+  ExitAlarm& operator=(const ExitAlarm&) = delete;
+};
 
 }  // namespace nodecomm

@@ -78,11 +78,29 @@ PeerProver::~PeerProver() {
 }
 
 bool PeerProver::Start(Which which) {
+  bool is_news = false;
+  const absl::StatusOr<bool> started = TryToStart(which, is_news);
+  if (started.ok()) return *started;
+  if (is_news) {
+    options_.warn(absl::StrCat("peer access cannot be proven now: ", started.status().message(),
+                               "; pairs without a proof stay without one until there is a thread: "
+                               "raise TasksMax= of the unit, or pids.max of the container"));
+  }
+  return false;
+}
+
+absl::StatusOr<bool> PeerProver::TryToStart(Which which, bool& is_news) {
   absl::MutexLock lock(&mu_);
   if (running_ || cancelled_.HasBeenNotified()) return false;
   thread_.Join();  // it has said that it is done
+  which = std::max(which, owed_.value_or(which));
   absl::StatusOr<Thread> thread = Thread::Start([this, which] { RunAll(which); });
-  if (!thread.ok()) return false;
+  if (!thread.ok()) {
+    is_news = !owed_.has_value();
+    owed_ = which;
+    return thread.status();
+  }
+  owed_.reset();
   thread_ = *std::move(thread);
   running_ = true;
   pairs_total_ = 0;
@@ -91,7 +109,13 @@ bool PeerProver::Start(Which which) {
   return true;
 }
 
-bool PeerProver::RetryLacking() { return Lacking() > 0 && Start(Which::kLacking); }
+bool PeerProver::RetryLacking() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (lacking_.empty() && !owed_.has_value()) return false;
+  }
+  return Start(Which::kLacking);
+}
 
 int PeerProver::Lacking() const {
   absl::MutexLock lock(&mu_);

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -25,11 +27,13 @@ namespace nodecomm {
 // Thread-safe.
 class PeerProver {
  public:
-  enum class Which { kMissing, kAll, kLacking };
+  // Each has what those before it have.
+  enum class Which { kLacking, kMissing, kAll };
 
   struct Options {
     std::string cache_path;
-    // What went wrong with the cache, which costs no more than time. May be called on any thread.
+    // What went wrong with the cache, which costs no more than time, or that there is no thread for
+    // a run. May be called on any thread.
     std::function<void(std::string_view)> warn = [](std::string_view) {};
     // A run that has something to try: how many ordered pairs, in how many rounds. May be called on
     // any thread.
@@ -44,14 +48,16 @@ class PeerProver {
   ~PeerProver();
 
   // Starts a run, of the pairs without a proof, of all, or of those that lacked something. False:
-  // one is going on, which goes on, or there is no thread for it.
+  // one is going on, which goes on, or there is no thread for it: then RetryLacking makes up for
+  // it.
   bool Start(Which which);
   // Why a run would prove nothing, and only forget what was proven. OK: it may well.
   absl::Status CanTry() const { return probe_->CanTry(); }
   // Of the pairs without a proof, as the host is now: where a run is going on, another follows it.
   void StartAfterwards();
   // Tries those again that could not be tried for want of something, quietly: a proof is told of if
-  // it is another than before. False: there are none, or no run starts.
+  // it is another than before. Starts a run, too, that had no thread. False: there is nothing to
+  // try, or no run starts.
   bool RetryLacking();
   // Ordered pairs that could not be tried for want of something, when they last should have been.
   int Lacking() const;
@@ -65,6 +71,8 @@ class PeerProver {
  private:
   using Round = std::vector<GpuPair>;
 
+  // False: one is going on. An error: there is no thread; news, unless the one before had none.
+  absl::StatusOr<bool> TryToStart(Which which, bool& is_news);
   // Pairs that a proof is not worth trying for get their answer here.
   std::vector<Round> Plan(Which which);
   void RunAll(Which which);
@@ -90,6 +98,7 @@ class PeerProver {
   int pairs_done_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time started_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   absl::Time ended_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  std::optional<Which> owed_ ABSL_GUARDED_BY(mu_);  // had no thread
   Thread thread_ ABSL_GUARDED_BY(mu_);
 };
 

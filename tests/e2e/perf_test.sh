@@ -40,6 +40,12 @@ expect_failure 1 "GPU" perf -n 2 -b 1K -e 1K --gpus 1
 # gRPC would end the process where it cannot open what it needs.
 (ulimit -n 10 && expect_failure 1 "NODECOMM_RESOURCE_EXHAUSTED: this process may open too few files" perf -n 1 -b 1K -e 1K) ||
   fail "a worker with too few descriptors"
+# gRPC would wait for ever for threads that it cannot make. No limit on their number is for root.
+if [[ $(id -u) == 0 ]]; then
+  chmod 711 "$work"
+  expect_failure 1 "pids.max" setpriv --reuid 55552 --clear-groups --inh-caps=-all prlimit --nproc=4 timeout 20 \
+    "$NODECOMM_BIN/nodecomm-perf" -n 1 -b 1K -e 1K --runtime-dir "$runtime"
+fi
 # One rank is refused, and the other does not wait for it: neither its own deadline nor 10 s.
 stop_daemon
 echo 'limits { sessions_per_uid_max: 1 }' >"$work/one"

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
@@ -338,6 +339,62 @@ TEST_F(PeerProverTest, RunForAGpuThatIsBackFollowsTheOneThatIsGoingOn) {
   prover->StartAfterwards();
   ASSERT_TRUE(prover->WaitUntilDone(kLong));
   EXPECT_THAT(probe_.TakeTried(), SizeIs(2));
+}
+
+// As where the number of threads is bounded, which is not for a process of root: with stacks larger
+// than the address space.
+class NoThreads {
+ public:
+  NoThreads() {
+    pthread_getattr_default_np(&before_);
+    pthread_attr_t huge;
+    pthread_attr_init(&huge);
+    pthread_attr_setstacksize(&huge, size_t{1} << 48);
+    pthread_setattr_default_np(&huge);
+    pthread_attr_destroy(&huge);
+  }
+  ~NoThreads() {
+    pthread_setattr_default_np(&before_);
+    pthread_attr_destroy(&before_);
+  }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+
+ private:
+  pthread_attr_t before_;
+};
+
+TEST_F(PeerProverTest, RunWithoutAThreadIsToldOfOnceAndMadeUpFor) {
+  HostState state(HostOf(3));
+  const auto prover = Make(state);
+  {
+    const NoThreads none;
+    prover->StartAfterwards();
+    EXPECT_FALSE(prover->RetryLacking());
+    EXPECT_FALSE(prover->Progress().running());
+  }
+  EXPECT_THAT(warnings_, ElementsAre(HasSubstr("starting a thread")));
+  EXPECT_THAT(state.proofs().proofs(), IsEmpty());
+
+  ASSERT_TRUE(prover->RetryLacking());
+  ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  EXPECT_THAT(state.proofs().proofs(), SizeIs(6));
+  EXPECT_FALSE(prover->RetryLacking());
+  EXPECT_THAT(warnings_, SizeIs(1));
+}
+
+TEST_F(PeerProverTest, RunOfAllPairsWithoutAThreadIsMadeUpForInWhole) {
+  HostState state(HostOf(3));
+  ProveAll(state);
+  probe_.TakeTried();
+  const auto prover = Make(state);
+  {
+    const NoThreads none;
+    EXPECT_FALSE(prover->Start(PeerProver::Which::kAll));
+  }
+  ASSERT_TRUE(prover->RetryLacking());
+  ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  EXPECT_THAT(probe_.TakeTried(), SizeIs(3));
 }
 
 TEST_F(PeerProverTest, HasOneRunAtATime) {
