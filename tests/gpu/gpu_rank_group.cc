@@ -166,6 +166,13 @@ class GpuRankGroup : public RankGroup {
                             blocks.size() * sizeof(BlockState), cudaMemcpyHostToDevice));
     }
   }
+  void SetLastEpochOfBlock(int block, uint32_t epoch) override {
+    const EpochPair pair = {epoch, epoch};
+    for (const RankState& state : ranks_) {
+      CHECK_CUDA(cudaMemcpy(state.plane + offsetof(PlaneHeader, block) + block * sizeof(BlockState),
+                            &pair, sizeof(pair), cudaMemcpyHostToDevice));
+    }
+  }
   void SetLastCheck(uint32_t sequence) override {
     const EpochPair check = {sequence, sequence};
     for (const RankState& state : ranks_) {

@@ -324,6 +324,27 @@ TEST_P(AllReduceConformance, ACallThatWasGivenUpIsNotTheLastThatEnded) {
   }
 }
 
+// Of a grid of one block each thread looks at others of the blocks that it does not have: one
+// thread finds it, and the rest of its warp does not.
+TEST_P(AllReduceConformance, ABlockThatIsBehindIsAnOverlapWhicheverThreadFindsIt) {
+  for (const int block : {1, 5, 33, kBlocksMax - 1}) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{2}});
+    group->SetLastEpoch(6);
+    group->SetLastEpochOfBlock(block, 5);
+    const std::vector<RankOutcome> outcomes = group->Execute(
+        {.calls = {Plain(ElementType::kFloat32, 16, 1, 2)}, .timeout_ns = 5'000'000'000});
+    int overlaps = 0;
+    for (const int r : {0, 1}) {
+      EXPECT_EQ(outcomes[r].status.code(), absl::StatusCode::kAborted) << outcomes[r].status;
+      const uint32_t state = group->Failure(Rank{r}).state;
+      // Or poisoned by the other before it looked.
+      EXPECT_TRUE(state == FailureRecord::kOverlap || state == FailureRecord::kStopped) << state;
+      overlaps += state == FailureRecord::kOverlap ? 1 : 0;
+    }
+    EXPECT_GT(overlaps, 0) << "block " << block;
+  }
+}
+
 TEST_P(AllReduceConformance, TwoCallsOfOneRankAtTheSameTimeEndTheGroupWithThatCause) {
   constexpr std::pair<size_t, size_t> kCounts[] = {
       {16, 16}, {16, 200'000}, {200'000, 16}, {200'000, 200'000}};

@@ -83,6 +83,11 @@ class HostRankGroup : public RankGroup {
       for (BlockState& block : header->block) block.epoch = {epoch, epoch};
     }
   }
+  void SetLastEpochOfBlock(int block, uint32_t epoch) override {
+    for (auto& plane : planes_) {
+      reinterpret_cast<PlaneHeader*>(plane.get())->block[block].epoch = {epoch, epoch};
+    }
+  }
   void SetLastCheck(uint32_t sequence) override {
     for (auto& plane : planes_) {
       reinterpret_cast<PlaneHeader*>(plane.get())->check = {sequence, sequence};

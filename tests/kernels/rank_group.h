@@ -64,6 +64,8 @@ class RankGroup {
 
   // As if every rank's last call had been this one.
   virtual void SetLastEpoch(uint32_t epoch) = 0;
+  // The same of one block alone, on every rank: as if its last call had not ended everywhere.
+  virtual void SetLastEpochOfBlock(int block, uint32_t epoch) = 0;
   // As if every rank had made so many checked calls.
   virtual void SetLastCheck(uint32_t sequence) = 0;
   // Fills the credits of every plane with this epoch, as a chunk of 2^32 chunks ago would have left
