@@ -810,7 +810,7 @@ TEST_F(SessionServerTest, DeathIsToldBeforeTheEnd) {
   close(ready[0]);
   close(ready[1]);
   // The worker's word that it holds its futex may still be on its way.
-  absl::SleepFor(absl::Milliseconds(200));
+  absl::SleepFor(absl::Seconds(1));
   kill(child, SIGKILL);
   EXPECT_THAT(WaitForEnd({id}), HasSubstr(std::to_string(child)));
   waitpid(child, nullptr, 0);
