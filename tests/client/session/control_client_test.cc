@@ -1,11 +1,11 @@
 #include "client/session/control_client.h"
 
 #include <grpcpp/grpcpp.h>
-#include <pthread.h>
 
 #include "absl/strings/escaping.h"
 #include "absl/synchronization/notification.h"
 #include "nodecomm/v1/control.grpc.pb.h"
+#include "tests/support/no_threads.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -165,23 +165,13 @@ TEST_F(ControlClientTest, CallsAreBounded) {
                        HasSubstr(directory_.path() + "/control.sock did not answer in time")));
 }
 
-// As where the number of threads is bounded, which is not for a process of root: with stacks larger
-// than the address space.
 TEST(ControlClient, TooFewThreadsAreNamed) {
   EXPECT_OK(ControlClient::CheckThreads());
-  pthread_attr_t before;
-  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
-  pthread_attr_t huge;
-  pthread_attr_init(&huge);
-  ASSERT_EQ(pthread_attr_setstacksize(&huge, size_t{1} << 48), 0);
-  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  const NoThreads none;
   EXPECT_THAT(
       ControlClient::CheckThreads(),
       StatusIs(absl::StatusCode::kResourceExhausted,
                AllOf(HasSubstr("0 more threads"), HasSubstr("ulimit -u"), HasSubstr("pids.max"))));
-  ASSERT_EQ(pthread_setattr_default_np(&before), 0);
-  pthread_attr_destroy(&huge);
-  pthread_attr_destroy(&before);
 }
 
 TEST(ControlClient, NoDaemonIsUnavailableAtOnce) {

@@ -1,8 +1,8 @@
 #include "daemon/main/process_setup.h"
 
-#include <pthread.h>
 #include <sys/resource.h>
 
+#include "tests/support/no_threads.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
@@ -36,21 +36,11 @@ TEST(ProcessSetup, TooSmallFilesAreNamed) {
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
 }
 
-// As where the number of threads is bounded, which is not for a process of root: with stacks larger
-// than the address space.
 TEST(ProcessSetup, TooFewThreadsAreNamed) {
-  pthread_attr_t before;
-  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
-  pthread_attr_t huge;
-  pthread_attr_init(&huge);
-  ASSERT_EQ(pthread_attr_setstacksize(&huge, size_t{1} << 48), 0);
-  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  const NoThreads none;
   EXPECT_THAT(CheckLimits(),
               StatusIs(absl::StatusCode::kResourceExhausted,
                        AllOf(HasSubstr("only 0 threads can be made"), HasSubstr("TasksMax="))));
-  ASSERT_EQ(pthread_setattr_default_np(&before), 0);
-  pthread_attr_destroy(&huge);
-  pthread_attr_destroy(&before);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
@@ -20,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "daemon/proof/proof_cache.h"
+#include "tests/support/no_threads.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -340,29 +340,6 @@ TEST_F(PeerProverTest, RunForAGpuThatIsBackFollowsTheOneThatIsGoingOn) {
   ASSERT_TRUE(prover->WaitUntilDone(kLong));
   EXPECT_THAT(probe_.TakeTried(), SizeIs(2));
 }
-
-// As where the number of threads is bounded, which is not for a process of root: with stacks larger
-// than the address space.
-class NoThreads {
- public:
-  NoThreads() {
-    pthread_getattr_default_np(&before_);
-    pthread_attr_t huge;
-    pthread_attr_init(&huge);
-    pthread_attr_setstacksize(&huge, size_t{1} << 48);
-    pthread_setattr_default_np(&huge);
-    pthread_attr_destroy(&huge);
-  }
-  ~NoThreads() {
-    pthread_setattr_default_np(&before_);
-    pthread_attr_destroy(&before_);
-  }
-  NoThreads(const NoThreads&) = delete;
-  NoThreads& operator=(const NoThreads&) = delete;
-
- private:
-  pthread_attr_t before_;
-};
 
 TEST_F(PeerProverTest, RunWithoutAThreadIsToldOfOnceAndMadeUpFor) {
   HostState state(HostOf(3));
