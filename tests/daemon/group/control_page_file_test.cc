@@ -116,6 +116,24 @@ TEST_F(ControlPageFileTest, NeverTakesOverAFileThatIsThere) {
   EXPECT_FALSE(std::filesystem::is_empty(dir_));
 }
 
+// The kernel lets an open wait for 45 s for who has a lease.
+TEST_F(ControlPageFileTest, AMembersLeaseIsNotWaitedFor) {
+  auto file = Make(42);
+  const UniqueFd member(fcntl(file->member_fd(), F_DUPFD_CLOEXEC, 0));
+  file->Keep();
+  file.reset();  // as a daemon that has ended: nobody can write it now
+  ASSERT_EQ(signal(SIGIO, SIG_IGN), SIG_DFL);
+  const int leased = fcntl(member.get(), F_SETLEASE, F_RDLCK);
+  if (leased != 0 && errno == EINVAL) GTEST_SKIP() << "needs a file system with leases";
+  ASSERT_EQ(leased, 0) << strerror(errno);
+  const absl::Time begin = absl::Now();
+  EXPECT_THAT(ControlPageFile::Reopen(dir_, 42), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  ASSERT_EQ(fcntl(member.get(), F_SETLEASE, F_UNLCK), 0);
+  EXPECT_OK(ControlPageFile::Reopen(dir_, 42));
+  signal(SIGIO, SIG_DFL);
+}
+
 TEST_F(ControlPageFileTest, MissingDirectoryIsNamed) {
   EXPECT_THAT(ControlPageFile::Create(dir_ + "/none", 9),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr(dir_ + "/none")));
