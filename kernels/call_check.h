@@ -40,7 +40,7 @@ class CallCheck {
   // Failure:  false after giving up: a rank calls something else, is missing at the deadline or has
   //           left, or two checks of this rank overlap. The generation is over.
   NODECOMM_KERNEL_FN static bool Run(const Call& call, const CallFacts& mine) {
-    PlaneHeader* own = HeaderOf(call.planes[call.rank]);
+    PlaneHeader* own = HeaderOf(OwnPlane(call));
     const uint32_t poison = Machine::LoadRelaxed(&own->poison);
     const EpochPair found = Machine::LoadRelaxed(&own->check);
     CallCheck check(call, mine, NextEpoch(found.begun));
@@ -61,7 +61,7 @@ class CallCheck {
       : call_(call), mine_(mine), sequence_(sequence) {}
 
   NODECOMM_KERNEL_FN std::byte* Slot(int to, int from) const {
-    return HeaderOf(call_.planes[to])->check_slots[sequence_ & 1u][from];
+    return HeaderOf(PlaneOf(call_, to, kRanks))->check_slots[sequence_ & 1u][from];
   }
 
   NODECOMM_KERNEL_FN void Tell() const {
@@ -98,7 +98,7 @@ class CallCheck {
       Machine::Pause();
       return true;
     }
-    if (Machine::LoadRelaxed(&HeaderOf(call_.planes[call_.rank])->poison) != 0 ||
+    if (Machine::LoadRelaxed(&HeaderOf(OwnPlane(call_))->poison) != 0 ||
         Machine::LoadRelaxed(call_.stop_words.stop) != 0) {
       return GiveUp(FailureRecord::kStopped, FirstOf(missing));
     }
@@ -122,7 +122,7 @@ class CallCheck {
   }
 
   NODECOMM_KERNEL_FN bool GiveUp(uint32_t state, int rank) const {
-    if (Machine::ClaimOnce(&HeaderOf(call_.planes[call_.rank])->failure_claimed)) {
+    if (Machine::ClaimOnce(&HeaderOf(OwnPlane(call_))->failure_claimed)) {
       WriteRecord(state, rank);
       PoisonPlanes<Machine>(call_, kRanks, state);
     }
@@ -130,7 +130,7 @@ class CallCheck {
   }
 
   NODECOMM_KERNEL_FN bool GiveUpForMismatch(int rank, const CallFacts& theirs) const {
-    if (Machine::ClaimOnce(&HeaderOf(call_.planes[call_.rank])->failure_claimed)) {
+    if (Machine::ClaimOnce(&HeaderOf(OwnPlane(call_))->failure_claimed)) {
       Machine::StoreRelaxed(&call_.failure->own.bytes, mine_.bytes);
       Machine::StoreRelaxed(&call_.failure->own.type, mine_.type);
       Machine::StoreRelaxed(&call_.failure->other.bytes, theirs.bytes);
@@ -142,7 +142,7 @@ class CallCheck {
   }
 
   NODECOMM_KERNEL_FN void WriteRecord(uint32_t state, int rank) const {
-    const PlaneHeader* own = HeaderOf(call_.planes[call_.rank]);
+    const PlaneHeader* own = HeaderOf(OwnPlane(call_));
     Machine::StoreRelaxed(&call_.failure->sequence, sequence_);
     RecordFailure<Machine>(call_, state,
                            NextEpoch(Machine::LoadRelaxed(&own->block[0].epoch).begun), rank);

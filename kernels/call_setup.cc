@@ -1,6 +1,7 @@
 #include "kernels/call_setup.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "absl/strings/str_format.h"
 
@@ -9,18 +10,21 @@ namespace nodecomm::kernels {
 namespace {
 
 Region ToRegion(const SlotRegion& region, WorldSize world_size) {
-  const uint64_t slot_bytes = region.slot_packets * kPacketBytes;
+  static_assert(kRegionParts * kSlotPacketsMax * kPacketBytes * kWorldSizeMax <= UINT32_MAX);
   return {.begin = region.begin,
-          .part_bytes = slot_bytes * static_cast<size_t>(world_size.value - 1),
-          .slot_bytes = slot_bytes};
+          .part_bytes = static_cast<uint32_t>(region.slot_packets * kPacketBytes *
+                                              SlotPlaces(world_size.value))};
 }
 
 }  // namespace
 
 Call CallTemplate(const Binding& binding) {
   Call call = {};
-  std::copy(binding.planes.begin(), binding.planes.end(), call.planes);
   call.rank = binding.rank.value;
+  const int ranks = binding.shape.world_size.value;
+  for (int step = 0; step < ranks; ++step) {
+    call.planes[step] = binding.planes[static_cast<size_t>(RankAfter(call.rank, step, ranks))];
+  }
   call.stop_words = binding.stop_words;
   call.failure = binding.failure;
   call.timeout_ns = binding.timeout_ns;

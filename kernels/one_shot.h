@@ -29,15 +29,9 @@ class OneShot {
  public:
   static constexpr bool kMayTakeSeveralChunks = false;
 
-  NODECOMM_KERNEL_FN OneShot(const Call& call, Lane lane) : call_(call), lane_(lane) {
-    NODECOMM_UNROLL
-    for (int i = 0; i < kPeers; ++i) {
-      const int to = RankAfter(call.rank, i + 1, kRanks);
-      to_[i] = SlotAt(call, call.region, to) + PacketOffset(lane.first);
-      from_[i] = SlotFrom(call, call.region, i) + PacketOffset(lane.first);
-      Machine::KeepReady(to_[i]);
-      Machine::KeepReady(from_[i]);
-    }
+  NODECOMM_KERNEL_FN OneShot(const Call& call, Lane lane)
+      : call_(call), lane_(lane), out_(OffsetOut<kRanks>(call, call.region, lane.first)) {
+    Machine::KeepReady(out_);
   }
 
   // Once the call before has ended: starts to load this rank's own data, for which nobody has to
@@ -46,32 +40,28 @@ class OneShot {
 
   // Sends what needs no waiting.
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
-    epoch_ = turn.epoch;
-    part_ = PartOffset(call_.region, turn.epoch);
+    found_ = turn.found;
+    part_ = FirstPartOffset(call_.region, turn);
     Way(lane_).Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
       const Packet packet = Encode(mine_.Get(i, Load()));
       NODECOMM_UNROLL
-      for (int to = 0; to < kPeers; ++to) {
-        Machine::StorePacket(to_[to] + part_ + Behind(i), packet);
+      for (int step = 1; step < kRanks; ++step) {
+        Machine::StorePacket(call_.planes[step] + out_ + part_ + Behind(i), packet);
       }
       return true;
     });
+    packets_.Prepare(lane_, Own());
   }
 
   // Goes on until all is done, or, with false, until something has not come for a while.
   NODECOMM_KERNEL_FN bool Advance() {
     return receiving_.template Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
-      Packet from[kPeers];
-      const auto address = [&](int peer) { return from_[peer] + part_ + Behind(i); };
-      if (!SpinForPackets<Machine, kPeers>(call_, epoch_, address, from, &awaited_)) {
-        return false;
-      }
+      Packets& packets = packets_.Get(i, Own());
+      std::byte* slots = OwnPlane(call_) + OffsetIn<kRanks>(call_.region, i) + part_;
+      if (!SpinForPackets(Alone(), NextEpoch(found_), slots, packets, &awaited_)) return false;
       Machine::AllowNextKernel();
-      // Our own as the others find it: the format may change the payload of a NaN.
-      const Payload mine = Decode(Encode(mine_.Get(i, Load())));
-      StorePayload<kType, kCode>(call_, i,
-                                 SumInRankOrder<Machine, kType, kPeers>(mine, call_.rank, from));
-      RearmSlots<Machine, kPeers>(address);
+      StorePayload<kType, kCode>(call_, i, SumOf<Machine, kType, kRanks>(packets));
+      packets.RearmAt(slots);
       return true;
     });
   }
@@ -80,23 +70,34 @@ class OneShot {
   NODECOMM_KERNEL_FN const Awaited& awaited() const { return awaited_; }
 
  private:
-  static constexpr int kPeers = kRanks - 1;
+  using Packets = RankPackets<Machine, kRanks>;
 
   NODECOMM_KERNEL_FN auto Load() const {
     return [this](uint32_t i) { return LoadPayload<Machine, kType, kCode>(call_, i); };
   }
-  NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const { return PacketOffset(i - lane_.first); }
+  NODECOMM_KERNEL_FN auto Own() {
+    return [this](uint32_t i) {
+      Packets packets(call_.rank);
+      packets.PutOwn(Encode(mine_.Get(i, Load())));
+      return packets;
+    };
+  }
+  // Packet i's slot, behind that of this thread's first packet.
+  NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const {
+    if constexpr (Machine::kOnePacketALane) return 0;
+    return SlotOffset<kRanks>(i) - SlotOffset<kRanks>(lane_.first);
+  }
 
   const Call& call_;
   const Lane lane_;
-  uint32_t epoch_ = 0;
-  uint64_t part_ = 0;
+  uint32_t found_ = 0;
+  uint32_t part_ = 0;
   Way receiving_{lane_};
   Awaited awaited_;
-  // Of this thread's first packet, in the first part: in the order of sending, and by peer.
-  std::byte* to_[kPeers];
-  std::byte* from_[kPeers];
+  // Where this thread's first packet goes, in the first part.
+  uint64_t out_;
   Kept<Machine, Payload> mine_;
+  Kept<Machine, Packets> packets_;
 };
 
 }  // namespace nodecomm::kernels

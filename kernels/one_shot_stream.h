@@ -30,15 +30,7 @@ class OneShotStream {
  public:
   static constexpr bool kMayTakeSeveralChunks = true;
 
-  NODECOMM_KERNEL_FN OneShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {
-    NODECOMM_UNROLL
-    for (int i = 0; i < kPeers; ++i) {
-      to_[i] = SlotAt(call, call.region, RankAfter(call.rank, i + 1, kRanks));
-      from_[i] = SlotFrom(call, call.region, i);
-      Machine::KeepReady(to_[i]);
-      Machine::KeepReady(from_[i]);
-    }
-  }
+  NODECOMM_KERNEL_FN OneShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {}
 
   // Once the call before has ended: starts to load this rank's own data, for which nobody has to
   // know the epoch.
@@ -56,7 +48,7 @@ class OneShotStream {
   // Sends what needs no waiting.
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
     turn_ = turn;
-    sending_ = receiving_ = Cursor(lane_, turn.epoch);
+    sending_ = receiving_ = Cursor(lane_, FirstEpoch(turn));
     const uint32_t ahead = Ahead<Machine>(call_, kOneShotAhead);
     NODECOMM_UNROLL
     for (uint32_t i = 0; i < ahead; ++i) {
@@ -82,19 +74,17 @@ class OneShotStream {
         if constexpr (kKeeps) next_ = Load(sending_);
         has_sent_ = true;
       }
-      Packet from[kPeers];
-      const uint64_t offset = Offset(receiving_);
-      const auto address = [&](int peer) { return from_[peer] + offset; };
-      if (!SpinForPackets<Machine, kPeers>(call_, receiving_.epoch(), address, from, &awaited_)) {
+      Packets packets(call_.rank);
+      std::byte* slots = OwnPlane(call_) + OffsetIn<kRanks>(call_.region, receiving_.slot_index()) +
+                         PartOffset(call_.region, receiving_.epoch());
+      if (!SpinForPackets(Machine::Together(), receiving_.epoch(), slots, packets, &awaited_)) {
         return false;
       }
       has_sent_ = false;
-      RearmSlots<Machine, kPeers>(address);
-      // Our own as the others find it: the format may change the payload of a NaN.
+      packets.RearmAt(slots);
       const Packet oldest = under_way_.Exchange(newest_);
-      const Payload mine = Decode(kKeeps ? oldest : Encoded(receiving_));
-      StorePayload<kType, kCode>(call_, receiving_.index(),
-                                 SumInRankOrder<Machine, kType, kPeers>(mine, call_.rank, from));
+      packets.PutOwn(kKeeps ? oldest : Encoded(receiving_));
+      StorePayload<kType, kCode>(call_, receiving_.index(), SumOf<Machine, kType, kRanks>(packets));
       const Cursor received = receiving_;
       if (receiving_.Advance(call_, lane_) && IsCreditWanted(call_, lane_, received.chunk())) {
         GiveCredit<Machine, kRanks>(call_, received.epoch());
@@ -108,7 +98,7 @@ class OneShotStream {
   NODECOMM_KERNEL_FN const Awaited& awaited() const { return awaited_; }
 
  private:
-  static constexpr int kPeers = kRanks - 1;
+  using Packets = RankPackets<Machine, kRanks>;
   static_assert(sizeof(Payload) == sizeof(Packet));
   // Whether what is under way is kept, in registers; else it is loaded again.
   static constexpr bool kKeeps = Machine::kOnePacketALane;
@@ -124,13 +114,16 @@ class OneShotStream {
            HasCredit(sending_.chunk() - kRegionParts);
   }
   NODECOMM_KERNEL_FN bool HasCredit(uint32_t chunk) {
-    return SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, chunk), &awaited_);
+    return SpinForCredit<Machine, kRanks>(call_, EpochAfter(FirstEpoch(turn_), chunk), &awaited_);
   }
 
   NODECOMM_KERNEL_FN void Send(const Packet& packet) const {
-    const uint64_t offset = Offset(sending_);
+    const uint64_t offset = OffsetOut<kRanks>(call_, call_.region, sending_.slot_index()) +
+                            PartOffset(call_.region, sending_.epoch());
     NODECOMM_UNROLL
-    for (int to = 0; to < kPeers; ++to) Machine::StorePacket(to_[to] + offset, packet);
+    for (int step = 1; step < kRanks; ++step) {
+      Machine::StorePacket(call_.planes[step] + offset, packet);
+    }
   }
 
   // A packet that Prepare has loaded is not yet encoded: that would be to wait for the load.
@@ -139,10 +132,6 @@ class OneShotStream {
   }
   NODECOMM_KERNEL_FN static Payload AsData(const Packet& packet) {
     return {{packet.word[0], packet.word[1], packet.word[2], packet.word[3]}};
-  }
-
-  NODECOMM_KERNEL_FN uint64_t Offset(const Cursor& at) const {
-    return PartOffset(call_.region, at.epoch()) + PacketOffset(at.slot_index());
   }
 
   const Call& call_;
@@ -156,9 +145,6 @@ class OneShotStream {
   // This rank's own data behind it, under way while the loop waits.
   Payload next_ = {};
   Awaited awaited_;
-  // The slots in the first part: in the order of sending, and by peer.
-  std::byte* to_[kPeers];
-  std::byte* from_[kPeers];
   // What has been sent and not yet summed.
   Queue<Packet, kOneShotAhead> under_way_;
 };

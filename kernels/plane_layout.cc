@@ -1,31 +1,29 @@
 #include "kernels/plane_layout.h"
 
+#include <algorithm>
+
 namespace nodecomm::kernels {
 namespace {
-
-// Slots start on 4 KiB: a warp stores 512 bytes at once, and sends them fastest if they are
-// aligned.
-constexpr size_t kSlotPacketsMultiple = 256;
 
 // Hands out the plane behind header and credits, in parts of its usable bytes.
 class Cutter {
  public:
   Cutter(ByteCount plane, WorldSize world_size)
-      : usable_(plane.value - kPlaneRegionsBegin),
-        peers_(static_cast<size_t>(world_size.value - 1)) {}
+      : usable_(plane.value - kPlaneRegionsBegin), places_(SlotPlaces(world_size.value)) {}
 
   SlotRegion Cut(size_t parts_of_64) {
-    const size_t slots = kRegionParts * peers_;
-    const size_t packets = usable_ / 64 * parts_of_64 / kPacketBytes / slots;
-    const SlotRegion region = {
-        .begin = next_, .slot_packets = packets / kSlotPacketsMultiple * kSlotPacketsMultiple};
+    const size_t slots = kRegionParts * places_;
+    const size_t packets =
+        std::min(usable_ / 64 * parts_of_64 / kPacketBytes / slots, kSlotPacketsMax);
+    const SlotRegion region = {.begin = next_,
+                               .slot_packets = packets / kSlotsTogether * kSlotsTogether};
     next_ += region.slot_packets * kPacketBytes * slots;
     return region;
   }
 
  private:
   size_t usable_;
-  size_t peers_;
+  size_t places_;
   size_t next_ = kPlaneRegionsBegin;
 };
 

@@ -4,6 +4,7 @@
 // kPlaneAbi. Design note: kernels/README.md, "plane".
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,7 +12,7 @@
 
 namespace nodecomm::kernels {
 
-inline constexpr uint32_t kPlaneAbi = 7;
+inline constexpr uint32_t kPlaneAbi = 8;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 
@@ -74,7 +75,19 @@ static_assert(kPlaneRegionsBegin % 128 == 0);
 // have read by as many chunks.
 inline constexpr uint32_t kRegionParts = 4;
 
-// One region: its parts, each with a slot for every rank but the plane's own, in rank order, from
+// More is of no use to any message, and offsets stay within 32 bits.
+inline constexpr size_t kSlotPacketsMax = size_t{4} << 20;
+// Slots of a rank that lie side by side, before those of the next rank (kernels/README.md,
+// "tried").
+inline constexpr uint32_t kSlotsTogether = 512;
+// Places for ranks' slots in a part: also the plane's own, which stays empty, so that a rank's
+// place is the same in every plane. A power of two: with 3 instead of 4 large messages take up to a
+// tenth longer. But between two ranks there is one sender.
+constexpr uint32_t SlotPlaces(int ranks) {
+  return ranks == 2 ? 1 : std::bit_ceil(static_cast<uint32_t>(ranks));
+}
+
+// One region: its parts, each with slots for so many packets of every rank (device/call.h), from
 // `begin` bytes after the plane's start.
 struct SlotRegion {
   size_t begin = 0;

@@ -31,7 +31,10 @@ class TwoShot {
  public:
   static constexpr bool kMayTakeSeveralChunks = false;
 
-  NODECOMM_KERNEL_FN TwoShot(const Call& call, Lane lane) : call_(call), lane_(lane) {}
+  NODECOMM_KERNEL_FN TwoShot(const Call& call, Lane lane)
+      : call_(call), lane_(lane), out_(OffsetOut<kRanks>(call, call.region, lane.first)) {
+    Machine::KeepReady(out_);
+  }
 
   // Once the call before has ended: starts to load this rank's own data, for which nobody has to
   // know the epoch.
@@ -39,15 +42,18 @@ class TwoShot {
 
   // Sends what needs no waiting.
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
-    epoch_ = turn.epoch;
+    found_ = turn.found;
+    const uint32_t part = FirstPartOffset(call_.region, turn);
     Way(lane_).Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
       const Theirs theirs = theirs_.Get(i, LoadTheirs());
       NODECOMM_UNROLL
       for (int to = 0; to < kPeers; ++to) {
-        Machine::StorePacket(SlotTo(call_.region, to, i), Encode(theirs.in_order[to]));
+        Machine::StorePacket(call_.planes[to + 1] + out_ + part + Behind(i),
+                             Encode(theirs.in_order[to]));
       }
       return true;
     });
+    mine_.Prepare(lane_, LoadMine());
   }
 
   // Goes on until all is done, or, with false, until something has not come for a while.
@@ -67,6 +73,7 @@ class TwoShot {
   NODECOMM_KERNEL_FN const Awaited& awaited() const { return awaited_; }
 
  private:
+  using Packets = RankPackets<Machine, kRanks>;
   static constexpr int kPeers = kRanks - 1;
   // A packet's data of every peer's shard, in the order of sending.
   struct Theirs {
@@ -74,47 +81,48 @@ class TwoShot {
   };
 
   NODECOMM_KERNEL_FN bool Sum(uint32_t i) {
-    const Payload mine = Load(call_.rank, i);
-    Packet from[kPeers];
-    if (!Spin(call_.region, i, from)) return false;
-    const Payload sum = SumInRankOrder<Machine, kType, kPeers>(mine, call_.rank, from);
-    const Packet packet = Encode(sum);
+    Packets packets(call_.rank);
+    packets.PutOwn(Encode(mine_.Get(i, LoadMine())));
+    std::byte* slots = Slots(call_.region, i);
+    uint64_t out = OffsetOut<kRanks>(call_, call_.gather_region, i) + Part(call_.gather_region);
+    Machine::KeepReady(out);
+    if (!Spin(slots, packets)) return false;
+    const Packet packet = Encode(SumOf<Machine, kType, kRanks>(packets));
     NODECOMM_UNROLL
-    for (int to = 0; to < kPeers; ++to) {
-      Machine::StorePacket(SlotTo(call_.gather_region, to, i), packet);
-    }
+    for (int step = 1; step < kRanks; ++step)
+      Machine::StorePacket(call_.planes[step] + out, packet);
     // As the others will find it: the format may change the payload of a NaN.
     Store(call_.rank, i, Decode(packet));
-    Rearm(call_.region, i);
+    packets.RearmAt(slots);
     return true;
   }
   NODECOMM_KERNEL_FN bool Gather(uint32_t i) {
-    Packet from[kPeers];
-    if (!Spin(call_.gather_region, i, from)) return false;
+    Packets packets(call_.rank);
+    std::byte* slots = Slots(call_.gather_region, i);
+    if (!Spin(slots, packets)) return false;
     Machine::AllowNextKernel();
     NODECOMM_UNROLL
-    for (int peer = 0; peer < kPeers; ++peer) {
-      Store(RankOfPeer(call_.rank, peer), i, Decode(from[peer]));
+    for (int place = 0; place < Packets::kPeerPlaces; ++place) {
+      if (packets.IsPeer(place)) Store(packets.RankAt(place), i, Decode(packets[place]));
     }
-    Rearm(call_.gather_region, i);
+    packets.RearmAt(slots);
     return true;
   }
 
   NODECOMM_KERNEL_FN int To(int i) const { return RankAfter(call_.rank, i + 1, kRanks); }
-  NODECOMM_KERNEL_FN std::byte* SlotTo(const Region& region, int to, uint32_t i) const {
-    return SlotAt(call_, region, To(to)) + Offset(region, i);
+  NODECOMM_KERNEL_FN bool Spin(const std::byte* slots, Packets& packets) {
+    return SpinForPackets(Machine::Together(), NextEpoch(found_), slots, packets, &awaited_);
   }
-  NODECOMM_KERNEL_FN bool Spin(const Region& region, uint32_t i, Packet (&from)[kPeers]) {
-    const uint64_t offset = Offset(region, i);
-    const auto address = [&](int peer) { return SlotFrom(call_, region, peer) + offset; };
-    return SpinForPackets<Machine, kPeers>(call_, epoch_, address, from, &awaited_);
+  NODECOMM_KERNEL_FN std::byte* Slots(const Region& region, uint32_t i) const {
+    return OwnPlane(call_) + OffsetIn<kRanks>(region, i) + Part(region);
   }
-  NODECOMM_KERNEL_FN void Rearm(const Region& region, uint32_t i) {
-    const uint64_t offset = Offset(region, i);
-    RearmSlots<Machine, kPeers>([&](int peer) { return SlotFrom(call_, region, peer) + offset; });
+  NODECOMM_KERNEL_FN uint32_t Part(const Region& region) const {
+    return PartOffset(region, NextEpoch(found_));
   }
-  NODECOMM_KERNEL_FN uint64_t Offset(const Region& region, uint32_t i) const {
-    return PartOffset(region, epoch_) + PacketOffset(i);
+  // Packet i's slot, behind that of this thread's first packet.
+  NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const {
+    if constexpr (Machine::kOnePacketALane) return 0;
+    return SlotOffset<kRanks>(i) - SlotOffset<kRanks>(lane_.first);
   }
 
   NODECOMM_KERNEL_FN auto LoadTheirs() const {
@@ -124,6 +132,9 @@ class TwoShot {
       for (int to = 0; to < kPeers; ++to) theirs.in_order[to] = Load(To(to), i);
       return theirs;
     };
+  }
+  NODECOMM_KERNEL_FN auto LoadMine() const {
+    return [this](uint32_t i) { return Load(call_.rank, i); };
   }
   NODECOMM_KERNEL_FN uint32_t InShard(int shard, uint32_t i) const {
     return static_cast<uint32_t>(shard) * call_.packets + i;
@@ -137,12 +148,15 @@ class TwoShot {
 
   const Call& call_;
   const Lane lane_;
-  uint32_t epoch_ = 0;
+  uint32_t found_ = 0;
   Way summing_{lane_};
   Way gathering_{lane_};
   bool has_summed_ = false;
   Awaited awaited_;
+  // Where this thread's first packets go, in the first part.
+  uint64_t out_;
   Kept<Machine, Theirs> theirs_;
+  Kept<Machine, Payload> mine_;
 };
 
 }  // namespace nodecomm::kernels

@@ -47,7 +47,7 @@ class TwoShotStream {
   // Sends what needs no waiting.
   NODECOMM_KERNEL_FN void Start(const Turn& turn) {
     turn_ = turn;
-    scattering_ = summing_ = gathering_ = Cursor(lane_, turn.epoch);
+    scattering_ = summing_ = gathering_ = Cursor(lane_, FirstEpoch(turn));
     ahead_ = Ahead<Machine>(call_, kUnheardMax - 1);
     // Needs no credit: EndsWithCredit.
     if (!scattering_.AtEnd(call_)) {
@@ -82,6 +82,7 @@ class TwoShotStream {
   NODECOMM_KERNEL_FN const Awaited& awaited() const { return awaited_; }
 
  private:
+  using Packets = RankPackets<Machine, kRanks>;
   static constexpr int kPeers = kRanks - 1;
   // With more peers there are no registers for it.
   static constexpr bool kPrepares = Machine::kOnePacketALane && kRanks <= 5;
@@ -91,29 +92,30 @@ class TwoShotStream {
            HasCredit(scattering_.chunk() - kRegionParts);
   }
   NODECOMM_KERNEL_FN bool HasCredit(uint32_t chunk) {
-    return SpinForCredit<Machine, kRanks>(call_, EpochAfter(turn_.epoch, chunk), &awaited_);
+    return SpinForCredit<Machine, kRanks>(call_, EpochAfter(FirstEpoch(turn_), chunk), &awaited_);
   }
 
   // `data_of(to)`: of each peer's shard, in the order of sending.
   template <class DataOf>
   NODECOMM_KERNEL_FN void Scatter(const DataOf& data_of) {
-    const uint64_t offset = Offset(call_.region, scattering_);
+    const uint64_t offset = Out(call_.region, scattering_);
     NODECOMM_UNROLL
     for (int to = 0; to < kPeers; ++to) {
-      Machine::StorePacket(SlotAt(call_, call_.region, To(to)) + offset, Encode(data_of(to)));
+      Machine::StorePacket(call_.planes[to + 1] + offset, Encode(data_of(to)));
     }
     scattering_.Advance(call_, lane_);
   }
 
   NODECOMM_KERNEL_FN bool Sum() {
     const Payload mine = Load(call_.rank, summing_);
-    Packet from[kPeers];
-    if (!Take(call_.region, summing_, from)) return false;
-    const Packet packet = Encode(SumInRankOrder<Machine, kType, kPeers>(mine, call_.rank, from));
-    const uint64_t offset = Offset(call_.gather_region, summing_);
+    Packets packets(call_.rank);
+    if (!Take(call_.region, summing_, packets)) return false;
+    packets.PutOwn(Encode(mine));
+    const Packet packet = Encode(SumOf<Machine, kType, kRanks>(packets));
+    const uint64_t offset = Out(call_.gather_region, summing_);
     NODECOMM_UNROLL
     for (int to = 0; to < kPeers; ++to) {
-      Machine::StorePacket(SlotAt(call_, call_.gather_region, To(to)) + offset, packet);
+      Machine::StorePacket(call_.planes[to + 1] + offset, packet);
     }
     // As the others will find it: the format may change the payload of a NaN.
     Store(call_.rank, summing_, Decode(packet));
@@ -124,11 +126,11 @@ class TwoShotStream {
   }
 
   NODECOMM_KERNEL_FN bool Gather() {
-    Packet from[kPeers];
-    if (!Take(call_.gather_region, gathering_, from)) return false;
+    Packets packets(call_.rank);
+    if (!Take(call_.gather_region, gathering_, packets)) return false;
     NODECOMM_UNROLL
-    for (int peer = 0; peer < kPeers; ++peer) {
-      Store(RankOfPeer(call_.rank, peer), gathering_, Decode(from[peer]));
+    for (int place = 0; place < Packets::kPeerPlaces; ++place) {
+      if (packets.IsPeer(place)) Store(packets.RankAt(place), gathering_, Decode(packets[place]));
     }
     const Cursor gathered = gathering_;
     if (gathering_.Advance(call_, lane_) && IsCreditWanted(call_, lane_, gathered.chunk())) {
@@ -138,19 +140,17 @@ class TwoShotStream {
   }
 
   // Waits a while for the peers' packets and re-arms their slots.
-  NODECOMM_KERNEL_FN bool Take(const Region& region, const Cursor& at, Packet (&from)[kPeers]) {
-    const uint64_t offset = Offset(region, at);
-    const auto address = [&](int peer) { return SlotFrom(call_, region, peer) + offset; };
-    if (!SpinForPackets<Machine, kPeers>(call_, at.epoch(), address, from, &awaited_)) {
-      return false;
-    }
-    RearmSlots<Machine, kPeers>(address);
+  NODECOMM_KERNEL_FN bool Take(const Region& region, const Cursor& at, Packets& packets) {
+    std::byte* slots = OwnPlane(call_) + OffsetIn<kRanks>(region, at.slot_index()) +
+                       PartOffset(region, at.epoch());
+    if (!SpinForPackets(Machine::Together(), at.epoch(), slots, packets, &awaited_)) return false;
+    packets.RearmAt(slots);
     return true;
   }
 
   NODECOMM_KERNEL_FN int To(int i) const { return RankAfter(call_.rank, i + 1, kRanks); }
-  NODECOMM_KERNEL_FN uint64_t Offset(const Region& region, const Cursor& at) const {
-    return PartOffset(region, at.epoch()) + PacketOffset(at.slot_index());
+  NODECOMM_KERNEL_FN uint64_t Out(const Region& region, const Cursor& at) const {
+    return OffsetOut<kRanks>(call_, region, at.slot_index()) + PartOffset(region, at.epoch());
   }
   NODECOMM_KERNEL_FN uint32_t InShard(int shard, const Cursor& at) const {
     return static_cast<uint32_t>(shard) * call_.packets + at.index();

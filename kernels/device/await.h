@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "kernels/device/call.h"
-#include "kernels/device/format.h"
+#include "kernels/device/rank_packets.h"
 
 namespace nodecomm::kernels {
 
@@ -35,7 +35,7 @@ NODECOMM_KERNEL_FN void PoisonPlanes(const Call& call, int ranks, uint32_t state
   NODECOMM_KEEP_ROLLED
   for (int r = 0; r < ranks; ++r) {
     if (r != call.rank && !IsNewsToPeers(state)) continue;
-    PlaneHeader* header = HeaderOf(call.planes[r]);
+    PlaneHeader* header = HeaderOf(PlaneOf(call, r, ranks));
     Machine::StoreRelaxed(&header->poison, 1u);
     NODECOMM_KEEP_ROLLED
     for (int block = 0; block < kBlocksMax; ++block) {
@@ -57,7 +57,7 @@ template <class Machine>
 NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, const Failure& failure) {
   // Also who comes second: of two launches on two streams that end with it, a third may follow at
   // once.
-  PlaneHeader* own = HeaderOf(call.planes[call.rank]);
+  PlaneHeader* own = HeaderOf(OwnPlane(call));
   Machine::StoreRelaxed(&own->block[Machine::BlockIndex()].poison, 1u);
   if (Machine::ClaimOnce(&own->failure_claimed)) {
     RecordFailure<Machine>(call, failure.state, failure.epoch, failure.rank);
@@ -80,7 +80,7 @@ class Patience {
   // False: give up, for the reason put into `failure`.
   NODECOMM_KERNEL_FN bool MayWait(const Call& call, int ranks, const Awaited& awaited,
                                   Failure* failure) {
-    if (Machine::LoadRelaxed(&HeaderOf(call.planes[call.rank])->poison) != 0 ||
+    if (Machine::LoadRelaxed(&HeaderOf(OwnPlane(call))->poison) != 0 ||
         Machine::LoadRelaxed(call.stop_words.stop) != 0) {
       *failure = {FailureRecord::kStopped, awaited.epoch, awaited.rank};
       return false;
@@ -108,33 +108,24 @@ class Patience {
   uint64_t start_ns_ = 0;
 };
 
-// Loads the packet at address_of(peer) for every peer, as it is by now. All loads are in flight
-// together.
-template <class Machine, int kPeers, class AddressOf>
-NODECOMM_KERNEL_FN void LoadPackets(const AddressOf& address_of, Packet (&from)[kPeers]) {
-  NODECOMM_UNROLL
-  for (int peer = 0; peer < kPeers; ++peer) from[peer] = Machine::LoadPacket(address_of(peer));
-}
-
-// Loads the packets at address_of(peer) into `from` until all have come. False: not for a while;
-// `awaited` says what is missing: a packet of `epoch`.
-template <class Machine, int kPeers, class AddressOf>
-NODECOMM_KERNEL_FN bool SpinForPackets(const Call& call, uint32_t epoch,
-                                       const AddressOf& address_of, Packet (&from)[kPeers],
-                                       Awaited* awaited) {
-  int missing = -1;
+// Loads the peers' packets from their slots until all have come. False: not for a while; `awaited`
+// says what is missing: a packet of `epoch`.
+//
+// `group`: Alone, or Machine::Together(): the threads of a warp that come together go on together.
+// One by one they would store parts of lines, which large messages feel; small ones are faster
+// alone (kernels/README.md, "tried").
+template <class Machine, int kRanks, class Group>
+NODECOMM_KERNEL_FN bool SpinForPackets(Group group, uint32_t epoch, const std::byte* slots,
+                                       RankPackets<Machine, kRanks>& packets, Awaited* awaited) {
+  bool have_come = false;
   NODECOMM_KEEP_ROLLED
   for (uint32_t turn = 0; turn < Machine::kTurnsPerCheck; ++turn) {
-    LoadPackets<Machine, kPeers>(address_of, from);
-    missing = -1;
-    NODECOMM_UNROLL
-    for (int peer = 0; peer < kPeers; ++peer) {
-      if (!HasCome(from[peer])) missing = peer;
-    }
-    if (missing < 0) return true;
+    packets.LoadFrom(slots);
+    have_come = packets.HaveCome();
+    if (Machine::AllOf(group, have_come)) return true;
     Machine::Pause();
   }
-  *awaited = {epoch, RankOfPeer(call.rank, missing)};
+  *awaited = {epoch, Machine::LargestOf(group, have_come ? -1 : packets.MissingRank(slots))};
   return false;
 }
 

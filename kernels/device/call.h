@@ -23,15 +23,15 @@
 
 namespace nodecomm::kernels {
 
-// Slots of one protocol, or of one of its two trips.
+// Where the packets of one protocol lie, or of one of its two trips.
 struct Region {
   uint64_t begin;       // from the plane's start
-  uint64_t part_bytes;  // of each of its parts, by epoch
-  uint64_t slot_bytes;  // in each a slot for every rank but the plane's own
+  uint32_t part_bytes;  // of each of its parts, by epoch
 };
 
 // Plain data, passed by value to the kernel.
 struct Call {
+  // In the order in which this rank sends: its own, then its neighbour's, and so on (RankAfter).
   std::byte* planes[kWorldSizeMax];
   const std::byte* in;
   std::byte* out;
@@ -45,7 +45,7 @@ struct Call {
   uint32_t chunks;
   // Of the message's packets, those that lie wholly inside it.
   uint32_t whole_packets;
-  // The protocol's slots (one-shot, or two-shot's first trip), and those of two-shot's second.
+  // Of the protocol (one-shot, or two-shot's first trip), and of two-shot's second trip.
   Region region;
   Region gather_region;
   StopWords stop_words;
@@ -72,6 +72,9 @@ struct Lane {
   uint32_t step;
 };
 
+// A thread that waits for nobody of its warp. On a host that is every one.
+struct Alone {};
+
 // A packet as it lies in memory: one atom. What its words mean is a matter of format.h.
 struct alignas(kPacketBytes) Packet {
   uint32_t word[4];
@@ -94,10 +97,8 @@ NODECOMM_KERNEL_FN uint32_t EpochAfter(uint32_t epoch, uint32_t count) {
 
 // A launch's place among the chunks of its communicator, as one thread has it.
 struct Turn {
-  // The last chunk's before this launch, then this launch's first and last chunk's.
+  // The epoch of the last chunk before this launch.
   uint32_t found;
-  uint32_t epoch;
-  uint32_t last_epoch;
   // An earlier call of this rank has not ended.
   bool overlaps;
   // Non-zero: the generation is over.
@@ -105,6 +106,12 @@ struct Turn {
   // As in the call.
   bool proves_alone;
 };
+
+// Epochs of a launch are computed where they are needed: few are before the first packet.
+NODECOMM_KERNEL_FN uint32_t FirstEpoch(const Turn& turn) { return NextEpoch(turn.found); }
+NODECOMM_KERNEL_FN uint32_t FinalEpoch(const Call& call, const Turn& turn) {
+  return EpochAfter(turn.found, call.chunks);
+}
 
 // What a thread finds in the states of blocks at its start.
 struct FoundState {
@@ -120,27 +127,53 @@ NODECOMM_KERNEL_FN int RankAfter(int self, int step, int ranks) {
   return rank < ranks ? rank : rank - ranks;
 }
 
-// A rank's peers are numbered from 0 in rank order; so are the slots of its plane.
-NODECOMM_KERNEL_FN int RankOfPeer(int self, int peer) { return peer < self ? peer : peer + 1; }
-
-// Where, in the region's first part, the slot begins that peer `peer` of this rank fills here.
-NODECOMM_KERNEL_FN std::byte* SlotFrom(const Call& call, const Region& region, int peer) {
-  return call.planes[call.rank] + region.begin + static_cast<uint32_t>(peer) * region.slot_bytes;
-}
-
-// And the one that this rank fills in the plane of rank `to`.
-NODECOMM_KERNEL_FN std::byte* SlotAt(const Call& call, const Region& region, int to) {
-  const uint32_t index = static_cast<uint32_t>(call.rank < to ? call.rank : call.rank - 1);
-  return call.planes[to] + region.begin + index * region.slot_bytes;
-}
-
 // How far behind the first part an epoch's part lies.
-NODECOMM_KERNEL_FN uint64_t PartOffset(const Region& region, uint32_t epoch) {
+NODECOMM_KERNEL_FN uint32_t PartOffset(const Region& region, uint32_t epoch) {
   static_assert((kRegionParts & (kRegionParts - 1)) == 0);
   return (epoch & (kRegionParts - 1)) * region.part_bytes;
 }
+// The same for a launch's first epoch, in fewer steps: those that epochs leave out make no
+// difference.
+NODECOMM_KERNEL_FN uint32_t FirstPartOffset(const Region& region, const Turn& turn) {
+  static_assert(kEpochAfterWrap % kRegionParts == 0);
+  return PartOffset(region, turn.found + 1);
+}
 
+// Of a message's packets, where one begins.
 NODECOMM_KERNEL_FN uint64_t PacketOffset(uint32_t index) { return uint64_t{index} * kPacketBytes; }
+
+// Slots in a part: those of all ranks for the same kSlotsTogether packets side by side. So what a
+// warp sends is whole lines, and a thread finds what all ranks sent it at distances that the
+// compiler knows. Between two ranks there is one sender.
+template <int kRanks>
+inline constexpr uint32_t kSlotPlaces = SlotPlaces(kRanks);
+template <int kRanks>
+NODECOMM_KERNEL_FN uint64_t SlotOffset(uint32_t index) {
+  const uint32_t in_row = index % kSlotsTogether;
+  return PacketOffset(index - in_row) * kSlotPlaces<kRanks> + PacketOffset(in_row);
+}
+// How far behind it rank `from` has its slot.
+template <int kRanks>
+NODECOMM_KERNEL_FN uint32_t PlaceOffset(int from) {
+  return kSlotPlaces<kRanks> == 1 ? 0 : static_cast<uint32_t>(from) * kSlotsTogether * kPacketBytes;
+}
+
+// Where packet `index` of this rank goes in any other's plane, in the region's first part.
+template <int kRanks>
+NODECOMM_KERNEL_FN uint64_t OffsetOut(const Call& call, const Region& region, uint32_t index) {
+  return region.begin + SlotOffset<kRanks>(index) + PlaceOffset<kRanks>(call.rank);
+}
+// And where in its own the slots for what the others send begin.
+template <int kRanks>
+NODECOMM_KERNEL_FN uint64_t OffsetIn(const Region& region, uint32_t index) {
+  return region.begin + SlotOffset<kRanks>(index);
+}
+
+// This rank's own plane, and any rank's.
+NODECOMM_KERNEL_FN std::byte* OwnPlane(const Call& call) { return call.planes[0]; }
+NODECOMM_KERNEL_FN std::byte* PlaneOf(const Call& call, int rank, int ranks) {
+  return call.planes[rank < call.rank ? rank - call.rank + ranks : rank - call.rank];
+}
 
 NODECOMM_KERNEL_FN PlaneHeader* HeaderOf(std::byte* plane) {
   return reinterpret_cast<PlaneHeader*>(plane);

@@ -16,9 +16,9 @@ namespace nodecomm::kernels {
 // credits, or the first behind it; those that begin at the next few epochs, too, since the one that
 // passed it may have left some of before it. The first calls of a group are among them, so that it
 // is no rare path.
-NODECOMM_KERNEL_FN bool IsTurnToClearCredits(const Turn& turn) {
-  const uint32_t first = turn.epoch & 0x7fffffffu;
-  const uint32_t last = turn.last_epoch & 0x7fffffffu;
+NODECOMM_KERNEL_FN bool IsTurnToClearCredits(const Call& call, const Turn& turn) {
+  const uint32_t first = FirstEpoch(turn) & 0x7fffffffu;
+  const uint32_t last = FinalEpoch(call, turn) & 0x7fffffffu;
   return first > last || first <= kEpochAfterWrap;
 }
 
@@ -32,7 +32,7 @@ NODECOMM_KERNEL_FN bool IsTurnToClearCredits(const Turn& turn) {
 // early enough anywhere: the next one sends behind this kernel's end.
 template <class Machine>
 NODECOMM_KERNEL_FN void ClearCredits(const Call& call) {
-  Machine::ClearCredits(CreditsOf(call.planes[call.rank]));
+  Machine::ClearCredits(CreditsOf(OwnPlane(call)));
 }
 
 // Called by every thread of a block once it has read all its packets of the chunk of `epoch` and
@@ -50,8 +50,7 @@ NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
   Machine::FenceOwnMemory();
   NODECOMM_UNROLL
   for (int step = 1; step < kRanks; ++step) {
-    const int to = RankAfter(call.rank, step, kRanks);
-    Machine::StoreBehindFence(&CreditsOf(call.planes[to])->finished[block][call.rank], epoch);
+    Machine::StoreBehindFence(&CreditsOf(call.planes[step])->finished[block][call.rank], epoch);
   }
 }
 
@@ -62,21 +61,22 @@ NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
 // chunks ago and more is not there any more (ClearCredits).
 template <class Machine, int kRanks>
 NODECOMM_KERNEL_FN bool SpinForCredit(const Call& call, uint32_t epoch, Awaited* awaited) {
-  const uint32_t* finished = CreditsOf(call.planes[call.rank])->finished[Machine::BlockIndex()];
+  const uint32_t* finished = CreditsOf(OwnPlane(call))->finished[Machine::BlockIndex()];
+  const auto together = Machine::Together();
   int missing = -1;
   NODECOMM_KEEP_ROLLED
   for (uint32_t turn = 0; turn < Machine::kTurnsPerCheck; ++turn) {
     missing = -1;
     NODECOMM_UNROLL
-    for (int peer = 0; peer < kRanks - 1; ++peer) {
-      const int rank = RankOfPeer(call.rank, peer);
+    for (int step = 1; step < kRanks; ++step) {
+      const int rank = RankAfter(call.rank, step, kRanks);
       const uint32_t last = Machine::LoadAcquire(&finished[rank]);
       if (last == 0 || static_cast<int32_t>(last - epoch) < 0) missing = rank;
     }
-    if (missing < 0) return true;
+    if (Machine::AllOf(together, missing < 0)) return true;
     Machine::Pause();
   }
-  *awaited = {epoch, missing};
+  *awaited = {epoch, Machine::LargestOf(together, missing)};
   return false;
 }
 

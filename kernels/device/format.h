@@ -11,24 +11,22 @@ namespace nodecomm::kernels {
 
 // A packet is two halves that each say for themselves whether they have come, so that atoms of 8
 // bytes are enough. Zero means "not yet": whoever has read a packet puts zero back, before the
-// slot's next use, and a half of zeros travels as a NaN pattern. A half that happens to be this
-// pattern travels as another NaN, so every value arrives as it was but for the payload of that NaN.
-// Floating point only.
+// slot's next use. Data travel with some bits inverted, so that of all halves one NaN pattern alone
+// would be zero; it travels as another NaN. So every value arrives as it was but for the payload of
+// that NaN. Floating point only.
 
-// A NaN as float32 and, twice, as float16 and as bfloat16.
-inline constexpr uint32_t kStandsForZero = 0x7fa57fa5u;
+// The bits: a NaN as float32 and, twice, as float16 and as bfloat16.
+inline constexpr uint32_t kInverted = 0x7fa57fa5u;
 
 NODECOMM_KERNEL_FN void EncodeHalf(uint32_t& low, uint32_t& high) {
-  const bool zero = (low | high) == 0;
-  const bool taken = ((low ^ kStandsForZero) | (high ^ kStandsForZero)) == 0;
-  low = zero ? kStandsForZero : low;
-  high = zero ? kStandsForZero : taken ? kStandsForZero ^ 1u : high;
+  low ^= kInverted;
+  high ^= kInverted;
+  if ((low | high) == 0) high = 1;
 }
 
 NODECOMM_KERNEL_FN void DecodeHalf(uint32_t& low, uint32_t& high) {
-  const bool zero = ((low ^ kStandsForZero) | (high ^ kStandsForZero)) == 0;
-  low = zero ? 0 : low;
-  high = zero ? 0 : high;
+  low ^= kInverted;
+  high ^= kInverted;
 }
 
 NODECOMM_KERNEL_FN Packet Encode(const Payload& payload) {
@@ -53,13 +51,6 @@ NODECOMM_KERNEL_FN bool HasCome(const Packet& packet) {
 template <class Machine>
 NODECOMM_KERNEL_FN void Rearm(std::byte* slot) {
   Machine::StorePacket(slot, Packet{{0, 0, 0, 0}});
-}
-
-// The same for every peer.
-template <class Machine, int kPeers, class AddressOf>
-NODECOMM_KERNEL_FN void RearmSlots(const AddressOf& address_of) {
-  NODECOMM_UNROLL
-  for (int peer = 0; peer < kPeers; ++peer) Rearm<Machine>(address_of(peer));
 }
 
 }  // namespace nodecomm::kernels

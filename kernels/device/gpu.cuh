@@ -41,6 +41,24 @@ struct GpuMachine {
     return {{static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32),
              static_cast<uint32_t>(high), static_cast<uint32_t>(high >> 32)}};
   }
+  // If `wanted`; without a branch, so that several go out together.
+  static __device__ __forceinline__ void LoadPacketIf(bool wanted, const std::byte* address,
+                                                      Packet* packet) {
+    uint64_t low = packet->word[0] | static_cast<uint64_t>(packet->word[1]) << 32;
+    uint64_t high = packet->word[2] | static_cast<uint64_t>(packet->word[3]) << 32;
+    asm volatile(
+        "{ .reg .pred wanted;\n"
+        "  .reg .b128 packet;\n"
+        "  setp.ne.u32 wanted, %3, 0;\n"
+        "  mov.b128 packet, {%0, %1};\n"
+        "  @wanted ld.relaxed.sys.global.b128 packet, [%2];\n"
+        "  mov.b128 {%0, %1}, packet; }"
+        : "+l"(low), "+l"(high)
+        : "l"(address), "r"(wanted ? 1u : 0u)
+        : "memory");
+    *packet = {{static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32),
+                static_cast<uint32_t>(high), static_cast<uint32_t>(high >> 32)}};
+  }
 
   static __device__ __forceinline__ uint32_t LoadRelaxed(const uint32_t* word) {
     uint32_t value;
@@ -138,6 +156,21 @@ struct GpuMachine {
     return atomicExch_system(word, 1u) == 0;
   }
 
+  // Of this thread's warp, those that are at this place with it. Each of them has to come to the
+  // same AllOf and LargestOf, as often.
+  struct Threads {
+    uint32_t mask;
+  };
+  static __device__ __forceinline__ Threads Together() { return {__activemask()}; }
+  static __device__ __forceinline__ bool AllOf(Threads together, bool mine) {
+    return __all_sync(together.mask, mine ? 1 : 0) != 0;
+  }
+  static __device__ __forceinline__ int LargestOf(Threads together, int mine) {
+    return __reduce_max_sync(together.mask, mine);
+  }
+  static __device__ __forceinline__ bool AllOf(Alone /*group*/, bool mine) { return mine; }
+  static __device__ __forceinline__ int LargestOf(Alone /*group*/, int mine) { return mine; }
+
   // Nothing: the loads of the next turn take longer than any pause would be worth.
   static __device__ __forceinline__ void Pause() {}
   static __device__ __forceinline__ uint64_t NowNs() {
@@ -181,20 +214,15 @@ struct GpuMachine {
 #endif
   }
 
-  // The value is computed here and kept in a register: left alone, the compilers compute addresses
-  // where they are used, behind the waits that they could have been ready for. Both, PTX's
-  // assembler too, put no wait in front of what may end the kernel; no address is null.
-  static __device__ __forceinline__ void KeepReady(const std::byte*& address) {
+  // The value, which is not zero, is computed here and kept in a register: left alone, the
+  // compilers compute addresses where they are used, behind the waits that they could have been
+  // ready for. Both, PTX's assembler too, put no wait in front of what may end the kernel.
+  static __device__ __forceinline__ void KeepReady(uint64_t& offset) {
     asm volatile(
-        "{ .reg .pred is_null;\n"
-        "  setp.eq.u64 is_null, %0, 0;\n"
-        "  @is_null exit; }"
-        : "+l"(address));
-  }
-  static __device__ __forceinline__ void KeepReady(std::byte*& address) {
-    const std::byte* same = address;
-    KeepReady(same);
-    address = const_cast<std::byte*>(same);
+        "{ .reg .pred is_zero;\n"
+        "  setp.eq.u64 is_zero, %0, 0;\n"
+        "  @is_zero exit; }"
+        : "+l"(offset));
   }
 
   static __device__ __forceinline__ uint32_t BlockIndex() { return blockIdx.x; }
@@ -269,13 +297,14 @@ struct GpuMachine {
   }
   // The same, but that the block's own has only begun. Returns the epoch that stood there; only a
   // block's first thread asks, the others return what they found before.
-  static __device__ __forceinline__ uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
+  static __device__ __forceinline__ uint32_t TakeEpoch(PlaneHeader* header, uint32_t found,
+                                                       uint32_t epoch) {
     __syncthreads();
     for (uint32_t word = OtherWord(0); word < kBlocksMax; word += gridDim.x * blockDim.x) {
-      StoreRelaxed(&header->block[word].epoch, {turn.last_epoch, turn.last_epoch});
+      StoreRelaxed(&header->block[word].epoch, {epoch, epoch});
     }
-    if (threadIdx.x != 0) return turn.found;
-    return ExchangeBegun(&header->block[blockIdx.x].epoch, turn.last_epoch);
+    if (threadIdx.x != 0) return found;
+    return ExchangeBegun(&header->block[blockIdx.x].epoch, epoch);
   }
   // Once all of the block's threads have come here, but for those that have exited.
   static __device__ __forceinline__ void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {

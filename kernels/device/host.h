@@ -31,14 +31,18 @@ struct HostMachine {
     std::atomic_ref<uint64_t>(words[0]).store(half[0], std::memory_order_relaxed);
     std::atomic_ref<uint64_t>(words[1]).store(half[1], std::memory_order_release);
   }
-  static Packet LoadPacket(std::byte* address) {
+  static Packet LoadPacket(const std::byte* address) {
     uint64_t half[2];
-    uint64_t* words = reinterpret_cast<uint64_t*>(address);
+    // As in Load.
+    uint64_t* words = reinterpret_cast<uint64_t*>(const_cast<std::byte*>(address));
     half[1] = std::atomic_ref<uint64_t>(words[1]).load(std::memory_order_acquire);
     half[0] = std::atomic_ref<uint64_t>(words[0]).load(std::memory_order_relaxed);
     Packet packet;
     std::memcpy(&packet, half, sizeof(packet));
     return packet;
+  }
+  static void LoadPacketIf(bool wanted, const std::byte* address, Packet* packet) {
+    if (wanted) *packet = LoadPacket(address);
   }
 
   static Payload LoadPayloadIf(bool wanted, const std::byte* at) {
@@ -81,6 +85,10 @@ struct HostMachine {
     return std::atomic_ref<uint32_t>(*word).exchange(1, std::memory_order_acq_rel) == 0;
   }
 
+  static Alone Together() { return {}; }
+  static bool AllOf(Alone /*group*/, bool mine) { return mine; }
+  static int LargestOf(Alone /*group*/, int mine) { return mine; }
+
   static void Pause() { sched_yield(); }
   static uint64_t NowNs() {
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -91,8 +99,7 @@ struct HostMachine {
   // One thread plays the whole grid.
   static constexpr bool kOnePacketALane = false;
   static void AllowNextKernel() {}
-  static void KeepReady(const std::byte*&) {}
-  static void KeepReady(std::byte*&) {}
+  static void KeepReady(uint64_t&) {}
   static uint32_t BlockIndex() { return 0; }
   // The store orders itself: ThreadSanitizer knows no fences.
   static void FenceOwnMemory() {}
@@ -120,11 +127,11 @@ struct HostMachine {
   static void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
     for (BlockState& block : header->block) StoreRelaxed(&block.epoch, {epoch, epoch});
   }
-  static uint32_t TakeEpoch(PlaneHeader* header, const Turn& turn) {
+  static uint32_t TakeEpoch(PlaneHeader* header, uint32_t /*found*/, uint32_t epoch) {
     for (int word = 1; word < kBlocksMax; ++word) {
-      StoreRelaxed(&header->block[word].epoch, {turn.last_epoch, turn.last_epoch});
+      StoreRelaxed(&header->block[word].epoch, {epoch, epoch});
     }
-    return ExchangeBegun(&header->block[0].epoch, turn.last_epoch);
+    return ExchangeBegun(&header->block[0].epoch, epoch);
   }
   static void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
     if (done) StoreRelaxed(&header->block[0].epoch, {epoch, epoch});

@@ -44,13 +44,13 @@ class Kept {
   }
   // The same value.
   template <class Make>
-  NODECOMM_KERNEL_FN T Get(uint32_t i, const Make& make) const {
-    if constexpr (Machine::kOnePacketALane) return value_;
-    return make(i);
+  NODECOMM_KERNEL_FN T& Get(uint32_t i, const Make& make) {
+    if constexpr (!Machine::kOnePacketALane) value_ = make(i);
+    return value_;
   }
 
  private:
-  T value_ = {};
+  T value_{};
 };
 
 }  // namespace nodecomm::kernels

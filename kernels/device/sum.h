@@ -7,10 +7,11 @@
 #include "kernels/device/call.h"
 #include "kernels/device/format.h"
 #include "kernels/device/payload.h"
+#include "kernels/device/rank_packets.h"
 
 namespace nodecomm::kernels {
 
-// A sum of payloads in float32. Adding in rank order on every rank gives every rank the same bits.
+// A sum of payloads in float32.
 template <class Machine, ElementType kType>
 class PayloadSum {
  public:
@@ -51,36 +52,13 @@ class PayloadSum {
   float sum_[kElements];
 };
 
-// `a` or `b`, word by word: chosen as a whole, both would have addresses, and lie in memory.
-template <class Words>
-NODECOMM_KERNEL_FN Words Choose(bool first, const Words& a, const Words& b) {
-  Words chosen;
-  NODECOMM_UNROLL
-  for (int i = 0; i < kPayloadWords; ++i) chosen.word[i] = first ? a.word[i] : b.word[i];
-  return chosen;
-}
-
-// The sum of our own payload and the peers' packets, by rank.
-template <class Machine, ElementType kType, int kPeers>
-NODECOMM_KERNEL_FN Payload SumInRankOrder(const Payload& mine, int self,
-                                          const Packet (&from)[kPeers]) {
+// The sum of all ranks' packets.
+template <class Machine, ElementType kType, int kRanks>
+NODECOMM_KERNEL_FN Payload SumOf(const RankPackets<Machine, kRanks>& packets) {
   PayloadSum<Machine, kType> sum;
-  if constexpr (kPeers == 1 && Machine::kAddCommutes) {
-    sum.Set(Decode(from[0]));
-    sum.Add(mine);
-  } else {
-    NODECOMM_UNROLL
-    for (int r = 0; r <= kPeers; ++r) {
-      // Peers above us are one further down than their ranks.
-      const Packet theirs = Choose(r < self, from[r < kPeers ? r : r - 1], from[r > 0 ? r - 1 : 0]);
-      const Payload payload = Choose(r == self, mine, Decode(theirs));
-      if (r == 0) {
-        sum.Set(payload);
-      } else {
-        sum.Add(payload);
-      }
-    }
-  }
+  sum.Set(Decode(packets[0]));
+  NODECOMM_UNROLL
+  for (int place = 1; place < kRanks; ++place) sum.Add(Decode(packets[place]));
   return sum.Round();
 }
 

@@ -15,13 +15,10 @@ namespace nodecomm::kernels {
 // Every load is in flight before one is looked at: this is on the way of the first packet.
 template <class Machine>
 NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call, bool proves_alone) {
-  PlaneHeader* header = HeaderOf(call.planes[call.rank]);
+  PlaneHeader* header = HeaderOf(OwnPlane(call));
   const FoundState found = Machine::FindState(header, proves_alone);
-  const uint32_t last = found.own.epoch.begun;
-  return {.found = last,
-          .epoch = NextEpoch(last),
-          .last_epoch = EpochAfter(last, call.chunks),
-          .overlaps = found.own.epoch.ended != last || found.others_differ,
+  return {.found = found.own.epoch.begun,
+          .overlaps = found.own.epoch.ended != found.own.epoch.begun || found.others_differ,
           .poison = found.own.poison,
           .proves_alone = proves_alone};
 }
@@ -32,7 +29,8 @@ NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call, bool proves_alone) {
 NODECOMM_KERNEL_FN bool IsOver(const Turn& turn) { return turn.poison != 0 || turn.overlaps; }
 
 NODECOMM_KERNEL_FN Failure WhyOver(const Turn& turn) {
-  return {turn.poison != 0 ? FailureRecord::kStopped : FailureRecord::kOverlap, turn.epoch, -1};
+  return {turn.poison != 0 ? FailureRecord::kStopped : FailureRecord::kOverlap, FirstEpoch(turn),
+          -1};
 }
 
 // Called once by every thread, after its first packets are on their way and before it waits for
@@ -45,13 +43,13 @@ NODECOMM_KERNEL_FN Failure WhyOver(const Turn& turn) {
 // next call reads them after this kernel's end.
 template <class Machine>
 NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, Failure* failure) {
-  PlaneHeader* header = HeaderOf(call.planes[call.rank]);
+  PlaneHeader* header = HeaderOf(OwnPlane(call));
   if (!turn.proves_alone) [[likely]] {
-    Machine::AdvanceEpochs(header, turn.last_epoch);
+    Machine::AdvanceEpochs(header, FinalEpoch(call, turn));
     return true;
   }
-  if (NextEpoch(Machine::TakeEpoch(header, turn)) == turn.epoch) return true;
-  *failure = {FailureRecord::kOverlap, turn.epoch, -1};
+  if (Machine::TakeEpoch(header, turn.found, FinalEpoch(call, turn)) == turn.found) return true;
+  *failure = {FailureRecord::kOverlap, FirstEpoch(turn), -1};
   return false;
 }
 
@@ -60,7 +58,7 @@ NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, Failure* 
 template <class Machine>
 NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn, bool done) {
   if (turn.proves_alone) {
-    Machine::EndEpoch(HeaderOf(call.planes[call.rank]), turn.last_epoch, done);
+    Machine::EndEpoch(HeaderOf(OwnPlane(call)), FinalEpoch(call, turn), done);
   }
 }
 
@@ -70,7 +68,7 @@ NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& pr
                                 Failure* failure) {
   constexpr bool kTakesCredits = Protocol::kMayTakeSeveralChunks;
   if constexpr (kTakesCredits) {
-    if (IsTurnToClearCredits(turn)) [[unlikely]] {
+    if (IsTurnToClearCredits(call, turn)) [[unlikely]] {
       ClearCredits<Machine>(call);
       Machine::FenceBlock();
     }
@@ -78,7 +76,7 @@ NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& pr
   protocol.Start(turn);
   bool goes_on = EndSending<Machine>(call, turn, failure);
   if constexpr (!kTakesCredits) {
-    if (IsTurnToClearCredits(turn)) [[unlikely]]
+    if (IsTurnToClearCredits(call, turn)) [[unlikely]]
       ClearCredits<Machine>(call);
   }
   Patience<Machine> patience;

@@ -243,6 +243,7 @@ void AddPlane(Contract& contract) {
   Add(contract, "plane regions begin", kernels::kPlaneRegionsBegin);
   Add(contract, "plane blocks_max", kernels::kBlocksMax);
   Add(contract, "plane packet bytes", kernels::kPacketBytes);
+  Add(contract, "plane slots together", kernels::kSlotsTogether);
   for (const ByteCount bytes : kPlanes) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const kernels::PlaneLayout layout = kernels::LayOutPlane(bytes, {ranks});

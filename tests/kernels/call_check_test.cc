@@ -17,8 +17,11 @@ constexpr CallFacts kCall = {.bytes = 8192, .type = 2};
 class CallCheckTest : public testing::Test {
  protected:
   CallCheckTest() {
-    for (int r = 0; r < kRanks; ++r) call_.planes[r] = reinterpret_cast<std::byte*>(&headers_[r]);
     call_.rank = 2;
+    for (int step = 0; step < kRanks; ++step) {
+      call_.planes[step] =
+          reinterpret_cast<std::byte*>(&headers_[RankAfter(call_.rank, step, kRanks)]);
+    }
     call_.failure = &failure_;
     call_.timeout_ns = 20'000'000;
     call_.stop_words = {&stop_, &left_mask_, left_epoch_};

@@ -258,7 +258,7 @@ TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
         EXPECT_GE(region.begin, end);
         EXPECT_EQ(region.begin % 128, 0u);
         end = region.begin +
-              kRegionParts * static_cast<size_t>(ranks - 1) * kPacketBytes * region.slot_packets;
+              kRegionParts * size_t{SlotPlaces(ranks)} * kPacketBytes * region.slot_packets;
       }
       EXPECT_LE(end, plane.value);
       EXPECT_GT(layout.first.slot_packets, 0u);
