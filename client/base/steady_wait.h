@@ -1,6 +1,6 @@
 // Waiting with a deadline that no step of the host's time moves. Abseil's own timed waits do not
-// do: those of Debian 12's version go by the wall clock, WaitWithTimeout too, and last an hour
-// longer where the host is set back by one. Not for waits without a deadline, for which
+// do: those of Debian 12's version go by the wall clock, also those that take a duration, and last
+// an hour longer where the host is set back by one. Not for waits without a deadline, for which
 // absl::Condition is better.
 #pragma once
 
