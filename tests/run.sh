@@ -204,6 +204,32 @@ our_files() {
   fi
 }
 
+# Durations and deadlines go by a clock that nobody sets (client/base/README.md): no timed wait of Abseil's or POSIX's, and wall
+# time only where it is shown, kept or a seed.
+check_clocks() {
+  local timed='(Await|Wait|WaitForNotification|LockWhen)With(Timeout|Deadline)|(sem|pthread_[a-z]+)_timed[a-z]+|CLOCK_REALTIME'
+  local wall='absl::Now\(\)|GetCurrentTimeNanos|system_clock|gettimeofday|\<time\((nullptr|NULL|0)\)'
+  # What is shown to people, by its name.
+  local shown='unix_time_ms\(absl::ToUnixMillis\(absl::Now\(\)\)\)'
+  local means_it=(
+    client/cli/admin_client.cc        # deadlines for gRPC, which makes steady time of them at once
+    client/perf/report.cc             # the report's date
+    client/session/control_client.cc  # as admin_client.cc
+    daemon/group/group_registry.cc    # seed of generations
+    daemon/main/log.cc                # the lines' time
+    daemon/main/published_metrics.cc  # nodecomm_start_time_seconds
+    daemon/service/rpc_server.cc      # as admin_client.cc
+    daemon/session/session_table.h    # seed of the transfers' ids
+  )
+  local sources=('*.h' '*.hpp' '*.cc' '*.c' '*.cu' '*.cuh' ':!tests') found
+  found=$(git grep -nE "$timed" -- "${sources[@]}" || true
+    git grep -nE "$wall" -- "${sources[@]}" "${means_it[@]/#/:!}" | grep -vE "$shown" || true)
+  [[ -z $found ]] && return
+  echo "$found"
+  echo "goes by the wall clock, which may be set: take SteadyNow() or SteadyCondVar, or add the file to check_clocks with why" >&2
+  return 1
+}
+
 run_lint() {
   local since=${1:-} sources=('*.cc')
   if [[ $since == all ]]; then
@@ -214,6 +240,8 @@ run_lint() {
   install_packages deploy/packages.txt deploy/packages-checks.txt
   echo "== clang-format"
   our_files '*.h' '*.hpp' '*.cc' '*.c' '*.cu' '*.cuh' | xargs -r clang-format --dry-run -Werror
+  echo "== clocks"
+  check_clocks
   echo "== shellcheck"
   our_files '*.sh' .ci/run deploy/debian/postinst deploy/debian/postrm deploy/debian/prerm | xargs -r shellcheck -x
   # clang-tidy also reports clang's own warnings, thread-safety analysis among them: nothing need be compiled besides. It needs the

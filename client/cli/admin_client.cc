@@ -9,12 +9,12 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "client/base/unique_fd.h"
 #include "client/cli/lock_holder.h"
@@ -95,7 +95,9 @@ class GrpcAdminClient : public AdminClient {
   template <typename Response, typename Request>
   absl::StatusOr<Response> Call(Method<Response, Request> method, const Request& request) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + call_timeout_));
+    // gRPC turns it into a time of the steady clock at once.
+    context.set_deadline(std::chrono::system_clock::now() +
+                         absl::ToChronoMilliseconds(call_timeout_));
     Response response;
     const grpc::Status status = (stub_.get()->*method)(&context, request, &response);
     if (!status.ok()) return ToAbsl(status);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "client/cli/text_table.h"
 
 namespace nodecomm {
@@ -37,12 +38,12 @@ absl::StatusOr<uint64_t> FindGroupNamed(const v1::ListGroupsResponse& groups,
 absl::StatusOr<std::optional<v1::DrainGpuResponse>> DrainGpu(AdminClient& client,
                                                              v1::DrainGpuRequest request,
                                                              absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const SteadyTime deadline = SteadyNow() + timeout;
   while (true) {
     const absl::StatusOr<v1::DrainGpuResponse> asked = client.DrainGpu(request);
     if (request.begun() && absl::IsFailedPrecondition(asked.status())) return std::nullopt;
     ABSL_ASSIGN_OR_RETURN(const v1::DrainGpuResponse answer, asked);
-    if (answer.drained() || absl::Now() >= deadline) return answer;
+    if (answer.drained() || SteadyNow() >= deadline) return answer;
     request.set_begun(true);
     absl::SleepFor(kDrainPollInterval);
   }

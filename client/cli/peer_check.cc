@@ -2,6 +2,7 @@
 
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 
 namespace nodecomm {
 
@@ -11,11 +12,11 @@ absl::StatusOr<v1::GetTopologyResponse> CheckPeers(
   v1::CheckPeersRequest request;
   request.set_force(which == ProveWhich::kAll);
   ABSL_RETURN_IF_ERROR(client.CheckPeers(request).status());
-  const absl::Time deadline = absl::Now() + timeout;
+  const SteadyTime deadline = SteadyNow() + timeout;
   while (true) {
     ABSL_ASSIGN_OR_RETURN(v1::GetTopologyResponse topology, client.GetTopology());
     progress(topology.check());
-    if (!topology.check().running() || absl::Now() >= deadline) return topology;
+    if (!topology.check().running() || SteadyNow() >= deadline) return topology;
     absl::SleepFor(interval);
   }
 }

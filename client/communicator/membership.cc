@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "client/base/utf8.h"
 #include "kernels/plane_layout.h"
 #include "kernels/selection.h"
@@ -126,7 +126,7 @@ Membership::Membership(std::shared_ptr<DaemonLink> link, Rank rank,
       group_(std::move(group)) {}
 
 absl::StatusOr<std::vector<UniqueFd>> Membership::TakeFds(uint64_t transfer_id) {
-  return link_->session().TakeTransfer(transfer_id, absl::Now() + kTransferTimeout);
+  return link_->session().TakeTransfer(transfer_id, SteadyNow() + kTransferTimeout);
 }
 
 absl::StatusOr<std::vector<UniqueFd>> Membership::TakeGroupFds() { return std::move(group_fds_); }
@@ -176,13 +176,13 @@ absl::StatusOr<SharedGrant> Membership::AllocateShared(ByteCount bytes) {
   request.set_timeout_ms(absl::ToInt64Milliseconds(rendezvous_timeout_));
   const WorkerSession::Expectation expects_fds(link_->session());
   const absl::Duration bound = RendezvousBound(rendezvous_timeout_);
-  const absl::Time asked = absl::Now();
+  const SteadyTime asked = SteadyNow();
   const absl::StatusOr<v1::AllocateSharedResponse> response =
       link_->control().AllocateShared(request, bound);
   if (!response.ok()) {
     // The others may have theirs and have counted it; then no later one would come about, and this
     // rank's share of this one would never be freed.
-    if (MayHaveLostTheGrant(response.status(), absl::Now() - asked, bound)) {
+    if (MayHaveLostTheGrant(response.status(), SteadyNow() - asked, bound)) {
       Abort(absl::StrFormat("rank %d did not get the answer about a shared buffer: %s", rank_.value,
                             response.status().message()))
           .IgnoreError();

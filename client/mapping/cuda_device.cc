@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "client/mapping/cuda_driver.h"
 #include "client/mapping/host_memory.h"
 #include "kernels/all_reduce_cuda.h"
@@ -251,9 +252,9 @@ class CudaDevice : public Device {
     check = {};
     ABSL_RETURN_IF_ERROR(
         kernels::CheckZeroOnStream(plane.data(), plane.bytes(), zero_check_on_device_, stream));
-    const absl::Time deadline = absl::Now() + kZeroCheckTimeout;
+    const SteadyTime deadline = SteadyNow() + kZeroCheckTimeout;
     cudaError_t state = cudaStreamQuery(stream);
-    while (state == cudaErrorNotReady && absl::Now() < deadline) {
+    while (state == cudaErrorNotReady && SteadyNow() < deadline) {
       absl::SleepFor(kZeroCheckPoll);
       state = cudaStreamQuery(stream);
     }

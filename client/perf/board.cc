@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 
 namespace nodecomm::perf {
 namespace {
@@ -95,10 +96,10 @@ absl::Status Board::Barrier(absl::Duration timeout) {
     shared_->generation.store(generation + 1, std::memory_order_release);
     return absl::OkStatus();
   }
-  const absl::Time start = absl::Now();
+  const SteadyTime start = SteadyNow();
   while (shared_->generation.load(std::memory_order_acquire) == generation) {
     if (failed()) return absl::AbortedError("another rank failed");
-    const absl::Duration waited = absl::Now() - start;
+    const absl::Duration waited = SteadyNow() - start;
     if (waited > timeout) {
       return absl::DeadlineExceededError(absl::StrCat(
           "another rank did not come to the barrier within ", absl::FormatDuration(timeout)));

@@ -8,9 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "client/perf/nccl.h"
 
 namespace nodecomm::perf {
@@ -90,9 +90,9 @@ class CaseRun {
       ABSL_RETURN_IF_ERROR(worker_->Barrier());
       absl::Duration on_host;
       ABSL_ASSIGN_OR_RETURN(const double time, worker_->device()->TimeUs([&] {
-        const absl::Time start = absl::Now();
+        const SteadyTime start = SteadyNow();
         absl::Status enqueued = graph != nullptr ? graph->Launch() : enqueue_all();
-        on_host = absl::Now() - start;
+        on_host = SteadyNow() - start;
         return enqueued;
       }));
       if (i < warmup) continue;

@@ -14,6 +14,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "client/base/steady_clock.h"
 
 namespace nodecomm::perf {
 namespace {
@@ -114,12 +115,12 @@ absl::Status RunWorkers(Board* board, const WorkerLimits& limits,
   }
 
   uint64_t progress = board->progress();
-  absl::Time progress_time = absl::Now();
-  absl::Time failure_time = absl::InfiniteFuture();
+  SteadyTime progress_time = SteadyNow();
+  SteadyTime failure_time = SteadyTime::InfiniteFuture();
   while (children.alive() > 0) {
     children.Reap(board);
     tick();
-    const absl::Time now = absl::Now();
+    const SteadyTime now = SteadyNow();
     if (board->progress() != progress) {
       progress = board->progress();
       progress_time = now;
@@ -127,7 +128,7 @@ absl::Status RunWorkers(Board* board, const WorkerLimits& limits,
       board->ReportFailure(
           absl::StrFormat("no rank made progress for %s", absl::FormatDuration(limits.stall_max)));
     }
-    if (board->failed() && failure_time == absl::InfiniteFuture()) failure_time = now;
+    if (board->failed() && failure_time == SteadyTime::InfiniteFuture()) failure_time = now;
     if (now - failure_time > limits.join_grace) children.KillJoining(board);
     if (now - failure_time > limits.grace) children.KillAll();
     if (children.alive() > 0) absl::SleepFor(kTickTime);

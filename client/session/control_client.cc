@@ -113,6 +113,7 @@ struct ControlClient::Channel {
   absl::StatusOr<Response> Call(Method<Request, Response> method, const Request& request,
                                 absl::Duration timeout) {
     grpc::ClientContext context;
+    // gRPC turns it into a time of the steady clock at once.
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
     context.set_wait_for_ready(false);
     context.AddMetadata(kTokenKey, token);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
-
 namespace nodecomm {
 
 bool Notices::IsKept(const absl::Status& told) {
@@ -41,7 +39,7 @@ absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
 
 bool Notices::IsRefusedForGood(const absl::Status& told, Kept& kept) const {
   if (!absl::IsResourceExhausted(told)) return false;
-  const absl::Time now = absl::Now();
+  const SteadyTime now = SteadyNow();
   kept.refused_since = std::min(kept.refused_since, now);
   return now - kept.refused_since >= refused_max_;
 }

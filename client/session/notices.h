@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 
 namespace nodecomm {
 
@@ -45,7 +46,7 @@ class Notices {
  private:
   struct Kept {
     Notice notice;
-    absl::Time refused_since = absl::InfiniteFuture();
+    SteadyTime refused_since = SteadyTime::InfiniteFuture();
   };
 
   void Keep(Notice notice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

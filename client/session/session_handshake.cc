@@ -14,6 +14,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "client/base/version.h"
 #include "proto/framing.h"
 
@@ -67,11 +68,11 @@ absl::Status SendHello(int socket, const v1::SessionResume* resume) {
 }
 
 // Waits until `socket` is readable (or its peer gone), `cancel` is, or the deadline has passed.
-absl::Status WaitReadable(int socket, int cancel, absl::Time deadline) {
+absl::Status WaitReadable(int socket, int cancel, SteadyTime deadline) {
   std::array<pollfd, 2> watched = {pollfd{.fd = socket, .events = POLLIN, .revents = 0},
                                    pollfd{.fd = cancel, .events = POLLIN, .revents = 0}};
   while (true) {
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = deadline - SteadyNow();
     if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("no answer in time");
     const int ready =
         poll(watched.data(), watched.size(), static_cast<int>(absl::ToInt64Milliseconds(left)) + 1);
@@ -115,7 +116,7 @@ absl::Status RefusalError(const std::string& payload, const std::string& peer) {
 absl::Status ReceiveWelcome(const std::string& peer, absl::Duration timeout, int cancel,
                             OpenedSession& session) {
   const int socket = session.socket.get();
-  if (absl::Status waited = WaitReadable(socket, cancel, absl::Now() + timeout); !waited.ok()) {
+  if (absl::Status waited = WaitReadable(socket, cancel, SteadyNow() + timeout); !waited.ok()) {
     if (!absl::IsDeadlineExceeded(waited)) return waited;
     return absl::UnavailableError(
         absl::StrFormat("%s did not answer within %s: it hangs or is overloaded; see its log", peer,
@@ -160,11 +161,11 @@ absl::StatusOr<UniqueFd> ConnectSession(const std::string& runtime_dir, absl::Du
   std::memcpy(address.sun_path, path.data(), path.size());
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return absl::ErrnoToStatus(errno, "make the session socket");
-  const absl::Time deadline = absl::Now() + timeout;
+  const SteadyTime deadline = SteadyNow() + timeout;
   int error;
   do {
     // A call that a signal ends begins its wait anew, and signals may come for ever.
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = deadline - SteadyNow();
     if (left < absl::Milliseconds(1)) return ConnectError(ETIMEDOUT, path);
     ABSL_RETURN_IF_ERROR(SetSendTimeout(socket.get(), left));
     const int result =

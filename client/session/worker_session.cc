@@ -132,6 +132,7 @@ void WorkerSession::Run() {
     const absl::MutexLock lock(&mutex_);
     connected_ = false;
     end_ = end;
+    changed_.SignalAll();
     if (lingers_until_.has_value()) unused = on_unused_;
   }
   if (unused) unused();
@@ -156,14 +157,14 @@ absl::Status WorkerSession::ReadUntilLost() {
 
 absl::Duration WorkerSession::TimeToRetry() const {
   const absl::MutexLock lock(&mutex_);
-  return retry_at_.has_value() ? *retry_at_ - absl::Now() : absl::InfiniteDuration();
+  return retry_at_.has_value() ? *retry_at_ - SteadyNow() : absl::InfiniteDuration();
 }
 
 absl::Status WorkerSession::RetryIfDue() {
   std::function<void()> retry;
   {
     const absl::MutexLock lock(&mutex_);
-    if (!retry_at_.has_value() || absl::Now() < *retry_at_) return absl::OkStatus();
+    if (!retry_at_.has_value() || SteadyNow() < *retry_at_) return absl::OkStatus();
     retry_at_.reset();
     retrying_ = true;
     retry = on_retry_;
@@ -172,19 +173,20 @@ absl::Status WorkerSession::RetryIfDue() {
   const absl::MutexLock lock(&mutex_);
   retrying_ = false;
   if (!lingers_until_.has_value()) return absl::OkStatus();
-  if (retry_at_.has_value() && absl::Now() < *lingers_until_) return absl::OkStatus();
+  if (retry_at_.has_value() && SteadyNow() < *lingers_until_) return absl::OkStatus();
   connected_ = false;  // who wants it from now on waits until it has ended
+  changed_.SignalAll();
   return UnusedStatus();
 }
 
 absl::StatusOr<bool> WorkerSession::WaitForSocket(int socket, absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const SteadyTime deadline = SteadyNow() + timeout;
   while (true) {
     std::array<pollfd, 3> watched = {
         pollfd{.fd = stop_event_.get(), .events = POLLIN, .revents = 0},
         pollfd{.fd = wake_event_.get(), .events = POLLIN, .revents = 0},
         pollfd{.fd = socket, .events = POLLIN, .revents = 0}};
-    timespec left = absl::ToTimespec(std::max(deadline - absl::Now(), absl::ZeroDuration()));
+    timespec left = absl::ToTimespec(std::max(deadline - SteadyNow(), absl::ZeroDuration()));
     const int ready = ppoll(watched.data(), watched.size(),
                             timeout == absl::InfiniteDuration() ? nullptr : &left, nullptr);
     if (ready < 0 && errno != EINTR) {
@@ -206,6 +208,7 @@ absl::Status WorkerSession::ResumeSession() {
     const absl::MutexLock lock(&mutex_);
     connected_ = false;
     ++interruptions_;
+    changed_.SignalAll();
   }
   alive_.reset();
   absl::Duration interval = kResumeIntervalMin;
@@ -219,7 +222,8 @@ absl::Status WorkerSession::ResumeSession() {
       const absl::MutexLock lock(&mutex_);
       ++failed_attempts_;
       last_failure_ = resumed;
-      if (lingers_until_.has_value() && absl::Now() > *lingers_until_) return UnusedStatus();
+      changed_.SignalAll();
+      if (lingers_until_.has_value() && SteadyNow() > *lingers_until_) return UnusedStatus();
     }
     ABSL_RETURN_IF_ERROR(WaitForSocket(-1, interval).status());
     interval = std::min(interval * 2, kResumeIntervalMax);
@@ -254,6 +258,7 @@ absl::Status WorkerSession::TryToResume() {
   stale.swap(pending_);
   dropped_up_to_ = opened.welcome.last_transfer_id();
   connected_ = true;
+  changed_.SignalAll();
   return absl::OkStatus();
 }
 
@@ -271,7 +276,7 @@ void WorkerSession::RetryLater() {
   {
     const absl::MutexLock lock(&mutex_);
     if (retry_at_.has_value()) return;
-    retry_at_ = absl::Now() + kRetryInterval;
+    retry_at_ = SteadyNow() + kRetryInterval;
   }
   eventfd_write(wake_event_.get(), 1);
 }
@@ -280,7 +285,7 @@ bool WorkerSession::Linger(absl::Duration timeout) {
   const absl::MutexLock lock(&mutex_);
   const bool nothing_to_do = connected_ && !retry_at_.has_value() && !retrying_;
   if (nothing_to_do || !end_.ok()) return false;
-  lingers_until_ = absl::Now() + timeout;
+  lingers_until_ = SteadyNow() + timeout;
   return true;
 }
 
@@ -307,7 +312,7 @@ absl::Status WorkerSession::EnsureConnected(absl::Duration timeout) {
   const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return connected_ || !end_.ok() || failed_attempts_ >= failed_before + 2;
   };
-  const bool in_time = mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout);
+  const bool in_time = changed_.Await(&mutex_, SteadyNow() + timeout, settled);
   if (connected_) return absl::OkStatus();
   if (!end_.ok()) return EndedStatus();
   return in_time ? last_failure_
@@ -328,10 +333,10 @@ absl::Status WorkerSession::ReadFrame() {
 }
 
 absl::Status WorkerSession::SendPatiently(const FrameView& frame) {
-  const absl::Time deadline = absl::Now() + kSendTimeout;
+  const SteadyTime deadline = SteadyNow() + kSendTimeout;
   while (true) {
     absl::Status sent = SendFrame(socket_.get(), frame);
-    if (!absl::IsResourceExhausted(sent) || absl::Now() > deadline) return sent;
+    if (!absl::IsResourceExhausted(sent) || SteadyNow() > deadline) return sent;
     ABSL_RETURN_IF_ERROR(WaitForSocket(-1, kSendRetryInterval).status());
   }
 }
@@ -346,6 +351,7 @@ void WorkerSession::Keep(Frame frame) {
     pending_.erase(oldest);
   }
   pending_[frame.transfer_id] = {.fds = std::move(frame.fds), .lost = frame.fds_lost};
+  changed_.SignalAll();
 }
 
 WorkerSession::Expectation::Expectation(WorkerSession& session) : session_(session) {
@@ -365,7 +371,7 @@ absl::Status WorkerSession::EndedStatus() const {
 }
 
 absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t transfer_id,
-                                                                  absl::Time deadline) {
+                                                                  SteadyTime deadline) {
   if (!stamp_.InSameProcess()) {
     return absl::FailedPreconditionError("the session was created before fork");
   }
@@ -375,7 +381,7 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
     return pending_.contains(transfer_id) || transfer_id <= dropped_up_to_ || !end_.ok() ||
            interruptions_ != interruptions || !connected_;
   };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&settled), deadline)) {
+  if (!changed_.Await(&mutex_, deadline, settled)) {
     return absl::DeadlineExceededError(absl::StrFormat(
         "transfer %d of file descriptors did not come in time: nodecommd hangs; see its log",
         transfer_id));

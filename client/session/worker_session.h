@@ -18,6 +18,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
+#include "client/base/steady_wait.h"
 #include "client/base/unique_fd.h"
 #include "client/session/process_stamp.h"
 #include "client/session/session_handshake.h"
@@ -72,7 +74,7 @@ class WorkerSession {
   // DeadlineExceeded; Unavailable: the daemon went away before; ResourceExhausted: it came, but
   // this process may open no more files, or more than kPendingTransfersMax others came before it
   // was taken.
-  absl::StatusOr<std::vector<UniqueFd>> TakeTransfer(uint64_t transfer_id, absl::Time deadline);
+  absl::StatusOr<std::vector<UniqueFd>> TakeTransfer(uint64_t transfer_id, SteadyTime deadline);
 
   // Nothing will come any more: the daemon broke the protocol, or came back without knowing this
   // session.
@@ -152,6 +154,9 @@ class WorkerSession {
   std::unique_ptr<LivenessLock> alive_;
 
   mutable absl::Mutex mutex_;
+  // Signalled when the reader's thread has changed what EnsureConnected or TakeTransfer wait for:
+  // connected_, interruptions_, failed_attempts_, pending_, dropped_up_to_, end_.
+  SteadyCondVar changed_;
   bool connected_ ABSL_GUARDED_BY(mutex_) = true;
   uint64_t interruptions_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t failed_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -159,9 +164,9 @@ class WorkerSession {
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_retry_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_unused_ ABSL_GUARDED_BY(mutex_);
-  std::optional<absl::Time> retry_at_ ABSL_GUARDED_BY(mutex_);
+  std::optional<SteadyTime> retry_at_ ABSL_GUARDED_BY(mutex_);
   bool retrying_ ABSL_GUARDED_BY(mutex_) = false;  // the reader is in on_retry_
-  std::optional<absl::Time> lingers_until_ ABSL_GUARDED_BY(mutex_);
+  std::optional<SteadyTime> lingers_until_ ABSL_GUARDED_BY(mutex_);
   int expectations_ ABSL_GUARDED_BY(mutex_) = 0;
   // By transfer id, which grows.
   std::map<uint64_t, Transfer> pending_ ABSL_GUARDED_BY(mutex_);

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "daemon/allocator/cuda_driver.h"
 #include "daemon/memory/allocator_protocol.h"
 
@@ -56,7 +57,7 @@ int Serve(int socket) {
   absl::StatusOr<std::unique_ptr<CudaDriver>> driver = absl::UnknownError("not loaded");
   while (true) {
     absl::StatusOr<AllocatorRequest> request =
-        ReceiveAllocatorRequest(socket, absl::InfiniteFuture());
+        ReceiveAllocatorRequest(socket, SteadyTime::InfiniteFuture());
     if (absl::IsUnavailable(request.status())) return EXIT_SUCCESS;
     if (!request.ok()) {
       fprintf(stderr, "nodecomm-allocator: %s\n", request.status().ToString().c_str());

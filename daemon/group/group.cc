@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "daemon/group/text.h"
 #include "proto/control_page.h"
@@ -63,7 +62,7 @@ Group::Group(uint64_t generation, GroupKey key, WorldSize world_size,
       key_(std::move(key)),
       label_(GroupLabel(key_.name)),
       observer_(observer),
-      state_since_(absl::Now()),
+      state_since_(SteadyNow()),
       members_(static_cast<size_t>(world_size.value)),
       shared_(label_, world_size) {}
 
@@ -74,7 +73,7 @@ bool Group::over() const {
 
 void Group::EnterState(State state) {
   state_ = state;
-  state_since_ = absl::Now();
+  state_since_ = SteadyNow();
 }
 
 // --- telling the observer
@@ -85,7 +84,7 @@ void Group::Tell(GroupNews news, AfterUnlock& after) const {
   news.name = key_.name;
   news.uid = key_.uid;
   news.world_size = static_cast<int>(members_.size());
-  news.age = absl::Now() - created_;
+  news.age = SteadyNow() - created_;
   after.Call([observer = observer_, news = std::move(news)] { (*observer)(news); });
 }
 
@@ -204,7 +203,7 @@ std::vector<GroupRegistry::JoinDone> Group::StartMapping(GroupMemory memory, v1:
   memory_ = std::move(memory);
   fast_path_ = std::move(fast_path);
   mapping_timeout_ = timeout;
-  mapping_deadline_ = absl::Now() + timeout;
+  mapping_deadline_ = SteadyNow() + timeout;
   EnterState(State::kMapping);
   std::vector<GroupRegistry::JoinDone> joins;
   for (auto& member : members_) joins.push_back(std::exchange(member->join_done, nullptr));
@@ -540,12 +539,12 @@ void Group::StopForming(GroupEnd end, const absl::Status& status, AfterUnlock& a
   if (state_ == State::kGathering || state_ == State::kAllocating) FailJoins(end, status, after);
 }
 
-absl::Time Group::NextDeadline() const {
+SteadyTime Group::NextDeadline() const {
   switch (state_) {
     case State::kGathering:
       return FirstJoinDeadline();
     case State::kAllocating:  // once it does, the pool is bounded in time by itself
-      return allocates_ ? absl::InfiniteFuture() : FirstJoinDeadline();
+      return allocates_ ? SteadyTime::InfiniteFuture() : FirstJoinDeadline();
     case State::kMapping:
       return mapping_deadline_;
     case State::kReady:
@@ -553,25 +552,25 @@ absl::Time Group::NextDeadline() const {
     case State::kAborted:
       break;
   }
-  return absl::InfiniteFuture();
+  return SteadyTime::InfiniteFuture();
 }
 
-absl::Time Group::FirstJoinDeadline() const {
-  absl::Time first = absl::InfiniteFuture();
+SteadyTime Group::FirstJoinDeadline() const {
+  SteadyTime first = SteadyTime::InfiniteFuture();
   for (const auto& member : members_) {
     if (member.has_value()) first = std::min(first, member->deadline);
   }
   return first;
 }
 
-void Group::Expire(absl::Time now, AfterUnlock& after) {
+void Group::Expire(SteadyTime now, AfterUnlock& after) {
   if (NextDeadline() > now) return;
   if (state_ == State::kGathering || state_ == State::kAllocating) ExpireJoins(now, after);
   if (state_ == State::kMapping) ExpireMapping(after);
   if (state_ == State::kReady) shared_.Expire(now, after);
 }
 
-void Group::ExpireJoins(absl::Time now, AfterUnlock& after) {
+void Group::ExpireJoins(SteadyTime now, AfterUnlock& after) {
   const auto late = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
     return member.has_value() && member->deadline <= now;
   });
@@ -609,7 +608,7 @@ void Group::FailAllWaiting(const absl::Status& status, AfterUnlock& after) {
   shared_.FailWaiting(status, after);
 }
 
-v1::GroupInfo Group::Info(absl::Time now) const {
+v1::GroupInfo Group::Info(SteadyTime now) const {
   v1::GroupInfo info;
   info.set_name(key_.name);
   info.set_generation(generation_);

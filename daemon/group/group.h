@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "daemon/group/after_unlock.h"
 #include "daemon/group/group_memory.h"
 #include "daemon/group/group_news.h"
@@ -45,7 +45,7 @@ class Group {
     Caller caller;
     v1::JoinGroupRequest request;
     absl::Duration timeout;
-    absl::Time deadline;
+    SteadyTime deadline;
     GroupRegistry::JoinDone done;
   };
 
@@ -135,20 +135,20 @@ class Group {
   void AbortFromOutside(GroupEnd end, std::string_view reason, AfterUnlock& after);
   // If its members still wait to join.
   void StopForming(GroupEnd end, const absl::Status& status, AfterUnlock& after);
-  absl::Time NextDeadline() const;
-  void Expire(absl::Time now, AfterUnlock& after);
+  SteadyTime NextDeadline() const;
+  void Expire(SteadyTime now, AfterUnlock& after);
   // Answers everybody who waits; nothing else changes.
   void FailAllWaiting(const absl::Status& status, AfterUnlock& after);
   // The last member of a group that was not aborted has left.
   void TellLeft(AfterUnlock& after) const;
-  v1::GroupInfo Info(absl::Time now) const;
+  v1::GroupInfo Info(SteadyTime now) const;
 
  private:
   struct Member {
     Caller caller;
     v1::JoinGroupRequest request;
     absl::Duration timeout;
-    absl::Time deadline;
+    SteadyTime deadline;
     GroupRegistry::JoinDone join_done;  // null: answered
     GroupRegistry::ConfirmDone confirm_done;
     bool confirmed = false;
@@ -168,8 +168,8 @@ class Group {
   // What is wrong where page_lost_.
   std::string PageLost() const;
   void AnswerConfirms(const absl::Status& status, AfterUnlock& after);
-  absl::Time FirstJoinDeadline() const;
-  void ExpireJoins(absl::Time now, AfterUnlock& after);
+  SteadyTime FirstJoinDeadline() const;
+  void ExpireJoins(SteadyTime now, AfterUnlock& after);
   void ExpireMapping(AfterUnlock& after);
   // Those of the members that wait to join.
   void WithdrawJoins(const std::function<bool(const Member&)>& which, GroupEnd end,
@@ -179,15 +179,15 @@ class Group {
   const GroupKey key_;
   const std::string label_;
   const GroupRegistry::Observer* const observer_;
-  const absl::Time created_ = absl::Now();
+  const SteadyTime created_ = SteadyNow();
   State state_ = State::kGathering;
-  absl::Time state_since_;
+  SteadyTime state_since_;
   bool allocates_ = false;
   std::vector<std::optional<Member>> members_;  // by rank
   GroupMemory memory_;
   std::optional<v1::FastPath> fast_path_;  // not decided while ranks are missing
   absl::Duration mapping_timeout_;
-  absl::Time mapping_deadline_;
+  SteadyTime mapping_deadline_;
   std::string abort_reason_;
   std::string files_problem_;  // what a daemon that comes back will lack, or does
   bool page_lost_ = false;     // nobody reads what is written to memory_.page

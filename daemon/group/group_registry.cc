@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_wait.h"
 #include "daemon/group/after_unlock.h"
 #include "daemon/group/ended_sessions.h"
 #include "daemon/group/group.h"
@@ -45,7 +46,8 @@ class RendezvousGroupRegistry final : public GroupRegistry {
         pool_(parts.pool),
         courier_(parts.courier),
         forms_(options_.forming == Options::Forming::kAtOnce),
-        // Greater than any of an earlier run of the daemon.
+        // No earlier daemon's. Also where the host was set back since, unless to within
+        // microseconds of that one's beginning; those on record are passed over in any case.
         next_generation_(static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()))) {}
   ~RendezvousGroupRegistry() override { Stop(); }
 
@@ -76,7 +78,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void AbortAll(std::string_view reason) override;
   void SetLimits(const Limits& limits) override;
   void LookAfterFiles() override;
-  void RunDue(absl::Time now) override;
+  void RunDue(SteadyTime now) override;
   std::vector<v1::GroupInfo> List() const override;
 
  private:
@@ -135,7 +137,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
 
   void RunTimer();
   // Returns when it is to be called next.
-  absl::Time Expire(absl::Time now, AfterUnlock& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  SteadyTime Expire(SteadyTime now, AfterUnlock& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunAllocator();
   void Do(const Job& job);
   std::optional<Plan> PlanOf(const Job& job);
@@ -162,7 +164,7 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   FdCourier* const courier_;
 
   mutable absl::Mutex mu_;
-  absl::CondVar deadlines_changed_;
+  SteadyCondVar deadlines_changed_;
   absl::CondVar jobs_changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool forms_ ABSL_GUARDED_BY(mu_);
@@ -347,7 +349,7 @@ void RendezvousGroupRegistry::Join(const Caller& caller, const v1::JoinGroupRequ
     return;
   }
   join.timeout = *timeout;
-  join.deadline = absl::Now() + *timeout;
+  join.deadline = SteadyNow() + *timeout;
   join.done = std::move(done);
   AfterUnlock after;
   absl::MutexLock lock(&mu_);
@@ -373,7 +375,7 @@ void RendezvousGroupRegistry::AddJoin(Group::Join join, AfterUnlock& after) {
     StopGathering(group);
     Queue(Job{.generation = group.generation(), .shared_sequence = std::nullopt});
   }
-  deadlines_changed_.Signal();
+  deadlines_changed_.SignalAll();
 }
 
 absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group::Join& join) {
@@ -462,7 +464,7 @@ void RendezvousGroupRegistry::Do(const Job& job) {
   }
 }
 
-void RendezvousGroupRegistry::RunDue(absl::Time now) {
+void RendezvousGroupRegistry::RunDue(SteadyTime now) {
   while (true) {
     std::optional<Job> job;
     {
@@ -589,7 +591,7 @@ void RendezvousGroupRegistry::FormGroup(const Job& job, Plan plan) {
       group->StartMapping(std::move(formed->memory), plan.response.fast_path(),
                           std::clamp(group->ShortestTimeout(), options_.mapping_timeout_min,
                                      options_.mapping_timeout_max));
-  deadlines_changed_.Signal();
+  deadlines_changed_.SignalAll();
   after.Call([courier = courier_, plan = std::move(plan), parcels = std::move(formed->parcels),
               joins = std::move(joins)]() mutable {
     for (size_t i = 0; i < joins.size(); ++i) {
@@ -682,12 +684,12 @@ void RendezvousGroupRegistry::AllocateShared(const Caller& caller,
                          .sequence = request.sequence(),
                          .bytes = ByteCount{static_cast<size_t>(request.bytes())},
                          .timeout = *timeout,
-                         .deadline = absl::Now() + *timeout,
+                         .deadline = SteadyNow() + *timeout,
                          .done = std::move(done)};
   if ((*group)->shared().Add(std::move(ask), after) == SharedBuffers::Rendezvous::kComplete) {
     Queue(Job{.generation = request.generation(), .shared_sequence = request.sequence()});
   }
-  deadlines_changed_.Signal();
+  deadlines_changed_.SignalAll();
 }
 
 absl::Status RendezvousGroupRegistry::FreeShared(const Caller& caller,
@@ -836,14 +838,14 @@ void RendezvousGroupRegistry::RunTimer() {
     AfterUnlock after;
     absl::MutexLock lock(&mu_);
     if (stopping_) return;
-    const absl::Time next = Expire(absl::Now(), after);
+    const SteadyTime next = Expire(SteadyNow(), after);
     // Whoever has something to be told is told before the next wait.
-    if (after.empty()) deadlines_changed_.WaitWithDeadline(&mu_, next);
+    if (after.empty()) deadlines_changed_.WaitUntil(&mu_, next);
   }
 }
 
-absl::Time RendezvousGroupRegistry::Expire(absl::Time now, AfterUnlock& after) {
-  absl::Time next = absl::InfiniteFuture();
+SteadyTime RendezvousGroupRegistry::Expire(SteadyTime now, AfterUnlock& after) {
+  SteadyTime next = SteadyTime::InfiniteFuture();
   for (auto it = groups_.begin(); it != groups_.end();) {
     it->second->Expire(now, after);
     next = std::min(next, it->second->NextDeadline());
@@ -877,7 +879,7 @@ void RendezvousGroupRegistry::Stop() {
 
 std::vector<v1::GroupInfo> RendezvousGroupRegistry::List() const {
   absl::MutexLock lock(&mu_);
-  const absl::Time now = absl::Now();
+  const SteadyTime now = SteadyNow();
   std::vector<v1::GroupInfo> infos;
   for (const auto& [generation, group] : groups_) infos.push_back(group->Info(now));
   return infos;

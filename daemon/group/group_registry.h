@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "daemon/group/fd_courier.h"
 #include "daemon/group/group_news.h"
 #include "daemon/memory/plane_pool.h"
@@ -131,7 +132,7 @@ class GroupRegistry {
 
   // Makes the memory that is waited for, then ends what is due at `now`. Only with
   // Threads::kCallers, by one thread at a time, and not from a callback.
-  virtual void RunDue(absl::Time now) = 0;
+  virtual void RunDue(SteadyTime now) = 0;
 
   virtual std::vector<v1::GroupInfo> List() const = 0;
 };

@@ -106,8 +106,8 @@ void SharedBuffers::FreeAll(Rank rank, AfterUnlock& after) {
   }
 }
 
-absl::Time SharedBuffers::NextDeadline() const {
-  absl::Time next = absl::InfiniteFuture();
+SteadyTime SharedBuffers::NextDeadline() const {
+  SteadyTime next = SteadyTime::InfiniteFuture();
   for (const auto& [sequence, buffer] : buffers_) {
     if (buffer.state != State::kWaiting) continue;
     for (const auto& [rank, ask] : buffer.asks) next = std::min(next, ask.deadline);
@@ -115,7 +115,7 @@ absl::Time SharedBuffers::NextDeadline() const {
   return next;
 }
 
-void SharedBuffers::Expire(absl::Time now, AfterUnlock& after) {
+void SharedBuffers::Expire(SteadyTime now, AfterUnlock& after) {
   for (auto it = buffers_.begin(); it != buffers_.end();) {
     const Buffer& buffer = it->second;
     const auto late = std::find_if(buffer.asks.begin(), buffer.asks.end(),

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "daemon/group/after_unlock.h"
 #include "daemon/group/group_registry.h"
 #include "nodecomm/v1/state.pb.h"
@@ -30,7 +31,7 @@ class SharedBuffers {
     uint64_t sequence = 0;
     ByteCount bytes;
     absl::Duration timeout;
-    absl::Time deadline;
+    SteadyTime deadline;
     GroupRegistry::SharedDone done;
   };
   enum class Rendezvous { kWaiting, kComplete };
@@ -53,8 +54,8 @@ class SharedBuffers {
   // The rank holds nothing any more.
   void FreeAll(Rank rank, AfterUnlock& after);
 
-  absl::Time NextDeadline() const;
-  void Expire(absl::Time now, AfterUnlock& after);
+  SteadyTime NextDeadline() const;
+  void Expire(SteadyTime now, AfterUnlock& after);
 
   // What they hold on each GPU of the group.
   ByteCount bytes() const;

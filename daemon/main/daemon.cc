@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "client/base/open_files.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "daemon/config/config_message.h"
 #include "daemon/main/drained_gpus.h"
 #include "daemon/main/link_log.h"
@@ -205,7 +206,7 @@ void Daemon::StopCalls() {
                       "admin.sock) did not stop within %s. Either a call hangs or threads were "
                       "short: raise TasksMax= of the unit, pids.max of the container or ulimit -u",
                       getpid(), absl::FormatDuration(kCallsStopTimeout)));
-  calls_->Shutdown(absl::Now() + kCallsFinishTimeout);
+  calls_->Shutdown(SteadyNow() + kCallsFinishTimeout);
   calls_.reset();
 }
 
@@ -523,7 +524,7 @@ absl::Status Daemon::MakeCalls() {
   view.reload_problem = [this] { return reload_problem(); };
   view.metrics_problem = [this] { return metrics_problem(); };
   view.platform = platform_;
-  view.start_time = absl::Now();
+  view.start_time = SteadyNow();
   view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };
   view.auth_failed = [this](AuthFailure failure, const PeerCredentials& peer) {
     TakeAuthFailure(failure, peer);
@@ -625,7 +626,7 @@ void Daemon::TakeGroupNews(const GroupNews& news) {
   } else {
     // Ranks that disagree may try again for ever; one that was ready tells of itself once.
     const std::optional<int> left_out =
-        news.phase == GroupPhase::kReady ? 0 : failed_groups_logged_.Take(absl::Now());
+        news.phase == GroupPhase::kReady ? 0 : failed_groups_logged_.Take(SteadyNow());
     if (!left_out.has_value()) return;
     Log(spdlog::level::warn, fields, "group ended while {} ({}): {}{}", Word(news.phase),
         Word(news.end), Escaped(news.reason), LeftOut(*left_out));
@@ -637,7 +638,7 @@ void Daemon::TakeRefusal(const Refusal& refusal) {
   // Each of a group's workers is named.
   LogLimit& limit =
       refusal.cause == RefusalCause::kNoRecord ? no_records_logged_ : refusals_logged_;
-  if (const std::optional<int> left_out = limit.Take(absl::Now())) {
+  if (const std::optional<int> left_out = limit.Take(SteadyNow())) {
     Log(spdlog::level::warn, {.uid = refusal.uid, .pid = refusal.pid},
         "connection on {}.sock refused ({}): {}{}", Word(refusal.door), Word(refusal.cause),
         Escaped(refusal.reason), LeftOut(*left_out));
@@ -646,7 +647,7 @@ void Daemon::TakeRefusal(const Refusal& refusal) {
 
 void Daemon::TakeAuthFailure(AuthFailure failure, const PeerCredentials& peer) {
   metrics_->Take(failure);
-  if (const std::optional<int> left_out = auth_failures_logged_.Take(absl::Now())) {
+  if (const std::optional<int> left_out = auth_failures_logged_.Take(SteadyNow())) {
     Log(spdlog::level::warn, {.uid = peer.uid, .pid = peer.pid}, "call without a good token ({}){}",
         Word(failure), LeftOut(*left_out));
   }

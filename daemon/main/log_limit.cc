@@ -6,7 +6,7 @@
 
 namespace nodecomm {
 
-std::optional<int> LogLimit::Take(absl::Time now) {
+std::optional<int> LogLimit::Take(SteadyTime now) {
   absl::MutexLock lock(&mu_);
   if (now >= second_ends_) {
     second_ends_ = now + absl::Seconds(1);

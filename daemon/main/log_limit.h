@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 
 namespace nodecomm {
 
@@ -17,12 +18,12 @@ class LogLimit {
   explicit LogLimit(int lines_per_second_max = 1) : lines_max_(lines_per_second_max) {}
 
   // How many were left out since the last line, if there may be one now.
-  std::optional<int> Take(absl::Time now);
+  std::optional<int> Take(SteadyTime now);
 
  private:
   const int lines_max_;
   absl::Mutex mu_;
-  absl::Time second_ends_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  SteadyTime second_ends_ ABSL_GUARDED_BY(mu_) = SteadyTime::InfinitePast();
   int lines_ ABSL_GUARDED_BY(mu_) = 0;  // in this second
   int left_out_ ABSL_GUARDED_BY(mu_) = 0;
 };

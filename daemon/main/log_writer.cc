@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_wait.h"
 #include "daemon/process/thread.h"
 
 namespace nodecomm {
@@ -46,6 +47,7 @@ struct LogWriter::Queue {
   const size_t bytes_max;
   const Render render;
   absl::Mutex mu;
+  SteadyCondVar becomes_idle;
   std::deque<std::string> lines ABSL_GUARDED_BY(mu);
   size_t bytes ABSL_GUARDED_BY(mu) = 0;
   Lost lost ABSL_GUARDED_BY(mu);
@@ -59,6 +61,7 @@ struct LogWriter::Queue {
   bool Take(std::string& line) {
     absl::MutexLock lock(&mu);
     writing = false;
+    if (IsIdle()) becomes_idle.SignalAll();
     mu.Await(absl::Condition(this, &Queue::HasNews));
     if (lines.empty()) return false;
     line = std::move(lines.front());
@@ -173,7 +176,8 @@ LogWriter::Lost LogWriter::lost() const {
 
 bool LogWriter::Flush(absl::Duration timeout) {
   absl::MutexLock lock(&queue_->mu);
-  return queue_->mu.AwaitWithTimeout(absl::Condition(queue_.get(), &Queue::IsIdle), timeout);
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(queue_->mu) { return queue_->IsIdle(); };
+  return queue_->becomes_idle.Await(&queue_->mu, SteadyNow() + timeout, idle);
 }
 
 }  // namespace nodecomm

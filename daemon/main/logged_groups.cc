@@ -5,7 +5,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "daemon/main/log.h"
 #include "proto/control_page.h"
 
@@ -27,7 +26,7 @@ void LoggedGroups::Join(const Caller& caller, const v1::JoinGroupRequest& reques
                   if (answer.ok()) {
                     fields.group = answer->generation();
                     Log(spdlog::level::debug, fields, "joined");
-                  } else if (const std::optional<int> left_out = limit->Take(absl::Now())) {
+                  } else if (const std::optional<int> left_out = limit->Take(SteadyNow())) {
                     Log(spdlog::level::warn, fields, "could not join: {}{}",
                         Escaped(answer.status()), LeftOut(*left_out));
                   }
@@ -42,7 +41,7 @@ void LoggedGroups::Confirm(const Caller& caller, const v1::ConfirmGroupRequest& 
       [generation = request.generation(), rank = request.rank(), caller,
        limit = failed_confirms_logged_, done = std::move(done)](absl::Status status) mutable {
         std::optional<int> left_out;
-        if (!status.ok()) left_out = limit->Take(absl::Now());
+        if (!status.ok()) left_out = limit->Take(SteadyNow());
         if (left_out.has_value()) {
           LogFields fields = FieldsOf(caller, rank);
           fields.group = generation;
@@ -76,7 +75,7 @@ absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupReque
   absl::Status status = groups_->Abort(caller, request);
   if (!status.ok() || request.join_attempt() != 0) return status;
   // Also of groups that are over already, as often as a member likes.
-  if (const std::optional<int> left_out = aborts_logged_.Take(absl::Now())) {
+  if (const std::optional<int> left_out = aborts_logged_.Take(SteadyNow())) {
     LogFields fields = FieldsOf(caller, request.rank());
     fields.group = request.generation();
     // No more of it than the members see.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "client/base/quantities.h"
+#include "client/base/steady_clock.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/main/log_limit.h"
 
@@ -44,7 +45,7 @@ class LoggedGroups final : public GroupRegistry {
   void AbortAll(std::string_view reason) override;
   void SetLimits(const Limits& limits) override;
   void LookAfterFiles() override { groups_->LookAfterFiles(); }
-  void RunDue(absl::Time now) override { groups_->RunDue(now); }
+  void RunDue(SteadyTime now) override { groups_->RunDue(now); }
   std::vector<v1::GroupInfo> List() const override;
 
  private:

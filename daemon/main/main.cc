@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "client/base/steady_clock.h"
 #include "client/base/version.h"
 #include "daemon/config/config.h"
 #include "daemon/main/command_line.h"
@@ -53,10 +53,10 @@ std::optional<int> WaitForProofs(Daemon& daemon) {
 
 // Likewise.
 std::optional<int> WaitForPools(Daemon& daemon) {
-  const absl::Time deadline = absl::Now() + kFillTimeout;
+  const SteadyTime deadline = SteadyNow() + kFillTimeout;
   while (!daemon.WaitUntilPoolsFilled(kFillPollInterval)) {
     if (const std::optional<int> stop = WaitForStopSignal(absl::ZeroDuration())) return stop;
-    if (absl::Now() > deadline) {
+    if (SteadyNow() > deadline) {
       spdlog::warn("the pools are not full yet; groups form all the same");
       break;
     }
@@ -76,10 +76,10 @@ void SayServing(Daemon& daemon) {
 // Groups that are there may finish, for a while; a second signal ends them at once.
 void FinishGroups(Daemon& daemon) {
   daemon.StopForming();
-  const absl::Time deadline = absl::Now() + daemon.config().group.drain_timeout;
+  const SteadyTime deadline = SteadyNow() + daemon.config().group.drain_timeout;
   while (daemon.HasGroups()) {
     SayAliveToServiceManager();
-    if (absl::Now() > deadline || WaitForStopSignal(kDrainPollInterval).has_value()) {
+    if (SteadyNow() > deadline || WaitForStopSignal(kDrainPollInterval).has_value()) {
       daemon.AbortGroups();
       return;
     }

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "daemon/main/log.h"
 #include "daemon/main/service_manager.h"
 #include "daemon/main/signals.h"
@@ -51,9 +50,9 @@ Upkeep::Upkeep(Daemon* daemon, ReadConfig read_config)
     : daemon_(daemon),
       read_config_(std::move(read_config)),
       watchdog_interval_(WatchdogInterval()),
-      refresh_at_(absl::Now() + kRefreshIntervalNotReady),
-      check_runtime_dir_at_(absl::Now() + kRuntimeDirInterval),
-      retry_proofs_at_(absl::Now() + kRetryProofsInterval) {}
+      refresh_at_(SteadyNow() + kRefreshIntervalNotReady),
+      check_runtime_dir_at_(SteadyNow() + kRuntimeDirInterval),
+      retry_proofs_at_(SteadyNow() + kRetryProofsInterval) {}
 
 int Upkeep::Run() {
   while (true) {
@@ -67,29 +66,29 @@ int Upkeep::Run() {
     } else if (signal_number.has_value()) {
       return *signal_number;
     }
-    if (absl::Now() >= refresh_at_) RefreshHost();
-    if (absl::Now() >= check_runtime_dir_at_) CheckRuntimeDir();
-    if (absl::Now() >= retry_proofs_at_) {
+    if (SteadyNow() >= refresh_at_) RefreshHost();
+    if (SteadyNow() >= check_runtime_dir_at_) CheckRuntimeDir();
+    if (SteadyNow() >= retry_proofs_at_) {
       daemon_->RetryProofs();
-      retry_proofs_at_ = absl::Now() + kRetryProofsInterval;
+      retry_proofs_at_ = SteadyNow() + kRetryProofsInterval;
     }
   }
 }
 
 absl::Duration Upkeep::TimeToWait() const {
   const absl::Duration left =
-      std::min(std::min({refresh_at_, check_runtime_dir_at_, retry_proofs_at_}) - absl::Now(),
+      std::min(std::min({refresh_at_, check_runtime_dir_at_, retry_proofs_at_}) - SteadyNow(),
                watchdog_interval_);
   return std::max(left, absl::ZeroDuration());
 }
 
 void Upkeep::RefreshHost() {
   daemon_->RefreshHost().IgnoreError();  // which logs it
-  refresh_at_ = absl::Now() + (ready_ ? kRefreshInterval : kRefreshIntervalNotReady);
+  refresh_at_ = SteadyNow() + (ready_ ? kRefreshInterval : kRefreshIntervalNotReady);
 }
 
 void Upkeep::CheckRuntimeDir() {
-  check_runtime_dir_at_ = absl::Now() + kRuntimeDirInterval;
+  check_runtime_dir_at_ = SteadyNow() + kRuntimeDirInterval;
   const std::string problem = daemon_->CheckRuntimeDir();
   if (!problem.empty() && problem != runtime_dir_problem_) {
     spdlog::error(
@@ -121,7 +120,7 @@ void Upkeep::TellHowItIs() {
       ready_ = true;
       daemon_->SetReady();
       LogWhatIsMissing();
-      refresh_at_ = absl::Now() + kRefreshInterval;
+      refresh_at_ = SteadyNow() + kRefreshInterval;
       told_ = Serving();
       return SayReadyToServiceManager(told_);
     }

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "daemon/config/config.h"
 #include "daemon/main/daemon.h"
 
@@ -39,9 +40,9 @@ class Upkeep {
   Daemon* const daemon_;
   const ReadConfig read_config_;
   const absl::Duration watchdog_interval_;
-  absl::Time refresh_at_;
-  absl::Time check_runtime_dir_at_;
-  absl::Time retry_proofs_at_;
+  SteadyTime refresh_at_;
+  SteadyTime check_runtime_dir_at_;
+  SteadyTime retry_proofs_at_;
   std::string runtime_dir_problem_;
   bool ready_ = false;
   std::string lacks_;  // of the host, as the log says

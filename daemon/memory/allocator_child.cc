@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "daemon/memory/allocator_protocol.h"
 
 namespace nodecomm {
@@ -58,7 +58,7 @@ AllocatorChild::Answer AllocatorChild::Ask(std::string_view gpu_uuid, ByteCount 
   if (!sent.ok()) return {.usable = false, .plane = Broken("does not listen")};
 
   absl::StatusOr<AllocatorReply> reply =
-      ReceiveAllocatorReply(socket_.get(), absl::Now() + timeout);
+      ReceiveAllocatorReply(socket_.get(), SteadyNow() + timeout);
   if (absl::IsDeadlineExceeded(reply.status())) {
     const std::string what =
         absl::StrFormat("did not answer within %s", absl::FormatDuration(timeout));

@@ -13,7 +13,6 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 
 namespace nodecomm {
@@ -76,9 +75,9 @@ absl::Status SendRecord(int socket, const void* record, size_t bytes, int fd) {
   return absl::ErrnoToStatus(errno, "sendmsg on the allocator's socket");
 }
 
-absl::Status WaitReadable(int socket, absl::Time deadline) {
+absl::Status WaitReadable(int socket, SteadyTime deadline) {
   while (true) {
-    const absl::Duration left = deadline - absl::Now();
+    const absl::Duration left = deadline - SteadyNow();
     if (left <= absl::ZeroDuration()) {
       return absl::DeadlineExceededError("nothing came on the allocator's socket");
     }
@@ -107,7 +106,7 @@ std::vector<UniqueFd> TakeFds(msghdr& message) {
 }
 
 // Fills `record` or fails; what fds came is in `fds`.
-absl::Status ReceiveRecord(int socket, absl::Time deadline, void* record, size_t bytes,
+absl::Status ReceiveRecord(int socket, SteadyTime deadline, void* record, size_t bytes,
                            std::vector<UniqueFd>& fds) {
   ABSL_RETURN_IF_ERROR(WaitReadable(socket, deadline));
   iovec part = {record, bytes};
@@ -162,7 +161,7 @@ absl::Status SendAllocatorRequest(int socket, const AllocatorRequest& request) {
   return SendRecord(socket, &record, sizeof(record), -1);
 }
 
-absl::StatusOr<AllocatorRequest> ReceiveAllocatorRequest(int socket, absl::Time deadline) {
+absl::StatusOr<AllocatorRequest> ReceiveAllocatorRequest(int socket, SteadyTime deadline) {
   RequestRecord record = {};
   std::vector<UniqueFd> fds;
   ABSL_RETURN_IF_ERROR(ReceiveRecord(socket, deadline, &record, sizeof(record), fds));
@@ -184,7 +183,7 @@ absl::Status SendAllocatorReply(int socket, const AllocatorReply& reply) {
   return SendRecord(socket, &record, sizeof(record), reply.status.ok() ? reply.fd.get() : -1);
 }
 
-absl::StatusOr<AllocatorReply> ReceiveAllocatorReply(int socket, absl::Time deadline) {
+absl::StatusOr<AllocatorReply> ReceiveAllocatorReply(int socket, SteadyTime deadline) {
   ReplyRecord record = {};
   std::vector<UniqueFd> fds;
   ABSL_RETURN_IF_ERROR(ReceiveRecord(socket, deadline, &record, sizeof(record), fds));

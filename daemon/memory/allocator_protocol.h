@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/base/quantities.h"
+#include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 
 namespace nodecomm {
@@ -39,7 +40,7 @@ absl::Status SendAllocatorReply(int socket, const AllocatorReply& reply);
 // Both wait until `deadline`, which may be infinite. Unavailable: the other end is gone;
 // DeadlineExceeded: nothing came; DataLoss: what came is no such record (every fd that came with it
 // has been closed).
-absl::StatusOr<AllocatorRequest> ReceiveAllocatorRequest(int socket, absl::Time deadline);
-absl::StatusOr<AllocatorReply> ReceiveAllocatorReply(int socket, absl::Time deadline);
+absl::StatusOr<AllocatorRequest> ReceiveAllocatorRequest(int socket, SteadyTime deadline);
+absl::StatusOr<AllocatorReply> ReceiveAllocatorReply(int socket, SteadyTime deadline);
 
 }  // namespace nodecomm

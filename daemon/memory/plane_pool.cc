@@ -9,7 +9,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "client/base/steady_clock.h"
+#include "client/base/steady_wait.h"
 
 namespace nodecomm {
 namespace {
@@ -30,7 +31,7 @@ struct Stock {
   bool closed = false;
   std::string refill_error;
   absl::Duration retry_delay;
-  absl::Time retry_at = absl::InfinitePast();
+  SteadyTime retry_at = SteadyTime::InfinitePast();
 
   size_t bytes_taken() const { return bytes_ready + bytes_pending + bytes_in_use; }
 };
@@ -108,7 +109,7 @@ class RefilledPlanePool final : public PlanePool {
   mutable absl::Mutex mu_;
   // Signalled at every change of a stock: the refill thread, WaitUntilFilled and Acquire wait for
   // it.
-  absl::CondVar changed_;
+  SteadyCondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   // Its keys never change, so references into it stay valid without the lock.
   std::map<std::string, Stock, std::less<>> stocks_ ABSL_GUARDED_BY(mu_);
@@ -194,12 +195,12 @@ void RefilledPlanePool::RefillOne(const std::string& gpu_uuid, Stock& stock) {
     }
     stock.refill_error.clear();
     stock.retry_delay = absl::ZeroDuration();
-    stock.retry_at = absl::InfinitePast();
+    stock.retry_at = SteadyTime::InfinitePast();
   } else {
     stock.refill_error = plane.status().ToString();
     stock.retry_delay =
         std::clamp(stock.retry_delay * 2, options_.refill_retry_min, options_.refill_retry_max);
-    stock.retry_at = absl::Now() + stock.retry_delay;
+    stock.retry_at = SteadyNow() + stock.retry_delay;
   }
   changed_.SignalAll();
   if (!changes) return;
@@ -214,8 +215,8 @@ void RefilledPlanePool::Refill() {
     // The GPU that is shortest of planes first, so that one that takes many does not starve the
     // others.
     std::pair<const std::string, Stock>* next = nullptr;
-    absl::Time wake_at = absl::InfiniteFuture();
-    const absl::Time now = absl::Now();
+    SteadyTime wake_at = SteadyTime::InfiniteFuture();
+    const SteadyTime now = SteadyNow();
     for (auto& entry : stocks_) {
       const Stock& stock = entry.second;
       if (!CanRefill(stock)) continue;
@@ -228,7 +229,7 @@ void RefilledPlanePool::Refill() {
     if (next != nullptr) {
       RefillOne(next->first, next->second);
     } else {
-      changed_.WaitWithDeadline(&mu_, wake_at);
+      changed_.WaitUntil(&mu_, wake_at);
     }
   }
 }
@@ -260,12 +261,12 @@ void RefilledPlanePool::Open(std::string_view gpu_uuid) {
   const auto found = stocks_.find(gpu_uuid);
   if (found == stocks_.end()) return;
   found->second.closed = false;
-  found->second.retry_at = absl::InfinitePast();
+  found->second.retry_at = SteadyTime::InfinitePast();
   changed_.SignalAll();
 }
 
 bool RefilledPlanePool::WaitUntilFilled(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const SteadyTime deadline = SteadyNow() + timeout;
   absl::MutexLock lock(&mu_);
   const auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return std::all_of(stocks_.begin(), stocks_.end(),
@@ -275,10 +276,7 @@ bool RefilledPlanePool::WaitUntilFilled(absl::Duration timeout) {
                                 (!CanRefill(stock) || !stock.refill_error.empty());
                        });
   };
-  while (!settled()) {
-    if (changed_.WaitWithDeadline(&mu_, deadline)) return settled();
-  }
-  return true;
+  return changed_.Await(&mu_, deadline, settled);
 }
 
 std::vector<v1::PoolInfo> RefilledPlanePool::List() const {

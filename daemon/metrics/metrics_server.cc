@@ -17,7 +17,6 @@
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "daemon/metrics/http_text.h"
-#include "daemon/session/steady_clock.h"
 
 namespace nodecomm {
 namespace {
@@ -102,8 +101,8 @@ void MetricsServer::Run() {
   }
 }
 
-absl::Time MetricsServer::NextDeadline() const {
-  absl::Time next = accepts_at_ > SteadyNow() ? accepts_at_ : absl::InfiniteFuture();
+SteadyTime MetricsServer::NextDeadline() const {
+  SteadyTime next = accepts_at_ > SteadyNow() ? accepts_at_ : SteadyTime::InfiniteFuture();
   for (const Connection& connection : connections_) next = std::min(next, connection.deadline);
   return next;
 }

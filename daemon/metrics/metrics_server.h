@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 #include "daemon/process/thread.h"
 
@@ -37,7 +38,7 @@ class MetricsServer {
  private:
   struct Connection {
     UniqueFd fd;
-    absl::Time deadline;  // steady_clock.h
+    SteadyTime deadline;
     std::string request;
     std::string answer;  // empty: the request is not complete yet
     size_t sent = 0;
@@ -52,14 +53,14 @@ class MetricsServer {
   After Serve(Connection& connection) const;
   After Read(Connection& connection) const;
   static After Write(Connection& connection);
-  absl::Time NextDeadline() const;
+  SteadyTime NextDeadline() const;
 
   const Options options_;
   int port_ = 0;
   UniqueFd listener_;
   UniqueFd stop_;                      // an eventfd; readable: the thread ends
   std::list<Connection> connections_;  // the oldest first; the thread's
-  absl::Time accepts_at_ = absl::InfinitePast();
+  SteadyTime accepts_at_ = SteadyTime::InfinitePast();
   Thread thread_;
 };
 

@@ -24,7 +24,11 @@ absl::StatusOr<std::unique_ptr<MetricsTextfile>> MetricsTextfile::Start(Options 
 }
 
 MetricsTextfile::~MetricsTextfile() {
-  stop_.Notify();
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    stops_.SignalAll();
+  }
   if (!thread_.joinable()) return;
   thread_.join();
   unlink(options_.path.c_str());
@@ -39,9 +43,15 @@ absl::Status MetricsTextfile::Write() const {
       absl::StrFormat("the metrics cannot be written (metrics.textfile): %s", written.message()));
 }
 
+bool MetricsTextfile::WaitForNextWrite() {
+  absl::MutexLock lock(&mu_);
+  const auto stopping = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stopping_; };
+  return !stops_.Await(&mu_, SteadyNow() + options_.interval, stopping);
+}
+
 void MetricsTextfile::Run() {
   bool failed = false;
-  while (!stop_.WaitForNotificationWithTimeout(options_.interval)) {
+  while (WaitForNextWrite()) {
     const absl::Status written = Write();
     // Once, not at every interval.
     if (written.ok() == failed) options_.news(written);

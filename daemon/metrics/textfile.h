@@ -7,10 +7,12 @@
 #include <string>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/notification.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/base/steady_wait.h"
 
 namespace nodecomm {
 
@@ -34,10 +36,14 @@ class MetricsTextfile {
   explicit MetricsTextfile(Options options) : options_(std::move(options)) {}
 
   absl::Status Write() const;
+  // False: the file ends.
+  bool WaitForNextWrite();
   void Run();
 
   const Options options_;
-  absl::Notification stop_;
+  absl::Mutex mu_;
+  SteadyCondVar stops_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
 

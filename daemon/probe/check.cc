@@ -23,7 +23,7 @@ using Outcome = absl::StatusOr<std::optional<Fault>>;
 
 class Check {
  public:
-  Check(GpuPair& pair, const std::array<std::string, 2>& gpu_uuids, absl::Time deadline)
+  Check(GpuPair& pair, const std::array<std::string, 2>& gpu_uuids, SteadyTime deadline)
       : pair_(pair), gpu_uuids_(gpu_uuids), deadline_(deadline) {}
 
   v1::PeerProofs Run() {
@@ -180,10 +180,10 @@ class Check {
   }
 
   absl::Status CheckTime() const {
-    if (absl::Now() < deadline_) return absl::OkStatus();
+    if (SteadyNow() < deadline_) return absl::OkStatus();
     return absl::DeadlineExceededError("there was not enough time for all steps");
   }
-  absl::Duration TimeLeft() const { return deadline_ - absl::Now(); }
+  absl::Duration TimeLeft() const { return deadline_ - SteadyNow(); }
   double GigabytesPerSecond(absl::Duration took) const {
     return static_cast<double>(pair_.bytes().value) / 1e9 / absl::ToDoubleSeconds(took);
   }
@@ -191,14 +191,14 @@ class Check {
 
   GpuPair& pair_;
   const std::array<std::string, 2>& gpu_uuids_;
-  const absl::Time deadline_;
+  const SteadyTime deadline_;
   uint64_t seeds_ = 0;
 };
 
 }  // namespace
 
 v1::PeerProofs ProvePair(GpuPair& pair, const std::array<std::string, 2>& gpu_uuids,
-                         absl::Time deadline) {
+                         SteadyTime deadline) {
   if (pair.bytes() < ByteCount{kExchangeBytes}) {
     return CouldNotProve(gpu_uuids, absl::InvalidArgumentError(
                                         absl::StrFormat("%d bytes of memory; the check needs %d",

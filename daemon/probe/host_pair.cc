@@ -4,8 +4,8 @@
 #include <thread>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "client/mapping/host_memory.h"
 #include "daemon/probe/gpu_pair.h"
 #include "kernels/device/host.h"
@@ -32,16 +32,16 @@ class HostPair final : public GpuPair {
   }
 
   absl::StatusOr<absl::Duration> Write(Side /*writer*/, Side owner, uint64_t seed) override {
-    const absl::Time start = absl::Now();
+    const SteadyTime start = SteadyNow();
     WritePattern<Machine>(Data(owner), Packets(), seed, kAlone);
-    return absl::Now() - start;
+    return SteadyNow() - start;
   }
 
   absl::StatusOr<Compared> Compare(Side /*reader*/, Side owner, uint64_t seed) override {
     Compared compared{.findings = kNoFindings, .duration = {}};
-    const absl::Time start = absl::Now();
+    const SteadyTime start = SteadyNow();
     ComparePattern<Machine>(Data(owner), Packets(), seed, kAlone, compared.findings);
-    compared.duration = absl::Now() - start;
+    compared.duration = SteadyNow() - start;
     return compared;
   }
 

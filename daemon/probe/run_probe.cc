@@ -11,7 +11,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "client/base/steady_clock.h"
 #include "daemon/probe/check.h"
 
 namespace nodecomm::probe {
@@ -77,7 +77,7 @@ int RunProbe(int argc, char** argv, const MakePair& make_pair) {
     fputs(kUsage, stderr);
     return kExitUsage;
   }
-  const absl::Time deadline = absl::Now() + absl::Milliseconds(arguments->timeout_ms);
+  const SteadyTime deadline = SteadyNow() + absl::Milliseconds(arguments->timeout_ms);
   alarm(static_cast<unsigned>(arguments->timeout_ms / 1000) + kAlarmGraceS);
   ShowCudaThePairOnly(arguments->gpu_uuids);
   PairOptions options;

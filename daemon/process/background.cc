@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_wait.h"
 #include "daemon/process/thread.h"
 
 namespace nodecomm {
@@ -19,6 +20,7 @@ constexpr absl::Duration kEndTimeout = absl::Seconds(1);
 
 struct Background::Queue {
   absl::Mutex mu;
+  SteadyCondVar has_ended;
   std::deque<Task> tasks ABSL_GUARDED_BY(mu);
   bool ending ABSL_GUARDED_BY(mu) = false;
   bool ended ABSL_GUARDED_BY(mu) = false;
@@ -33,6 +35,7 @@ struct Background::Queue {
         mu.Await(absl::Condition(this, &Queue::HasNews));
         if (tasks.empty()) {
           ended = true;
+          has_ended.SignalAll();
           return;
         }
         task = std::move(tasks.front());
@@ -54,7 +57,8 @@ absl::StatusOr<std::unique_ptr<Background>> Background::Start(const char* name) 
 Background::~Background() {
   absl::MutexLock lock(&queue_->mu);
   queue_->ending = true;
-  queue_->mu.AwaitWithTimeout(absl::Condition(&queue_->ended), kEndTimeout);
+  const auto ended = [this]() ABSL_SHARED_LOCKS_REQUIRED(queue_->mu) { return queue_->ended; };
+  queue_->has_ended.Await(&queue_->mu, SteadyNow() + kEndTimeout, ended);
 }
 
 void Background::Run(Task task) {

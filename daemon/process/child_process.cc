@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
+#include "client/base/steady_clock.h"
 
 namespace nodecomm {
 namespace {
@@ -61,9 +61,9 @@ class SpawnSetup {
 };
 
 bool WaitForEnd(int pidfd, absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const SteadyTime deadline = SteadyNow() + timeout;
   while (true) {
-    timespec left = absl::ToTimespec(std::max(deadline - absl::Now(), absl::ZeroDuration()));
+    timespec left = absl::ToTimespec(std::max(deadline - SteadyNow(), absl::ZeroDuration()));
     pollfd waited = {pidfd, POLLIN, 0};
     const int ready = ppoll(&waited, 1, &left, nullptr);
     if (ready >= 0 || errno != EINTR) return ready > 0;

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "daemon/proof/proof_cache.h"
 #include "daemon/proof/rounds.h"
 
@@ -105,7 +104,7 @@ absl::StatusOr<bool> PeerProver::TryToStart(Which which, bool& is_news) {
   running_ = true;
   pairs_total_ = 0;
   pairs_done_ = 0;
-  started_ = absl::Now();
+  started_ = SteadyNow();
   return true;
 }
 
@@ -140,7 +139,8 @@ void PeerProver::RunAll(Which which) {
     absl::MutexLock done(&mu_);
     if (!again_ || cancelled_.HasBeenNotified()) {
       running_ = false;
-      ended_ = absl::Now();
+      done_.SignalAll();
+      ended_ = SteadyNow();
       return;
     }
     again_ = false;
@@ -157,7 +157,7 @@ bool PeerProver::IsTrying(const std::string& gpu_uuid) const {
 bool PeerProver::WaitUntilDone(absl::Duration timeout) {
   absl::MutexLock lock(&mu_);
   const auto done = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !running_; };
-  return mu_.AwaitWithTimeout(absl::Condition(&done), timeout);
+  return done_.Await(&mu_, SteadyNow() + timeout, done);
 }
 
 v1::PeerCheckProgress PeerProver::Progress() const {
@@ -166,9 +166,9 @@ v1::PeerCheckProgress PeerProver::Progress() const {
   progress.set_running(running_);
   progress.set_pairs_total(pairs_total_);
   progress.set_pairs_done(pairs_done_);
-  if (started_ != absl::InfinitePast()) {
+  if (started_ != SteadyTime::InfinitePast()) {
     progress.set_elapsed_ms(
-        absl::ToInt64Milliseconds((running_ ? absl::Now() : ended_) - started_));
+        absl::ToInt64Milliseconds((running_ ? SteadyNow() : ended_) - started_));
   }
   return progress;
 }

@@ -17,6 +17,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
+#include "client/base/steady_wait.h"
 #include "daemon/process/thread.h"
 #include "daemon/proof/pair_probe.h"
 #include "daemon/topology/host_state.h"
@@ -90,14 +92,15 @@ class PeerProver {
   absl::Notification cancelled_;
 
   mutable absl::Mutex mu_;
+  SteadyCondVar done_;  // running_ is false
   bool running_ ABSL_GUARDED_BY(mu_) = false;
   bool again_ ABSL_GUARDED_BY(mu_) = false;  // another run of the missing pairs is to follow
   std::multiset<std::string> tried_ ABSL_GUARDED_BY(mu_);  // UUIDs of GPUs, at this moment
   std::set<GpuPair> lacking_ ABSL_GUARDED_BY(mu_);
   int pairs_total_ ABSL_GUARDED_BY(mu_) = 0;  // ordered
   int pairs_done_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Time started_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
-  absl::Time ended_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
+  SteadyTime started_ ABSL_GUARDED_BY(mu_) = SteadyTime::InfinitePast();
+  SteadyTime ended_ ABSL_GUARDED_BY(mu_) = SteadyTime::InfinitePast();
   std::optional<Which> owed_ ABSL_GUARDED_BY(mu_);  // had no thread
   Thread thread_ ABSL_GUARDED_BY(mu_);
 };

@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 #include "daemon/process/child_process.h"
 #include "daemon/proof/proofs_text.h"
@@ -32,12 +33,12 @@ std::string_view PlatformWord(v1::Platform platform) {
 
 // All that comes until the writer closes. DeadlineExceeded, Cancelled, or DataLoss for more than
 // an answer can have.
-absl::StatusOr<std::string> ReadAll(int fd, absl::Time deadline,
+absl::StatusOr<std::string> ReadAll(int fd, SteadyTime deadline,
                                     const absl::Notification& cancelled) {
   std::string text;
   while (true) {
     if (cancelled.HasBeenNotified()) return absl::CancelledError("the daemon is stopping");
-    if (absl::Now() >= deadline) return absl::DeadlineExceededError("did not answer in time");
+    if (SteadyNow() >= deadline) return absl::DeadlineExceededError("did not answer in time");
     pollfd waited = {fd, POLLIN, 0};
     if (poll(&waited, 1, static_cast<int>(absl::ToInt64Milliseconds(kCancelPollInterval))) <= 0) {
       continue;
@@ -113,7 +114,7 @@ absl::StatusOr<std::vector<v1::PeerProof>> ProgramPairProbe::Run(
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "pipe for the probe");
   const UniqueFd answer_end(ends[0]);
   UniqueFd program_end(ends[1]);
-  const absl::Time deadline = absl::Now() + options_.timeout + kAnswerGrace;
+  const SteadyTime deadline = SteadyNow() + options_.timeout + kAnswerGrace;
   ABSL_ASSIGN_OR_RETURN(
       const std::unique_ptr<ChildProcess> program,
       ChildProcess::Start(

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "daemon/process/open_fds.h"
@@ -113,7 +112,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.mutable_version()->set_patch(kVersionPatch);
   answer.set_version_line(kVersionLine);
   answer.set_pid(getpid());
-  answer.set_uptime_ms(absl::ToInt64Milliseconds(absl::Now() - view.start_time));
+  answer.set_uptime_ms(absl::ToInt64Milliseconds(SteadyNow() - view.start_time));
   answer.set_platform(view.platform);
   answer.set_topology_source(view.inventory->Source());
   CountGpus(view.host->host(), answer);
@@ -207,7 +206,7 @@ v1::ListSessionsResponse AnswerListSessions(const DaemonView& view) {
     for (const std::string& session : holders) generations[session].push_back(group.generation());
   }
   v1::ListSessionsResponse answer;
-  const absl::Time now = absl::Now();
+  const SteadyTime now = SteadyNow();
   for (const SessionTable::Session& session : view.sessions->List()) {
     v1::SessionInfo* info = answer.add_sessions();
     info->set_session(absl::StrFormat("%016x", session.caller.session.value));

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/proof/peer_prover.h"
@@ -61,7 +62,7 @@ struct DaemonView {
   // Why the file of metrics could not be written at the last try; empty: it could.
   std::function<std::string()> metrics_problem = [] { return std::string(); };
   v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
-  absl::Time start_time;
+  SteadyTime start_time;
   // For the log and the metrics, on gRPC's threads.
   std::function<void(const CallEnded&)> call_ended = nullptr;
   std::function<void(AuthFailure, const PeerCredentials&)> auth_failed = nullptr;

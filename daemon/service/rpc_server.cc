@@ -7,6 +7,7 @@
 #include <grpcpp/server_posix.h>
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -23,7 +24,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "daemon/process/background.h"
 #include "daemon/service/waiting_calls.h"
@@ -145,14 +145,14 @@ class CallClock final : public grpc::experimental::Interceptor {
                     .code = static_cast<absl::StatusCode>(status.error_code()),
                     .duration = std::nullopt};
     if (info_->type() == grpc::experimental::ServerRpcInfo::Type::UNARY) {
-      ended.duration = absl::Now() - start_;
+      ended.duration = SteadyNow() - start_;
     }
     view_->call_ended(ended);
   }
 
   const DaemonView* const view_;                   // the server's, which outlives its calls
   grpc::experimental::ServerRpcInfo* const info_;  // gRPC's, which outlives its interceptors
-  const absl::Time start_ = absl::Now();
+  const SteadyTime start_ = SteadyNow();
 };
 
 class CallClocks final : public grpc::experimental::ServerInterceptorFactoryInterface {
@@ -269,7 +269,7 @@ class ControlService final : public v1::Control::CallbackService {
     context.AddTrailingMetadata(kAnsweredMetadata, "1");
     const std::optional<PeerCredentials> peer = peers_.Find(context.peer());
     if (!peer.has_value()) return absl::InternalError("a call from no known connection");
-    if (rate_.Take(peer->uid, absl::Now())) return *peer;
+    if (rate_.Take(peer->uid, SteadyNow())) return *peer;
     return absl::ResourceExhaustedError(
         absl::StrFormat("user %d makes more than %d calls a second; slow down, or raise "
                         "limits.calls_per_uid_per_second",
@@ -437,12 +437,17 @@ std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonVi
   return builder.BuildAndStart();
 }
 
+// gRPC takes deadlines of the wall clock, and turns each into one of the steady clock at once.
+std::chrono::system_clock::time_point ForGrpc(SteadyTime deadline) {
+  return std::chrono::system_clock::now() + absl::ToChronoMicroseconds(deadline - SteadyNow());
+}
+
 class GrpcServer final : public RpcServer {
  public:
   explicit GrpcServer(DaemonView view)
       : view_(std::move(view)), control_service_(&view_), admin_service_(&view_) {}
 
-  ~GrpcServer() override { Shutdown(absl::Now() + kShutdownAtDestruction); }
+  ~GrpcServer() override { Shutdown(SteadyNow() + kShutdownAtDestruction); }
 
   absl::Status Start() {
     control_server_ = BuildServer(&control_service_, view_);
@@ -470,15 +475,14 @@ class GrpcServer final : public RpcServer {
 
   void AdoptAdmin(UniqueFd connection) override { Adopt(admin_server_, std::move(connection)); }
 
-  void Shutdown(absl::Time deadline) override {
+  void Shutdown(SteadyTime deadline) override {
     absl::call_once(shutdown_once_, [&] {
       // First: gRPC's own shutdown waits for every call, even beyond the deadline.
       control_service_.FailWaitingCalls(
           absl::UnavailableError("the daemon is stopping: try again when it is back"));
       adopter_.reset();
-      const auto at = absl::ToChronoTime(deadline);
-      if (control_server_ != nullptr) control_server_->Shutdown(at);
-      if (admin_server_ != nullptr) admin_server_->Shutdown(at);
+      if (control_server_ != nullptr) control_server_->Shutdown(ForGrpc(deadline));
+      if (admin_server_ != nullptr) admin_server_->Shutdown(ForGrpc(deadline));
     });
   }
 

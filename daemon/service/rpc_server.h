@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 #include "daemon/service/daemon_view.h"
 #include "daemon/session/peer.h"
@@ -31,7 +32,7 @@ class RpcServer {
 
   // Answers waiting calls with UNAVAILABLE, lets the others finish until `deadline`, then cuts the
   // connections. What the registry answers later goes nowhere. Idempotent; also at destruction.
-  virtual void Shutdown(absl::Time deadline) = 0;
+  virtual void Shutdown(SteadyTime deadline) = 0;
 };
 
 }  // namespace nodecomm

@@ -8,7 +8,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
-#include "daemon/session/steady_clock.h"
 
 namespace nodecomm {
 namespace {
@@ -81,11 +80,11 @@ bool AdoptedConnections::ForgetIfClosed(uint64_t id) {
   return true;
 }
 
-absl::Time AdoptedConnections::NextDeadline() const {
-  return hung_up_.empty() ? absl::InfiniteFuture() : look_again_;
+SteadyTime AdoptedConnections::NextDeadline() const {
+  return hung_up_.empty() ? SteadyTime::InfiniteFuture() : look_again_;
 }
 
-void AdoptedConnections::RunTimers(absl::Time now) {
+void AdoptedConnections::RunTimers(SteadyTime now) {
   if (NextDeadline() > now) return;
   std::erase_if(hung_up_, [this](uint64_t id) { return ForgetIfClosed(id); });
   look_again_ = now + kLookInterval;

@@ -14,6 +14,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 #include "daemon/session/foreign_sockets.h"
 #include "daemon/session/poller.h"
@@ -43,9 +44,9 @@ class AdoptedConnections {
 
   void OnHangUp(uint64_t id);
 
-  // When RunTimers() has something to do next (steady_clock.h); InfiniteFuture if never.
-  absl::Time NextDeadline() const;
-  void RunTimers(absl::Time now);
+  // When RunTimers() has something to do next; InfiniteFuture if never.
+  SteadyTime NextDeadline() const;
+  void RunTimers(SteadyTime now);
 
  private:
   struct Watched {
@@ -72,7 +73,7 @@ class AdoptedConnections {
   // Those that hung up and that gRPC keeps: calls of theirs still wait for their answers, and a
   // peer that closed only its own half can have many wait. Still counted.
   std::vector<uint64_t> hung_up_;
-  absl::Time look_again_ = absl::InfiniteFuture();
+  SteadyTime look_again_ = SteadyTime::InfiniteFuture();
 };
 
 }  // namespace nodecomm

@@ -10,7 +10,6 @@
 #include <cstdint>
 
 #include "client/base/status_macros.h"
-#include "daemon/session/steady_clock.h"
 
 namespace nodecomm {
 namespace {
@@ -34,8 +33,8 @@ absl::Status Control(int epoll, int operation, int fd, uint32_t events, uint64_t
   return absl::ErrnoToStatus(errno, "epoll_ctl");
 }
 
-int ToTimeoutMs(absl::Time deadline) {
-  if (deadline == absl::InfiniteFuture()) return -1;
+int ToTimeoutMs(SteadyTime deadline) {
+  if (deadline == SteadyTime::InfiniteFuture()) return -1;
   // Rounded up, so that the deadline has passed when the wait ends.
   const int64_t ms = absl::ToInt64Milliseconds(deadline - SteadyNow()) + 1;
   return static_cast<int>(std::clamp<int64_t>(ms, 0, 60'000));
@@ -62,7 +61,7 @@ absl::Status Poller::Change(int fd, uint32_t epoll_events, Watch watch) {
 
 void Poller::Remove(int fd) { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 
-std::vector<Poller::Event> Poller::Wait(absl::Time deadline) {
+std::vector<Poller::Event> Poller::Wait(SteadyTime deadline) {
   std::array<epoll_event, kEventsAtOnceMax> ready = {};
   const int count = epoll_wait(epoll_.get(), ready.data(), kEventsAtOnceMax, ToTimeoutMs(deadline));
   std::vector<Event> events;

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 
 namespace nodecomm {
@@ -34,8 +35,8 @@ class Poller {
   absl::Status Change(int fd, uint32_t epoll_events, Watch watch);
   void Remove(int fd);
 
-  // Waits until something happens, Wake() is called, or `deadline` (steady_clock.h) has passed.
-  std::vector<Event> Wait(absl::Time deadline);
+  // Waits until something happens, Wake() is called, or `deadline` has passed.
+  std::vector<Event> Wait(SteadyTime deadline);
 
   // Makes the present or the next Wait() return. Any thread.
   void Wake();

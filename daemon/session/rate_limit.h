@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 
 namespace nodecomm {
 
@@ -21,7 +22,7 @@ class RateLimit {
   RateLimit(int per_second, int burst) : per_second_(per_second), burst_(burst) {}
 
   // Whether the user may do it now; if so, it counts.
-  bool Take(uid_t uid, absl::Time now) {
+  bool Take(uid_t uid, SteadyTime now) {
     absl::MutexLock lock(&mu_);
     if (buckets_.size() >= kUsersMax) ForgetIdle(now);
     Bucket& bucket = buckets_.try_emplace(uid, Bucket{burst_, now}).first->second;
@@ -38,15 +39,15 @@ class RateLimit {
 
   struct Bucket {
     double tokens;
-    absl::Time time;
+    SteadyTime time;
   };
 
-  double Filled(const Bucket& bucket, absl::Time now) const {
+  double Filled(const Bucket& bucket, SteadyTime now) const {
     const double passed = std::max(0.0, absl::ToDoubleSeconds(now - bucket.time));
     return std::min(burst_, bucket.tokens + passed * per_second_);
   }
 
-  void ForgetIdle(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+  void ForgetIdle(SteadyTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     absl::erase_if(buckets_,
                    [&](const auto& entry) { return Filled(entry.second, now) >= burst_; });
   }

@@ -17,13 +17,14 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
+#include "client/base/steady_wait.h"
 #include "daemon/session/adopted_connections.h"
 #include "daemon/session/foreign_sockets.h"
 #include "daemon/session/peer.h"
 #include "daemon/session/poller.h"
 #include "daemon/session/rate_limit.h"
 #include "daemon/session/session_table.h"
-#include "daemon/session/steady_clock.h"
 #include "daemon/session/user_namespace.h"
 #include "daemon/session/worker_sessions.h"
 
@@ -149,7 +150,7 @@ class EpollSessionServer final : public SessionServer {
     const uint64_t wanted = turns_ + 1;
     poller_.Wake();
     const auto taken = [&]() ABSL_SHARED_LOCKS_REQUIRED(turns_mu_) { return turns_ >= wanted; };
-    return turns_mu_.AwaitWithTimeout(absl::Condition(&taken), timeout);
+    return turn_taken_.Await(&turns_mu_, SteadyNow() + timeout, taken);
   }
 
   uint64_t Send(SessionId session, std::vector<UniqueFd> fds) override {
@@ -161,7 +162,7 @@ class EpollSessionServer final : public SessionServer {
  private:
   void Run() {
     while (!stopping_) {
-      const absl::Time deadline =
+      const SteadyTime deadline =
           std::min({sessions_.NextDeadline(), control_connections_.NextDeadline(),
                     admin_connections_.NextDeadline(), accept_again_});
       const std::vector<Poller::Event> events = poller_.Wait(deadline);
@@ -169,13 +170,14 @@ class EpollSessionServer final : public SessionServer {
       sessions_.TellDeaths();
       for (const Poller::Event& event : events) Handle(event.watch);
       sessions_.SendQueued();
-      const absl::Time now = SteadyNow();
+      const SteadyTime now = SteadyNow();
       sessions_.RunTimers(now);
       control_connections_.RunTimers(now);
       admin_connections_.RunTimers(now);
       if (now >= accept_again_) ResumeAccepting();
       absl::MutexLock lock(&turns_mu_);
       ++turns_;
+      turn_taken_.SignalAll();
     }
     // Connections that nobody has accepted yet are closed with them.
     foreign_->Close(std::move(options_.session_listener), geteuid());
@@ -227,7 +229,7 @@ class EpollSessionServer final : public SessionServer {
   }
 
   void ResumeAccepting() {
-    accept_again_ = absl::InfiniteFuture();
+    accept_again_ = SteadyTime::InfiniteFuture();
     ListenFor(EPOLLIN);
   }
 
@@ -315,10 +317,11 @@ class EpollSessionServer final : public SessionServer {
   AdoptedConnections admin_connections_;
   RateLimit rate_;  // of both sockets' connections
   WorkerSessions sessions_;
-  absl::Time accept_again_ = absl::InfiniteFuture();
+  SteadyTime accept_again_ = SteadyTime::InfiniteFuture();
   std::atomic<bool> stopping_ = false;
   absl::once_flag stop_once_;
   absl::Mutex turns_mu_;
+  SteadyCondVar turn_taken_;
   uint64_t turns_ ABSL_GUARDED_BY(turns_mu_) = 0;
   std::thread thread_;
 };

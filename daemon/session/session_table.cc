@@ -13,7 +13,7 @@ void SessionTable::Add(uint64_t connection, const Caller& caller, const Token& t
   Entry& entry = entries_[caller.session.value];
   entry.connection = connection;
   entry.caller = caller;
-  entry.since = absl::Now();
+  entry.since = SteadyNow();
   entry.token = token;
 }
 

@@ -16,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/session/handshake.h"
@@ -61,7 +62,7 @@ class SessionTable {
 
   struct Session {
     Caller caller;
-    absl::Time since;  // opened, or taken over from an earlier daemon
+    SteadyTime since;  // opened, or taken over from an earlier daemon
   };
   // The oldest first.
   std::vector<Session> List() const;
@@ -81,7 +82,7 @@ class SessionTable {
   struct Entry {
     uint64_t connection = 0;
     Caller caller;
-    absl::Time since;
+    SteadyTime since;
     Token token;
     std::deque<Transfer> waiting;
     bool overflowed = false;
@@ -96,7 +97,9 @@ class SessionTable {
   absl::flat_hash_map<uid_t, size_t> fds_queued_by_uid_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint64_t, Entry> entries_ ABSL_GUARDED_BY(mu_);  // by session id
   std::vector<uint64_t> news_ ABSL_GUARDED_BY(mu_);  // at most one for each queued transfer
-  // From the clock, so that no daemon that comes back uses a number twice.
+  // From the clock, so that no daemon that comes back uses a number twice: not where the host was
+  // set back either, but then a worker that still asks for an earlier daemon's waits in vain, for
+  // its bound.
   const uint64_t transfers_begin_ = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));
   uint64_t last_transfer_ ABSL_GUARDED_BY(mu_) = transfers_begin_;
 };

@@ -14,7 +14,6 @@
 #include "daemon/process/open_fds.h"
 #include "daemon/session/handshake.h"
 #include "daemon/session/peer.h"
-#include "daemon/session/steady_clock.h"
 #include "daemon/session/user_namespace.h"
 
 namespace nodecomm {
@@ -350,7 +349,7 @@ absl::Status WorkerSessions::TakeOver() {
 }
 
 void WorkerSessions::StartResumeDeadlines() {
-  const absl::Time deadline = SteadyNow() + options_.resume_timeout;
+  const SteadyTime deadline = SteadyNow() + options_.resume_timeout;
   for (const auto& [id, connection] : connections_) {
     if (!connection->socket.valid()) {
       connection->resume_deadline = deadline;
@@ -529,8 +528,8 @@ void WorkerSessions::SendQueued() {
   }
 }
 
-absl::Time WorkerSessions::NextDeadline() const {
-  absl::Time next = absl::InfiniteFuture();
+SteadyTime WorkerSessions::NextDeadline() const {
+  SteadyTime next = SteadyTime::InfiniteFuture();
   if (!hello_deadlines_.empty()) next = hello_deadlines_.front().time;
   if (!resume_deadlines_.empty()) next = std::min(next, resume_deadlines_.front().time);
   if (!ack_deadlines_.empty()) next = std::min(next, ack_deadlines_.front().time);
@@ -538,7 +537,7 @@ absl::Time WorkerSessions::NextDeadline() const {
   return next;
 }
 
-void WorkerSessions::RunTimers(absl::Time now) {
+void WorkerSessions::RunTimers(SteadyTime now) {
   while (!hello_deadlines_.empty() && hello_deadlines_.front().time <= now) {
     const uint64_t id = hello_deadlines_.front().connection;
     hello_deadlines_.pop_front();

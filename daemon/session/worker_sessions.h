@@ -19,6 +19,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 #include "daemon/group/ended_sessions.h"
 #include "daemon/group/group_registry.h"
@@ -84,9 +85,9 @@ class WorkerSessions {
   // Sends what was queued in the table meanwhile.
   void SendQueued();
 
-  // When RunTimers() has something to do next (steady_clock.h); InfiniteFuture if never.
-  absl::Time NextDeadline() const;
-  void RunTimers(absl::Time now);
+  // When RunTimers() has something to do next; InfiniteFuture if never.
+  SteadyTime NextDeadline() const;
+  void RunTimers(SteadyTime now);
 
   void EndAll(SessionEnd end, std::string_view cause);
 
@@ -104,19 +105,19 @@ class WorkerSessions {
     // Has come back, but may not have its welcome yet: until it says that it is alive, it may lose
     // this connection and come back by another one.
     bool resuming = false;
-    absl::Time resume_deadline = absl::InfinitePast();  // of one that was taken over
+    SteadyTime resume_deadline = SteadyTime::InfinitePast();  // of one that was taken over
     std::shared_ptr<LivenessPage> liveness;
     bool watched_for_death = false;
     // Sent, and the worker has not said that it took them.
     std::optional<uint64_t> unacknowledged;
-    absl::Time unacknowledged_since;
+    SteadyTime unacknowledged_since;
     // Could not be sent at once; tried again until the deadline.
     std::optional<Transfer> unsent;
-    absl::Time unsent_deadline;
+    SteadyTime unsent_deadline;
   };
   // By when a connection must have said hello, or a worker have come back.
   struct HelloDeadline {
-    absl::Time time;
+    SteadyTime time;
     uint64_t connection = 0;
   };
 

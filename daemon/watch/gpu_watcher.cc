@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
+#include "client/base/steady_clock.h"
 #include "daemon/process/child_process.h"
 
 namespace nodecomm {
@@ -62,10 +62,10 @@ GpuWatcher::~GpuWatcher() {
 void GpuWatcher::Run() {
   absl::Duration pause = options_.restart_after;
   while (true) {
-    const absl::Time start = absl::Now();
+    const SteadyTime start = SteadyNow();
     const absl::StatusOr<std::string> ending = RunOnce();
     if (ending.ok() && ending->empty()) return;
-    if (absl::Now() - start > kRanWell) pause = options_.restart_after;
+    if (SteadyNow() - start > kRanWell) pause = options_.restart_after;
     const std::string what = ending.ok() ? absl::StrFormat("%s %s", options_.program, *ending)
                                          : std::string(ending.status().message());
     options_.warn(absl::StrFormat("GPU errors are not watched: %s; the next try is in %s", what,
@@ -117,9 +117,9 @@ bool GpuWatcher::ReadLines(int fd) {
 
 bool GpuWatcher::Sleep(absl::Duration duration) {
   pollfd waited = {stop_.get(), POLLIN, 0};
-  const absl::Time end = absl::Now() + duration;
+  const SteadyTime end = SteadyNow() + duration;
   while (true) {
-    const absl::Duration left = end - absl::Now();
+    const absl::Duration left = end - SteadyNow();
     if (left <= absl::ZeroDuration()) return true;
     timespec timeout = absl::ToTimespec(left);
     if (ppoll(&waited, 1, &timeout, nullptr) > 0) return false;

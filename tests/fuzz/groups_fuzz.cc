@@ -8,7 +8,7 @@
 #include <memory>
 #include <set>
 
-#include "absl/time/clock.h"
+#include "client/base/steady_clock.h"
 #include "daemon/group/group_registry.h"
 #include "tests/fuzz/check.h"
 #include "tests/fuzz/input.h"
@@ -126,7 +126,7 @@ class World {
       Step();
       // Some calls come before there is memory, or long after.
       if (const int pause = input_.Number(4); pause < 4)
-        registry_->RunDue(absl::Now() + kPauses[pause]);
+        registry_->RunDue(SteadyNow() + kPauses[pause]);
     }
   }
 

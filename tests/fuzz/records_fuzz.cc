@@ -6,8 +6,8 @@
 
 #include <array>
 
-#include "absl/time/clock.h"
 #include "client/base/quantities.h"
+#include "client/base/steady_clock.h"
 #include "daemon/group/group_record.h"
 #include "daemon/memory/allocator_protocol.h"
 #include "daemon/watch/watch_line.h"
@@ -32,9 +32,9 @@ void ReadReply(const std::string& bytes) {
     const UniqueFd ours(pair[0]);
     const UniqueFd theirs(pair[1]);
     send(theirs.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    ReceiveAllocatorReply(ours.get(), absl::Now() + absl::Milliseconds(1)).IgnoreError();
+    ReceiveAllocatorReply(ours.get(), SteadyNow() + absl::Milliseconds(1)).IgnoreError();
     send(theirs.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    ReceiveAllocatorRequest(ours.get(), absl::Now() + absl::Milliseconds(1)).IgnoreError();
+    ReceiveAllocatorRequest(ours.get(), SteadyNow() + absl::Milliseconds(1)).IgnoreError();
   }
   Require(OpenFds() == before, "every descriptor is closed");
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "client/base/steady_clock.h"
 #include "tests/client/session/fake_session_daemon.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
@@ -79,7 +80,7 @@ TEST(DaemonLink, StandsAgainAfterARestartOfTheDaemon) {
   ASSERT_OK(before);
   daemon.CloseSessions();
   // Returns once the link knows, also if it stands again by then: it is a transfer of before.
-  EXPECT_THAT((*before)->session().TakeTransfer(kFakeLastTransfer, absl::Now() + absl::Seconds(20)),
+  EXPECT_THAT((*before)->session().TakeTransfer(kFakeLastTransfer, SteadyNow() + absl::Seconds(20)),
               StatusIs(absl::StatusCode::kUnavailable));
   const absl::StatusOr<std::shared_ptr<DaemonLink>> after = DaemonLink::Open(directory.path());
   ASSERT_OK(after);
@@ -95,7 +96,7 @@ TEST(DaemonLink, IsReplacedWhereTheDaemonDoesNotKnowItsSession) {
   ASSERT_OK(before);
   daemon.ForgetSessions();
   daemon.CloseSessions();
-  EXPECT_THAT((*before)->session().TakeTransfer(2000, absl::Now() + absl::Seconds(20)),
+  EXPECT_THAT((*before)->session().TakeTransfer(2000, SteadyNow() + absl::Seconds(20)),
               StatusIs(absl::StatusCode::kUnavailable));
   const absl::StatusOr<std::shared_ptr<DaemonLink>> after = DaemonLink::Open(directory.path());
   ASSERT_OK(after);
@@ -109,7 +110,7 @@ TEST(DaemonLink, IsAnErrorWhileTheDaemonIsAway) {
   const absl::StatusOr<std::shared_ptr<DaemonLink>> link = DaemonLink::Open(directory.path());
   ASSERT_OK(link);
   daemon = nullptr;
-  EXPECT_THAT((*link)->session().TakeTransfer(2000, absl::Now() + absl::Seconds(20)),
+  EXPECT_THAT((*link)->session().TakeTransfer(2000, SteadyNow() + absl::Seconds(20)),
               StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_THAT(DaemonLink::Open(directory.path()), StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_FALSE((*link)->session().ended());
@@ -125,7 +126,7 @@ class LastUser {
     daemon = nullptr;
     std::filesystem::remove(SessionSocketPath(runtime_dir));
     // Returns once the link knows.
-    EXPECT_THAT((*link)->session().TakeTransfer(2000, absl::Now() + absl::Seconds(20)),
+    EXPECT_THAT((*link)->session().TakeTransfer(2000, SteadyNow() + absl::Seconds(20)),
                 StatusIs(absl::StatusCode::kUnavailable));
     const auto notice = [this](absl::Duration) {
       if (!daemon_is_back_) return absl::UnavailableError("away");

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "client/base/steady_clock.h"
 #include "client/base/version.h"
 #include "proto/liveness_page.h"
 #include "tests/client/session/fake_session_daemon.h"
@@ -36,7 +37,7 @@ using ::testing::SizeIs;
 
 constexpr absl::Duration kLongEnough = absl::Seconds(20);
 
-absl::Time Soon() { return absl::Now() + kLongEnough; }
+SteadyTime Soon() { return SteadyNow() + kLongEnough; }
 
 // Both ends of a session's socket. What the daemon is to say first is sent before the worker's end
 // is used.
@@ -275,7 +276,7 @@ TEST(WorkerSession, TransfersMayBeTakenInAnyOrderAndOnce) {
   ends.Send(FrameType::kTransfer, "", 6);
   EXPECT_OK(session->TakeTransfer(6, Soon()));
   EXPECT_OK(session->TakeTransfer(5, Soon()));
-  EXPECT_THAT(session->TakeTransfer(5, absl::Now()),
+  EXPECT_THAT(session->TakeTransfer(5, SteadyNow()),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("transfer 5")));
 }
 
@@ -414,7 +415,7 @@ TEST(WorkerSession, ForkedChildNeitherUsesNorEndsIt) {
   Ends ends;
   WorkerSession::Owner session = ends.Open();
   const int code = RunInChild([&] {
-    if (!absl::IsFailedPrecondition(session->TakeTransfer(1, absl::Now()).status())) return 1;
+    if (!absl::IsFailedPrecondition(session->TakeTransfer(1, SteadyNow()).status())) return 1;
     session.reset();
     return 0;
   });

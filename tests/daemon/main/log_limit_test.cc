@@ -5,7 +5,7 @@
 namespace nodecomm {
 namespace {
 
-const absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
+const SteadyTime kStart = SteadyTime() + absl::Hours(1);
 
 TEST(LogLimit, LetsOneLineASecondThroughAndCountsTheOthers) {
   LogLimit limit;

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "absl/strings/numbers.h"
+#include "client/base/steady_clock.h"
 #include "daemon/memory/allocator_protocol.h"
 #include "tests/daemon/memory/plane_source_conformance.h"
 
@@ -125,7 +126,7 @@ class AllocatorProtocol : public ::testing::Test {
 
 TEST_F(AllocatorProtocol, RequestArrivesAsSent) {
   ASSERT_OK(SendAllocatorRequest(daemon_.get(), {.id = 7, .gpu_uuid = "GPU-x", .bytes = 4_MiB}));
-  auto request = ReceiveAllocatorRequest(child_.get(), absl::Now() + absl::Seconds(20));
+  auto request = ReceiveAllocatorRequest(child_.get(), SteadyNow() + absl::Seconds(20));
   ASSERT_OK(request);
   EXPECT_EQ(request->id, 7u);
   EXPECT_EQ(request->gpu_uuid, "GPU-x");
@@ -137,17 +138,17 @@ TEST_F(AllocatorProtocol, ErrorArrivesWithCodeAndMessage) {
   reply.id = 8;
   reply.status = absl::ResourceExhaustedError(std::string(1000, 'm'));
   ASSERT_OK(SendAllocatorReply(child_.get(), reply));
-  auto received = ReceiveAllocatorReply(daemon_.get(), absl::Now() + absl::Seconds(20));
+  auto received = ReceiveAllocatorReply(daemon_.get(), SteadyNow() + absl::Seconds(20));
   ASSERT_OK(received);
   EXPECT_THAT(received->status,
               StatusIs(absl::StatusCode::kResourceExhausted, std::string(255, 'm')));
 }
 
 TEST_F(AllocatorProtocol, SilenceIsADeadlineAndAClosedEndUnavailable) {
-  EXPECT_THAT(ReceiveAllocatorReply(daemon_.get(), absl::Now()),
+  EXPECT_THAT(ReceiveAllocatorReply(daemon_.get(), SteadyNow()),
               StatusIs(absl::StatusCode::kDeadlineExceeded));
   child_.Reset();
-  EXPECT_THAT(ReceiveAllocatorReply(daemon_.get(), absl::Now() + absl::Seconds(20)),
+  EXPECT_THAT(ReceiveAllocatorReply(daemon_.get(), SteadyNow() + absl::Seconds(20)),
               StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_THAT(SendAllocatorRequest(daemon_.get(), {}), StatusIs(absl::StatusCode::kUnavailable));
 }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/base/steady_clock.h"
 #include "daemon/memory/allocator_protocol.h"
 
 namespace nodecomm {
@@ -47,8 +48,8 @@ void Misbehave(const std::string& gpu_uuid) {
 
 int main() {
   while (true) {
-    auto request =
-        nodecomm::ReceiveAllocatorRequest(nodecomm::kAllocatorSocket, absl::InfiniteFuture());
+    auto request = nodecomm::ReceiveAllocatorRequest(nodecomm::kAllocatorSocket,
+                                                     nodecomm::SteadyTime::InfiniteFuture());
     if (!request.ok()) return 0;
     nodecomm::Misbehave(request->gpu_uuid);
     const nodecomm::AllocatorReply reply = nodecomm::Answer(*request);

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
+#include "client/base/steady_clock.h"
 #include "kernels/device/host.h"
 #include "tests/daemon/probe/faulty_pair.h"
 #include "tests/support/status_matchers.h"
@@ -41,7 +41,7 @@ PairOptions NewPair(ByteCount bytes = kBytes) {
 v1::PeerProofs ProveWith(Faults faults, absl::Duration timeout = absl::Seconds(60)) {
   auto pair = FaultyPair::Create(NewPair(), std::move(faults));
   EXPECT_OK(pair);
-  return ProvePair(**pair, kUuids, absl::Now() + timeout);
+  return ProvePair(**pair, kUuids, SteadyNow() + timeout);
 }
 
 void ExpectVerdicts(const v1::PeerProofs& proofs, v1::ProofVerdict a_to_b, v1::ProofVerdict b_to_a,
@@ -69,7 +69,7 @@ constexpr v1::ProofVerdict kUnproven = v1::PROOF_VERDICT_UNPROVEN;
 TEST(ProvePair, ProvesASoundPairAndMeasuresIt) {
   auto pair = CreateHostPair(NewPair());
   ASSERT_OK(pair);
-  const v1::PeerProofs proofs = ProvePair(**pair, kUuids, absl::Now() + absl::Seconds(60));
+  const v1::PeerProofs proofs = ProvePair(**pair, kUuids, SteadyNow() + absl::Seconds(60));
   ExpectVerdicts(proofs, kProven, kProven, "");
   for (const v1::PeerProof& proof : proofs.proofs()) {
     EXPECT_EQ(proof.bytes_checked(), kBytes.value);
@@ -133,7 +133,7 @@ TEST(ProvePair, NeedsRoomForTheExchange) {
   const ByteCount small = {kExchangeBytes - sizeof(Packet)};
   auto pair = CreateHostPair(NewPair(small));
   ASSERT_OK(pair);
-  ExpectVerdicts(ProvePair(**pair, kUuids, absl::InfiniteFuture()), kUnproven, kUnproven,
+  ExpectVerdicts(ProvePair(**pair, kUuids, SteadyTime::InfiniteFuture()), kUnproven, kUnproven,
                  "the check needs");
 }
 

@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "client/base/steady_clock.h"
 #include "daemon/group/group_registry.h"
 #include "daemon/memory/plane_pool.h"
 #include "daemon/proof/pair_probe.h"
@@ -65,7 +66,7 @@ class FakeGroupRegistry final : public GroupRegistry {
   void SessionEnded(SessionId, std::string_view) override {}
   void GpuLost(std::string_view, std::string_view) override {}
   void LookAfterFiles() override {}
-  void RunDue(absl::Time) override {}
+  void RunDue(SteadyTime) override {}
 
   std::vector<v1::GroupInfo> List() const override {
     std::vector<v1::GroupInfo> groups(3);

@@ -18,6 +18,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/base/steady_clock.h"
 #include "client/base/version.h"
 #include "daemon/session/runtime_dir.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
@@ -77,7 +78,7 @@ class RpcServerTest : public testing::Test {
       return answer;
     };
     view.platform = v1::PLATFORM_SIMULATED;
-    view.start_time = absl::Now();
+    view.start_time = SteadyNow();
     view.call_ended = [this](const CallEnded& ended) {
       absl::MutexLock lock(&mu_);
       ended_.push_back(ended);
@@ -448,9 +449,9 @@ TEST_F(RpcServerTest, ShutdownAnswersAWaitingJoinAndIgnoresTheRegistryAfterwards
   auto joins = groups_.TakeJoins(1);
   EXPECT_THAT(joins, SizeIs(1));
   sessions_->Stop();
-  const absl::Time begin = absl::Now();
+  const SteadyTime begin = SteadyNow();
   rpc_->Shutdown(begin + absl::Seconds(5));
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  EXPECT_LT(SteadyNow() - begin, absl::Seconds(10));
   join->thread.join();
   EXPECT_EQ(join->status.error_code(), grpc::StatusCode::UNAVAILABLE);
   rpc_.reset();
@@ -461,9 +462,9 @@ TEST_F(RpcServerTest, ShutdownDoesNotWaitForIdleClients) {
   const Worker worker = OpenSession();
   ASSERT_TRUE(Leave(worker.token).ok());
   sessions_->Stop();
-  const absl::Time begin = absl::Now();
+  const SteadyTime begin = SteadyNow();
   rpc_->Shutdown(begin + absl::Seconds(10));
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(5));
+  EXPECT_LT(SteadyNow() - begin, absl::Seconds(5));
 }
 
 TEST_F(RpcServerTest, GarbageOnTheControlSocketHarmsNobody) {

@@ -1,30 +1,14 @@
-// The host's clock is put right while workers are served. The step is made here: this program's own
-// clock_gettime() adds it to the clock that can be set, and to no other.
+// The host's clock is put right while workers are served.
+
+#include "tests/support/clock_step.h"
 
 #include <poll.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <atomic>
 
 #include "daemon/session/runtime_dir.h"
 #include "daemon/session/session_server.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
-
-namespace {
-std::atomic<time_t> step_seconds = 0;
-}  // namespace
-
-// Visible, so that it is the one for libraries too.
-extern "C" [[gnu::visibility("default")]] int clock_gettime(clockid_t clock,
-                                                            timespec* now) noexcept {
-  const long result = syscall(SYS_clock_gettime, clock, now);
-  if (result == 0 && clock == CLOCK_REALTIME) now->tv_sec += step_seconds;
-  return static_cast<int>(result);
-}
 
 namespace nodecomm {
 namespace {
@@ -52,7 +36,7 @@ TEST(ClockStep, EndsNoSession) {
   TestWorker open((*dir)->session_socket_path());
   ASSERT_OK(open.Open());
   const absl::Time before = absl::Now();
-  step_seconds = 3600;
+  clock_step_seconds = 3600;
   ASSERT_GT(absl::Now(), before + absl::Minutes(59)) << "the step has no effect here";
   // Wakes the server, which looks at all deadlines.
   TestWorker third((*dir)->session_socket_path());
@@ -60,7 +44,7 @@ TEST(ClockStep, EndsNoSession) {
   ASSERT_TRUE(IsClosedWithin(third.fd(), 20'000)) << "no answer";
   EXPECT_FALSE(IsClosedWithin(silent.fd(), 300));
   EXPECT_TRUE(IsClosedWithin(silent.fd(), 20'000)) << "its deadline has not passed at all";
-  step_seconds = 0;
+  clock_step_seconds = 0;
 }
 
 }  // namespace
