@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -116,11 +117,18 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
         absl::StrFormat("end some workers; then raise LimitNOFILE= of its unit (systemctl edit "
                         "nodecommd), which a restart takes. At once: prlimit --nofile=N --pid %d",
                         *host.lock_holder));
+  } else if (daemon.connected && absl::IsResourceExhausted(daemon.asked)) {
+    report.Problem(absl::StrCat("it lives and serves workers, but could not be asked: ", asked),
+                   "the daemon needs no restart. If it is not clear which programs these are, ss "
+                   "-xp names who has admin.sock open");
   } else if (daemon.connected && host.lock_holder.has_value()) {
-    report.Problem(absl::StrFormat("%s (process %d)", asked, *host.lock_holder),
-                   absl::StrCat("look at the daemon's log: journalctl -u nodecommd; if it hangs, "
-                                "systemctl restart nodecommd, which ends groups; ",
-                                KillKeepingGroups(host)));
+    std::string advice = "look at the daemon's log: journalctl -u nodecommd";
+    // One that closes a connection does not hang.
+    if (absl::IsDeadlineExceeded(daemon.asked)) {
+      absl::StrAppend(&advice, "; if it hangs, systemctl restart nodecommd, which ends groups; ",
+                      KillKeepingGroups(host));
+    }
+    report.Problem(absl::StrFormat("%s (process %d)", asked, *host.lock_holder), std::move(advice));
   } else {
     report.Problem(asked, daemon.connected ? "look at the daemon's log: journalctl -u nodecommd"
                                            : AdviceOnSilence(host));

@@ -28,6 +28,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 HostFacts SoundHost() {
   HostFacts host;
@@ -691,6 +692,21 @@ TEST(Doctor, DoesNotAdviseToKillADaemonThatWouldNotSeeItsWorkersAgain) {
   host.lock_holder_facts.in_inner_pid_namespace = true;
   EXPECT_THAT(FindingOf(Diagnose(host, silent), "socket").advice(),
               HasSubstr("nothing keeps them"));
+}
+
+TEST(Doctor, DoesNotAdviseToKillADaemonThatClosesAConnection) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.asked = absl::UnavailableError("nodecommd closed the connection");
+  const v1::DoctorReport stops = Diagnose(SoundHost(), daemon);
+  EXPECT_THAT(FindingOf(stops, "socket").finding(), HasSubstr("(process 42)"));
+  EXPECT_THAT(FindingOf(stops, "socket").advice(), Not(HasSubstr("kill")));
+  daemon.asked = absl::ResourceExhaustedError("uid 0 has 64 connections already");
+  const v1::DoctorReport full = Diagnose(SoundHost(), daemon);
+  EXPECT_EQ(full.problems(), 1);
+  EXPECT_THAT(FindingOf(full, "socket").finding(),
+              AllOf(HasSubstr("it lives"), HasSubstr("uid 0 has 64 connections already")));
+  EXPECT_THAT(FindingOf(full, "socket").advice(),
+              AllOf(HasSubstr("needs no restart"), Not(HasSubstr("kill"))));
 }
 
 TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {
