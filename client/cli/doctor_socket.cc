@@ -204,6 +204,12 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                 "make room and let the daemon write there (the directory's mode, ReadWritePaths= "
                 "of the unit); what Prometheus reads there is old until then");
   }
+  if (!daemon.status.log_problem().empty()) {
+    report.Warn(RenderForeign(daemon.status.log_problem()),
+                absl::StrFormat("ls -l /proc/%d/fd/2 tells where its log goes: make room there, "
+                                "let it be written, or see why nobody reads it",
+                                daemon.status.pid()));
+  }
   for (const v1::WaitingSetting& setting : daemon.config.waiting()) {
     report.WarnOf(setting.field(), "changed in the file, and waits for a restart",
                   "nodecommctl config show tells the values; systemctl restart nodecommd ends "

@@ -522,6 +522,7 @@ absl::Status Daemon::MakeCalls() {
   view.runtime_dir_problem = [this] { return runtime_dir_problem(); };
   view.reload_problem = [this] { return reload_problem(); };
   view.metrics_problem = [this] { return metrics_problem(); };
+  view.log_problem = LogProblem;
   view.platform = platform_;
   view.start_time = absl::Now();
   view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };

@@ -10,16 +10,21 @@
 #include <deque>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
 #include "daemon/process/thread.h"
 
 namespace nodecomm {
 namespace {
+
+// How often it is tried to tell of lines that are lost, where nobody logs anything meanwhile.
+constexpr absl::Duration kTellInterval = absl::Seconds(1);
 
 // Takes from `text` what it writes. 0, or why not all is written.
 int WriteAll(int fd, std::string_view& text) {
@@ -39,6 +44,20 @@ int WriteAll(int fd, std::string_view& text) {
   return 0;
 }
 
+// A line each of what has been lost since `told`.
+std::vector<std::string> Untold(const LogWriter::Lost& lost, const LogWriter::Lost& told,
+                                int error) {
+  std::vector<std::string> messages;
+  if (const uint64_t count = lost.not_read - told.not_read; count > 0) {
+    messages.push_back(absl::StrCat(count, " lines of the log are lost: nobody read it in time"));
+  }
+  if (const uint64_t count = lost.not_written - told.not_written; count > 0) {
+    messages.push_back(absl::StrCat(count, " lines of the log are lost: they could not be written",
+                                    absl::ErrnoToStatus(error, "").message()));
+  }
+  return messages;
+}
+
 }  // namespace
 
 struct LogWriter::Queue {
@@ -49,18 +68,22 @@ struct LogWriter::Queue {
   std::deque<std::string> lines ABSL_GUARDED_BY(mu);
   size_t bytes ABSL_GUARDED_BY(mu) = 0;
   Lost lost ABSL_GUARDED_BY(mu);
+  Lost told ABSL_GUARDED_BY(mu);      // what the log says of those that are lost
+  int error ABSL_GUARDED_BY(mu) = 0;  // of the last write that failed
   bool writing ABSL_GUARDED_BY(mu) = false;
   bool ending ABSL_GUARDED_BY(mu) = false;
 
   bool HasNews() const ABSL_SHARED_LOCKS_REQUIRED(mu) { return ending || !lines.empty(); }
   bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mu) { return lines.empty() && !writing; }
 
-  // False: the end.
+  // False: the end. An empty line: it is time to tell of those that are lost.
   bool Take(std::string& line) {
     absl::MutexLock lock(&mu);
     writing = false;
-    mu.Await(absl::Condition(this, &Queue::HasNews));
-    if (lines.empty()) return false;
+    line.clear();
+    mu.AwaitWithTimeout(absl::Condition(this, &Queue::HasNews),
+                        lost == told ? absl::InfiniteDuration() : kTellInterval);
+    if (lines.empty()) return !ending;
     line = std::move(lines.front());
     lines.pop_front();
     bytes -= line.size();
@@ -68,13 +91,10 @@ struct LogWriter::Queue {
     return true;
   }
 
-  void CountNotWritten() {
+  void CountNotWritten(int why) {
     absl::MutexLock lock(&mu);
     ++lost.not_written;
-  }
-  Lost LostByNow() {
-    absl::MutexLock lock(&mu);
-    return lost;
+    error = why;
   }
 };
 
@@ -86,17 +106,17 @@ class LogWriter::Writing {
   void Run() {
     std::string line;
     while (queue_->Take(line)) {
-      if (!Write(line)) {
-        queue_->CountNotWritten();
-        continue;
+      if (const int error = line.empty() ? 0 : Write(line); error != 0) {
+        queue_->CountNotWritten(error);
+      } else {
+        TellOfLost();
       }
-      const Lost now = queue_->LostByNow();
-      if (const std::string untold = Untold(now); untold.empty() || Write(untold)) told_ = now;
     }
   }
 
  private:
-  bool Write(std::string_view text) {
+  // 0, or why not all is written.
+  int Write(std::string_view text) {
     // What a write that failed left of a line is ended first.
     std::string_view end_of_line = in_line_ ? "\n" : "";
     int error = WriteAll(queue_->fd, end_of_line);
@@ -105,31 +125,25 @@ class LogWriter::Writing {
       error = WriteAll(queue_->fd, text);
       in_line_ = error != 0 && text.size() < size;
     }
-    if (error != 0) error_ = error;
-    return error == 0;
+    return error;
   }
 
-  // How many lines are lost that the log does not tell of yet, as lines of it; empty: none.
-  std::string Untold(const Lost& now) const {
+  void TellOfLost() {
+    Lost now;
     std::string lines;
-    if (const uint64_t count = now.not_read - told_.not_read; count > 0) {
-      AddMessage(lines, absl::StrCat(count, " lines of the log are lost: nobody read it in time"));
+    {
+      absl::MutexLock lock(&queue_->mu);
+      now = queue_->lost;
+      for (const std::string& message : Untold(now, queue_->told, queue_->error)) {
+        absl::StrAppend(&lines, queue_->render ? queue_->render(message) : message, "\n");
+      }
     }
-    if (const uint64_t count = now.not_written - told_.not_written; count > 0) {
-      const absl::Status cause = absl::ErrnoToStatus(error_, "");
-      AddMessage(lines, absl::StrCat(count, " lines of the log are lost: they could not be written",
-                                     cause.message()));
-    }
-    return lines;
-  }
-
-  void AddMessage(std::string& lines, const std::string& message) const {
-    absl::StrAppend(&lines, queue_->render ? queue_->render(message) : message, "\n");
+    if (lines.empty() || Write(lines) != 0) return;
+    absl::MutexLock lock(&queue_->mu);
+    queue_->told = now;
   }
 
   const std::shared_ptr<Queue> queue_;
-  Lost told_;  // what the log says of those that are lost
-  int error_ = 0;
   bool in_line_ = false;
 };
 
@@ -169,6 +183,11 @@ void LogWriter::Write(std::string line) {
 LogWriter::Lost LogWriter::lost() const {
   absl::MutexLock lock(&queue_->mu);
   return queue_->lost;
+}
+
+std::string LogWriter::problem() const {
+  absl::MutexLock lock(&queue_->mu);
+  return absl::StrJoin(Untold(queue_->lost, queue_->told, queue_->error), "; ");
 }
 
 bool LogWriter::Flush(absl::Duration timeout) {

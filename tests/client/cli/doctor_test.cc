@@ -278,6 +278,11 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.status.set_metrics_problem("the metrics cannot be written: full");
        }},
+      {"socket", kWarning, "3 lines of the log are lost: full", "ls -l /proc/42/fd/2",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_pid(42);
+         daemon.status.set_log_problem("3 lines of the log are lost: full");
+       }},
       {"socket", kWarning,
        "limits.sessions_max, metrics.port: changed in the file, and waits for a restart",
        "config show",
