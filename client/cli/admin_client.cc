@@ -30,11 +30,11 @@ namespace {
 absl::StatusOr<UniqueFd> ConnectSocket(const std::string& runtime_dir, const std::string& path) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s is too long for a socket's path (at most %d bytes); use a shorter "
-                        "runtime directory",
-                        path, sizeof(address.sun_path) - 1));
+  if (path.size() > kSocketPathBytesMax) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "the runtime directory %s has %d bytes, of at most %d: a socket's path "
+        "(here %s) has at most %d",
+        runtime_dir, runtime_dir.size(), kRuntimeDirBytesMax, path, kSocketPathBytesMax));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -167,7 +167,7 @@ class GrpcAdminClient : public AdminClient {
 
 absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(const std::string& runtime_dir,
                                                                   absl::Duration call_timeout) {
-  std::string path = absl::StrCat(runtime_dir, "/admin/admin.sock");
+  std::string path = absl::StrCat(runtime_dir, std::string(kAdminSocketName));
   ABSL_ASSIGN_OR_RETURN(UniqueFd fd, ConnectSocket(runtime_dir, path));
   // The channel owns the descriptor from here on.
   const std::shared_ptr<grpc::Channel> channel =

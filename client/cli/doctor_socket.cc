@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/admin_client.h"
 #include "client/cli/doctor_checks.h"
 #include "client/cli/text_table.h"
 
@@ -36,6 +37,10 @@ std::string KillKeepingGroups(const HostFacts& host) {
 
 // Why nobody answers, as far as the directory tells.
 std::string AdviceOnSilence(const HostFacts& host) {
+  if (host.runtime_dir.size() > kRuntimeDirBytesMax) {
+    return "no daemon can serve it: name a shorter one, to the daemon and to its workers "
+           "(--runtime-dir, NODECOMM_RUNTIME_DIR, RuntimeDirectory= of the unit)";
+  }
   // With the directory its records of groups are gone: no other daemon can take them over.
   if (host.lock_holder.has_value() && !host.lock_file.exists) {
     return "restart it: systemctl restart nodecommd, which ends groups in order";

@@ -176,6 +176,13 @@ const std::vector<Broken>& BrokenHosts() {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.runtime_dir_error = ENOENT;
        }},
+      {"socket", kProblem, "has 91 bytes", "no daemon can serve it: name a shorter one",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::InvalidArgumentError("the runtime directory has 91 bytes"));
+         host.runtime_dir = "/" + std::string(90, 'x');
+         host.runtime_dir_error = ENOENT;
+         host.lock_holder.reset();
+       }},
       {"socket", kProblem, "serves a removed directory", "which ends groups in order",
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("nodecommd serves a removed directory"));
