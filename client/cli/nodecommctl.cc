@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "client/base/stack_size.h"
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "client/cli/admin_client.h"
@@ -242,4 +243,10 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace nodecomm
 
-int main(int argc, char** argv) { return nodecomm::Main(argc, argv); }
+int main(int argc, char** argv) {
+  if (const absl::Status room = nodecomm::MakeRoomForStacks(); !room.ok()) {
+    std::fprintf(stderr, "nodecommctl: %s\n", std::string(room.message()).c_str());
+    return nodecomm::kExitNotAsked;
+  }
+  return nodecomm::Main(argc, argv);
+}
