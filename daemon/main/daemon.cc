@@ -233,7 +233,11 @@ absl::Status Daemon::ReadHost(const std::string& simulate_path) {
 }
 
 std::string Daemon::WaitsFor() const {
-  return nodecomm::WaitsFor(host_->host(), prover_->Progress(), prover_->Lacking(), pool_->List());
+  return nodecomm::WaitsFor(host_->host(),
+                            {.progress = prover_->Progress(),
+                             .pairs_lacking = prover_->Lacking(),
+                             .lacks_thread = prover_->LacksThread()},
+                            pool_->List());
 }
 
 std::string Daemon::NotReady() const {

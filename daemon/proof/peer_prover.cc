@@ -122,6 +122,11 @@ int PeerProver::Lacking() const {
   return 2 * static_cast<int>(lacking_.size());
 }
 
+bool PeerProver::LacksThread() const {
+  absl::MutexLock lock(&mu_);
+  return owed_.has_value();
+}
+
 void PeerProver::StartAfterwards() {
   {
     absl::MutexLock lock(&mu_);

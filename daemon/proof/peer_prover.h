@@ -61,6 +61,8 @@ class PeerProver {
   bool RetryLacking();
   // Ordered pairs that could not be tried for want of something, when they last should have been.
   int Lacking() const;
+  // Whether a run had no thread, and waits for one.
+  bool LacksThread() const;
   // Whether a program has the GPU at this moment. A GPU whose condition was set before is not taken
   // any more.
   bool IsTrying(const std::string& gpu_uuid) const;

@@ -349,11 +349,13 @@ TEST_F(PeerProverTest, RunWithoutAThreadIsToldOfOnceAndMadeUpFor) {
     prover->StartAfterwards();
     EXPECT_FALSE(prover->RetryLacking());
     EXPECT_FALSE(prover->Progress().running());
+    EXPECT_TRUE(prover->LacksThread());
   }
   EXPECT_THAT(warnings_, ElementsAre(HasSubstr("starting a thread")));
   EXPECT_THAT(state.proofs().proofs(), IsEmpty());
 
   ASSERT_TRUE(prover->RetryLacking());
+  EXPECT_FALSE(prover->LacksThread());
   ASSERT_TRUE(prover->WaitUntilDone(kLong));
   EXPECT_THAT(state.proofs().proofs(), SizeIs(6));
   EXPECT_FALSE(prover->RetryLacking());
