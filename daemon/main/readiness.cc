@@ -56,8 +56,9 @@ std::string WaitsFor(const v1::Host& host, const ProofsToCome& proofs,
   }
   if (proofs.pairs_lacking > 0) {
     return absl::StrFormat(
-        "file descriptors or memory to prove peer access of %d pairs of GPUs, which have no fast "
-        "path meanwhile; it is tried again (nodecommctl status, and the log, say what is short)",
+        "file descriptors, memory or time to prove peer access of %d pairs of GPUs, which have no "
+        "fast path meanwhile; it is tried again (nodecommctl p2p show, and the log, say what is "
+        "short)",
         proofs.pairs_lacking);
   }
   if (proofs.progress.running()) {

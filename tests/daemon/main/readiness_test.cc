@@ -66,7 +66,8 @@ TEST(WaitsFor, WhatProofsLackAlsoWhileTheyAreTriedAgain) {
   v1::PeerCheckProgress proofs;
   proofs.set_running(true);
   const std::string waits_for = WaitsFor(TwoGpus(), {.progress = proofs, .pairs_lacking = 2}, {});
-  EXPECT_THAT(waits_for, AllOf(HasSubstr("file descriptors or memory"), HasSubstr("of 2 pairs")));
+  EXPECT_THAT(waits_for,
+              AllOf(HasSubstr("file descriptors, memory or time"), HasSubstr("of 2 pairs")));
   EXPECT_EQ(waits_for, WaitsFor(TwoGpus(), {.pairs_lacking = 2}, {}))
       << "or it would be told again and again";
 }
