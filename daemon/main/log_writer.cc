@@ -130,13 +130,15 @@ class LogWriter::Writing {
 
   void TellOfLost() {
     Lost now;
-    std::string lines;
+    std::vector<std::string> messages;
     {
       absl::MutexLock lock(&queue_->mu);
       now = queue_->lost;
-      for (const std::string& message : Untold(now, queue_->told, queue_->error)) {
-        absl::StrAppend(&lines, queue_->render ? queue_->render(message) : message, "\n");
-      }
+      messages = Untold(now, queue_->told, queue_->error);
+    }
+    std::string lines;
+    for (const std::string& message : messages) {
+      absl::StrAppend(&lines, queue_->render ? queue_->render(message) : message, "\n");
     }
     if (lines.empty() || Write(lines) != 0) return;
     absl::MutexLock lock(&queue_->mu);
