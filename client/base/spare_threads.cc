@@ -38,6 +38,8 @@ void WaitUntilGone(pid_t id, int& polls) {
 
 }  // namespace
 
+int ProcessorsOfGrpc() { return static_cast<int>(sysconf(_SC_NPROCESSORS_CONF)); }
+
 SpareThreads CountSpareThreads(int wanted) {
   // All at the same moment, since that is what is bounded.
   std::atomic<bool> all_made = false;

@@ -5,9 +5,11 @@
 
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel_posix.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -19,6 +21,7 @@
 #include "client/base/unique_fd.h"
 #include "client/cli/lock_holder.h"
 #include "nodecomm/v1/admin.grpc.pb.h"
+#include "proto/refusal_line.h"
 
 namespace nodecomm {
 namespace {
@@ -27,11 +30,11 @@ namespace {
 absl::StatusOr<UniqueFd> ConnectSocket(const std::string& runtime_dir, const std::string& path) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s is too long for a socket's path (at most %d bytes); use a shorter "
-                        "runtime directory",
-                        path, sizeof(address.sun_path) - 1));
+  if (path.size() > kSocketPathBytesMax) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "the runtime directory %s has %d bytes, of at most %d: a socket's path "
+        "(here %s) has at most %d",
+        runtime_dir, runtime_dir.size(), kRuntimeDirBytesMax, path, kSocketPathBytesMax));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -43,11 +46,30 @@ absl::StatusOr<UniqueFd> ConnectSocket(const std::string& runtime_dir, const std
   return fd;
 }
 
+// How long a daemon may take to say that it refuses. One that serves speaks as soon, in gRPC's way.
+constexpr absl::Duration kRefusalTimeout = absl::Seconds(1);
+
+// Why the daemon takes no connection at this moment; empty: it takes one, or does not say. Asked
+// for with a connection of its own: gRPC keeps to itself what it reads before it gives one up.
+std::string ReadRefusal(const std::string& runtime_dir, const std::string& path) {
+  const absl::StatusOr<UniqueFd> fd = ConnectSocket(runtime_dir, path);
+  if (!fd.ok()) return "";
+  pollfd readable = {.fd = fd->get(), .events = POLLIN, .revents = 0};
+  poll(&readable, 1, static_cast<int>(absl::ToInt64Milliseconds(kRefusalTimeout)));
+  std::array<char, kRefusalLineBytesMax> text;
+  const ssize_t got = recv(fd->get(), text.data(), text.size(), MSG_DONTWAIT);
+  std::string_view line(text.data(), got > 0 ? static_cast<size_t>(got) : 0);
+  if (!line.starts_with(kRefusalStart)) return "";
+  line.remove_prefix(std::strlen(kRefusalStart));
+  return std::string(line.substr(0, line.find('\n')));
+}
+
 class GrpcAdminClient : public AdminClient {
  public:
-  GrpcAdminClient(std::string socket_path, absl::Duration call_timeout,
+  GrpcAdminClient(std::string runtime_dir, std::string socket_path, absl::Duration call_timeout,
                   const std::shared_ptr<grpc::Channel>& channel)
-      : socket_path_(std::move(socket_path)),
+      : runtime_dir_(std::move(runtime_dir)),
+        socket_path_(std::move(socket_path)),
         call_timeout_(call_timeout),
         stub_(v1::Admin::NewStub(channel)) {}
 
@@ -113,6 +135,13 @@ class GrpcAdminClient : public AdminClient {
     // Nobody here cancels: a daemon that stops does, while it answers.
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE ||
         status.error_code() == grpc::StatusCode::CANCELLED) {
+      const std::string refusal = ReadRefusal(runtime_dir_, socket_path_);
+      if (!refusal.empty()) {
+        return absl::ResourceExhaustedError(
+            absl::StrFormat("nodecommd at %s takes no more connections of administrators: %s; end "
+                            "programs that keep theirs open, and try again",
+                            socket_path_, refusal));
+      }
       return absl::UnavailableError(
           absl::StrFormat("nodecommd at %s closed the connection (%s); look at its log",
                           socket_path_, status.error_message()));
@@ -130,6 +159,7 @@ class GrpcAdminClient : public AdminClient {
         absl::StrFormat("nodecommd at %s: %s", socket_path_, status.error_message()));
   }
 
+  const std::string runtime_dir_;
   const std::string socket_path_;
   const absl::Duration call_timeout_;
   const std::unique_ptr<v1::Admin::Stub> stub_;
@@ -139,12 +169,12 @@ class GrpcAdminClient : public AdminClient {
 
 absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(const std::string& runtime_dir,
                                                                   absl::Duration call_timeout) {
-  std::string path = absl::StrCat(runtime_dir, "/admin/admin.sock");
+  std::string path = absl::StrCat(runtime_dir, std::string(kAdminSocketName));
   ABSL_ASSIGN_OR_RETURN(UniqueFd fd, ConnectSocket(runtime_dir, path));
   // The channel owns the descriptor from here on.
   const std::shared_ptr<grpc::Channel> channel =
       grpc::CreateInsecureChannelFromFd("localhost", fd.Release());
-  return std::make_unique<GrpcAdminClient>(std::move(path), call_timeout, channel);
+  return std::make_unique<GrpcAdminClient>(runtime_dir, std::move(path), call_timeout, channel);
 }
 
 absl::Status DescribeConnectError(const std::string& runtime_dir, const std::string& socket_path,

@@ -3,9 +3,12 @@
 // Design note: client/cli/README.md.
 #pragma once
 
+#include <sys/un.h>
+
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +16,11 @@
 #include "nodecomm/v1/admin.pb.h"
 
 namespace nodecomm {
+
+// Of the daemon's own sockets this has the longest path, so no daemon serves a longer directory.
+inline constexpr std::string_view kAdminSocketName = "/admin/admin.sock";
+inline constexpr size_t kSocketPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
+inline constexpr size_t kRuntimeDirBytesMax = kSocketPathBytesMax - kAdminSocketName.size();
 
 inline constexpr absl::Duration kAdminCallTimeout = absl::Seconds(5);
 

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/cli/admin_client.h"
 #include "client/cli/doctor_checks.h"
 #include "client/cli/text_table.h"
 
@@ -35,6 +37,10 @@ std::string KillKeepingGroups(const HostFacts& host) {
 
 // Why nobody answers, as far as the directory tells.
 std::string AdviceOnSilence(const HostFacts& host) {
+  if (host.runtime_dir.size() > kRuntimeDirBytesMax) {
+    return "no daemon can serve it: name a shorter one, to the daemon and to its workers "
+           "(--runtime-dir, NODECOMM_RUNTIME_DIR, RuntimeDirectory= of the unit)";
+  }
   // With the directory its records of groups are gone: no other daemon can take them over.
   if (host.lock_holder.has_value() && !host.lock_file.exists) {
     return "restart it: systemctl restart nodecommd, which ends groups in order";
@@ -116,11 +122,18 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
         absl::StrFormat("end some workers; then raise LimitNOFILE= of its unit (systemctl edit "
                         "nodecommd), which a restart takes. At once: prlimit --nofile=N --pid %d",
                         *host.lock_holder));
+  } else if (daemon.connected && absl::IsResourceExhausted(daemon.asked)) {
+    report.Problem(absl::StrCat("it lives and serves workers, but could not be asked: ", asked),
+                   "the daemon needs no restart. If it is not clear which programs these are, ss "
+                   "-xp names who has admin.sock open");
   } else if (daemon.connected && host.lock_holder.has_value()) {
-    report.Problem(absl::StrFormat("%s (process %d)", asked, *host.lock_holder),
-                   absl::StrCat("look at the daemon's log: journalctl -u nodecommd; if it hangs, "
-                                "systemctl restart nodecommd, which ends groups; ",
-                                KillKeepingGroups(host)));
+    std::string advice = "look at the daemon's log: journalctl -u nodecommd";
+    // One that closes a connection does not hang.
+    if (absl::IsDeadlineExceeded(daemon.asked)) {
+      absl::StrAppend(&advice, "; if it hangs, systemctl restart nodecommd, which ends groups; ",
+                      KillKeepingGroups(host));
+    }
+    report.Problem(absl::StrFormat("%s (process %d)", asked, *host.lock_holder), std::move(advice));
   } else {
     report.Problem(asked, daemon.connected ? "look at the daemon's log: journalctl -u nodecommd"
                                            : AdviceOnSilence(host));
@@ -195,6 +208,12 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
     report.Warn(RenderForeign(daemon.status.metrics_problem()),
                 "make room and let the daemon write there (the directory's mode, ReadWritePaths= "
                 "of the unit); what Prometheus reads there is old until then");
+  }
+  if (!daemon.status.log_problem().empty()) {
+    report.Warn(RenderForeign(daemon.status.log_problem()),
+                absl::StrFormat("ls -l /proc/%d/fd/2 tells where its log goes: make room there, "
+                                "let it be written, or see why nobody reads it",
+                                daemon.status.pid()));
   }
   for (const v1::WaitingSetting& setting : daemon.config.waiting()) {
     report.WarnOf(setting.field(), "changed in the file, and waits for a restart",

@@ -15,11 +15,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "client/base/stack_size.h"
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "client/cli/admin_client.h"
 #include "client/cli/colour.h"
 #include "client/cli/commands.h"
+#include "client/cli/topology_words.h"
 #include "client/reference/reference.h"
 #include "client/reference/runtime_dir_option.h"
 
@@ -122,7 +124,9 @@ class CommandTable {
     CLI::App* const topo = Add(app, "topo", "GPUs and the links between them, as a matrix", Topo);
     CLI::Option* const why =
         topo->add_option("--why", options_.why,
-                         "Every fact about two GPUs, and whether they get the fast path")
+                         absl::StrCat("Every fact about two GPUs, and whether they get the fast "
+                                      "path; each by ",
+                                      kGpuForms))
             ->expected(2)
             ->type_name("A B");
     topo->add_flag("--dump", options_.dump, "Print the host as a file for nodecommd --simulate")
@@ -177,13 +181,13 @@ class CommandTable {
     abort->add_option("--reason", options_.reason, "What its members are told");
     CLI::App* const drain =
         Add(app, "drain", "Take a GPU out of service and wait until nothing holds it", Drain);
-    drain->add_option("--gpu", options_.gpu, "Index, UUID or PCI bus id")->required();
+    drain->add_option("--gpu", options_.gpu, absl::StrCat("Its ", kGpuForms))->required();
     drain->add_flag("--abort", options_.abort, "End the groups on it instead of waiting for them");
     drain->add_option("--timeout", options_.timeout_s, "Seconds to wait")
         ->check(CLI::Range(0, 86400))
         ->capture_default_str();
     CLI::App* const undrain = Add(app, "undrain", "Take a GPU back into service", Undrain);
-    undrain->add_option("--gpu", options_.gpu, "Index, UUID or PCI bus id")->required();
+    undrain->add_option("--gpu", options_.gpu, absl::StrCat("Its ", kGpuForms))->required();
   }
 
   Options& options_;
@@ -239,4 +243,10 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace nodecomm
 
-int main(int argc, char** argv) { return nodecomm::Main(argc, argv); }
+int main(int argc, char** argv) {
+  if (const absl::Status room = nodecomm::MakeRoomForStacks(); !room.ok()) {
+    std::fprintf(stderr, "nodecommctl: %s\n", std::string(room.message()).c_str());
+    return nodecomm::kExitNotAsked;
+  }
+  return nodecomm::Main(argc, argv);
+}

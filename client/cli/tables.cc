@@ -160,6 +160,7 @@ std::string RenderStatus(const v1::GetStatusResponse& status) {
   if (!status.metrics_problem().empty()) {
     rows.push_back({"metrics", RenderForeign(status.metrics_problem())});
   }
+  if (!status.log_problem().empty()) rows.push_back({"log", RenderForeign(status.log_problem())});
   return RenderTable(rows);
 }
 

@@ -1,19 +1,63 @@
 #include "client/cli/topology_words.h"
 
+#include <array>
+#include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "client/cli/text_table.h"
 
 namespace nodecomm {
 namespace {
 
+// Domain, bus, device, function. nvidia-smi writes 00000000:43:00.0, sysfs and CUDA 0000:43:00.0,
+// lspci 43:00.0 on a host that has one domain, and the kernel's log leaves out the function.
+using PciPlace = std::array<uint32_t, 4>;
+
+std::optional<PciPlace> ParsePciPlace(const std::string& text) {
+  std::vector<std::string> fields = absl::StrSplit(text, ':');
+  if (fields.size() == 2) fields.insert(fields.begin(), "0");
+  if (fields.size() != 3) return std::nullopt;
+  const std::vector<std::string> last = absl::StrSplit(fields[2], '.');
+  if (last.size() > 2) return std::nullopt;
+  fields[2] = last[0];
+  fields.push_back(last.size() == 2 ? last[1] : "0");
+  PciPlace place;
+  for (size_t i = 0; i < place.size(); ++i) {
+    if (!absl::SimpleHexAtoi(fields[i], &place[i])) return std::nullopt;
+  }
+  return place;
+}
+
+bool IsAt(const v1::Gpu& gpu, const std::string& name) {
+  const std::optional<PciPlace> place = ParsePciPlace(name);
+  return place.has_value() && place == ParsePciPlace(gpu.pci_bus_id());
+}
+
+// "3", or "GPU3" as in our own tables. What has more digits is the beginning of a UUID; what has
+// few is none, or an index that is not there would take whichever GPU's UUID begins so.
+std::optional<int> ParseIndex(const std::string& name) {
+  constexpr size_t kDigitsMax = 3;
+  absl::string_view digits = name;
+  if (absl::StartsWithIgnoreCase(digits, "GPU")) digits.remove_prefix(3);
+  int index = 0;
+  if (digits.size() > kDigitsMax || digits.empty() || !absl::ascii_isdigit(digits[0]) ||
+      !absl::SimpleAtoi(digits, &index)) {
+    return std::nullopt;
+  }
+  return index;
+}
+
 bool IsNamed(const v1::Gpu& gpu, const std::string& name) {
   return absl::EqualsIgnoreCase(gpu.uuid(), name) ||
-         absl::EqualsIgnoreCase(gpu.pci_bus_id(), name) ||
+         absl::EqualsIgnoreCase(gpu.pci_bus_id(), name) || IsAt(gpu, name) ||
          absl::StartsWithIgnoreCase(gpu.uuid(), name) ||
          absl::StartsWithIgnoreCase(gpu.uuid(), absl::StrCat("GPU-", name));
 }
@@ -36,20 +80,15 @@ std::string OrNotAvailable(const std::string& text) {
 std::string GpuLabel(int index) { return absl::StrCat("GPU", index); }
 
 absl::StatusOr<int> FindGpuNamed(const v1::Host& host, const std::string& name) {
-  int index = 0;
-  // An index has few digits; what has more is the beginning of a UUID.
-  if (name.size() <= 3 && absl::SimpleAtoi(name, &index) && index >= 0 &&
-      index < host.gpus_size()) {
-    return index;
-  }
+  const std::optional<int> index = ParseIndex(name);
   std::vector<int> found;
   for (int i = 0; i < host.gpus_size() && !name.empty(); ++i) {
-    if (IsNamed(host.gpus(i), name)) found.push_back(i);
+    if (index.has_value() ? i == *index : IsNamed(host.gpus(i), name)) found.push_back(i);
   }
   if (found.size() == 1) return found.front();
   return absl::InvalidArgumentError(absl::StrFormat(
-      "%s GPU is named '%s'; name one by index, UUID or PCI bus id:%s",
-      found.empty() ? "no" : "more than one", RenderForeign(name), ListOfGpus(host)));
+      "%s GPU is named '%s'; name one by %s:%s", found.empty() ? "no" : "more than one",
+      RenderForeign(name), kGpuForms, ListOfGpus(host)));
 }
 
 std::map<UuidPair, const v1::Link*> LinksOf(const v1::Host& host) {

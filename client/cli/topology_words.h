@@ -21,8 +21,13 @@ std::string OrNotAvailable(const std::string& text);
 // "GPU3", the fourth of the host's list.
 std::string GpuLabel(int index);
 
-// The index in the host's list of the GPU that somebody named by that index, by UUID, by the
-// beginning of a UUID that no other has (with or without "GPU-"), or by PCI bus id.
+// For those who are to name one.
+inline constexpr char kGpuForms[] =
+    "index as nvidia-smi shows it, UUID or its beginning, or PCI bus id (00000000:43:00.0, "
+    "0000:43:00.0, 43:00.0)";
+
+// The index in the host's list of the GPU that somebody named by that index (3, GPU3), by UUID, by
+// the beginning of a UUID that no other has (with or without "GPU-"), or by PCI bus id.
 // InvalidArgument: none or several; the message lists what there is.
 absl::StatusOr<int> FindGpuNamed(const v1::Host& host, const std::string& name);
 

@@ -2,9 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <system_error>
@@ -25,17 +23,12 @@ constexpr char kAnsweredKey[] = "nodecomm-answered";  // in the daemon's own ans
 // A process that could open nine files in all was ended by gRPC, one with fourteen was not.
 constexpr rlim_t kDescriptorsOfFirstCalls = 16;
 
-// gRPC 1.51 makes a thread a processor, between these two, and five more. A worker made 7 with one
-// or two processors, 13 with 8, 21 with 16 and 37 with 64; where one of them failed, it hung when
-// it left. Three to spare: gRPC makes more when it is busy.
-constexpr int kPoolThreadsMin = 2;
-constexpr int kPoolThreadsMax = 32;
+// Beside those for events gRPC 1.51 makes five. A worker made 7 with one or two processors, 13 with
+// 8, 21 with 16 and 37 with 64; where one of them failed, it hung when it left. Three to spare:
+// gRPC makes more when it is busy.
 constexpr int kOtherThreads = 5 + 3;
 
-int ThreadsOfGrpc() {
-  const auto processors = static_cast<int>(sysconf(_SC_NPROCESSORS_CONF));
-  return std::clamp(processors, kPoolThreadsMin, kPoolThreadsMax) + kOtherThreads;
-}
+int ThreadsOfGrpc() { return EventThreadsOfGrpc(ProcessorsOfGrpc()) + kOtherThreads; }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
   grpc::ChannelArguments arguments;

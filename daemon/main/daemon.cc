@@ -234,7 +234,11 @@ absl::Status Daemon::ReadHost(const std::string& simulate_path) {
 }
 
 std::string Daemon::WaitsFor() const {
-  return nodecomm::WaitsFor(host_->host(), prover_->Progress(), prover_->Lacking(), pool_->List());
+  return nodecomm::WaitsFor(host_->host(),
+                            {.progress = prover_->Progress(),
+                             .pairs_lacking = prover_->Lacking(),
+                             .lacks_thread = prover_->LacksThread()},
+                            pool_->List());
 }
 
 std::string Daemon::NotReady() const {
@@ -523,6 +527,7 @@ absl::Status Daemon::MakeCalls() {
   view.runtime_dir_problem = [this] { return runtime_dir_problem(); };
   view.reload_problem = [this] { return reload_problem(); };
   view.metrics_problem = [this] { return metrics_problem(); };
+  view.log_problem = LogProblem;
   view.platform = platform_;
   view.start_time = SteadyNow();
   view.call_ended = [this](const CallEnded& ended) { metrics_->Take(ended); };

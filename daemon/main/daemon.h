@@ -101,7 +101,7 @@ class Daemon {
   // is lost of that, or empty. Says so to those who ask, too.
   std::string CheckRuntimeDir();
 
-  // Tries pairs again that could not be proven for want of descriptors or memory.
+  // Tries pairs again that could not be proven for want of descriptors, memory or time.
   void RetryProofs();
 
   // Reads the host anew; groups with a rank on a GPU that has been lost are told. Thread-safe.

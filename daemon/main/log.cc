@@ -163,6 +163,8 @@ LogWriter::Lost LostLogLines() {
   return log_writer == nullptr ? LogWriter::Lost() : log_writer->lost();
 }
 
+std::string LogProblem() { return log_writer == nullptr ? "" : log_writer->problem(); }
+
 std::string Escaped(const absl::Status& status) { return Escaped(std::string(status.message())); }
 
 WithLogFields::WithLogFields(const LogFields& fields) { current_fields = &fields; }

@@ -10,10 +10,12 @@
 #include <deque>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
 #include "client/base/steady_wait.h"
@@ -21,6 +23,9 @@
 
 namespace nodecomm {
 namespace {
+
+// How often it is tried to tell of lines that are lost, where nobody logs anything meanwhile.
+constexpr absl::Duration kTellInterval = absl::Seconds(1);
 
 // Takes from `text` what it writes. 0, or why not all is written.
 int WriteAll(int fd, std::string_view& text) {
@@ -40,6 +45,20 @@ int WriteAll(int fd, std::string_view& text) {
   return 0;
 }
 
+// A line each of what has been lost since `told`.
+std::vector<std::string> Untold(const LogWriter::Lost& lost, const LogWriter::Lost& told,
+                                int error) {
+  std::vector<std::string> messages;
+  if (const uint64_t count = lost.not_read - told.not_read; count > 0) {
+    messages.push_back(absl::StrCat(count, " lines of the log are lost: nobody read it in time"));
+  }
+  if (const uint64_t count = lost.not_written - told.not_written; count > 0) {
+    messages.push_back(absl::StrCat(count, " lines of the log are lost: they could not be written",
+                                    absl::ErrnoToStatus(error, "").message()));
+  }
+  return messages;
+}
+
 }  // namespace
 
 struct LogWriter::Queue {
@@ -47,23 +66,30 @@ struct LogWriter::Queue {
   const size_t bytes_max;
   const Render render;
   absl::Mutex mu;
+  SteadyCondVar has_news;
   SteadyCondVar becomes_idle;
   std::deque<std::string> lines ABSL_GUARDED_BY(mu);
   size_t bytes ABSL_GUARDED_BY(mu) = 0;
   Lost lost ABSL_GUARDED_BY(mu);
+  Lost told ABSL_GUARDED_BY(mu);      // what the log says of those that are lost
+  int error ABSL_GUARDED_BY(mu) = 0;  // of the last write that failed
   bool writing ABSL_GUARDED_BY(mu) = false;
   bool ending ABSL_GUARDED_BY(mu) = false;
 
   bool HasNews() const ABSL_SHARED_LOCKS_REQUIRED(mu) { return ending || !lines.empty(); }
   bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mu) { return lines.empty() && !writing; }
 
-  // False: the end.
+  // False: the end. An empty line: it is time to tell of those that are lost.
   bool Take(std::string& line) {
     absl::MutexLock lock(&mu);
     writing = false;
     if (IsIdle()) becomes_idle.SignalAll();
-    mu.Await(absl::Condition(this, &Queue::HasNews));
-    if (lines.empty()) return false;
+    line.clear();
+    const bool is_all_told = lost == told;
+    const SteadyTime tell_at =
+        is_all_told ? SteadyTime::InfiniteFuture() : SteadyNow() + kTellInterval;
+    has_news.Await(&mu, tell_at, [this]() ABSL_SHARED_LOCKS_REQUIRED(mu) { return HasNews(); });
+    if (lines.empty()) return !ending;
     line = std::move(lines.front());
     lines.pop_front();
     bytes -= line.size();
@@ -71,13 +97,10 @@ struct LogWriter::Queue {
     return true;
   }
 
-  void CountNotWritten() {
+  void CountNotWritten(int why) {
     absl::MutexLock lock(&mu);
     ++lost.not_written;
-  }
-  Lost LostByNow() {
-    absl::MutexLock lock(&mu);
-    return lost;
+    error = why;
   }
 };
 
@@ -89,17 +112,17 @@ class LogWriter::Writing {
   void Run() {
     std::string line;
     while (queue_->Take(line)) {
-      if (!Write(line)) {
-        queue_->CountNotWritten();
-        continue;
+      if (const int error = line.empty() ? 0 : Write(line); error != 0) {
+        queue_->CountNotWritten(error);
+      } else {
+        TellOfLost();
       }
-      const Lost now = queue_->LostByNow();
-      if (const std::string untold = Untold(now); untold.empty() || Write(untold)) told_ = now;
     }
   }
 
  private:
-  bool Write(std::string_view text) {
+  // 0, or why not all is written.
+  int Write(std::string_view text) {
     // What a write that failed left of a line is ended first.
     std::string_view end_of_line = in_line_ ? "\n" : "";
     int error = WriteAll(queue_->fd, end_of_line);
@@ -108,31 +131,27 @@ class LogWriter::Writing {
       error = WriteAll(queue_->fd, text);
       in_line_ = error != 0 && text.size() < size;
     }
-    if (error != 0) error_ = error;
-    return error == 0;
+    return error;
   }
 
-  // How many lines are lost that the log does not tell of yet, as lines of it; empty: none.
-  std::string Untold(const Lost& now) const {
+  void TellOfLost() {
+    Lost now;
+    std::vector<std::string> messages;
+    {
+      absl::MutexLock lock(&queue_->mu);
+      now = queue_->lost;
+      messages = Untold(now, queue_->told, queue_->error);
+    }
     std::string lines;
-    if (const uint64_t count = now.not_read - told_.not_read; count > 0) {
-      AddMessage(lines, absl::StrCat(count, " lines of the log are lost: nobody read it in time"));
+    for (const std::string& message : messages) {
+      absl::StrAppend(&lines, queue_->render ? queue_->render(message) : message, "\n");
     }
-    if (const uint64_t count = now.not_written - told_.not_written; count > 0) {
-      const absl::Status cause = absl::ErrnoToStatus(error_, "");
-      AddMessage(lines, absl::StrCat(count, " lines of the log are lost: they could not be written",
-                                     cause.message()));
-    }
-    return lines;
-  }
-
-  void AddMessage(std::string& lines, const std::string& message) const {
-    absl::StrAppend(&lines, queue_->render ? queue_->render(message) : message, "\n");
+    if (lines.empty() || Write(lines) != 0) return;
+    absl::MutexLock lock(&queue_->mu);
+    queue_->told = now;
   }
 
   const std::shared_ptr<Queue> queue_;
-  Lost told_;  // what the log says of those that are lost
-  int error_ = 0;
   bool in_line_ = false;
 };
 
@@ -157,6 +176,7 @@ absl::StatusOr<std::unique_ptr<LogWriter>> LogWriter::Start(int fd, size_t queue
 LogWriter::~LogWriter() {
   absl::MutexLock lock(&queue_->mu);
   queue_->ending = true;
+  queue_->has_news.SignalAll();
 }
 
 void LogWriter::Write(std::string line) {
@@ -167,11 +187,17 @@ void LogWriter::Write(std::string line) {
   }
   queue_->bytes += line.size();
   queue_->lines.push_back(std::move(line));
+  queue_->has_news.SignalAll();
 }
 
 LogWriter::Lost LogWriter::lost() const {
   absl::MutexLock lock(&queue_->mu);
   return queue_->lost;
+}
+
+std::string LogWriter::problem() const {
+  absl::MutexLock lock(&queue_->mu);
+  return absl::StrJoin(Untold(queue_->lost, queue_->told, queue_->error), "; ");
 }
 
 bool LogWriter::Flush(absl::Duration timeout) {

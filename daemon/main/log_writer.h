@@ -24,6 +24,7 @@ class LogWriter {
   struct Lost {
     uint64_t not_read = 0;     // found no room: who reads the log is slow
     uint64_t not_written = 0;  // write failed
+    bool operator==(const Lost&) const = default;
   };
 
   // Makes a line, without a newline, of the writer's own message; called on its thread.
@@ -40,11 +41,14 @@ class LogWriter {
   LogWriter& operator=(const LogWriter&) = delete;
 
   // Never waits. A line that finds no room is lost, and so is one that cannot be written; their
-  // number is written once that works again.
+  // number is written once that works again, which is tried every second.
   void Write(std::string line);
 
   // Since the start.
   Lost lost() const;
+
+  // What is lost and the log could not tell of yet, for people; empty: nothing.
+  std::string problem() const;
 
   // False: not all is written within the timeout.
   bool Flush(absl::Duration timeout);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/base/stack_size.h"
 #include "client/base/steady_clock.h"
 #include "client/base/version.h"
 #include "daemon/config/config.h"
@@ -142,6 +143,10 @@ int main(int argc, char** argv) {
   nodecomm::IgnoreSignalsOfWrites();
   nodecomm::OpenMissingStandardStreams();
   nodecomm::BoundHeapArenas();
+  if (const absl::Status room = nodecomm::MakeRoomForStacks(); !room.ok()) {
+    std::fprintf(stderr, "nodecommd cannot start: %s\n", std::string(room.message()).c_str());
+    return nodecomm::kExitFailure;
+  }
   const nodecomm::ParsedCommandLine parsed = nodecomm::ParseCommandLine(argc, argv);
   if (parsed.exit_code.has_value()) return *parsed.exit_code;
   const int exit_code = nodecomm::Run(parsed.command_line);

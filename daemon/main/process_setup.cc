@@ -14,19 +14,18 @@
 namespace nodecomm {
 namespace {
 
-// Somewhat more than a daemon without workers takes: 19 to 23, and 34.
-constexpr int kThreadsMin = 32;
 constexpr int kFilesMin = 64;
 // Records and proofs stay far below; what simulated GPUs hold is their pools' affair.
 constexpr rlim_t kFileBytesMin = 1 << 20;
 
 absl::Status CheckThreads() {
-  const SpareThreads spare = CountSpareThreads(kThreadsMin);
+  const int wanted = ThreadsWanted(ProcessorsOfGrpc());
+  const SpareThreads spare = CountSpareThreads(wanted);
   if (spare.next.ok()) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
       "only %d threads can be made, of at least %d (%s): raise TasksMax= of the unit, pids.max of "
       "the container, or the limit on processes or address space (ulimit -u, -v)",
-      spare.count, kThreadsMin, spare.next.message()));
+      spare.count, wanted, spare.next.message()));
 }
 
 absl::Status CheckFileSize() {

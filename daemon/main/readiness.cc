@@ -45,19 +45,25 @@ std::string MissingFabric(const v1::Host& host) {
 
 }  // namespace
 
-std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs, int pairs_lacking,
+std::string WaitsFor(const v1::Host& host, const ProofsToCome& proofs,
                      const std::vector<v1::PoolInfo>& pools) {
   if (host.gpus().empty()) return "a GPU: the driver lists none (nvidia-smi -L)";
   // Before what goes on: these are tried again and again.
-  if (pairs_lacking > 0) {
-    return absl::StrFormat(
-        "file descriptors or memory to prove peer access of %d pairs of GPUs, which have no fast "
-        "path meanwhile; it is tried again (nodecommctl status, and the log, say what is short)",
-        pairs_lacking);
+  if (proofs.lacks_thread) {
+    return "a thread to prove peer access of pairs of GPUs, which have no fast path meanwhile; it "
+           "is "
+           "tried again (raise TasksMax= of the unit, or pids.max of the container)";
   }
-  if (proofs.running()) {
-    return absl::StrFormat("proofs of peer access: %d of %d pairs are done", proofs.pairs_done(),
-                           proofs.pairs_total());
+  if (proofs.pairs_lacking > 0) {
+    return absl::StrFormat(
+        "file descriptors, memory or time to prove peer access of %d pairs of GPUs, which have no "
+        "fast path meanwhile; it is tried again (nodecommctl p2p show, and the log, say what is "
+        "short)",
+        proofs.pairs_lacking);
+  }
+  if (proofs.progress.running()) {
+    return absl::StrFormat("proofs of peer access: %d of %d pairs are done",
+                           proofs.progress.pairs_done(), proofs.progress.pairs_total());
   }
   if (const std::string fabric = MissingFabric(host); !fabric.empty()) {
     return absl::StrCat(fabric, kAskFabricManager);

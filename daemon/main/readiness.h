@@ -11,9 +11,15 @@
 
 namespace nodecomm {
 
+// What is known of proofs that are yet to come (daemon/proof/peer_prover.h).
+struct ProofsToCome {
+  v1::PeerCheckProgress progress = {};
+  int pairs_lacking = 0;      // could not be proven for want of something, and are tried again
+  bool lacks_thread = false;  // a run had none, and is tried again
+};
+
 // For people, the first thing that is missing, and what to look at; empty: it is ready.
-// `pairs_lacking`: those that could not be proven for want of something, and are tried again.
-std::string WaitsFor(const v1::Host& host, const v1::PeerCheckProgress& proofs, int pairs_lacking,
+std::string WaitsFor(const v1::Host& host, const ProofsToCome& proofs,
                      const std::vector<v1::PoolInfo>& pools);
 
 // For people, what was there and is missing now: GPUs that are lost, those without their fabric;

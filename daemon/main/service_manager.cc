@@ -1,15 +1,19 @@
 #include "daemon/main/service_manager.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
+#include <atomic>
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "daemon/main/log_line.h"
 
 namespace nodecomm {
 namespace {
@@ -18,16 +22,27 @@ constexpr char kSession[] = "nodecomm-session";
 constexpr char kControl[] = "nodecomm-control";
 constexpr char kAdmin[] = "nodecomm-admin";
 
-// Nobody is told whether it worked: without a service manager it does not, and that is well.
+// `result`: of sd_notify and its like. Without a service manager that is 0, and well.
+void WarnOnce(int result) {
+  static std::atomic<bool> warned = false;
+  if (result >= 0 || warned.exchange(true)) return;
+  const char* const socket = getenv("NOTIFY_SOCKET");
+  spdlog::warn(
+      "the service manager cannot be told how the daemon is{} (NOTIFY_SOCKET is {}): under systemd "
+      "it would be ended for that, at its start or by the watchdog",
+      std::string(absl::ErrnoToStatus(-result, "").message()),
+      Escaped(socket == nullptr ? "not set" : socket));
+}
+
+void Say(const std::string& state) { WarnOnce(sd_notify(0, state.c_str())); }
+
 void Keep(const char* name, const UniqueFd& socket) {
   const int fd = socket.get();
   const std::string state = absl::StrCat("FDSTORE=1\nFDNAME=", name);
-  sd_pid_notify_with_fds(0, 0, state.c_str(), &fd, 1);
+  WarnOnce(sd_pid_notify_with_fds(0, 0, state.c_str(), &fd, 1));
 }
 
-void Forget(const char* name) {
-  sd_notify(0, absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name).c_str());
-}
+void Forget(const char* name) { Say(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name)); }
 
 }  // namespace
 
@@ -64,37 +79,40 @@ void ForgetListeners() {
 }
 
 void SayStatusToServiceManager(std::string_view status) {
-  sd_notify(0, absl::StrFormat("STATUS=%s", status).c_str());
+  Say(absl::StrFormat("STATUS=%s", status));
 }
 
 void SayReadyToServiceManager(std::string_view status) {
-  sd_notify(0, absl::StrFormat("READY=1\nSTATUS=%s", status).c_str());
+  Say(absl::StrFormat("READY=1\nSTATUS=%s", status));
 }
 
 void SayReloadingToServiceManager() {
   timespec now = {};
   clock_gettime(CLOCK_MONOTONIC, &now);
   const int64_t now_us = absl::ToInt64Microseconds(absl::DurationFromTimespec(now));
-  sd_notify(0, absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", now_us).c_str());
+  Say(absl::StrCat("RELOADING=1\nMONOTONIC_USEC=", now_us));
 }
 
 void SayStoppingToServiceManager(absl::Duration timeout) {
-  sd_notify(0,
-            absl::StrCat("STOPPING=1\nSTATUS=Waiting for groups to finish.\nEXTEND_TIMEOUT_USEC=",
-                         absl::ToInt64Microseconds(timeout))
-                .c_str());
+  Say(absl::StrCat("STOPPING=1\nSTATUS=Waiting for groups to finish.\nEXTEND_TIMEOUT_USEC=",
+                   absl::ToInt64Microseconds(timeout)));
 }
 
 absl::Duration WatchdogInterval() {
   // Three chances before systemd gives the daemon up.
   constexpr int kChances = 3;
   uint64_t limit_us = 0;
-  if (sd_watchdog_enabled(/*unset_environment=*/0, &limit_us) <= 0) {
-    return absl::InfiniteDuration();
+  const int wanted = sd_watchdog_enabled(/*unset_environment=*/0, &limit_us);
+  if (wanted < 0) {
+    spdlog::warn(
+        "WATCHDOG_USEC or WATCHDOG_PID cannot be used{}: no watchdog is answered, and systemd "
+        "would end the daemon for that",
+        std::string(absl::ErrnoToStatus(-wanted, "").message()));
   }
+  if (wanted <= 0) return absl::InfiniteDuration();
   return absl::Microseconds(limit_us) / kChances;
 }
 
-void SayAliveToServiceManager() { sd_notify(0, "WATCHDOG=1"); }
+void SayAliveToServiceManager() { Say("WATCHDOG=1"); }
 
 }  // namespace nodecomm

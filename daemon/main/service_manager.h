@@ -1,7 +1,7 @@
 // What the daemon and systemd say to each other: listening sockets that systemd keeps while the
 // daemon is away, so that workers who connect meanwhile wait instead of failing; how far the daemon
-// is; that it is alive. Without systemd nothing happens. Source: sd_notify(3), sd_listen_fds(3),
-// sd_watchdog_enabled(3).
+// is; that it is alive. Without systemd nothing happens; a systemd that cannot be told is logged,
+// once. Source: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
 #pragma once
 
 #include <string_view>

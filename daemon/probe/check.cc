@@ -15,16 +15,23 @@ namespace {
 // The first run of each also warms up: it finds the pages, and loads what is not loaded.
 constexpr int kTimedRuns = 3;
 
-// A finding that vetoes; the pair's hardware or driver is at fault.
+// What is wrong with the data vetoes: the pair's hardware or driver is at fault. What is late may
+// be the host's doing, which stopped this process, or one of its kernels, for longer than there was
+// time.
 struct Fault {
+  enum class Kind { kWrong, kLate };
   std::string what;
+  Kind kind = Kind::kWrong;
 };
 using Outcome = absl::StatusOr<std::optional<Fault>>;
 
 class Check {
  public:
   Check(GpuPair& pair, const std::array<std::string, 2>& gpu_uuids, SteadyTime deadline)
-      : pair_(pair), gpu_uuids_(gpu_uuids), deadline_(deadline) {}
+      : pair_(pair),
+        gpu_uuids_(gpu_uuids),
+        deadline_(deadline),
+        begin_exchange_by_(deadline - (deadline - SteadyNow()) / 2) {}
 
   v1::PeerProofs Run() {
     v1::PeerProofs proofs;
@@ -105,7 +112,8 @@ class Check {
   // --- order, and packets in one piece
 
   void ProveOrder(v1::PeerProofs& proofs) {
-    const absl::Status in_time = CheckTime();
+    // What is late then was not so for want of time before.
+    const absl::Status in_time = CheckTime(begin_exchange_by_);
     const absl::StatusOr<FindingsOfBoth> found =
         in_time.ok() ? pair_.ExchangeRounds(pair_.rounds().exchange, TimeLeft())
                      : absl::StatusOr<FindingsOfBoth>(in_time);
@@ -148,8 +156,10 @@ class Check {
     if (here.late_lanes == 0 || here.first_late_round > there.first_late_round) {
       return std::nullopt;
     }
-    return Fault{
-        absl::StrFormat("a packet did not arrive in time (round %d)", here.first_late_round)};
+    return Fault{.what = absl::StrFormat("a packet did not arrive in time (round %d): it was lost, "
+                                         "or the host stalled",
+                                         here.first_late_round),
+                 .kind = Fault::Kind::kLate};
   }
 
   // --- what they share
@@ -170,17 +180,22 @@ class Check {
   // The first thing that is wrong decides; a fault outweighs a step that could not run.
   static void Settle(const Outcome& outcome, v1::PeerProof& proof) {
     if (proof.verdict() == v1::PROOF_VERDICT_FAILED) return;
-    if (outcome.ok() && outcome->has_value()) {
+    const bool is_fault = outcome.ok() && outcome->has_value();
+    const bool is_late = is_fault && (*outcome)->kind == Fault::Kind::kLate;
+    if (is_fault && !is_late) {
       proof.set_verdict(v1::PROOF_VERDICT_FAILED);
       proof.set_reason((*outcome)->what);
-    } else if (!outcome.ok() && proof.verdict() == v1::PROOF_VERDICT_UNSPECIFIED) {
+      proof.clear_late();
+    } else if ((is_late || !outcome.ok()) && proof.verdict() == v1::PROOF_VERDICT_UNSPECIFIED) {
       proof.set_verdict(v1::PROOF_VERDICT_UNPROVEN);
-      proof.set_reason(std::string(outcome.status().message()));
+      proof.set_reason(is_late ? (*outcome)->what : std::string(outcome.status().message()));
+      proof.set_late(is_late);
     }
   }
 
-  absl::Status CheckTime() const {
-    if (SteadyNow() < deadline_) return absl::OkStatus();
+  absl::Status CheckTime() const { return CheckTime(deadline_); }
+  static absl::Status CheckTime(SteadyTime limit) {
+    if (SteadyNow() < limit) return absl::OkStatus();
     return absl::DeadlineExceededError("there was not enough time for all steps");
   }
   absl::Duration TimeLeft() const { return deadline_ - SteadyNow(); }
@@ -192,6 +207,7 @@ class Check {
   GpuPair& pair_;
   const std::array<std::string, 2>& gpu_uuids_;
   const SteadyTime deadline_;
+  const SteadyTime begin_exchange_by_;
   uint64_t seeds_ = 0;
 };
 

@@ -7,11 +7,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "daemon/proof/proof_cache.h"
 #include "daemon/proof/rounds.h"
 
 namespace nodecomm {
 namespace {
+
+// A host that stalls in each of them, for as long as a proof may take, serves nobody.
+constexpr int kLateTriesMax = 3;
 
 using DirectedPair = std::pair<std::string, std::string>;
 
@@ -119,6 +123,11 @@ bool PeerProver::RetryLacking() {
 int PeerProver::Lacking() const {
   absl::MutexLock lock(&mu_);
   return 2 * static_cast<int>(lacking_.size());
+}
+
+bool PeerProver::LacksThread() const {
+  absl::MutexLock lock(&mu_);
+  return owed_.has_value();
 }
 
 void PeerProver::StartAfterwards() {
@@ -262,8 +271,8 @@ void PeerProver::Try(Which which, const GpuPair& pair) {
   if (const std::optional<std::string> why_not = WhyNotTriedNow(state_->host(), pair)) {
     Record(which, Unproven(pair, *why_not));
   } else {
-    const absl::StatusOr<std::vector<v1::PeerProof>> proofs = probe_->Prove(pair, cancelled_);
-    lacks = !proofs.ok();
+    absl::StatusOr<std::vector<v1::PeerProof>> proofs = probe_->Prove(pair, cancelled_);
+    lacks = !proofs.ok() || JudgeLateness(pair, *proofs);
     Record(which, proofs.ok() ? *proofs : Unproven(pair, std::string(proofs.status().message())));
   }
   absl::MutexLock lock(&mu_);
@@ -274,6 +283,25 @@ void PeerProver::Try(Which which, const GpuPair& pair) {
   }
   tried_.erase(tried_.find(pair.a));
   tried_.erase(tried_.find(pair.b));
+}
+
+bool PeerProver::JudgeLateness(const GpuPair& pair, std::vector<v1::PeerProof>& proofs) {
+  const auto is_late = [](const v1::PeerProof& proof) { return proof.late(); };
+  {
+    absl::MutexLock lock(&mu_);
+    if (std::none_of(proofs.begin(), proofs.end(), is_late)) {
+      late_.erase(pair);
+      return false;
+    }
+    if (++late_[pair] < kLateTriesMax) return true;
+    late_.erase(pair);
+  }
+  for (v1::PeerProof& proof : proofs) {
+    if (!proof.late()) continue;
+    proof.set_verdict(v1::PROOF_VERDICT_FAILED);
+    proof.set_reason(absl::StrFormat("%s, %d times in a row", proof.reason(), kLateTriesMax));
+  }
+  return false;
 }
 
 void PeerProver::Record(Which which, const std::vector<v1::PeerProof>& proofs) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -61,8 +62,11 @@ class PeerProver {
   // it is another than before. Starts a run, too, that had no thread. False: there is nothing to
   // try, or no run starts.
   bool RetryLacking();
-  // Ordered pairs that could not be tried for want of something, when they last should have been.
+  // Ordered pairs that could not be tried for want of something, or were late, when they last
+  // should have been.
   int Lacking() const;
+  // Whether a run had no thread, and waits for one.
+  bool LacksThread() const;
   // Whether a program has the GPU at this moment. A GPU whose condition was set before is not taken
   // any more.
   bool IsTrying(const std::string& gpu_uuid) const;
@@ -81,6 +85,8 @@ class PeerProver {
   void Run(Which which, const std::vector<Round>& rounds);
   void Try(Which which, const GpuPair& pair);
   void Record(Which which, const std::vector<v1::PeerProof>& proofs);
+  // Whether the pair was late, so that it is to be tried again. Three times in a row are a failure.
+  bool JudgeLateness(const GpuPair& pair, std::vector<v1::PeerProof>& proofs);
   // Whether the host's state says the same of the pair.
   bool IsKnown(const v1::PeerProof& proof) const;
   void Save();
@@ -97,7 +103,8 @@ class PeerProver {
   bool again_ ABSL_GUARDED_BY(mu_) = false;  // another run of the missing pairs is to follow
   std::multiset<std::string> tried_ ABSL_GUARDED_BY(mu_);  // UUIDs of GPUs, at this moment
   std::set<GpuPair> lacking_ ABSL_GUARDED_BY(mu_);
-  int pairs_total_ ABSL_GUARDED_BY(mu_) = 0;  // ordered
+  std::map<GpuPair, int> late_ ABSL_GUARDED_BY(mu_);  // how often in a row
+  int pairs_total_ ABSL_GUARDED_BY(mu_) = 0;          // ordered
   int pairs_done_ ABSL_GUARDED_BY(mu_) = 0;
   SteadyTime started_ ABSL_GUARDED_BY(mu_) = SteadyTime::InfinitePast();
   SteadyTime ended_ ABSL_GUARDED_BY(mu_) = SteadyTime::InfinitePast();

@@ -38,9 +38,10 @@ absl::StatusOr<std::string> ReadAll(int fd, SteadyTime deadline,
   std::string text;
   while (true) {
     if (cancelled.HasBeenNotified()) return absl::CancelledError("the daemon is stopping");
-    if (SteadyNow() >= deadline) return absl::DeadlineExceededError("did not answer in time");
     pollfd waited = {fd, POLLIN, 0};
     if (poll(&waited, 1, static_cast<int>(absl::ToInt64Milliseconds(kCancelPollInterval))) <= 0) {
+      // Not before: the answer may be there, where this process was stopped meanwhile.
+      if (SteadyNow() >= deadline) return absl::DeadlineExceededError("did not answer in time");
       continue;
     }
     std::array<char, 4096> chunk;

@@ -130,6 +130,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_runtime_dir_problem(view.runtime_dir_problem());
   answer.set_reload_problem(view.reload_problem());
   answer.set_metrics_problem(view.metrics_problem());
+  answer.set_log_problem(view.log_problem());
   if (view.gpus != nullptr) answer.set_gpu_errors_problem(view.gpus->WhyErrorsAreNotWatched());
   answer.set_open_fds(CountOpenFds());
   answer.set_open_fds_max(OpenFdsMax());

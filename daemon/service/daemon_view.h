@@ -61,6 +61,8 @@ struct DaemonView {
   std::function<std::string()> reload_problem = [] { return std::string(); };
   // Why the file of metrics could not be written at the last try; empty: it could.
   std::function<std::string()> metrics_problem = [] { return std::string(); };
+  // Which lines of the log are lost that it does not tell of itself; empty: none.
+  std::function<std::string()> log_problem = [] { return std::string(); };
   v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
   SteadyTime start_time;
   // For the log and the metrics, on gRPC's threads.

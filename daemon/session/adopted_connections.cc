@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -25,11 +26,11 @@ bool NamesTheSame(int fd, int other_fd) {
 
 }  // namespace
 
-absl::Status AdoptedConnections::Add(const UniqueFd& connection, uid_t uid) {
-  if (CountOf(uid) >= limit_.per_uid_max) {
+absl::Status AdoptedConnections::Add(const UniqueFd& connection, const PeerCredentials& peer) {
+  if (CountOf(peer.uid) >= limit_.per_uid_max) {
     return absl::ResourceExhaustedError(
-        absl::StrFormat("uid %d has %d connections already, the most allowed (%s)", uid,
-                        limit_.per_uid_max, limit_.name));
+        absl::StrFormat("uid %d has %d connections already, the most allowed (%s)%s", peer.uid,
+                        limit_.per_uid_max, limit_.name, MostOf(peer.uid)));
   }
   UniqueFd duplicate = connection.Duplicate();
   if (!duplicate.valid()) {
@@ -39,15 +40,27 @@ absl::Status AdoptedConnections::Add(const UniqueFd& connection, uid_t uid) {
   // Hang-ups only: what there is to read is gRPC's.
   ABSL_RETURN_IF_ERROR(poller_->Add(duplicate.get(), EPOLLRDHUP, {.kind = kind_, .id = id}));
   watched_.emplace(
-      id, Watched{.duplicate = std::move(duplicate), .owners_fd = connection.get(), .uid = uid});
+      id, Watched{.duplicate = std::move(duplicate), .owners_fd = connection.get(), .peer = peer});
   absl::MutexLock lock(&mu_);
-  ++count_by_uid_[uid];
+  ++count_by_uid_[peer.uid];
   return absl::OkStatus();
 }
 
 std::map<uid_t, int> AdoptedConnections::CountByUser() const {
   absl::MutexLock lock(&mu_);
   return count_by_uid_;
+}
+
+std::string AdoptedConnections::MostOf(uid_t uid) const {
+  std::map<pid_t, int> counts;
+  for (const auto& [id, watched] : watched_) {
+    if (watched.peer.uid == uid && watched.peer.pid != 0) ++counts[watched.peer.pid];
+  }
+  const auto most =
+      std::max_element(counts.begin(), counts.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == counts.end()) return "";
+  return absl::StrFormat("; process %d has %d of them", most->first, most->second);
 }
 
 int AdoptedConnections::CountOf(uid_t uid) const {
@@ -72,10 +85,10 @@ bool AdoptedConnections::ForgetIfClosed(uint64_t id) {
   if (NamesTheSame(it->second.owners_fd, it->second.duplicate.get())) return false;
   {
     absl::MutexLock lock(&mu_);
-    const auto count = count_by_uid_.find(it->second.uid);
+    const auto count = count_by_uid_.find(it->second.peer.uid);
     if (--count->second == 0) count_by_uid_.erase(count);
   }
-  foreign_->Close(std::move(it->second.duplicate), it->second.uid);
+  foreign_->Close(std::move(it->second.duplicate), it->second.peer.uid);
   watched_.erase(it);
   return true;
 }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
 #include "daemon/session/foreign_sockets.h"
+#include "daemon/session/peer.h"
 #include "daemon/session/poller.h"
 
 namespace nodecomm {
@@ -34,8 +36,9 @@ class AdoptedConnections {
       : poller_(poller), foreign_(foreign), kind_(kind), limit_(limit) {}
 
   // Counts the connection until its owner, who gets this very descriptor, has closed it.
-  // ResourceExhausted: the user has as many as allowed.
-  absl::Status Add(const UniqueFd& connection, uid_t uid);
+  // ResourceExhausted: the user has as many as allowed; the message names the process with the
+  // most.
+  absl::Status Add(const UniqueFd& connection, const PeerCredentials& peer);
 
   size_t count() const { return watched_.size(); }
 
@@ -54,9 +57,11 @@ class AdoptedConnections {
     // before that, which counts as a hang-up here.
     UniqueFd duplicate;
     int owners_fd = -1;
-    uid_t uid = 0;
+    PeerCredentials peer;
   };
 
+  // The user's process that has the most, in words; empty: its id is hidden from the daemon.
+  std::string MostOf(uid_t uid) const;
   int CountOf(uid_t uid) const;
 
   // False: its owner has it still.

@@ -14,6 +14,7 @@
 
 #include "absl/base/call_once.h"
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
@@ -27,6 +28,7 @@
 #include "daemon/session/session_table.h"
 #include "daemon/session/user_namespace.h"
 #include "daemon/session/worker_sessions.h"
+#include "proto/refusal_line.h"
 
 namespace nodecomm {
 namespace {
@@ -276,7 +278,7 @@ class EpollSessionServer final : public SessionServer {
     if (const absl::Status room = CheckRoom(kDescriptorsOfACall); !room.ok()) {
       return refuse(RefusalCause::kLimit, std::string(room.message()));
     }
-    if (const absl::Status added = control_connections_.Add(socket, peer->uid); !added.ok()) {
+    if (const absl::Status added = control_connections_.Add(socket, *peer); !added.ok()) {
       return refuse(RefusalCause::kLimit, std::string(added.message()));
     }
     if (events_.control_connected) events_.control_connected(std::move(socket), *peer);
@@ -291,7 +293,10 @@ class EpollSessionServer final : public SessionServer {
       return Refuse(Door::kAdmin, RefusalCause::kNotAdministrator, *peer,
                     "neither root nor the daemon's user");
     }
-    if (const absl::Status added = admin_connections_.Add(socket, peer->uid); !added.ok()) {
+    if (const absl::Status added = admin_connections_.Add(socket, *peer); !added.ok()) {
+      // For nodecommctl, which learns nothing from a connection that just ends.
+      const std::string line = absl::StrCat(kRefusalStart, added.message(), "\n");
+      send(socket.get(), line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
       return Refuse(Door::kAdmin, RefusalCause::kLimit, *peer, std::string(added.message()));
     }
     if (events_.admin_connected) events_.admin_connected(std::move(socket));

@@ -87,6 +87,11 @@ expect_json "$work/status.json" '{x["state"] for x in d["drains"]} == {"DRAIN_ST
 
 ctl undrain --gpu 2 >/dev/null || (($? == 4)) || fail "undrain of one of two ended with $?"
 ctl undrain --gpu 1 >/dev/null
+
+# By the names that lspci and sysfs have for it.
+place=$(ctl topo --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["gpus"][3]["pci_bus_id"])')
+ctl drain --gpu "${place#00000000:}" >/dev/null || fail "drain --gpu ${place#00000000:} ended with $?"
+ctl undrain --gpu "${place#0000}" >/dev/null || fail "undrain --gpu ${place#0000} ended with $?"
 for rank in 0 1; do start_worker c $rank 2; done
 for rank in 0 1; do await c.$rank ready 1; done
 for rank in 0 1; do await c.$rank calls 1; done

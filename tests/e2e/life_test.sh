@@ -40,3 +40,9 @@ expect_failure 1 "absent.textproto" "$NODECOMM_BIN/nodecommd" --runtime-dir "$ru
 for program in nodecommd nodecommctl nodecomm-perf; do
   "$NODECOMM_BIN/$program" --version | grep -q '[0-9]\.[0-9]\.[0-9]' || fail "$program --version"
 done
+
+# A stack that may not grow is said before anything needs it.
+low=$((192 << 10))
+expect_failure 1 "the stack may have $low bytes, of at least" prlimit --stack="$low:$low" "$NODECOMM_BIN/nodecommd" \
+  --runtime-dir "$runtime" --simulate "$topologies/hgx-h100-x4.textproto"
+expect_failure 1 "the stack may have $low bytes, of at least" prlimit --stack="$low:$low" "$NODECOMM_BIN/nodecommctl" version

@@ -72,6 +72,11 @@ for ((i = 0; i < 200; ++i)); do
   sleep 0.1
 done
 ((i < 200)) || fail "lines that cannot be written are not counted: $(cat "$work/n.prom")"
+lost="lines of the log are lost: they could not be written: No space left on device"
+for command in status doctor; do
+  ctl $command >"$work/told" || fail "$command ended with $?"
+  grep -F "$lost" "$work/told" >/dev/null || fail "$command does not tell of the log: $(cat "$work/told")"
+done
 stop_daemon
 
 # Too few descriptors for the sessions that the configuration allows. The last step: the limit cannot be raised again.

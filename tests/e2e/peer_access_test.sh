@@ -72,6 +72,50 @@ check_fault die '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVE
 check_fault garbage '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
 check_fault stall '0 pairs proven, 0 failed, 12 unproven' FAST_PATH_REASON_UNPROVEN 4
 
+# A packet that is late may be the host's doing: the pair is tried again, and broken the third time in a row.
+rm -f "$cache"
+: >"$work/nodecommd.log"
+NODECOMM_BIN=$work/bin
+NODECOMM_TEST_FAULT=lose start_simulated hgx-h100-x4
+NODECOMM_BIN=$sound
+grep -q "warning peer access to .* could not be proven: a packet did not arrive in time" "$work/nodecommd.log" ||
+  fail "a late packet is not logged"
+if grep -q BROKEN "$work/nodecommd.log"; then fail "a late packet is called broken at once"; fi
+ctl status | grep -q "not ready    waiting for file descriptors, memory or time" || fail "late: $(ctl status)"
+for ((i = 0; i < 600; ++i)); do
+  if ctl status | grep -q "6 pairs proven, 6 failed"; then break; fi
+  sleep 0.05
+done
+((i < 600)) || fail "pairs that are late again and again: $(ctl status)"
+ctl p2p show | grep -q "did not arrive in time (round 7).*, 3 times in a row" || fail "why: $(ctl p2p show)"
+stop_daemon
+
+# An answer that came while the daemon was stopped counts, though its time is up when the daemon goes on.
+rm -f "$cache"
+: >"$work/nodecommd.log"
+echo 'peer_access { proof_timeout_ms: 1000 }' >"$work/second.textproto"
+NODECOMM_TEST_FAULT=slow "$work/bin/nodecommd" --runtime-dir "$runtime" --simulate "$topologies/hgx-h100-x4.textproto" \
+  --config "$work/second.textproto" >>"$work/nodecommd.log" 2>&1 &
+daemon=$!
+for ((i = 0; i < 600; ++i)); do
+  (($(pgrep -c -P "$daemon" nodecomm-probe) == 2)) && break
+  sleep 0.05
+done
+kill -STOP "$daemon"
+SECONDS=0
+for ((i = 0; i < 600; ++i)); do
+  # They have ended, and nobody has asked how.
+  if ((SECONDS > 5)) && ! pgrep -P "$daemon" --runstates R,S,D >/dev/null; then break; fi
+  sleep 0.05
+done
+kill -CONT "$daemon"
+for ((i = 0; i < 600; ++i)); do
+  if grep -qx ready "$work/nodecommd.log"; then break; fi
+  sleep 0.05
+done
+ctl status | grep -q "12 pairs proven" || fail "answers are thrown away: $(ctl p2p show)"
+stop_daemon
+
 # A probe that is not there any more says nothing of the pairs: what was proven stays.
 rm -f "$cache"
 NODECOMM_BIN=$work/bin

@@ -51,8 +51,8 @@ def logged(text, seconds=10):
     return False
 
 
-def start(topology):
-    environment = dict(os.environ, NOTIFY_SOCKET=os.path.join(work, "notify"), WATCHDOG_USEC="1500000")
+def start(topology, socket_path=os.path.join(work, "notify"), watchdog="1500000"):
+    environment = dict(os.environ, NOTIFY_SOCKET=socket_path, WATCHDOG_USEC=watchdog)
     command = [os.path.join(bin_dir, "nodecommd"), "--runtime-dir", runtime, "--config", config, "--simulate", topology]
     with open(log, "a") as file:
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
@@ -144,6 +144,24 @@ seen = messages_until(lambda m: m.get("STATUS", "").startswith("Not ready"))
 assert "session.sock was removed; restart the daemon" in seen[-1]["STATUS"], seen[-1]
 os.rename(os.path.join(work, "away"), os.path.join(runtime, "session.sock"))
 messages_until(lambda m: m.get("STATUS") == "Serving workers on 4 of 4 GPUs.")
+# A socket that is gone while the daemon runs is said once.
+unheard = "warning the service manager cannot be told how the daemon is"
+os.unlink(os.path.join(work, "notify"))
+assert logged(f"{unheard}: No such file or directory (NOTIFY_SOCKET is {work}/notify)")
 daemon.terminate()
 assert daemon.wait(30) == 0
+with open(log) as file:
+    assert file.read().count(unheard) == 1
+
+# So are values that are none.
+for socket_path, watchdog in (("nonsense", "soon"), (os.path.join(work, "none"), "0")):
+    os.truncate(log, 0)
+    daemon = start(os.path.join(topologies, "hgx-h100-x4.textproto"), socket_path, watchdog)
+    assert logged("ready: nothing is waited for", seconds=30)
+    daemon.terminate()
+    assert daemon.wait(30) == 0
+    with open(log) as file:
+        text = file.read()
+    assert text.count(unheard) == 1 and f"(NOTIFY_SOCKET is {socket_path})" in text, text
+    assert text.count("warning WATCHDOG_USEC or WATCHDOG_PID cannot be used: Invalid argument") == 1, text
 print("ok")

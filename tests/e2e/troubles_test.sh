@@ -135,6 +135,26 @@ else
   prlimit --nofile="$limit:" --pid "$daemon"
 fi
 
+# All connections for administrators taken: the daemon lives, and says who has them.
+python3 - "$runtime/admin/admin.sock" >"$work/held" <<'PYTHON' &
+import signal, socket, sys
+signal.alarm(60)  # should this script fail meanwhile
+taken = [socket.socket(socket.AF_UNIX) for _ in range(64)]
+for connection in taken:
+    connection.connect(sys.argv[1])
+print("held", flush=True)
+signal.pause()
+PYTHON
+holder=$!
+await_in "held" cat "$work/held"
+taken="uid $EUID has 64 connections already, the most allowed (not a setting); process $holder has 64 of them"
+for _ in 1 2 3; do expect_failure 1 "$taken" ctl status; done
+expect_failure 6 "it lives and serves workers, but could not be asked" ctl doctor
+expect_failure 6 "$taken" ctl doctor
+if { ctl doctor || true; } | grep -F -e "kill" -e "systemctl restart"; then fail "the doctor would end a daemon that lives"; fi
+kill "$holder"
+await_in "nodecommd answers" ctl doctor
+
 # A directory that others may write to.
 chmod 0777 "$runtime/admin"
 expect_failure 6 "others than the owner may write to $runtime/admin (mode 0777)" ctl doctor

@@ -28,6 +28,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 HostFacts SoundHost() {
   HostFacts host;
@@ -175,6 +176,13 @@ const std::vector<Broken>& BrokenHosts() {
          daemon = NoDaemon(absl::UnavailableError("no nodecommd at /x"));
          host.runtime_dir_error = ENOENT;
        }},
+      {"socket", kProblem, "has 91 bytes", "no daemon can serve it: name a shorter one",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         daemon = NoDaemon(absl::InvalidArgumentError("the runtime directory has 91 bytes"));
+         host.runtime_dir = "/" + std::string(90, 'x');
+         host.runtime_dir_error = ENOENT;
+         host.lock_holder.reset();
+       }},
       {"socket", kProblem, "serves a removed directory", "which ends groups in order",
        [](HostFacts& host, DaemonFacts& daemon) {
          daemon = NoDaemon(absl::UnavailableError("nodecommd serves a removed directory"));
@@ -276,6 +284,11 @@ const std::vector<Broken>& BrokenHosts() {
       {"socket", kWarning, "the metrics cannot be written: full", "ReadWritePaths=",
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.status.set_metrics_problem("the metrics cannot be written: full");
+       }},
+      {"socket", kWarning, "3 lines of the log are lost: full", "ls -l /proc/42/fd/2",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_pid(42);
+         daemon.status.set_log_problem("3 lines of the log are lost: full");
        }},
       {"socket", kWarning,
        "limits.sessions_max, metrics.port: changed in the file, and waits for a restart",
@@ -691,6 +704,21 @@ TEST(Doctor, DoesNotAdviseToKillADaemonThatWouldNotSeeItsWorkersAgain) {
   host.lock_holder_facts.in_inner_pid_namespace = true;
   EXPECT_THAT(FindingOf(Diagnose(host, silent), "socket").advice(),
               HasSubstr("nothing keeps them"));
+}
+
+TEST(Doctor, DoesNotAdviseToKillADaemonThatClosesAConnection) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.asked = absl::UnavailableError("nodecommd closed the connection");
+  const v1::DoctorReport stops = Diagnose(SoundHost(), daemon);
+  EXPECT_THAT(FindingOf(stops, "socket").finding(), HasSubstr("(process 42)"));
+  EXPECT_THAT(FindingOf(stops, "socket").advice(), Not(HasSubstr("kill")));
+  daemon.asked = absl::ResourceExhaustedError("uid 0 has 64 connections already");
+  const v1::DoctorReport full = Diagnose(SoundHost(), daemon);
+  EXPECT_EQ(full.problems(), 1);
+  EXPECT_THAT(FindingOf(full, "socket").finding(),
+              AllOf(HasSubstr("it lives"), HasSubstr("uid 0 has 64 connections already")));
+  EXPECT_THAT(FindingOf(full, "socket").advice(),
+              AllOf(HasSubstr("needs no restart"), Not(HasSubstr("kill"))));
 }
 
 TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {

@@ -155,6 +155,33 @@ TEST(FindGpuNamed, TakesIndexUuidBeginningAndBusId) {
   EXPECT_EQ(FindGpuNamed(host, "00000000:43:00.0").value_or(-1), 1);
 }
 
+TEST(FindGpuNamed, TakesEveryFormThatOperatorsHaveAtHand) {
+  v1::Host host = TwoGpus().host();
+  for (const char* name : {"00000000:43:00.0", "0000:43:00.0", "43:00.0", "0:43:0.0", "43:00",
+                           "0000:43:00", "GPU1", "gpu1", "01"}) {
+    EXPECT_EQ(FindGpuNamed(host, name).value_or(-1), 1) << name;
+  }
+  host.mutable_gpus(1)->set_pci_bus_id("00000001:C3:00.0");
+  for (const char* name : {"00000001:c3:00.0", "0001:C3:00.0", "1:c3:00.0"}) {
+    EXPECT_EQ(FindGpuNamed(host, name).value_or(-1), 1) << name;
+  }
+  for (const char* name :
+       {"c3:00.0", "0000:c3:00.0", "1:c3:01.0", "1:c3:00.1", "1:c3", "1:c3:00.0.0", "c3", ":",
+        "1:c3:.0", "x:c3:00.0", "0:1:c3:00.0", "GPU", "GPU2", "GPU+1"}) {
+    EXPECT_THAT(FindGpuNamed(host, name), StatusIs(absl::StatusCode::kInvalidArgument)) << name;
+  }
+}
+
+// The host's GPU of that index may have been taken out.
+TEST(FindGpuNamed, AnIndexThatIsNotThereIsNoBeginningOfAUuid) {
+  v1::Host host = TwoGpus().host();
+  host.mutable_gpus(0)->set_uuid("GPU-22222222-0000-4000-8000-000000000000");
+  EXPECT_THAT(FindGpuNamed(host, "2"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no GPU")));
+  EXPECT_EQ(FindGpuNamed(host, "2222").value_or(-1), 0);
+  EXPECT_EQ(FindGpuNamed(host, "GPU-2").value_or(-1), 0);
+}
+
 TEST(FindGpuNamed, ListsWhatThereIs) {
   const v1::Host host = TwoGpus().host();
   for (const char* name : {"2", "-1", "", "GPU-b", "\033[2J"}) {

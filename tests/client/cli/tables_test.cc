@@ -69,6 +69,14 @@ TEST(RenderStatus, SaysWhyTheMetricsAreNotWritten) {
               testing::HasSubstr("\nmetrics      the metrics cannot be written: full\n"));
 }
 
+TEST(RenderStatus, SaysThatLinesOfTheLogAreLost) {
+  v1::GetStatusResponse status;
+  EXPECT_THAT(RenderStatus(status), testing::Not(testing::HasSubstr("log ")));
+  status.set_log_problem("3 lines of the log are lost: full");
+  EXPECT_THAT(RenderStatus(status),
+              testing::HasSubstr("\nlog          3 lines of the log are lost: full\n"));
+}
+
 TEST(RenderStatus, SaysWhyErrorsOfGpusAreNotWatched) {
   v1::GetStatusResponse status;
   EXPECT_THAT(RenderStatus(status), testing::Not(testing::HasSubstr("GPU errors")));

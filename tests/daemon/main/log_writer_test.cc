@@ -29,6 +29,11 @@ class LogWriterTest : public testing::Test {
     // Stays open, as standard error does: the writer's thread may be in the middle of a write.
     writer_fd_ = ends[1];
   }
+  bool Readable(absl::Duration timeout) {
+    pollfd wait = {.fd = reader_.get(), .events = POLLIN, .revents = 0};
+    return poll(&wait, 1, static_cast<int>(absl::ToInt64Milliseconds(timeout))) == 1;
+  }
+
   // What has come when nothing more comes for a while.
   std::string ReadAll() {
     std::string all;
@@ -89,6 +94,8 @@ TEST_F(LogWriterTest, LinesThatNobodyReadsAreLostAndCounted) {
   const std::string line = std::string(999, 'x') + "\n";
   for (int i = 0; i < kLines; ++i) (*writer)->Write(line);
   EXPECT_FALSE((*writer)->Flush(absl::Milliseconds(50)));
+  EXPECT_THAT((*writer)->problem(),
+              testing::EndsWith(" lines of the log are lost: nobody read it in time"));
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
   const std::string all = ReadAll();
   EXPECT_TRUE((*writer)->Flush(absl::Seconds(20)));
@@ -110,14 +117,18 @@ TEST_F(LogWriterTest, LinesThatCannotBeWrittenAreCountedAndToldOnceTheyCan) {
   EXPECT_TRUE((*writer)->Flush(absl::Seconds(20)));
   EXPECT_EQ((*writer)->lost().not_written, 3u);
   EXPECT_EQ((*writer)->lost().not_read, 0u);
+  const std::string problem =
+      "3 lines of the log are lost: they could not be written: No space left on device";
+  EXPECT_EQ((*writer)->problem(), problem);
   ASSERT_EQ(dup3(writer_fd_, out, O_CLOEXEC), out);  // there is space again
+  // Though nobody logs anything more.
+  EXPECT_TRUE(Readable(absl::Seconds(20)));
+  EXPECT_EQ(ReadAll(), problem + "\n");
   (*writer)->Write("next\n");
-  (*writer)->Write("and next\n");
   EXPECT_TRUE((*writer)->Flush(absl::Seconds(20)));
-  EXPECT_EQ(ReadAll(),
-            "next\n3 lines of the log are lost: they could not be written: No space left on "
-            "device\nand next\n");
+  EXPECT_EQ(ReadAll(), "next\n");
   EXPECT_EQ((*writer)->lost().not_written, 3u);
+  EXPECT_EQ((*writer)->problem(), "");
 }
 
 TEST_F(LogWriterTest, ItsOwnMessageIsRenderedAsOthersAre) {

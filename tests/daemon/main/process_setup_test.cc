@@ -36,6 +36,20 @@ TEST(ProcessSetup, TooSmallFilesAreNamed) {
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
 }
 
+// What daemons had at most, with the threads that they have when they look (process_setup.h).
+TEST(ProcessSetup, WantsTheThreadsThatADaemonAtWorkHas) {
+  struct Seen {
+    int processors;
+    int threads;
+  };
+  for (const Seen& seen :
+       {Seen{1, 27}, Seen{2, 29}, Seen{4, 34}, Seen{8, 39}, Seen{16, 52}, Seen{24, 61},
+        Seen{32, 72}, Seen{64, 71}, Seen{128, 77}, Seen{256, 76}}) {
+    EXPECT_GE(ThreadsWanted(seen.processors), seen.threads - 2) << seen.processors;
+    EXPECT_LE(ThreadsWanted(seen.processors), seen.threads + 8) << seen.processors;
+  }
+}
+
 TEST(ProcessSetup, TooFewThreadsAreNamed) {
   const NoThreads none;
   EXPECT_THAT(CheckLimits(),

@@ -32,17 +32,17 @@ v1::PoolInfo Pool(int ready, int target) {
   return pool;
 }
 
-TEST(WaitsFor, NothingOnceAllIsThere) { EXPECT_EQ(WaitsFor(TwoGpus(), {}, 0, {Pool(2, 2)}), ""); }
+TEST(WaitsFor, NothingOnceAllIsThere) { EXPECT_EQ(WaitsFor(TwoGpus(), {}, {Pool(2, 2)}), ""); }
 
 TEST(WaitsFor, GpusFirst) {
-  EXPECT_THAT(WaitsFor({}, {}, 0, {}), AllOf(HasSubstr("a GPU"), HasSubstr("nvidia-smi")));
+  EXPECT_THAT(WaitsFor({}, {}, {}), AllOf(HasSubstr("a GPU"), HasSubstr("nvidia-smi")));
 }
 
 TEST(WaitsFor, FabricIsNamedWithItsService) {
   for (const v1::FabricState state : {v1::FABRIC_STATE_NOT_STARTED, v1::FABRIC_STATE_IN_PROGRESS}) {
     v1::Host host = TwoGpus();
     host.mutable_gpus(1)->set_fabric_state(state);
-    EXPECT_THAT(WaitsFor(host, {}, 0, {Pool(0, 2)}),
+    EXPECT_THAT(WaitsFor(host, {}, {Pool(0, 2)}),
                 AllOf(HasSubstr("fabric of 1 of 2 GPUs"), HasSubstr("nvidia-fabricmanager")));
   }
 }
@@ -51,7 +51,7 @@ TEST(WaitsFor, FabricThatIsNotThereIsNotWaitedFor) {
   v1::Host host = TwoGpus();
   host.mutable_gpus(0)->set_fabric_state(v1::FABRIC_STATE_NOT_SUPPORTED);
   host.mutable_gpus(1)->set_fabric_state(v1::FABRIC_STATE_UNKNOWN);
-  EXPECT_EQ(WaitsFor(host, {}, 0, {}), "");
+  EXPECT_EQ(WaitsFor(host, {}, {}), "");
 }
 
 TEST(WaitsFor, ProofsWithTheirProgress) {
@@ -59,29 +59,36 @@ TEST(WaitsFor, ProofsWithTheirProgress) {
   proofs.set_running(true);
   proofs.set_pairs_done(3);
   proofs.set_pairs_total(12);
-  EXPECT_THAT(WaitsFor(TwoGpus(), proofs, 0, {}), HasSubstr("3 of 12 pairs"));
+  EXPECT_THAT(WaitsFor(TwoGpus(), {.progress = proofs}, {}), HasSubstr("3 of 12 pairs"));
 }
 
 TEST(WaitsFor, WhatProofsLackAlsoWhileTheyAreTriedAgain) {
   v1::PeerCheckProgress proofs;
   proofs.set_running(true);
-  const std::string waits_for = WaitsFor(TwoGpus(), proofs, 2, {});
-  EXPECT_THAT(waits_for, AllOf(HasSubstr("file descriptors or memory"), HasSubstr("of 2 pairs")));
-  EXPECT_EQ(waits_for, WaitsFor(TwoGpus(), {}, 2, {})) << "or it would be told again and again";
+  const std::string waits_for = WaitsFor(TwoGpus(), {.progress = proofs, .pairs_lacking = 2}, {});
+  EXPECT_THAT(waits_for,
+              AllOf(HasSubstr("file descriptors, memory or time"), HasSubstr("of 2 pairs")));
+  EXPECT_EQ(waits_for, WaitsFor(TwoGpus(), {.pairs_lacking = 2}, {}))
+      << "or it would be told again and again";
+}
+
+TEST(WaitsFor, ThreadForARunOfProofs) {
+  EXPECT_THAT(WaitsFor(TwoGpus(), {.lacks_thread = true}, {Pool(2, 2)}),
+              AllOf(HasSubstr("a thread to prove peer access"), HasSubstr("TasksMax=")));
 }
 
 TEST(WaitsFor, MemoryWithTheDriversReasonOnOneLine) {
   v1::PoolInfo pool = Pool(1, 2);
   pool.set_last_error("out of memory\non GPU-a");
   EXPECT_THAT(
-      WaitsFor(TwoGpus(), {}, 0, {pool}),
+      WaitsFor(TwoGpus(), {}, {pool}),
       AllOf(HasSubstr("GPU-a: 1 of 2 planes"), HasSubstr("out of memory"), Not(HasSubstr("\n"))));
 }
 
 TEST(WaitsFor, PoolThatItsLimitKeepsFromMoreIsFull) {
   v1::PoolInfo pool = Pool(0, 2);
   pool.set_bytes_in_use(95);  // by groups of the daemon before this one
-  EXPECT_EQ(WaitsFor(TwoGpus(), {}, 0, {pool}), "");
+  EXPECT_EQ(WaitsFor(TwoGpus(), {}, {pool}), "");
 }
 
 TEST(Lacks, NothingOfAHostThatIsAsItWas) {

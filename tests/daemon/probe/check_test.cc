@@ -108,9 +108,26 @@ TEST(ProvePair, BlamesTheDirectionThatReordersData) {
                  "overtaken");
 }
 
-TEST(ProvePair, BlamesTheDirectionThatLosesPackets) {
-  ExpectVerdicts(ProveWith({.receiver = Side::kB, .loses_a_packet = true}), kFailed, kProven,
-                 "did not arrive in time (round 7)");
+// It was lost, or this process was stopped for longer than there was time.
+TEST(ProvePair, PacketThatIsLateProvesNothing) {
+  const v1::PeerProofs proofs = ProveWith({.receiver = Side::kB, .loses_a_packet = true});
+  ExpectVerdicts(proofs, kUnproven, kProven, "did not arrive in time (round 7)");
+  EXPECT_TRUE(proofs.proofs(0).late());
+  EXPECT_FALSE(proofs.proofs(1).late());
+}
+
+TEST(ProvePair, WrongDataOutweighLatePackets) {
+  const v1::PeerProofs proofs =
+      ProveWith({.receiver = Side::kB, .torn_packets = 3, .loses_a_packet = true});
+  ExpectVerdicts(proofs, kFailed, kProven, "3 packets");
+  EXPECT_FALSE(proofs.proofs(0).late());
+}
+
+TEST(ProvePair, StartsNoExchangeWithoutHalfOfTheTime) {
+  const v1::PeerProofs proofs =
+      ProveWith({.first_write_takes = absl::Milliseconds(300)}, absl::Milliseconds(500));
+  ExpectVerdicts(proofs, kUnproven, kUnproven, "not enough time");
+  EXPECT_FALSE(proofs.proofs(0).late());
 }
 
 TEST(ProvePair, CannotProveWhatCannotRun) {
@@ -196,6 +213,15 @@ class ExchangeWithNobody : public testing::Test {
   std::vector<Slot> own_;
   std::vector<Slot> peer_;
 };
+
+// As where the thread did not run while the packet came and the time passed.
+TEST_F(ExchangeWithNobody, LooksOnceMoreWhenTheTimeIsUp) {
+  Findings findings = kNoFindings;
+  uint32_t asked = 0;
+  EXPECT_TRUE(AwaitRound<Machine>(/*deadline_ns=*/0, 1, findings,
+                                  [&] { return ++asked > Machine::kTurnsPerCheck; }));
+  EXPECT_EQ(findings.late_lanes, 0u);
+}
 
 TEST_F(ExchangeWithNobody, IsLateInTheFirstRound) {
   Findings findings = kNoFindings;

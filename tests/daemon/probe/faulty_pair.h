@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "client/base/status_macros.h"
 #include "client/mapping/host_memory.h"
 #include "daemon/probe/gpu_pair.h"
@@ -26,6 +27,7 @@ struct Faults {
   uint64_t torn_packets = 0;
   uint64_t disordered_reads = 0;
   bool loses_a_packet = false;
+  absl::Duration first_write_takes;  // more than it does
   absl::Status write_error;
   absl::Status exchange_error;
 };
@@ -48,6 +50,7 @@ class FaultyPair final : public GpuPair {
 
   absl::StatusOr<absl::Duration> Write(Side writer, Side owner, uint64_t seed) override {
     if (!faults_.write_error.ok()) return faults_.write_error;
+    absl::SleepFor(std::exchange(faults_.first_write_takes, absl::ZeroDuration()));
     ABSL_ASSIGN_OR_RETURN(const absl::Duration took, sound_->Write(writer, owner, seed));
     const auto& byte = writer == owner ? faults_.corrupt_own_byte : faults_.corrupt_byte;
     if (byte.has_value()) memory_[IndexOf(owner)].data()[*byte] ^= std::byte{0x10};
@@ -81,7 +84,7 @@ class FaultyPair final : public GpuPair {
 
   const std::unique_ptr<GpuPair> sound_;
   const std::array<Mapping, 2> memory_;
-  const Faults faults_;
+  Faults faults_;
 };
 
 }  // namespace nodecomm::probe

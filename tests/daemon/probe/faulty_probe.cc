@@ -1,5 +1,6 @@
 // nodecomm-probe on hardware, or with a driver, that is wrong in the way that NODECOMM_TEST_FAULT
-// says: corrupt (one byte in all), stall, die, garbage or none.
+// says: corrupt (one byte in all), lose (a packet), slow, stall, die, garbage or
+// none.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -21,7 +22,9 @@ absl::StatusOr<std::unique_ptr<GpuPair>> MakeFaultyPair(const std::string& /*pla
                                                         PairOptions options) {
   if (Fault() == "die") abort();
   while (Fault() == "stall") pause();
+  if (Fault() == "slow") usleep(300'000);
   Faults faults;
+  faults.loses_a_packet = Fault() == "lose";
   if (Fault() == "corrupt") faults.corrupt_byte = options.bytes.value / 3;
   return FaultyPair::Create(std::move(options), std::move(faults));
 }

@@ -57,7 +57,13 @@ class FakePairProbe final : public PairProbe {
     if (lacks_) return absl::ResourceExhaustedError(reason_);
     std::vector<v1::PeerProof> proofs = Unproven(pair, reason_);
     for (v1::PeerProof& proof : proofs) proof.set_verdict(verdict_);
+    proofs[0].set_late(late_);
     return proofs;
+  }
+  // The first direction, from now on.
+  void BeLate(bool late) {
+    absl::MutexLock lock(&mu_);
+    late_ = late;
   }
   void Answer(v1::ProofVerdict verdict, std::string reason) {
     absl::MutexLock lock(&mu_);
@@ -93,6 +99,7 @@ class FakePairProbe final : public PairProbe {
   v1::ProofVerdict verdict_ = v1::PROOF_VERDICT_PROVEN;
   std::string reason_;
   bool lacks_ = false;
+  bool late_ = false;
   bool waits_ = false;
   std::function<void()> meanwhile_;
   bool shared_a_gpu_ = false;
@@ -341,6 +348,40 @@ TEST_F(PeerProverTest, RunForAGpuThatIsBackFollowsTheOneThatIsGoingOn) {
   EXPECT_THAT(probe_.TakeTried(), SizeIs(2));
 }
 
+TEST_F(PeerProverTest, LatePairIsTriedAgainAndFailsTheThirdTimeInARow) {
+  HostState state(HostOf(2));
+  const auto prover = Make(state);
+  const auto verdicts = [&] {
+    EXPECT_TRUE(prover->WaitUntilDone(kLong));
+    std::vector<v1::ProofVerdict> all;
+    const v1::PeerProofs proofs = state.proofs();
+    for (const v1::PeerProof& proof : proofs.proofs()) all.push_back(proof.verdict());
+    return all;
+  };
+  probe_.Answer(v1::PROOF_VERDICT_UNPROVEN, "a packet was late");
+  probe_.BeLate(true);
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  EXPECT_THAT(verdicts(), ElementsAre(v1::PROOF_VERDICT_UNPROVEN, v1::PROOF_VERDICT_UNPROVEN));
+  EXPECT_EQ(prover->Lacking(), 2);
+  ASSERT_TRUE(prover->RetryLacking());
+  EXPECT_THAT(verdicts(), ElementsAre(v1::PROOF_VERDICT_UNPROVEN, v1::PROOF_VERDICT_UNPROVEN));
+  // One that is not late in between, and it begins anew.
+  probe_.BeLate(false);
+  ASSERT_TRUE(prover->RetryLacking());
+  EXPECT_THAT(verdicts(), ElementsAre(v1::PROOF_VERDICT_UNPROVEN, v1::PROOF_VERDICT_UNPROVEN));
+  EXPECT_EQ(prover->Lacking(), 0);
+  probe_.BeLate(true);
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  EXPECT_THAT(verdicts(), ElementsAre(v1::PROOF_VERDICT_UNPROVEN, v1::PROOF_VERDICT_UNPROVEN));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(prover->RetryLacking());
+    ASSERT_TRUE(prover->WaitUntilDone(kLong));
+  }
+  EXPECT_THAT(verdicts(), ElementsAre(v1::PROOF_VERDICT_FAILED, v1::PROOF_VERDICT_UNPROVEN));
+  EXPECT_EQ(state.proofs().proofs(0).reason(), "a packet was late, 3 times in a row");
+  EXPECT_EQ(prover->Lacking(), 0);
+}
+
 TEST_F(PeerProverTest, RunWithoutAThreadIsToldOfOnceAndMadeUpFor) {
   HostState state(HostOf(3));
   const auto prover = Make(state);
@@ -349,11 +390,13 @@ TEST_F(PeerProverTest, RunWithoutAThreadIsToldOfOnceAndMadeUpFor) {
     prover->StartAfterwards();
     EXPECT_FALSE(prover->RetryLacking());
     EXPECT_FALSE(prover->Progress().running());
+    EXPECT_TRUE(prover->LacksThread());
   }
   EXPECT_THAT(warnings_, ElementsAre(HasSubstr("starting a thread")));
   EXPECT_THAT(state.proofs().proofs(), IsEmpty());
 
   ASSERT_TRUE(prover->RetryLacking());
+  EXPECT_FALSE(prover->LacksThread());
   ASSERT_TRUE(prover->WaitUntilDone(kLong));
   EXPECT_THAT(state.proofs().proofs(), SizeIs(6));
   EXPECT_FALSE(prover->RetryLacking());

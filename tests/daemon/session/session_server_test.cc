@@ -24,6 +24,7 @@
 #include "daemon/session/runtime_dir.h"
 #include "daemon/session/session_records.h"
 #include "daemon/session/session_table.h"
+#include "proto/refusal_line.h"
 #include "tests/daemon/session/hostile_fds.h"
 #include "tests/daemon/session/test_worker.h"
 #include "tests/support/status_matchers.h"
@@ -747,6 +748,24 @@ TEST_F(SessionServerTest, AdminConnectionsAreHandedOver) {
     return admin_.size() == 1;
   }));
   EXPECT_EQ(ControlCount(), 0u);
+}
+
+TEST_F(SessionServerTest, AdministratorOverTheLimitIsToldWhoHasTheConnections) {
+  StartServer();
+  std::vector<UniqueFd> taken;
+  for (int i = 0; i < 64; ++i) {
+    taken.push_back(ConnectTo(dir_->admin_socket_path(), SOCK_STREAM));
+  }
+  const UniqueFd over = ConnectTo(dir_->admin_socket_path(), SOCK_STREAM);
+  std::array<char, kRefusalLineBytesMax> line = {};
+  ASSERT_GT(recv(over.get(), line.data(), line.size(), 0), 0);
+  EXPECT_EQ(std::string_view(line.data()),
+            absl::StrCat(kRefusalStart, "uid ", geteuid(),
+                         " has 64 connections already, the most allowed (not a setting); process ",
+                         getpid(), " has 64 of them\n"));
+  EXPECT_EQ(recv(over.get(), line.data(), line.size(), 0), 0) << "closed";
+  EXPECT_EQ(WaitForRefusal().door, Door::kAdmin);
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kLimit);
 }
 
 TEST_F(SessionServerTest, OtherUsersAreNoAdministratorsWhateverTheModesSay) {
