@@ -65,7 +65,7 @@ NODECOMM_KERNEL_FN void GiveUp(const Call& call, int ranks, const Failure& failu
   }
 }
 
-// What a thread waits for.
+// What a thread waits for. Rank -1: it has come meanwhile.
 struct Awaited {
   uint32_t epoch = 0;
   int rank = -1;
@@ -97,7 +97,7 @@ class Patience {
     }
     const uint64_t now = Machine::NowNs();
     if (start_ns_ == 0) start_ns_ = now;
-    if (now - start_ns_ > call.timeout_ns) {
+    if (now - start_ns_ > call.timeout_ns && awaited.rank >= 0) {
       *failure = {FailureRecord::kTimeout, awaited.epoch, awaited.rank};
       return false;
     }

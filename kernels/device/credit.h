@@ -43,15 +43,19 @@ NODECOMM_KERNEL_FN void ClearCredits(const Call& call) {
 // into one of these slots stores after the re-arming.
 template <class Machine, int kRanks>
 NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
+  const auto together = Machine::Together();
   // Another thread tells of the chunk before, in the same word. It does so before it counts itself
   // for this chunk, and whoever is last acquires that.
-  if (!Machine::IsLastOfBlock(epoch)) return;
-  const uint32_t block = Machine::BlockIndex();
-  Machine::FenceOwnMemory();
-  NODECOMM_UNROLL
-  for (int step = 1; step < kRanks; ++step) {
-    Machine::StoreBehindFence(&CreditsOf(call.planes[step])->finished[block][call.rank], epoch);
+  if (Machine::IsLastOfBlock(epoch)) {
+    const uint32_t block = Machine::BlockIndex();
+    Machine::FenceOwnMemory();
+    NODECOMM_UNROLL
+    for (int step = 1; step < kRanks; ++step) {
+      Machine::StoreBehindFence(&CreditsOf(call.planes[step])->finished[block][call.rank], epoch);
+    }
   }
+  // Nobody of the warp goes on to wait while another has yet to count for it.
+  Machine::Meet(together);
 }
 
 // Whether every peer's block of this index has finished with the chunk of `epoch`; waits for a

@@ -157,11 +157,12 @@ struct GpuMachine {
   }
 
   // Of this thread's warp, those that are at this place with it. Each of them has to come to the
-  // same AllOf and LargestOf, as often.
+  // same Meet, AllOf and LargestOf, as often.
   struct Threads {
     uint32_t mask;
   };
   static __device__ __forceinline__ Threads Together() { return {__activemask()}; }
+  static __device__ __forceinline__ void Meet(Threads together) { __syncwarp(together.mask); }
   static __device__ __forceinline__ bool AllOf(Threads together, bool mine) {
     return __all_sync(together.mask, mine ? 1 : 0) != 0;
   }

@@ -86,6 +86,7 @@ struct HostMachine {
   }
 
   static Alone Together() { return {}; }
+  static void Meet(Alone /*group*/) {}
   static bool AllOf(Alone /*group*/, bool mine) { return mine; }
   static int LargestOf(Alone /*group*/, int mine) { return mine; }
 

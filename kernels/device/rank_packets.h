@@ -58,15 +58,14 @@ class RankPackets {
     return have_come;
   }
 
-  // A rank whose packet has not come; the last, if all have by now. Looks again, so that a loop
-  // that waits keeps nothing for it.
+  // A rank whose packet has not come; -1: all have by now. Looks again, so that a loop that waits
+  // keeps nothing for it.
   NODECOMM_KERNEL_FN int MissingRank(const std::byte* slots) const {
-    int missing = 0;
+    int missing = -1;
     NODECOMM_KEEP_ROLLED
     for (int place = 0; place < kPeerPlaces; ++place) {
-      if (!IsPeer(place)) continue;
+      if (!IsPeer(place) || HasCome(Machine::LoadPacket(slots + Offset(place)))) continue;
       missing = RankAt(place);
-      if (!HasCome(Machine::LoadPacket(slots + Offset(place)))) break;
     }
     return missing;
   }
