@@ -1,5 +1,6 @@
 #include "daemon/service/rpc_server.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -51,8 +52,16 @@ constexpr size_t kErrorMessageBytesMax = 2048;
 // the client likes. All other calls are served on gRPC's own few threads.
 constexpr int kStreamThreadsMax = 8;
 
+// Of each user on control.sock at a time, as long as the client likes: of those threads, and of
+// streams that wait for news, which hold memory.
+constexpr int kReflectionStreamsPerUidMax = 2;
+constexpr int kWatchStreamsPerUidMax = 64;
+
 constexpr char kControlService[] = "nodecomm.v1.Control";
 constexpr char kAdminService[] = "nodecomm.v1.Admin";
+// As methods are called.
+constexpr std::string_view kControlPrefix = "/nodecomm.v1.Control/";
+constexpr std::string_view kReflectionPrefix = "/grpc.reflection.";
 
 constexpr absl::Duration kShutdownAtDestruction = absl::Seconds(1);
 
@@ -82,24 +91,64 @@ std::optional<std::string> ReadToken(const grpc::CallbackServerContext& context)
   return absl::HexStringToBytes(absl::string_view(hex.data(), hex.size()));
 }
 
-// Whose connections gRPC has: the kernel's word for who calls. gRPC names a connection that it
-// adopted by its descriptor.
-class AdoptedPeers {
+// How many streams each user has open. Thread-safe.
+class StreamCount {
  public:
+  explicit StreamCount(int per_uid_max) : per_uid_max_(per_uid_max) {}
+
+  // Whether the user may have another; if so, it counts until Return().
+  bool Take(uid_t uid) {
+    absl::MutexLock lock(&mu_);
+    int& open = open_[uid];
+    if (open >= per_uid_max_) return false;
+    ++open;
+    return true;
+  }
+  void Return(uid_t uid) {
+    absl::MutexLock lock(&mu_);
+    const auto open = open_.find(uid);
+    if (--open->second == 0) open_.erase(open);
+  }
+
+ private:
+  const int per_uid_max_;
+  absl::Mutex mu_;
+  absl::flat_hash_map<uid_t, int> open_ ABSL_GUARDED_BY(mu_);
+};
+
+// Who calls on control.sock, by the kernel's word, and how often and how much each user may. gRPC
+// names a connection that it adopted by its descriptor. Thread-safe.
+class Callers {
+ public:
+  explicit Callers(int calls_per_uid_per_second)
+      : rate_(calls_per_uid_per_second, kCallsBurst * calls_per_uid_per_second) {}
+
   void Add(int fd, const PeerCredentials& peer) {
     absl::MutexLock lock(&mu_);
     peers_[absl::StrCat("fd:", fd)] = peer;
   }
   // A number that is used again belongs to the later connection: the earlier one makes no more
   // calls.
-  std::optional<PeerCredentials> Find(const std::string& name) const {
+  std::optional<PeerCredentials> Find(const grpc::ServerContextBase& context) const {
+    const std::string name = context.peer();
     absl::MutexLock lock(&mu_);
     const auto found = peers_.find(name);
     if (found == peers_.end()) return std::nullopt;
     return found->second;
   }
 
+  // Whether the user may make a call now; if so, it counts.
+  bool TakeCall(uid_t uid) { return rate_.Take(uid, SteadyNow()); }
+
+  // What bounds the streams of a method of gRPC's own services.
+  StreamCount& StreamsOf(std::string_view method) {
+    return method.starts_with(kReflectionPrefix) ? reflections_ : watches_;
+  }
+
  private:
+  RateLimit rate_;
+  StreamCount reflections_{kReflectionStreamsPerUidMax};
+  StreamCount watches_{kWatchStreamsPerUidMax};
   mutable absl::Mutex mu_;
   absl::flat_hash_map<std::string, PeerCredentials> peers_ ABSL_GUARDED_BY(mu_);
 };
@@ -167,6 +216,68 @@ class CallClocks final : public grpc::experimental::ServerInterceptorFactoryInte
   const DaemonView* const view_;
 };
 
+// Holds calls of gRPC's own services (health, reflection) on control.sock to their caller's bounds:
+// they do not ask ours. One beyond them is cancelled before the service sees it.
+class CallGuard final : public grpc::experimental::Interceptor {
+ public:
+  CallGuard(Callers* callers, grpc::experimental::ServerRpcInfo* info)
+      : callers_(callers), info_(info) {}
+  ~CallGuard() override {
+    if (counted_in_ != nullptr) counted_in_->Return(uid_);
+  }
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    using grpc::experimental::InterceptionHookPoints;
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+      refused_ = !Admit();
+      // As an error of HTTP/2, by which the client knows the code, but not with a message.
+      if (refused_) {
+        grpc_call_cancel_with_status(info_->server_context()->c_call(),
+                                     GRPC_STATUS_RESOURCE_EXHAUSTED, "refused", nullptr);
+      }
+    }
+    // For those who count: the service knows only that the call is over. A method that there is not
+    // stays that.
+    if (refused_ && methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS) &&
+        methods->GetSendStatus().error_code() != grpc::StatusCode::UNIMPLEMENTED) {
+      methods->ModifySendStatus(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, ""));
+    }
+    methods->Proceed();
+  }
+
+ private:
+  bool Admit() {
+    const std::optional<PeerCredentials> peer = callers_->Find(*info_->server_context());
+    if (!peer.has_value() || !callers_->TakeCall(peer->uid)) return false;
+    if (info_->type() == grpc::experimental::ServerRpcInfo::Type::UNARY) return true;
+    StreamCount& streams = callers_->StreamsOf(info_->method());
+    if (!streams.Take(peer->uid)) return false;
+    uid_ = peer->uid;
+    counted_in_ = &streams;
+    return true;
+  }
+
+  Callers* const callers_;                         // the server's, which outlives its calls
+  grpc::experimental::ServerRpcInfo* const info_;  // gRPC's, which outlives its interceptors
+  bool refused_ = false;
+  uid_t uid_ = 0;
+  StreamCount* counted_in_ = nullptr;  // of callers_
+};
+
+class CallGuards final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit CallGuards(Callers* callers) : callers_(callers) {}
+  grpc::experimental::Interceptor* CreateServerInterceptor(
+      grpc::experimental::ServerRpcInfo* info) override {
+    // Ours answer with the reason.
+    const bool ours = std::string_view(info->method()).starts_with(kControlPrefix);
+    return ours ? nullptr : new CallGuard(callers_, info);  // gRPC deletes it with the call
+  }
+
+ private:
+  Callers* const callers_;
+};
+
 // A join, which others wait for. Tells if the caller cancels it, or its connection is lost, before
 // the answer is written. Whether what was written has arrived gRPC does not say.
 class JoinCall final : public grpc::ServerUnaryReactor {
@@ -189,11 +300,7 @@ class JoinCall final : public grpc::ServerUnaryReactor {
 // once, since the session may last.
 class ControlService final : public v1::Control::CallbackService {
  public:
-  explicit ControlService(const DaemonView* view)
-      : view_(view),
-        rate_(view->calls_per_uid_per_second, kCallsBurst * view->calls_per_uid_per_second) {}
-
-  void AddPeer(int fd, const PeerCredentials& peer) { peers_.Add(fd, peer); }
+  ControlService(const DaemonView* view, Callers* callers) : view_(view), callers_(callers) {}
 
   void FailWaitingCalls(const absl::Status& status) { waiting_->FailAll(status); }
 
@@ -267,9 +374,9 @@ class ControlService final : public v1::Control::CallbackService {
   absl::StatusOr<PeerCredentials> Admit(grpc::CallbackServerContext& context) {
     // With it, the client can tell the daemon's own word from what gRPC says of a lost connection.
     context.AddTrailingMetadata(kAnsweredMetadata, "1");
-    const std::optional<PeerCredentials> peer = peers_.Find(context.peer());
+    const std::optional<PeerCredentials> peer = callers_->Find(context);
     if (!peer.has_value()) return absl::InternalError("a call from no known connection");
-    if (rate_.Take(peer->uid, SteadyNow())) return *peer;
+    if (callers_->TakeCall(peer->uid)) return *peer;
     return absl::ResourceExhaustedError(
         absl::StrFormat("user %d makes more than %d calls a second; slow down, or raise "
                         "limits.calls_per_uid_per_second",
@@ -317,8 +424,7 @@ class ControlService final : public v1::Control::CallbackService {
   }
 
   const DaemonView* const view_;  // the server's, which outlives its services
-  AdoptedPeers peers_;
-  RateLimit rate_;
+  Callers* const callers_;        // likewise
   const std::shared_ptr<WaitingCalls> waiting_ = std::make_shared<WaitingCalls>();
 };
 
@@ -411,14 +517,16 @@ class AdminService final : public v1::Admin::CallbackService {
   const DaemonView* const view_;  // the server's, which outlives its services
 };
 
+using Interceptors =
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>;
+
 // A server without a port: its connections are adopted.
-std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonView& view) {
+std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonView& view,
+                                          Interceptors interceptors) {
   grpc::ServerBuilder builder;
-  if (view.call_ended) {
-    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> clocks;
-    clocks.push_back(std::make_unique<CallClocks>(&view));
-    builder.experimental().SetInterceptorCreators(std::move(clocks));
-  }
+  // The last: it sees what the others made of a status.
+  if (view.call_ended) interceptors.push_back(std::make_unique<CallClocks>(&view));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
   // That bound would hold for what has been inflated already.
   builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
@@ -445,13 +553,18 @@ std::chrono::system_clock::time_point ForGrpc(SteadyTime deadline) {
 class GrpcServer final : public RpcServer {
  public:
   explicit GrpcServer(DaemonView view)
-      : view_(std::move(view)), control_service_(&view_), admin_service_(&view_) {}
+      : view_(std::move(view)),
+        callers_(view_.calls_per_uid_per_second),
+        control_service_(&view_, &callers_),
+        admin_service_(&view_) {}
 
   ~GrpcServer() override { Shutdown(SteadyNow() + kShutdownAtDestruction); }
 
   absl::Status Start() {
-    control_server_ = BuildServer(&control_service_, view_);
-    admin_server_ = BuildServer(&admin_service_, view_);
+    Interceptors guards;
+    guards.push_back(std::make_unique<CallGuards>(&callers_));
+    control_server_ = BuildServer(&control_service_, view_, std::move(guards));
+    admin_server_ = BuildServer(&admin_service_, view_, {});
     if (control_server_ == nullptr || admin_server_ == nullptr) {
       return absl::InternalError("gRPC could not start its servers");
     }
@@ -469,7 +582,7 @@ class GrpcServer final : public RpcServer {
 
   void AdoptControl(UniqueFd connection, const PeerCredentials& peer) override {
     // Before gRPC may read from it.
-    control_service_.AddPeer(connection.get(), peer);
+    callers_.Add(connection.get(), peer);
     Adopt(control_server_, std::move(connection));
   }
 
@@ -496,6 +609,7 @@ class GrpcServer final : public RpcServer {
   }
 
   const DaemonView view_;
+  Callers callers_;
   ControlService control_service_;
   AdminService admin_service_;
   // Shared with what the adopter still has to do.

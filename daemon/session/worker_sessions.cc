@@ -461,8 +461,17 @@ bool WorkerSessions::HandleAck(Connection& connection, const Frame& frame) {
 }
 
 bool WorkerSessions::HandleAlive(Connection& connection) {
-  // A worker that was given no page can hold none. Once; a second one changes nothing.
-  if (connection.liveness != nullptr && !std::exchange(connection.watched_for_death, true)) {
+  // Or a worker could keep this thread busy with frames that change nothing, as long as it likes.
+  if (std::exchange(connection.said_alive, true)) {
+    End(connection.id, SessionEnd::kProtocol,
+        absl::StrFormat("process %d broke the session protocol: it said more than once that it is "
+                        "alive",
+                        connection.caller.pid));
+    return false;
+  }
+  // A worker that was given no page can hold none.
+  if (connection.liveness != nullptr) {
+    connection.watched_for_death = true;
     death_watcher_.Watch(connection.id, connection.liveness);
   }
   return !connection.resuming || FinishResume(connection);

@@ -107,6 +107,8 @@ class WorkerSessions {
     bool resuming = false;
     SteadyTime resume_deadline = SteadyTime::InfinitePast();  // of one that was taken over
     std::shared_ptr<LivenessPage> liveness;
+    // By this connection. One that is still resuming has not, so there is nothing to take back.
+    bool said_alive = false;
     bool watched_for_death = false;
     // Sent, and the worker has not said that it took them.
     std::optional<uint64_t> unacknowledged;

@@ -78,6 +78,13 @@ def hold(channel, count):
                 raise
     print(served, flush=True)
     done.set()
+    # Until they are over: whoever asks next is the same user.
+    for stream in streams:
+        try:
+            for _ in stream:
+                pass
+        except grpc.RpcError:
+            pass
 
 
 def main():

@@ -62,8 +62,11 @@ sed -i '0,/FABRIC_STATE_NOT_STARTED/s//FABRIC_STATE_COMPLETED/' "$work/host.text
 ctl topo >/dev/null
 await_health SERVING
 
-# Each stream of reflection holds a thread of the daemon: few are served at once, and the service goes on.
+# Each stream of reflection holds a thread of the daemon: few are served at once, of one user on the workers' socket two, and the
+# service goes on.
 served=$(client hold "$control" 64)
+((served == 2)) || fail "$served of 64 streams of one user are served at once"
+served=$(client hold "$admin" 64)
 ((served >= 1 && served <= 8)) || fail "$served of 64 streams are served at once"
 threads=$(find "/proc/$daemon/task" -mindepth 1 -maxdepth 1 | wc -l)
 ((threads < 40)) || fail "$threads threads"

@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <grpcpp/create_channel_posix.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -37,6 +39,47 @@ using ::testing::HasSubstr;
 using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
+
+constexpr char kReflection[] = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+constexpr char kWatch[] = "/grpc.health.v1.Health/Watch";
+constexpr char kCheck[] = "/grpc.health.v1.Health/Check";
+
+// A call of one of gRPC's own services. It stays open as long as the object lives.
+class OwnCall {
+ public:
+  OwnCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method) {
+    context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    call_ = grpc::GenericStub(channel).PrepareCall(&context_, method, &queue_);
+    call_->StartCall(nullptr);
+    Await();
+    // list_services; of health, the server as a whole.
+    const grpc::Slice request(method == kReflection ? std::string("\x3a\x00", 2) : std::string());
+    call_->Write(grpc::ByteBuffer(&request, 1), nullptr);
+    Await();
+    grpc::ByteBuffer answer;
+    call_->Read(&answer, nullptr);
+    if (Await()) return;
+    grpc::Status status;
+    call_->Finish(&status, nullptr);
+    Await();
+    outcome_ = status.error_code();
+  }
+
+  // OK: there is an answer.
+  grpc::StatusCode outcome() const { return outcome_; }
+
+ private:
+  bool Await() {
+    void* tag;
+    bool ok = false;
+    return queue_.Next(&tag, &ok) && ok;
+  }
+
+  grpc::CompletionQueue queue_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
+  grpc::StatusCode outcome_ = grpc::StatusCode::OK;
+};
 
 // The daemon's front: real sockets, sessions and gRPC on both ends; fake groups, memory and GPUs.
 class RpcServerTest : public testing::Test {
@@ -79,6 +122,7 @@ class RpcServerTest : public testing::Test {
     };
     view.platform = v1::PLATFORM_SIMULATED;
     view.start_time = SteadyNow();
+    view.calls_per_uid_per_second = calls_per_uid_per_second_;
     view.call_ended = [this](const CallEnded& ended) {
       absl::MutexLock lock(&mu_);
       ended_.push_back(ended);
@@ -161,6 +205,14 @@ class RpcServerTest : public testing::Test {
     return join;
   }
 
+  // A connection as if of that user.
+  std::shared_ptr<grpc::Channel> ConnectAs(uid_t uid) {
+    std::array<int, 2> ends;
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()), 0);
+    rpc_->AdoptControl(UniqueFd(ends[0]), {.pid = getpid(), .uid = uid});
+    return grpc::CreateInsecureChannelFromFd(absl::StrCat("user", uid), ends[1]);
+  }
+
   // Told before the client has its answer.
   std::vector<CallEnded> TakeEnded() {
     absl::MutexLock lock(&mu_);
@@ -171,6 +223,7 @@ class RpcServerTest : public testing::Test {
     return auth_failures_;
   }
 
+  int calls_per_uid_per_second_ = 1000;
   absl::Mutex mu_;
   std::vector<CallEnded> ended_ ABSL_GUARDED_BY(mu_);
   std::map<AuthFailure, int> auth_failures_ ABSL_GUARDED_BY(mu_);
@@ -728,6 +781,76 @@ TEST_F(RpcServerTest, CompressedRequestsAreRefused) {
     const grpc::Status status = control_->AbortGroup(&context, request, &response);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
   }
+}
+
+// Each holds a thread of the daemon, of which there are few.
+TEST_F(RpcServerTest, ReflectionOfOneUserLeavesThreadsToAnother) {
+  const std::array<std::shared_ptr<grpc::Channel>, 2> greedy = {ConnectAs(60002), ConnectAs(60002)};
+  std::vector<std::unique_ptr<OwnCall>> held;
+  int served = 0;
+  for (size_t i = 0; i < 20; ++i) {
+    held.push_back(std::make_unique<OwnCall>(greedy[i % 2], kReflection));
+    if (held.back()->outcome() == grpc::StatusCode::OK) {
+      ++served;
+    } else {
+      EXPECT_EQ(held.back()->outcome(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    }
+  }
+  EXPECT_EQ(served, 2);
+  for (const CallEnded& ended : TakeEnded()) {
+    EXPECT_EQ(ended.code, absl::StatusCode::kResourceExhausted) << ended.service;
+  }
+  EXPECT_EQ(OwnCall(ConnectAs(60003), kReflection).outcome(), grpc::StatusCode::OK);
+  // And to itself, once it has let go.
+  held.clear();
+  EXPECT_TRUE(Eventually(
+      [&] { return OwnCall(greedy[0], kReflection).outcome() == grpc::StatusCode::OK; }));
+}
+
+TEST_F(RpcServerTest, WatchesOfHealthAreBoundedByUser) {
+  const auto greedy = ConnectAs(60002);
+  std::vector<std::unique_ptr<OwnCall>> held;
+  do {
+    held.push_back(std::make_unique<OwnCall>(greedy, kWatch));
+  } while (held.back()->outcome() == grpc::StatusCode::OK && held.size() < 200);
+  EXPECT_EQ(held.size(), 65u);
+  EXPECT_EQ(held.back()->outcome(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(OwnCall(ConnectAs(60003), kWatch).outcome(), grpc::StatusCode::OK);
+  EXPECT_EQ(OwnCall(greedy, kCheck).outcome(), grpc::StatusCode::OK);
+  held.clear();
+  EXPECT_TRUE(
+      Eventually([&] { return OwnCall(greedy, kWatch).outcome() == grpc::StatusCode::OK; }));
+}
+
+class RpcServerRate : public RpcServerTest {
+ protected:
+  RpcServerRate() { calls_per_uid_per_second_ = 1; }
+};
+
+TEST_F(RpcServerRate, CallsOfGrpcsOwnServicesCount) {
+  for (const char* method : {kCheck, kWatch, kReflection}) {
+    const auto user = ConnectAs(method == kCheck ? 60002 : method == kWatch ? 60003 : 60004);
+    std::vector<grpc::StatusCode> outcomes;
+    for (int i = 0; i < 20; ++i) outcomes.push_back(OwnCall(user, method).outcome());
+    EXPECT_EQ(outcomes.front(), grpc::StatusCode::OK) << method;
+    EXPECT_THAT(outcomes, testing::Contains(grpc::StatusCode::RESOURCE_EXHAUSTED)) << method;
+  }
+  EXPECT_EQ(OwnCall(ConnectAs(60005), kCheck).outcome(), grpc::StatusCode::OK);
+}
+
+// So that a stranger cannot fill the metrics with names.
+TEST_F(RpcServerRate, NamesThatNoServiceHasAreNotToldOfAlsoWhereTheyAreTooMany) {
+  const auto user = ConnectAs(60002);
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_NE(OwnCall(user, absl::StrCat("/grpc.health.v1.Health/", i)).outcome(),
+              grpc::StatusCode::OK);
+  }
+  std::vector<CallEnded> ended;
+  EXPECT_TRUE(Eventually([&] {
+    for (CallEnded& call : TakeEnded()) ended.push_back(std::move(call));
+    return ended.size() >= 20;
+  }));
+  for (const CallEnded& call : ended) EXPECT_EQ(call.service, "other");
 }
 
 TEST_F(RpcServerTest, StolenTokenIsAsGoodAsNone) {

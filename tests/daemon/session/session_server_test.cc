@@ -17,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "client/base/steady_clock.h"
 #include "client/base/version.h"
 #include "client/session/worker_session.h"
 #include "daemon/process/open_fds.h"
@@ -458,6 +459,26 @@ TEST_F(SessionServerTest, UnexpectedFramesEndTheSession) {
   ASSERT_OK(early.Ack(1));
   EXPECT_TRUE(early.IsClosed());
   EXPECT_EQ(EndedCount(), 3u);
+}
+
+// Nothing else that a worker may say can be said as often as it likes.
+TEST_F(SessionServerTest, WorkerThatSaysAgainThatItIsAliveIsEnded) {
+  StartServer();
+  TestWorker other(socket_path());
+  ASSERT_OK(other.Open());
+  TestWorker worker(socket_path());
+  const auto welcome = worker.Open();
+  ASSERT_OK(welcome);
+  ASSERT_OK(worker.Send(FrameType::kAlive));
+  const uint64_t id = server_->Send({welcome->session_id()}, OneFile("after the first"));
+  ASSERT_OK(worker.Receive());
+  ASSERT_OK(worker.Ack(id));
+  EXPECT_EQ(EndedCount(), 0u);
+  ASSERT_OK(worker.Send(FrameType::kAlive));
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("more than once that it is alive"));
+  EXPECT_EQ(EndOf({welcome->session_id()}), SessionEnd::kProtocol);
+  EXPECT_TRUE(worker.IsClosed());
+  EXPECT_EQ(server_->session_count(), 1);
 }
 
 TEST_F(SessionServerTest, WorkersCannotSendFds) {
@@ -1123,6 +1144,27 @@ TEST_F(SessionRestart, WorkerThatComesBackGetsWhatWasSentToItMeanwhile) {
   EXPECT_EQ(transfer->transfer_id, id);
   ASSERT_THAT(transfer->fds, SizeIs(1));
   EXPECT_EQ(ContentOf(transfer->fds[0]), "meanwhile");
+}
+
+// It says that it is alive once a connection, and so as often as it comes back.
+TEST_F(SessionRestart, LibraryKeepsItsSessionOverManyRestarts) {
+  StartServer(WithRecords());
+  const auto session = WorkerSession::Connect(parent_ + "/run");
+  ASSERT_OK(session);
+  const SessionId id{(*session)->welcome().session_id()};
+  for (int restart = 0; restart < 4; ++restart) {
+    KillAndRestart();
+    ASSERT_TRUE(Eventually([&] {
+      absl::MutexLock lock(&mu_);
+      return opened_.size() == static_cast<size_t>(restart) + 2;
+    }));
+    ASSERT_OK((*session)->EnsureConnected(kTestTimeout));
+    for (int i = 0; i < 20; ++i) {
+      const uint64_t transfer = server_->Send(id, OneFile("hello"));
+      ASSERT_OK((*session)->TakeTransfer(transfer, SteadyNow() + kTestTimeout));
+    }
+    EXPECT_EQ(EndedCount(), 0u);
+  }
 }
 
 // The welcome was lost on the way, or the worker could not take it.
