@@ -58,7 +58,7 @@ class OneShot {
     return receiving_.template Go<Machine>(lane_, call_.packets, [&](uint32_t i) {
       Packets& packets = packets_.Get(i, Own());
       std::byte* slots = OwnPlane(call_) + OffsetIn<kRanks>(call_.region, i) + part_;
-      if (!SpinForPackets(Alone(), NextEpoch(found_), slots, packets, &awaited_)) return false;
+      if (!SpinForPackets(Group(), NextEpoch(found_), slots, packets, &awaited_)) return false;
       Machine::AllowNextKernel();
       StorePayload<kType, kCode>(call_, i, SumOf<Machine, kType, kRanks>(packets));
       packets.RearmAt(slots);
@@ -71,6 +71,15 @@ class OneShot {
 
  private:
   using Packets = RankPackets<Machine, kRanks>;
+
+  // The lean code behind the wait is so short that each thread is better off alone.
+  NODECOMM_KERNEL_FN static auto Group() {
+    if constexpr (kCode == Code::kLean) {
+      return Alone();
+    } else {
+      return Machine::Together();
+    }
+  }
 
   NODECOMM_KERNEL_FN auto Load() const {
     return [this](uint32_t i) { return LoadPayload<Machine, kType, kCode>(call_, i); };
