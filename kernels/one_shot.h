@@ -28,6 +28,7 @@ template <class Machine, ElementType kType, int kRanks, Code kCode>
 class OneShot {
  public:
   static constexpr bool kMayTakeSeveralChunks = false;
+  static constexpr Code kHasCode = kCode;
 
   NODECOMM_KERNEL_FN OneShot(const Call& call, Lane lane)
       : call_(call), lane_(lane), out_(OffsetOut<kRanks>(call, call.region, lane.first)) {

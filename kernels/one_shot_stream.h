@@ -29,6 +29,7 @@ template <class Machine, ElementType kType, int kRanks, Code kCode>
 class OneShotStream {
  public:
   static constexpr bool kMayTakeSeveralChunks = true;
+  static constexpr Code kHasCode = kCode;
 
   NODECOMM_KERNEL_FN OneShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {}
 

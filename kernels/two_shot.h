@@ -30,6 +30,7 @@ template <class Machine, ElementType kType, int kRanks, Code kCode>
 class TwoShot {
  public:
   static constexpr bool kMayTakeSeveralChunks = false;
+  static constexpr Code kHasCode = kCode;
 
   NODECOMM_KERNEL_FN TwoShot(const Call& call, Lane lane)
       : call_(call), lane_(lane), out_(OffsetOut<kRanks>(call, call.region, lane.first)) {

@@ -30,6 +30,7 @@ template <class Machine, ElementType kType, int kRanks, Code kCode>
 class TwoShotStream {
  public:
   static constexpr bool kMayTakeSeveralChunks = true;
+  static constexpr Code kHasCode = kCode;
 
   NODECOMM_KERNEL_FN TwoShotStream(const Call& call, Lane lane) : call_(call), lane_(lane) {}
 

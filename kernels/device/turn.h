@@ -62,6 +62,21 @@ NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn, bool done) {
   }
 }
 
+// The protocol's Advance. In full code, whoever is done waits at the launch's end for the others of
+// its warp, and these must not wait for it in between: they part behind one place, whatever the
+// assembler makes of the loop around it. In lean code, whoever is done exits.
+template <class Machine, class Protocol>
+NODECOMM_KERNEL_FN bool AdvanceTogether(Protocol& protocol) {
+  if constexpr (Protocol::kHasCode == Code::kLean) {
+    return protocol.Advance();
+  } else {
+    const auto together = Machine::Together();
+    const bool done = protocol.Advance();
+    Machine::Meet(together);
+    return done;
+  }
+}
+
 // From the first packet to the last, on this thread. False: it has to give up.
 template <class Machine, int kRanks, class Protocol>
 NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& protocol,
@@ -80,7 +95,7 @@ NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& pr
       ClearCredits<Machine>(call);
   }
   Patience<Machine> patience;
-  while (goes_on && !protocol.Advance()) {
+  while (goes_on && !AdvanceTogether<Machine>(protocol)) {
     goes_on = patience.MayWait(call, kRanks, protocol.awaited(), failure);
   }
   return goes_on;
