@@ -47,7 +47,8 @@ class OneShot {
       const Packet packet = Encode(mine_.Get(i, Load()));
       NODECOMM_UNROLL
       for (int step = 1; step < kRanks; ++step) {
-        Machine::StorePacket(call_.planes[step] + out_ + part_ + Behind(i), packet);
+        Machine::StorePacket(
+            call_.planes[step] + out_ + part_ + SlotBehindFirst<Machine, kRanks>(lane_, i), packet);
       }
       return true;
     });
@@ -91,11 +92,6 @@ class OneShot {
       packets.PutOwn(Encode(mine_.Get(i, Load())));
       return packets;
     };
-  }
-  // Packet i's slot, behind that of this thread's first packet.
-  NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const {
-    if constexpr (Machine::kOnePacketALane) return 0;
-    return SlotOffset<kRanks>(i) - SlotOffset<kRanks>(lane_.first);
   }
 
   const Call& call_;

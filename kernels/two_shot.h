@@ -49,8 +49,9 @@ class TwoShot {
       const Theirs theirs = theirs_.Get(i, LoadTheirs());
       NODECOMM_UNROLL
       for (int to = 0; to < kPeers; ++to) {
-        Machine::StorePacket(call_.planes[to + 1] + out_ + part + Behind(i),
-                             Encode(theirs.in_order[to]));
+        Machine::StorePacket(
+            call_.planes[to + 1] + out_ + part + SlotBehindFirst<Machine, kRanks>(lane_, i),
+            Encode(theirs.in_order[to]));
       }
       return true;
     });
@@ -90,8 +91,9 @@ class TwoShot {
     if (!Spin(slots, packets)) return false;
     const Packet packet = Encode(SumOf<Machine, kType, kRanks>(packets));
     NODECOMM_UNROLL
-    for (int step = 1; step < kRanks; ++step)
+    for (int step = 1; step < kRanks; ++step) {
       Machine::StorePacket(call_.planes[step] + out, packet);
+    }
     // As the others will find it: the format may change the payload of a NaN.
     Store(call_.rank, i, Decode(packet));
     packets.RearmAt(slots);
@@ -119,11 +121,6 @@ class TwoShot {
   }
   NODECOMM_KERNEL_FN uint32_t Part(const Region& region) const {
     return PartOffset(region, NextEpoch(found_));
-  }
-  // Packet i's slot, behind that of this thread's first packet.
-  NODECOMM_KERNEL_FN uint64_t Behind(uint32_t i) const {
-    if constexpr (Machine::kOnePacketALane) return 0;
-    return SlotOffset<kRanks>(i) - SlotOffset<kRanks>(lane_.first);
   }
 
   NODECOMM_KERNEL_FN auto LoadTheirs() const {

@@ -33,6 +33,13 @@ class Way {
   uint32_t next_;
 };
 
+// How far behind the slot of a thread's first packet that of its packet `i` lies.
+template <class Machine, int kRanks>
+NODECOMM_KERNEL_FN uint64_t SlotBehindFirst(Lane lane, uint32_t i) {
+  if constexpr (Machine::kOnePacketALane) return 0;
+  return SlotOffset<kRanks>(i) - SlotOffset<kRanks>(lane.first);
+}
+
 // What a thread's only packet needs, made before and kept. Made for a thread without a packet, too:
 // what is loaded without a branch is under way together with what comes after it.
 template <class Machine, class T>

@@ -82,7 +82,8 @@ class RankPackets {
     return kOwnIsLast ? place == 0 : place != self_;
   }
   NODECOMM_KERNEL_FN int RankAt(int place) const {
-    return kOwnIsLast && place == 0 ? 1 - self_ : kOwnIsLast ? self_ : place;
+    if constexpr (kOwnIsLast) return place == 0 ? 1 - self_ : self_;
+    return place;
   }
 
  private:

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "kernels/device/stream.h"
 #include "kernels/plane_layout.h"
@@ -263,6 +264,46 @@ TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
       EXPECT_LE(end, plane.value);
       EXPECT_GT(layout.first.slot_packets, 0u);
       EXPECT_GT(layout.gather.slot_packets, 0u);
+    }
+  }
+}
+
+// Packets of which no two may share a slot, from every rank into one part.
+template <int kRanks>
+void ExpectSlotsApart(ByteCount plane) {
+  for (const SlotRegion& region : {LayOutPlane(plane, WorldSize{kRanks}).first,
+                                   LayOutPlane(plane, WorldSize{kRanks}).gather}) {
+    const size_t part_bytes = region.slot_packets * kPacketBytes * SlotPlaces(kRanks);
+    std::vector<bool> taken(part_bytes / kPacketBytes);
+    for (uint32_t index = 0; index < region.slot_packets; ++index) {
+      // Between two there is one sender, whichever it is.
+      for (int from = kRanks == 2 ? 1 : 0; from < kRanks; ++from) {
+        const size_t offset = SlotOffset<kRanks>(index) + PlaceOffset<kRanks>(from);
+        ASSERT_EQ(offset % kPacketBytes, 0u);
+        ASSERT_LE(offset + kPacketBytes, part_bytes) << kRanks << " ranks, packet " << index;
+        ASSERT_FALSE(taken[offset / kPacketBytes]) << kRanks << " ranks, packet " << index;
+        taken[offset / kPacketBytes] = true;
+      }
+    }
+  }
+}
+
+TEST(PlaneLayout, SlotsOfAllRanksLieApartAndInsideTheirPart) {
+  for (const ByteCount plane : {kPlaneBytesMin, kPlaneBytesDefault}) {
+    ExpectSlotsApart<2>(plane);
+    ExpectSlotsApart<3>(plane);
+    ExpectSlotsApart<4>(plane);
+    ExpectSlotsApart<5>(plane);
+    ExpectSlotsApart<7>(plane);
+    ExpectSlotsApart<8>(plane);
+  }
+}
+
+TEST(PlaneLayout, OffsetsOfTheLargestPlaneFitIn32Bits) {
+  for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
+    const PlaneLayout layout = LayOutPlane(ByteCount{size_t{1} << 40}, WorldSize{ranks});
+    for (const SlotRegion& region : {layout.first, layout.gather}) {
+      EXPECT_LE(kRegionParts * region.slot_packets * kPacketBytes * SlotPlaces(ranks), UINT32_MAX);
     }
   }
 }
