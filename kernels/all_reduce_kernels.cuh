@@ -29,9 +29,9 @@ constexpr int ThreadsMax() {
 // What:     one launch of an all-reduce; see the protocols for shapes and ordering inside.
 // Grid:     PlanLaunch; at most kBlocksMax blocks, each with a packet.
 // Ordering: computes addresses, waits for earlier kernels of the stream, and only then touches
-//           memory. Lets the next kernel of the stream come and wait beside it once a thread of
-//           each block has all that it needs from the peers: all peers' blocks are running by then,
-//           and nothing that takes room here can keep them from ending this launch.
+//           memory. A short launch lets the next kernel of the stream come and wait beside it once
+//           a thread of each block has heard from every peer: all peers' blocks are running by
+//           then, and nothing that takes room here can keep them from ending this launch.
 // Before:   planes mapped, zero when the group began; one call in flight a communicator, which the
 //           epoch words prove where the call asks for it: a second one fails the generation.
 // Failure:  the generation is poisoned; this launch and later ones end soon.

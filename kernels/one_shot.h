@@ -74,9 +74,10 @@ class OneShot {
  private:
   using Packets = RankPackets<Machine, kRanks>;
 
-  // The lean code behind the wait is so short that each thread is better off alone.
+  // The lean code behind the wait is so short that each thread is better off alone, but between two
+  // ranks.
   NODECOMM_KERNEL_FN static auto Group() {
-    if constexpr (kCode == Code::kLean) {
+    if constexpr (kCode == Code::kLean && kRanks > 2) {
       return Alone();
     } else {
       return Machine::Together();

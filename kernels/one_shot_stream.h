@@ -91,7 +91,6 @@ class OneShotStream {
         GiveCredit<Machine, kRanks>(call_, received.epoch());
       }
     }
-    if (lane_.first < call_.packets) Machine::AllowNextKernel();
     return !EndsWithCredit(call_, lane_) || HasCredit(ChunkOfLastCredit(call_, lane_));
   }
 

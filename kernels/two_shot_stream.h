@@ -75,7 +75,6 @@ class TwoShotStream {
       }
       if (!Sum()) return false;
     }
-    if (lane_.first < call_.packets) Machine::AllowNextKernel();
     return !EndsWithCredit(call_, lane_) || HasCredit(ChunkOfLastCredit(call_, lane_));
   }
 

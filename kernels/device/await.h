@@ -112,8 +112,8 @@ class Patience {
 // says what is missing: a packet of `epoch`.
 //
 // `group`: Alone, or Machine::Together(): the threads of a warp that come together go on together.
-// One by one they would store parts of lines, which large messages feel; small ones are faster
-// alone (kernels/README.md, "tried").
+// One by one they would store parts of lines, which large messages feel; small ones between
+// more than two ranks are faster alone (kernels/README.md, "tried").
 template <class Machine, int kRanks, class Group>
 NODECOMM_KERNEL_FN bool SpinForPackets(Group group, uint32_t epoch, const std::byte* slots,
                                        RankPackets<Machine, kRanks>& packets, Awaited* awaited) {
