@@ -16,7 +16,7 @@ namespace nodecomm::kernels {
 
 // Version of the tables in tuning.cc and of what is made of them: ranks that differ in it must not
 // form a group.
-inline constexpr uint32_t kAlgorithmTableVersion = 7;
+inline constexpr uint32_t kAlgorithmTableVersion = 8;
 
 enum class Algorithm { kCopy, kOneShot, kTwoShot };
 

@@ -14,8 +14,9 @@ namespace nodecomm::kernels {
 
 // Launches of more packets a shard do not let the next kernel come before they have ended, nor do
 // streams. Their blocks end at times so far apart that it would find most multiprocessors empty but
-// not all, and two of its blocks would share one and finish last. 16,384 and 21,846 packets (1 MiB
-// at four and three ranks) gain by letting it come, 32,768 lose (4 x H100, 2026-11-27).
+// not all, and two of its blocks would share one and finish last. Launches of 16,384 to 24,576
+// packets gain by letting it come, of 28,672 neither, of 38,229 and, at four ranks, of 32,768 lose
+// (1 to 2 MiB at three and four ranks, 4 x H100, 2026-11-27).
 inline constexpr uint32_t kLetsNextComePackets = 24 << 10;
 
 // What:     rank r sums shard r (packets r*P to r*P + P - 1, P = call.packets) and sends the sums
