@@ -132,9 +132,11 @@ class GrpcAdminClient : public AdminClient {
           "nodecommd at %s did not answer within %s; see nodecommctl doctor, and its log",
           socket_path_, absl::FormatDuration(call_timeout_)));
     }
-    // Nobody here cancels: a daemon that stops does, while it answers.
+    // Nobody here cancels: a daemon that stops does, while it answers. And UNKNOWN is what gRPC
+    // says where the connection ends just as the call begins; the daemon never answers so.
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-        status.error_code() == grpc::StatusCode::CANCELLED) {
+        status.error_code() == grpc::StatusCode::CANCELLED ||
+        status.error_code() == grpc::StatusCode::UNKNOWN) {
       const std::string refusal = ReadRefusal(runtime_dir_, socket_path_);
       if (!refusal.empty()) {
         return absl::ResourceExhaustedError(

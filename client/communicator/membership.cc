@@ -83,7 +83,7 @@ bool MayHaveLostTheAnswer(const absl::Status& status) {
 // word too: one that stops answers whoever waits so, also where it has given others theirs.
 bool MayHaveLostTheGrant(const absl::Status& status, absl::Duration waited, absl::Duration bound) {
   if (absl::IsDeadlineExceeded(status)) return waited > bound - kRendezvousMargin / 2;
-  return absl::IsUnavailable(status) || absl::IsCancelled(status) || absl::IsUnknown(status);
+  return absl::IsUnavailable(status);
 }
 
 void GiveUp(DaemonLink& link, uint64_t attempt, const absl::Status& status) {

@@ -55,7 +55,11 @@ bool IsFromDaemon(const grpc::ClientContext& context) {
 absl::Status ToStatus(const grpc::Status& status, const grpc::ClientContext& context,
                       const std::string& path) {
   if (status.ok()) return absl::OkStatus();
-  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  auto code = static_cast<absl::StatusCode>(status.error_code());
+  // gRPC's words for a connection that ends just as a call begins, and for a call that a daemon
+  // ends with itself: nobody here cancels any.
+  const bool is_lost = code == absl::StatusCode::kUnknown || code == absl::StatusCode::kCancelled;
+  if (is_lost && !IsFromDaemon(context)) code = absl::StatusCode::kUnavailable;
   switch (code) {
     case absl::StatusCode::kUnavailable:
       if (IsFromDaemon(context)) return absl::UnavailableError(status.error_message());
