@@ -9,6 +9,8 @@ namespace nodecomm {
 
 // The reason follows, and a newline.
 inline constexpr char kRefusalStart[] = "nodecommd refuses: ";
+// The reason begins so where no administrator asks; else a limit was reached.
+inline constexpr char kRefusesUser[] = "it answers root and its own user";
 inline constexpr size_t kRefusalLineBytesMax = 512;
 
 }  // namespace nodecomm

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
@@ -138,6 +139,11 @@ class GrpcAdminClient : public AdminClient {
         status.error_code() == grpc::StatusCode::CANCELLED ||
         status.error_code() == grpc::StatusCode::UNKNOWN) {
       const std::string refusal = ReadRefusal(runtime_dir_, socket_path_);
+      if (absl::StartsWith(refusal, kRefusesUser)) {
+        return absl::PermissionDeniedError(absl::StrFormat(
+            "nodecommd at %s refuses: %s; run this as root, or as the daemon's user", socket_path_,
+            refusal));
+      }
       if (!refusal.empty()) {
         return absl::ResourceExhaustedError(
             absl::StrFormat("nodecommd at %s takes no more connections of administrators: %s; end "

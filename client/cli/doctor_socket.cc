@@ -66,14 +66,6 @@ std::string AdviceOnSilence(const HostFacts& host) {
   return "start it: systemctl start nodecommd; why it ended is in its log: journalctl -u nodecommd";
 }
 
-// The daemon closes connections of others. False too where it is not known who its user is.
-bool IsNoAdministrator(const HostFacts& host) {
-  const std::optional<uid_t> daemon = host.lock_holder_facts.effective_uid.has_value()
-                                          ? host.lock_holder_facts.effective_uid
-                                          : host.runtime_dir_uid;
-  return host.own_uid != 0 && daemon.has_value() && host.own_uid != *daemon;
-}
-
 // It takes no connection then, and answers none that is waiting.
 bool HasNoDescriptorLeft(const ProcessFacts& daemon) {
   return daemon.open_files.has_value() && daemon.open_files_max.has_value() &&
@@ -109,10 +101,6 @@ void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& rep
             "come again then; else restart it: systemctl restart nodecommd, which ends "
             "groups in order",
             host.runtime_dir));
-  } else if (daemon.connected && IsNoAdministrator(host)) {
-    report.Problem(absl::StrFormat("%s: it answers root and its own user, and this is uid %d",
-                                   asked, host.own_uid),
-                   kNotAllowed);
   } else if (daemon.connected && HasNoDescriptorLeft(host.lock_holder_facts)) {
     report.Problem(
         absl::StrFormat("nodecommd (process %d) has %d of at most %d files open, and so takes no "

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "client/base/stack_size.h"
+#include "client/base/standard_streams.h"
 #include "client/base/status_macros.h"
 #include "client/base/version.h"
 #include "client/cli/admin_client.h"
@@ -50,11 +51,20 @@ bool WantsColour(const Options& options) {
          std::string_view(term) != "dumb";
 }
 
+// Whether the answer is out.
+bool Flush() {
+  const absl::Status written = FlushStandardOutput();
+  if (!written.ok()) {
+    std::fprintf(stderr, "nodecommctl: writing the answer: %s\n",
+                 std::string(written.message()).c_str());
+  }
+  return written.ok();
+}
+
 bool Print(const Options& options, const std::string& answer) {
   const std::string text = WantsColour(options) ? WithColour(answer) : answer;
-  const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
-  if (!written) std::perror("nodecommctl: writing the answer");
-  return written;
+  std::fputs(text.c_str(), stdout);
+  return Flush();
 }
 
 // Over the one before on a terminal; elsewhere one after the other.
@@ -227,7 +237,7 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return PrintOutcome(app, error) ? kExitOk : kExitUsage;
   }
   if (!reference.empty()) {
     std::fputs(RenderReference(app, reference, kManual).c_str(), stdout);
@@ -244,9 +254,13 @@ int Main(int argc, char** argv) {
 }  // namespace nodecomm
 
 int main(int argc, char** argv) {
+  nodecomm::OpenMissingStandardStreams(nodecomm::Missing::kFailsWrites);
   if (const absl::Status room = nodecomm::MakeRoomForStacks(); !room.ok()) {
     std::fprintf(stderr, "nodecommctl: %s\n", std::string(room.message()).c_str());
     return nodecomm::kExitNotAsked;
   }
-  return nodecomm::Main(argc, argv);
+  const int exit_code = nodecomm::Main(argc, argv);
+  // Of --help and --version.
+  if (exit_code == nodecomm::kExitOk && !nodecomm::Flush()) return nodecomm::kExitNotAsked;
+  return exit_code;
 }

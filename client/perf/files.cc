@@ -27,6 +27,12 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return text;
 }
 
+absl::Status CheckWritable(const std::string& path) {
+  std::FILE* const file = std::fopen(path.c_str(), "a");
+  if (file != nullptr && std::fclose(file) == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrFormat("writing %s: %s", path, std::strerror(errno)));
+}
+
 absl::Status WriteFile(const std::string& path, const std::string& text) {
   std::FILE* file = std::fopen(path.c_str(), "w");
   bool written = file != nullptr && std::fputs(text.c_str(), file) >= 0;

@@ -15,6 +15,9 @@ inline constexpr size_t kFileBytesMax = size_t{4} << 20;
 
 // InvalidArgument: longer than kFileBytesMax.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
+// Whether `path` can be written, before what goes into it is there: makes the file if there is
+// none.
+absl::Status CheckWritable(const std::string& path);
 absl::Status WriteFile(const std::string& path, const std::string& text);
 
 }  // namespace nodecomm::perf

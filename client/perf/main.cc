@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "client/base/standard_streams.h"
 #include "client/perf/plot.h"
 #include "client/perf/run.h"
 #include "client/perf/sizes.h"
@@ -161,7 +162,7 @@ int Main(int argc, char** argv) {
     }
     Understand(texts, &options);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return PrintOutcome(app, error) ? kExitOk : kExitUsage;
   }
   const absl::Status status =
       options.from_path.empty() ? Run(options) : PlotFile(options.from_path, options.plot_path);
@@ -173,4 +174,12 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace nodecomm::perf
 
-int main(int argc, char** argv) { return nodecomm::perf::Main(argc, argv); }
+int main(int argc, char** argv) {
+  nodecomm::OpenMissingStandardStreams(nodecomm::Missing::kFailsWrites);
+  const int exit_code = nodecomm::perf::Main(argc, argv);
+  const absl::Status written = nodecomm::FlushStandardOutput();
+  if (written.ok()) return exit_code;
+  std::fprintf(stderr, "nodecomm-perf: results are lost: %s\n",
+               std::string(written.message()).c_str());
+  return exit_code == nodecomm::perf::kExitOk ? nodecomm::perf::kExitFailed : exit_code;
+}

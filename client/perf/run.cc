@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/base/standard_streams.h"
 #include "client/base/status_macros.h"
 #include "client/perf/board.h"
 #include "client/perf/expected_sums.h"
@@ -30,9 +31,10 @@
 namespace nodecomm::perf {
 namespace {
 
+// What is lost is spoken of at the end (main.cc).
 void Print(const std::string& text) {
   std::fputs(text.c_str(), stdout);
-  std::fflush(stdout);
+  FlushStandardOutput().IgnoreError();
 }
 
 absl::StatusOr<SumsMemory> CreateSums(const Options& options) {
@@ -146,6 +148,10 @@ uint64_t ReportWrong(const Options& options, size_t rows, Board* board) {
 }  // namespace
 
 absl::Status Run(const Options& options) {
+  // Rather than lose a long run's results at its end.
+  for (const std::string& path : {options.json_path, options.plot_path}) {
+    if (!path.empty()) ABSL_RETURN_IF_ERROR(CheckWritable(path));
+  }
   std::vector<Case> cases;
   if (options.random_calls == 0) {
     ABSL_ASSIGN_OR_RETURN(cases, ListCases(options));

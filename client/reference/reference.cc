@@ -1,6 +1,8 @@
 #include "client/reference/reference.h"
 
+#include <cstdio>
 #include <functional>
+#include <sstream>
 #include <string_view>
 #include <vector>
 
@@ -253,6 +255,14 @@ std::string RenderZsh(const CLI::App& app) {
 }
 
 }  // namespace
+
+bool PrintOutcome(const CLI::App& app, const CLI::ParseError& outcome) {
+  // By stdout, not std::cout: the reason of a failure would be lost (FlushStandardOutput).
+  std::ostringstream answer;
+  const bool asked_for = app.exit(outcome, answer) == 0;
+  std::fputs(answer.str().c_str(), stdout);
+  return asked_for;
+}
 
 void AddReferenceOption(CLI::App& app, std::string& what) {
   app.add_option("--generate", what, "Print the manual page, or a shell's completion")

@@ -1,12 +1,16 @@
 // Manual pages and shell completions made from a program's own option table, the one that --help
-// prints: what is not there is in neither. Not a parser of options. With exceptions, as CLI11.
-// Design note: client/reference/README.md.
+// prints: what is not there is in neither. And --help itself. Not a parser of options. With
+// exceptions, as CLI11. Design note: client/reference/README.md.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <string>
 
 namespace nodecomm {
+
+// What `app.parse` ends with where it does not go on: prints the help or the version that was asked
+// for, or what is wrong. Whether it was the former.
+bool PrintOutcome(const CLI::App& app, const CLI::ParseError& outcome);
 
 // What the table does not say.
 struct ManualTexts {

@@ -78,7 +78,7 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     // --help and --version end here too, with code 0.
-    parsed.exit_code = app.exit(error) == 0 ? kExitOk : kExitUsage;
+    parsed.exit_code = PrintOutcome(app, error) ? kExitOk : kExitUsage;
     return parsed;
   }
   if (!reference.empty()) {

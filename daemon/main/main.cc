@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/base/stack_size.h"
+#include "client/base/standard_streams.h"
 #include "client/base/steady_clock.h"
 #include "client/base/version.h"
 #include "daemon/config/config.h"
@@ -87,6 +88,14 @@ void FinishGroups(Daemon& daemon) {
   }
 }
 
+// The exit code of what only prints, if that is out.
+int UnlessLost(int exit_code) {
+  const absl::Status written = FlushStandardOutput();
+  if (written.ok() || exit_code != kExitOk) return exit_code;
+  std::fprintf(stderr, "nodecommd: %s\n", std::string(written.message()).c_str());
+  return kExitFailure;
+}
+
 int Run(const CommandLine& command_line) {
   absl::StatusOr<Config> config = ReadConfig(command_line);
   if (!config.ok()) {
@@ -95,7 +104,7 @@ int Run(const CommandLine& command_line) {
   }
   if (command_line.check_config) {
     std::puts("ok");
-    return kExitOk;
+    return UnlessLost(kExitOk);
   }
   SetUpLog(config->log_level, config->log_format);
   spdlog::info("nodecommd {}, pid {}", kVersionLine, getpid());
@@ -141,14 +150,14 @@ int Run(const CommandLine& command_line) {
 
 int main(int argc, char** argv) {
   nodecomm::IgnoreSignalsOfWrites();
-  nodecomm::OpenMissingStandardStreams();
+  nodecomm::OpenMissingStandardStreams(nodecomm::Missing::kIgnoresWrites);
   nodecomm::BoundHeapArenas();
   if (const absl::Status room = nodecomm::MakeRoomForStacks(); !room.ok()) {
     std::fprintf(stderr, "nodecommd cannot start: %s\n", std::string(room.message()).c_str());
     return nodecomm::kExitFailure;
   }
   const nodecomm::ParsedCommandLine parsed = nodecomm::ParseCommandLine(argc, argv);
-  if (parsed.exit_code.has_value()) return *parsed.exit_code;
+  if (parsed.exit_code.has_value()) return nodecomm::UnlessLost(*parsed.exit_code);
   const int exit_code = nodecomm::Run(parsed.command_line);
   nodecomm::FlushLog();
   return exit_code;

@@ -1,9 +1,7 @@
 #include "daemon/main/process_setup.h"
 
-#include <fcntl.h>
 #include <malloc.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <cerrno>
 
@@ -39,15 +37,6 @@ absl::Status CheckFileSize() {
 }
 
 }  // namespace
-
-void OpenMissingStandardStreams() {
-  // open() takes the lowest free number; the first above 2 says that all three are there.
-  int fd;
-  do {
-    fd = open("/dev/null", O_RDWR);
-  } while (fd >= 0 && fd <= STDERR_FILENO);
-  if (fd >= 0) close(fd);
-}
 
 void BoundHeapArenas() {
   constexpr int kArenasMax = 2;

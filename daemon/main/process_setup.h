@@ -9,10 +9,6 @@
 
 namespace nodecomm {
 
-// Opens /dev/null for standard streams that are closed, so that a socket never becomes one and
-// receives the log.
-void OpenMissingStandardStreams();
-
 // Keeps the heap in few arenas: glibc would give each of gRPC's threads its own, dozens on a large
 // host, for a process that allocates little.
 void BoundHeapArenas();

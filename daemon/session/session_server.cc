@@ -289,15 +289,18 @@ class EpollSessionServer final : public SessionServer {
   void AdoptAdmin(UniqueFd socket) {
     const absl::StatusOr<PeerCredentials> peer = ReadPeerCredentials(socket.get());
     if (!peer.ok()) return;
+    const auto refuse = [&](RefusalCause cause, const std::string& reason) {
+      // For nodecommctl, which learns nothing from a connection that just ends.
+      const std::string line = absl::StrCat(kRefusalStart, reason, "\n");
+      send(socket.get(), line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      Refuse(Door::kAdmin, cause, *peer, reason);
+    };
     if (peer->uid != 0 && peer->uid != geteuid()) {
-      return Refuse(Door::kAdmin, RefusalCause::kNotAdministrator, *peer,
-                    "neither root nor the daemon's user");
+      return refuse(RefusalCause::kNotAdministrator,
+                    absl::StrFormat("%s, and this is uid %d", kRefusesUser, peer->uid));
     }
     if (const absl::Status added = admin_connections_.Add(socket, *peer); !added.ok()) {
-      // For nodecommctl, which learns nothing from a connection that just ends.
-      const std::string line = absl::StrCat(kRefusalStart, added.message(), "\n");
-      send(socket.get(), line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-      return Refuse(Door::kAdmin, RefusalCause::kLimit, *peer, std::string(added.message()));
+      return refuse(RefusalCause::kLimit, std::string(added.message()));
     }
     if (events_.admin_connected) events_.admin_connected(std::move(socket));
   }

@@ -34,6 +34,16 @@ other=$!
 perf -n 2 -b 1K -e 256K -f 4 -d bf16 --check --gpus 4 >/dev/null || fail "beside another group"
 wait "$other" || fail "the other group"
 
+# Results that are lost are no success, nor are they found out to be at a long run's end.
+full() { "$@" >/dev/full; }
+closed() { "$@" >&-; }
+expect_failure 1 "results are lost: standard output: No space left" full perf -n 2 -b 1K -e 1K --gpus 4
+expect_failure 1 "results are lost: standard output" closed perf -n 2 -b 1K -e 1K --gpus 4
+expect_failure 1 "writing /nonexistent/x: No such file" perf -n 2 -b 1K -e 1K --gpus 4 --json /nonexistent/x
+expect_failure 1 "standard output: No space left" full ctl --version
+expect_failure 1 "standard output: No space left" full "$NODECOMM_BIN/nodecomm-perf" --help
+expect_failure 1 "standard output: No space left" full "$NODECOMM_BIN/nodecommd" --check-config
+
 expect_failure 1 "use --mode eager" perf -n 2 -b 1K -e 1K --mode graph --gpus 4
 expect_failure 1 "4 GPUs" perf -n 5 -b 1K -e 1K --gpus 8
 expect_failure 1 "GPU" perf -n 2 -b 1K -e 1K --gpus 1

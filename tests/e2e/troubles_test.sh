@@ -168,6 +168,10 @@ if ((EUID == 0)); then
     fail "the doctor of another user finds nothing: $(cat "$work/doctor")"
   grep -F "not allowed: run it as root" "$work/doctor" >/dev/null || fail "another user is told: $(cat "$work/doctor")"
   if grep -F "kill" "$work/doctor"; then fail "another user is told to kill the daemon"; fi
+  setpriv --reuid=65534 --regid=65534 --clear-groups "$NODECOMM_BIN/nodecommctl" status --runtime-dir "$runtime" >"$work/told" 2>&1 &&
+    fail "another user is answered: $(cat "$work/told")"
+  grep -F "it answers root and its own user, and this is uid 65534; run this as root" "$work/told" >/dev/null ||
+    fail "another user is told: $(cat "$work/told")"
 fi
 stop_daemon
 

@@ -215,11 +215,9 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) {
          daemon.asked = absl::DeadlineExceededError("nodecommd did not answer");
        }},
-      {"socket", kProblem, "closed the connection: it answers root and its own user, and this is uid 7",
-       "not allowed: run it as root",
-       [](HostFacts& host, DaemonFacts& daemon) {  // somebody has opened admin/ for all
-         daemon.asked = absl::UnavailableError("nodecommd closed the connection");
-         host.own_uid = 7;
+      {"socket", kProblem, "refuses: it answers root", "not allowed: run it as root",
+       [](HostFacts&, DaemonFacts& daemon) {  // somebody has opened admin/ for all
+         daemon.asked = absl::PermissionDeniedError("nodecommd refuses: it answers root");
        }},
       {"socket", kProblem,
        "nodecommd (process 42) has 1022 of at most 1024 files open, and so takes no connection",

@@ -798,11 +798,15 @@ TEST_F(SessionServerTest, OtherUsersAreNoAdministratorsWhateverTheModesSay) {
   ChildProcess child([path = dir_->admin_socket_path()](int report) {
     if (setuid(65534) != 0) _exit(1);
     const UniqueFd socket = ConnectTo(path, SOCK_STREAM);
-    char byte;
+    std::array<char, kRefusalLineBytesMax> line = {};
     WriteValue(report, socket.valid());
-    WriteValue(report, recv(socket.get(), &byte, 1, 0));
+    recv(socket.get(), line.data(), line.size(), 0);
+    WriteValue(report, line);
+    WriteValue(report, recv(socket.get(), line.data(), line.size(), 0));
   });
   EXPECT_TRUE(child.Read<bool>());
+  EXPECT_EQ(std::string_view(child.Read<std::array<char, kRefusalLineBytesMax>>().data()),
+            absl::StrCat(kRefusalStart, kRefusesUser, ", and this is uid 65534\n"));
   EXPECT_EQ(child.Read<ssize_t>(), 0) << "closed at once";
   const Refusal refusal = WaitForRefusal();
   EXPECT_EQ(refusal.door, Door::kAdmin);
