@@ -74,8 +74,8 @@ class OneShot {
  private:
   using Packets = RankPackets<Machine, kRanks>;
 
-  // The lean code behind the wait is so short that each thread is better off alone, but between two
-  // ranks.
+  // The lean code behind the wait is so short that a vote in every turn costs more than it brings,
+  // but between two ranks: the assembler lets the threads of a warp meet behind the loop anyhow.
   NODECOMM_KERNEL_FN static auto Group() {
     if constexpr (kCode == Code::kLean && kRanks > 2) {
       return Alone();
