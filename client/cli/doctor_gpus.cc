@@ -65,18 +65,20 @@ void CheckUnproven(const DaemonFacts& daemon, Report& report) {
     ++pairs_by_reason[proof.reason().empty() ? "no reason given" : RenderForeign(proof.reason())];
     ++told;
   }
-  const int untold = daemon.status.pairs_unproven() - told;
-  if (untold > 0) pairs_by_reason["not tried yet"] += untold;
-  for (const auto& [reason, pairs] : pairs_by_reason) {
+  const auto tell = [&](const std::string& reason, int pairs, const char* advice) {
     const std::string finding = absl::StrFormat("no proof, and so no fast path, for %s of GPUs: %s",
                                                 Counted(pairs, "pair"), reason);
-    constexpr char kAdvice[] = "do what it says, then nodecommctl p2p check tries again";
     if (daemon.status.pairs_proven() == 0) {
-      report.Problem(finding, kAdvice);
+      report.Problem(finding, advice);
     } else {
-      report.Warn(finding, kAdvice);
+      report.Warn(finding, advice);
     }
+  };
+  for (const auto& [reason, pairs] : pairs_by_reason) {
+    tell(reason, pairs, "do what it says, then nodecommctl p2p check tries again");
   }
+  const int untold = daemon.status.pairs_unproven() - told;
+  if (untold > 0) tell("not tried yet", untold, "nodecommctl p2p check tries them");
 }
 
 }  // namespace

@@ -252,14 +252,16 @@ std::string Daemon::NotReady() const {
 }
 
 std::string Daemon::Lacks() const {
-  std::vector<std::string> lacks = {LacksFds(CountOpenFds(), OpenFdsMax()), host_problem(),
+  std::vector<std::string> lacks = {LacksFds(CountOpenFds(), OpenFdsMax()),
+                                    prover_->LacksThread() ? kLacksThread : "", host_problem(),
                                     nodecomm::Lacks(host_->host())};
   lacks.erase(std::remove(lacks.begin(), lacks.end(), ""), lacks.end());
   return absl::StrJoin(lacks, "; ");
 }
 
 void Daemon::RetryProofs() {
-  if (!config_.peer_access.trust_driver) prover_->RetryLacking();
+  // Where the driver is trusted, an administrator may still have asked for proofs.
+  if (!config_.peer_access.trust_driver || prover_->LacksThread()) prover_->RetryLacking();
 }
 
 int Daemon::Gpus() const { return host_->host().gpus_size(); }
@@ -313,7 +315,7 @@ absl::Status Daemon::ReadHostAnew() {
   LogLinkChanges(before, host_->host());
   if (!FabricIsReady(before) && FabricIsReady(host_->host()) && !config_.peer_access.trust_driver) {
     spdlog::info("the NVLink fabric is ready: peer access is proven now");
-    prover_->Start(PeerProver::Which::kMissing);
+    prover_->Start(PeerProver::Which::kMissing).IgnoreError();  // which warns
   }
   return absl::OkStatus();
 }
@@ -436,7 +438,7 @@ absl::Status Daemon::StartProofs() {
   if (config_.peer_access.trust_driver) {
     spdlog::warn("the driver is trusted: peer access is not proven (peer_access.trust_driver)");
   } else {
-    prover_->Start(PeerProver::Which::kMissing);
+    prover_->Start(PeerProver::Which::kMissing).IgnoreError();  // which warns
   }
   return absl::OkStatus();
 }

@@ -165,9 +165,17 @@ absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
                         "nodecomm's programs of one version",
                         can_try.message()));
   }
+  const absl::StatusOr<bool> started =
+      view.prover->Start(request.force() ? PeerProver::Which::kAll : PeerProver::Which::kMissing);
+  if (request.force() && !started.ok()) {
+    return absl::Status(
+        started.status().code(),
+        absl::StrFormat("nothing is proven anew, and what was proven stays: %s; the daemon tries "
+                        "again by itself",
+                        started.status().message()));
+  }
   v1::CheckPeersResponse answer;
-  answer.set_started(
-      view.prover->Start(request.force() ? PeerProver::Which::kAll : PeerProver::Which::kMissing));
+  answer.set_started(started.value_or(false));
   return answer;
 }
 

@@ -78,7 +78,8 @@ absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view);
 v1::ListPoolsResponse AnswerListPools(const DaemonView& view);
 v1::ListSessionsResponse AnswerListSessions(const DaemonView& view);
-// FailedPrecondition: all are to be proven anew, and none can be tried.
+// FailedPrecondition: all are to be proven anew, and none can be tried. ResourceExhausted:
+// likewise, for want of a thread. Pairs without a proof say themselves why they have none.
 absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
                                                         const v1::CheckPeersRequest& request);
 // InvalidArgument: a GPU that the host does not have, or more than a group can have.

@@ -135,6 +135,27 @@ else
   prlimit --nofile="$limit:" --pid "$daemon"
 fi
 
+# A daemon that has no thread left: what cannot be proven is said to be so, and why.
+pids=/sys/fs/cgroup/pids
+[[ -d $pids ]] || pids=/sys/fs/cgroup
+group=$pids/nodecomm-e2e.$$
+trap 'cleanup; rmdir "$group" 2>/dev/null || true' EXIT
+if mkdir "$group" 2>/dev/null && [[ -e $group/pids.max ]] && echo "$daemon" >"$group/cgroup.procs" 2>/dev/null; then
+  cat "$group/pids.current" >"$group/pids.max"
+  expect_failure 1 "nothing is proven anew, and what was proven stays: starting a thread" ctl p2p check --force
+  ctl drain --gpu 3 >/dev/null
+  expect_failure 4 "Not all pairs of GPUs are proven" ctl undrain --gpu 3
+  await_in "not ready    a thread to prove peer access of pairs of GPUs is missing" ctl status
+  await_in "for 6 pairs of GPUs: starting a thread" ctl doctor
+  echo max >"$group/pids.max"
+  await_in "12 pairs proven" ctl status
+  if ctl status | grep "not ready"; then fail "a daemon with threads is not ready: $(ctl status)"; fi
+  echo "$daemon" >"$pids/cgroup.procs"
+else
+  echo "skipped: no control group whose processes can be counted"
+fi
+rmdir "$group" 2>/dev/null || true
+
 # All connections for administrators taken: the daemon lives, and says who has them.
 python3 - "$runtime/admin/admin.sock" >"$work/held" <<'PYTHON' &
 import signal, socket, sys

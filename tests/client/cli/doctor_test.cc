@@ -471,7 +471,8 @@ const std::vector<Broken>& BrokenHosts() {
          counted->set_errors(12);
        }},
       {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs: not tried yet",
-       "p2p check", [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
+       "nodecommctl p2p check tries them",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
       {"peer-access", kProblem,
        "no proof, and so no fast path, for 2 pairs of GPUs: starting nodecomm-probe: No such file",
        "p2p check",
