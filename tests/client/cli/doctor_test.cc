@@ -546,12 +546,12 @@ const std::vector<Broken>& BrokenHosts() {
            host.cut_pages.push_back({.path = "/run/n/page", .generation = group.generation()});
          }
        }},
-      {"groups", kWarning, "model has waited 3m for ranks 2, 3", "same name, key and user",
+      {"groups", kWarning, "model has waited 15s for ranks 2, 3", "same name, key and user",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::GroupInfo& group = *daemon.groups.add_groups();
          group.set_name("model");
          group.set_state(v1::GROUP_STATE_GATHERING);
-         group.set_state_ms(180'000);
+         group.set_state_ms(15'000);
          for (const int rank : {2, 3}) group.add_missing_ranks(rank);
        }},
       {"groups", kWarning, "users 7 and 8 each have a group model: these are different groups",
@@ -562,6 +562,20 @@ const std::vector<Broken>& BrokenHosts() {
            group.set_name("model");
            group.set_uid(uid);
            group.set_state(uid == 7 ? v1::GROUP_STATE_READY : v1::GROUP_STATE_GATHERING);
+         }
+       }},
+      {"groups", kWarning,
+       "user 7 has two groups model that gather, with different keys: each waits for ranks that "
+       "have joined the other",
+       "the same key",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const int rank : {0, 1}) {
+           v1::GroupInfo& group = *daemon.groups.add_groups();
+           group.set_name("model");
+           group.set_uid(7);
+           group.set_state(v1::GROUP_STATE_GATHERING);
+           group.add_members()->set_rank(rank);
+           group.add_missing_ranks(1 - rank);
          }
        }},
       {"limits", kWarning, "1000 sessions of at most 1024", "limits.sessions_max",
@@ -760,6 +774,21 @@ TEST(Doctor, FileSystemsWithoutABoundHaveRoom) {
   HostFacts host = SoundHost();
   host.runtime_dir_room = FileSystemRoom();
   EXPECT_EQ(Diagnose(host, SoundDaemon()).problems(), 0);
+}
+
+// A rank that starts, and two jobs of one user that have the same name.
+TEST(Doctor, GroupsThatComeAboutAreNoTrouble) {
+  DaemonFacts daemon = SoundDaemon();
+  for (int i = 0; i < 2; ++i) {
+    v1::GroupInfo& group = *daemon.groups.add_groups();
+    group.set_name("model");
+    group.set_uid(7);
+    group.set_state(v1::GROUP_STATE_GATHERING);
+    group.set_state_ms(14'000);
+    group.add_members()->set_rank(0);
+    group.add_missing_ranks(1);
+  }
+  EXPECT_EQ(FindingOf(Diagnose(SoundHost(), daemon), "groups").verdict(), v1::DOCTOR_VERDICT_OK);
 }
 
 TEST(Doctor, DaemonThatDoesNotTellItsDescriptorsIsNotJudgedByThem) {
