@@ -128,6 +128,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_driver_trusted(view.driver_trusted);
   answer.set_not_ready(view.not_ready());
   answer.set_runtime_dir_problem(view.runtime_dir_problem());
+  answer.set_write_problem(view.write_problem());
   answer.set_reload_problem(view.reload_problem());
   answer.set_metrics_problem(view.metrics_problem());
   answer.set_log_problem(view.log_problem());

@@ -57,6 +57,8 @@ struct DaemonView {
   std::function<std::string()> not_ready = [] { return std::string(); };
   // Which of the daemon's own files somebody has removed or replaced; empty: none.
   std::function<std::string()> runtime_dir_problem = [] { return std::string(); };
+  // Why no session or no group can be written down; empty: they can.
+  std::function<std::string()> write_problem = [] { return std::string(); };
   // Why the last reload failed; empty: it did not.
   std::function<std::string()> reload_problem = [] { return std::string(); };
   // Why the file of metrics could not be written at the last try; empty: it could.

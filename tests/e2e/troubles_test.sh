@@ -106,6 +106,22 @@ ctl topo >/dev/null
 await_in "info the host can be read again" cat "$log"
 await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
 
+# A runtime directory that nobody may write in, whatever its mode, owner and room are.
+if ((EUID == 0)) && chattr +i "$runtime/sessions" 2>/dev/null; then
+  trap 'cleanup || true; chattr -i "$runtime/sessions" 2>/dev/null; rm -rf "$work"' EXIT
+  await_in "not ready    no worker can open a session: writing in $runtime/sessions: Operation not permitted" ctl status
+  expect_failure 6 "chattr -ia $runtime/sessions" ctl doctor
+  await_in "warning not ready any more: no worker can open a session" cat "$log"
+  await_in "nodecomm_runtime_dir_writable 0" cat "$work/metrics/n.prom"
+  await_in "nodecomm_ready 0" cat "$work/metrics/n.prom"
+  chattr -i "$runtime/sessions"
+  await_in "nodecomm_runtime_dir_writable 1" cat "$work/metrics/n.prom"
+  await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
+  if ctl status | grep "not ready"; then fail "a daemon that can write again is not ready: $(ctl status)"; fi
+else
+  echo "skipped: no directory can be made immutable here"
+fi
+
 # A group without the fast path, for that reason.
 for rank in 0 1; do start_worker g $rank 2; done
 await_in "  No fast path: rank 0" ctl groups

@@ -279,6 +279,12 @@ const std::vector<Broken>& BrokenHosts() {
        }},
       {"socket", kWarning, "it is not ready: stopping", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
+      {"socket", kProblem, "no group can form: writing in /run/n/groups: full; make room",
+       "do what it says, and the daemon goes on by itself",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_write_problem("no group can form: writing in /run/n/groups: full; make room");
+         daemon.status.set_not_ready(daemon.status.write_problem());
+       }},
       {"socket", kWarning, "last reload failed", "mend the file",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_reload_problem("FILE:1:2"); }},
       {"socket", kWarning, "the metrics cannot be written: full", "ReadWritePaths=",
