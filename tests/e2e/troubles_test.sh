@@ -214,3 +214,9 @@ await_in "in MIG mode, which has no peer access" ctl doctor
 if ctl doctor | grep "any more"; then fail "the doctor takes MIG for a link that failed"; fi
 if ctl status | grep "any more"; then fail "status takes MIG for a link that failed"; fi
 stop_daemon
+
+# A board without peer access, as it was made: nothing that somebody could mend.
+start_simulated rtx-4090-x2
+ctl doctor >"$work/doctor" || fail "the doctor takes a board without peer access for a broken one: $(cat "$work/doctor")"
+grep -F "the driver gives 2 pairs of GPUs no peer access, by design" "$work/doctor" >/dev/null || fail "not named: $(cat "$work/doctor")"
+stop_daemon

@@ -112,6 +112,19 @@ void AddGroups(DaemonFacts& daemon, uint64_t quota) {
   daemon.groups.add_groups()->add_members()->set_gpu_uuid("GPU-a");            // holds nothing yet
 }
 
+// No pair is proven.
+void LeaveUnproven(DaemonFacts& daemon, const std::string& reason) {
+  daemon.status.set_pairs_proven(0);
+  daemon.status.set_pairs_unproven(2);
+  for (const bool back : {false, true}) {
+    v1::PeerProof& proof = *daemon.topology.add_proofs();
+    proof.set_from_uuid(back ? "GPU-b" : "GPU-a");
+    proof.set_to_uuid(back ? "GPU-a" : "GPU-b");
+    proof.set_verdict(v1::PROOF_VERDICT_UNPROVEN);
+    proof.set_reason(reason);
+  }
+}
+
 // The first of a check.
 const v1::DoctorFinding& FindingOf(const v1::DoctorReport& report, std::string_view check) {
   const auto it =
@@ -483,13 +496,27 @@ const std::vector<Broken>& BrokenHosts() {
        "no proof, and so no fast path, for 2 pairs of GPUs: starting nodecomm-probe: No such file",
        "p2p check",
        [](HostFacts&, DaemonFacts& daemon) {
-         daemon.status.set_pairs_proven(0);
-         daemon.status.set_pairs_unproven(2);
-         for (int i = 0; i < 2; ++i) {
-           v1::PeerProof* proof = daemon.topology.add_proofs();
-           proof->set_verdict(v1::PROOF_VERDICT_UNPROVEN);
-           proof->set_reason("starting nodecomm-probe: No such file");
+         LeaveUnproven(daemon, "starting nodecomm-probe: No such file");
+       }},
+      {"peer-access", kWarning,
+       "the driver gives 2 pairs of GPUs no peer access, by design of the GPUs or their board "
+       "(CHIPSET): groups on them are refused",
+       "NCCL; there is nothing to mend",
+       [](HostFacts&, DaemonFacts& daemon) {
+         LeaveUnproven(daemon, "not tried");
+         for (const v1::PeerProof& proof : daemon.topology.proofs()) {
+           v1::Link& link = *daemon.topology.mutable_host()->add_links();
+           link.set_from_uuid(proof.from_uuid());
+           link.set_to_uuid(proof.to_uuid());
+           link.set_kind(v1::LINK_KIND_PCI);
+           link.set_peer_access(v1::PEER_ACCESS_NOT_SUPPORTED);
+           link.set_peer_access_reason("CHIPSET");
          }
+       }},
+      {"gpus", kWarning, "GPU0 (GPU-a): in MIG mode, which has no peer access", "nvidia-smi -mig 0",
+       [](HostFacts&, DaemonFacts& daemon) {
+         LeaveUnproven(daemon, "GPU-a is in MIG mode, which has no peer access");
+         daemon.topology.mutable_host()->mutable_gpus(0)->set_mig_mode(v1::MIG_MODE_ENABLED);
        }},
       {"peer-access", kWarning, "proofs are going on", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_check()->set_running(true); }},
