@@ -33,6 +33,10 @@ std::string LabelOf(const v1::Host& host, const std::string& uuid) {
   return RenderForeign(uuid);
 }
 
+std::string OrNoReason(const std::string& reason) {
+  return reason.empty() ? "no reason given" : RenderForeign(reason);
+}
+
 std::string PairLabel(const v1::Host& host, const std::string& from, const std::string& to) {
   return absl::StrCat(LabelOf(host, from), " -> ", LabelOf(host, to));
 }
@@ -55,28 +59,61 @@ void CheckLinks(const DaemonFacts& daemon, Report& report) {
   }
 }
 
+bool IsInMigMode(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(), [&](const v1::Gpu& gpu) {
+    return gpu.uuid() == uuid && gpu.mig_mode() == v1::MIG_MODE_ENABLED;
+  });
+}
+
+// As on boards of GPUs that are made without. What it had and has lost is told by itself.
+bool HasNoneByDesign(const DaemonFacts& daemon, const v1::Link& link) {
+  const auto& lost = daemon.status.access_lost();
+  return link.kind() == v1::LINK_KIND_PCI && link.peer_access() == v1::PEER_ACCESS_NOT_SUPPORTED &&
+         std::none_of(lost.begin(), lost.end(), [&](const v1::LostAccess& pair) {
+           return pair.from_uuid() == link.from_uuid() && pair.to_uuid() == link.to_uuid();
+         });
+}
+
 // By reason, since all pairs often have the same one. Where nothing at all is proven, something is
-// wrong with the proving rather than with a pair.
+// wrong with the proving rather than with a pair; not where no pair could ever be proven.
 void CheckUnproven(const DaemonFacts& daemon, Report& report) {
+  const v1::Host& host = daemon.topology.host();
+  const std::map<UuidPair, const v1::Link*> links = LinksOf(host);
   std::map<std::string, int> pairs_by_reason;
+  std::map<std::string, int> pairs_by_design;
   int told = 0;
   for (const v1::PeerProof& proof : daemon.topology.proofs()) {
     if (proof.verdict() != v1::PROOF_VERDICT_UNPROVEN) continue;
-    ++pairs_by_reason[proof.reason().empty() ? "no reason given" : RenderForeign(proof.reason())];
     ++told;
-  }
-  const int untold = daemon.status.pairs_unproven() - told;
-  if (untold > 0) pairs_by_reason["not tried yet"] += untold;
-  for (const auto& [reason, pairs] : pairs_by_reason) {
-    const std::string finding = absl::StrFormat("no proof, and so no fast path, for %s of GPUs: %s",
-                                                Counted(pairs, "pair"), reason);
-    constexpr char kAdvice[] = "do what it says, then nodecommctl p2p check tries again";
-    if (daemon.status.pairs_proven() == 0) {
-      report.Problem(finding, kAdvice);
+    // Told of the GPU.
+    if (IsInMigMode(host, proof.from_uuid()) || IsInMigMode(host, proof.to_uuid())) continue;
+    const auto link = links.find({proof.from_uuid(), proof.to_uuid()});
+    if (link != links.end() && HasNoneByDesign(daemon, *link->second)) {
+      ++pairs_by_design[OrNoReason(link->second->peer_access_reason())];
     } else {
-      report.Warn(finding, kAdvice);
+      ++pairs_by_reason[OrNoReason(proof.reason())];
     }
   }
+  for (const auto& [reason, pairs] : pairs_by_design) {
+    report.Warn(absl::StrFormat("the driver gives %s of GPUs no peer access, by design of the GPUs "
+                                "or their board (%s): groups on them are refused",
+                                Counted(pairs, "pair"), reason),
+                "use another library for groups there, such as NCCL; there is nothing to mend");
+  }
+  const auto tell = [&](const std::string& reason, int pairs, const char* advice) {
+    const std::string finding = absl::StrFormat("no proof, and so no fast path, for %s of GPUs: %s",
+                                                Counted(pairs, "pair"), reason);
+    if (daemon.status.pairs_proven() == 0) {
+      report.Problem(finding, advice);
+    } else {
+      report.Warn(finding, advice);
+    }
+  };
+  for (const auto& [reason, pairs] : pairs_by_reason) {
+    tell(reason, pairs, "do what it says, then nodecommctl p2p check tries again");
+  }
+  const int untold = daemon.status.pairs_unproven() - told;
+  if (untold > 0) tell("not tried yet", untold, "nodecommctl p2p check tries them");
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 // Groups whose ranks do not go on: nobody else finds that odd before a call's or a join's deadline.
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -13,8 +15,9 @@
 namespace nodecomm {
 namespace {
 
-// A rank that loads a model may take that long.
-constexpr absl::Duration kFormingLong = absl::Minutes(2);
+// Ranks that are started together are seconds apart. Far less than a join waits by default
+// (group.rendezvous_timeout_ms, 60 s): a group whose wait has ended is not there to be warned of.
+constexpr absl::Duration kFormingLong = absl::Seconds(15);
 
 bool IsStopped(const v1::GroupMember& member) {
   return member.process_state() == v1::PROCESS_STATE_STOPPED ||
@@ -94,6 +97,37 @@ void CheckNames(const v1::ListGroupsResponse& groups, Report& report) {
   }
 }
 
+// Whether a rank that `group` waits for has joined `other`.
+bool WaitsForRankOf(const v1::GroupInfo& group, const v1::GroupInfo& other) {
+  return std::any_of(other.members().begin(), other.members().end(),
+                     [&](const v1::GroupMember& member) {
+                       return std::find(group.missing_ranks().begin(), group.missing_ranks().end(),
+                                        member.rank()) != group.missing_ranks().end();
+                     });
+}
+
+// Ranks of one user that name different keys do likewise: of one name, user and key, only one group
+// gathers at a time.
+void CheckKeys(const v1::ListGroupsResponse& groups, Report& report) {
+  std::set<std::pair<std::string, uint32_t>> told;
+  const auto gathers = [](const v1::GroupInfo& group) {
+    return group.state() == v1::GROUP_STATE_GATHERING;
+  };
+  for (const v1::GroupInfo& group : groups.groups()) {
+    for (const v1::GroupInfo& other : groups.groups()) {
+      if (&group == &other || group.name() != other.name() || group.uid() != other.uid()) continue;
+      if (!gathers(group) || !gathers(other)) continue;
+      if (!WaitsForRankOf(group, other) || !WaitsForRankOf(other, group)) continue;
+      if (!told.insert({group.name(), group.uid()}).second) continue;
+      report.Warn(
+          absl::StrFormat("user %d has two groups %s that gather, with different keys: each "
+                          "waits for ranks that have joined the other",
+                          group.uid(), RenderForeign(group.name())),
+          "if they are meant as one, give all ranks the same key");
+    }
+  }
+}
+
 }  // namespace
 
 void CheckRanks(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
@@ -106,6 +140,7 @@ void CheckRanks(const HostFacts& host, const DaemonFacts& daemon, Report& report
   }
   CheckPages(host, daemon.groups, report);
   CheckNames(daemon.groups, report);
+  CheckKeys(daemon.groups, report);
   if (report.silent()) {
     report.Ok(absl::StrFormat("%s, no rank is stopped or waited for long",
                               Counted(daemon.groups.groups_size(), "group")));

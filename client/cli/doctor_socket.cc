@@ -181,11 +181,17 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
                         other));
   }
   if (!daemon.asked.ok()) return;
-  // That a file of its own is gone is said below.
-  if (!daemon.status.not_ready().empty() && daemon.status.runtime_dir_problem().empty()) {
+  // That a file of its own is gone, or cannot be written, is said below.
+  if (!daemon.status.not_ready().empty() && daemon.status.runtime_dir_problem().empty() &&
+      daemon.status.not_ready() != daemon.status.write_problem()) {
     report.Warn(absl::StrCat("it is not ready: ", RenderForeign(daemon.status.not_ready())),
                 "do what it says, or wait; if it stays so, look at the daemon's log: journalctl -u "
                 "nodecommd");
+  }
+  if (!daemon.status.write_problem().empty()) {
+    report.Problem(RenderForeign(daemon.status.write_problem()),
+                   "do what it says, and the daemon goes on by itself within 5 s; groups that are "
+                   "ready do so meanwhile");
   }
   if (!daemon.status.reload_problem().empty()) {
     report.Warn(absl::StrCat("its last reload failed, and changed nothing: ",

@@ -247,19 +247,24 @@ std::string Daemon::NotReady() const {
     return absl::StrCat(problem, ": restart the daemon");
   }
   if (ready_) return Lacks();
-  const std::string waits_for = WaitsFor();
-  return waits_for.empty() ? "" : absl::StrCat("waiting for ", waits_for);
+  std::string not_ready = write_problem();
+  if (const std::string waits_for = WaitsFor(); !waits_for.empty()) {
+    absl::StrAppend(&not_ready, not_ready.empty() ? "" : "; ", "waiting for ", waits_for);
+  }
+  return not_ready;
 }
 
 std::string Daemon::Lacks() const {
-  std::vector<std::string> lacks = {LacksFds(CountOpenFds(), OpenFdsMax()), host_problem(),
+  std::vector<std::string> lacks = {write_problem(), LacksFds(CountOpenFds(), OpenFdsMax()),
+                                    prover_->LacksThread() ? kLacksThread : "", host_problem(),
                                     nodecomm::Lacks(host_->host())};
   lacks.erase(std::remove(lacks.begin(), lacks.end(), ""), lacks.end());
   return absl::StrJoin(lacks, "; ");
 }
 
 void Daemon::RetryProofs() {
-  if (!config_.peer_access.trust_driver) prover_->RetryLacking();
+  // Where the driver is trusted, an administrator may still have asked for proofs.
+  if (!config_.peer_access.trust_driver || prover_->LacksThread()) prover_->RetryLacking();
 }
 
 int Daemon::Gpus() const { return host_->host().gpus_size(); }
@@ -313,7 +318,7 @@ absl::Status Daemon::ReadHostAnew() {
   LogLinkChanges(before, host_->host());
   if (!FabricIsReady(before) && FabricIsReady(host_->host()) && !config_.peer_access.trust_driver) {
     spdlog::info("the NVLink fabric is ready: peer access is proven now");
-    prover_->Start(PeerProver::Which::kMissing);
+    prover_->Start(PeerProver::Which::kMissing).IgnoreError();  // which warns
   }
   return absl::OkStatus();
 }
@@ -436,7 +441,7 @@ absl::Status Daemon::StartProofs() {
   if (config_.peer_access.trust_driver) {
     spdlog::warn("the driver is trusted: peer access is not proven (peer_access.trust_driver)");
   } else {
-    prover_->Start(PeerProver::Which::kMissing);
+    prover_->Start(PeerProver::Which::kMissing).IgnoreError();  // which warns
   }
   return absl::OkStatus();
 }
@@ -525,6 +530,7 @@ absl::Status Daemon::MakeCalls() {
   view.config = [this] { return ConfigInForce(); };
   view.not_ready = [this] { return NotReady(); };
   view.runtime_dir_problem = [this] { return runtime_dir_problem(); };
+  view.write_problem = [this] { return write_problem(); };
   view.reload_problem = [this] { return reload_problem(); };
   view.metrics_problem = [this] { return metrics_problem(); };
   view.log_problem = LogProblem;
@@ -576,6 +582,7 @@ absl::Status Daemon::PublishMetrics() {
            .sessions = sessions_.get(),
            .ready = [this] { return IsReady(); },
            .runtime_dir_lost = [this] { return !runtime_dir_problem().empty(); },
+           .runtime_dir_writable = [this] { return write_problem().empty(); },
            .groups_max = [this] { return config().limits.groups_max; },
            .reload_failed = [this] { return !reload_problem().empty(); },
            .watches_errors = [this] { return gpus_->WhyErrorsAreNotWatched().empty(); }},
@@ -608,9 +615,12 @@ void Daemon::TellHealth() {
 
 std::string Daemon::CheckRuntimeDir() {
   std::string problem = runtime_dir_->Lost();
+  // What is not the daemon's any more is not for it to write in.
+  std::string write_problem = problem.empty() ? runtime_dir_->WhyNotWritten() : "";
   {
     absl::MutexLock lock(&in_force_mu_);
     runtime_dir_problem_ = problem;
+    write_problem_ = std::move(write_problem);
   }
   if (problem.empty()) groups_->LookAfterFiles();
   TellHealth();

@@ -63,7 +63,7 @@ class Daemon {
   std::string WaitsFor() const;
 
   // What of its host a daemon that was ready has lost since, that it cannot tell, or that it has no
-  // descriptors for workers; empty: nothing.
+  // descriptors, no room or no threads for what it is to do; empty: nothing.
   std::string Lacks() const;
 
   // Likewise for administrators, who may ask while it stops, too. Thread-safe.
@@ -98,7 +98,8 @@ class Daemon {
   void TellHealth();
 
   // Whether clients, and a daemon that starts, still find this one by its runtime directory; what
-  // is lost of that, or empty. Says so to those who ask, too.
+  // is lost of that, or empty. Says so to those who ask, too. Where nothing is, also whether it can
+  // be written in, which is among what the daemon lacks.
   std::string CheckRuntimeDir();
 
   // Tries pairs again that could not be proven for want of descriptors, memory or time.
@@ -159,6 +160,10 @@ class Daemon {
     absl::MutexLock lock(&in_force_mu_);
     return runtime_dir_problem_;
   }
+  std::string write_problem() const {
+    absl::MutexLock lock(&in_force_mu_);
+    return write_problem_;
+  }
   ByteCount proof_bytes() const;
 
   void TakeGroupNews(const GroupNews& news);
@@ -179,6 +184,7 @@ class Daemon {
   std::string reload_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::vector<ConfigChange> waiting_ ABSL_GUARDED_BY(in_force_mu_);  // for a restart
   std::string runtime_dir_problem_ ABSL_GUARDED_BY(in_force_mu_);
+  std::string write_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string host_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string metrics_problem_ ABSL_GUARDED_BY(in_force_mu_);
   std::string config_path_;

@@ -19,6 +19,7 @@ MetricsSnapshot TakeSnapshot(const PublishedMetrics::Parts& parts) {
   now.sessions = parts.sessions->session_count();
   now.ready = parts.ready();
   now.runtime_dir_lost = parts.runtime_dir_lost();
+  now.runtime_dir_writable = parts.runtime_dir_writable();
   const LogWriter::Lost lost = LostLogLines();
   now.log_lines_not_read = lost.not_read;
   now.log_lines_not_written = lost.not_written;

@@ -29,6 +29,7 @@ class PublishedMetrics {
     const SessionServer* sessions = nullptr;
     std::function<bool()> ready;
     std::function<bool()> runtime_dir_lost;
+    std::function<bool()> runtime_dir_writable;
     std::function<int()> groups_max;  // a reload may change it
     std::function<bool()> reload_failed;
     std::function<bool()> watches_errors;

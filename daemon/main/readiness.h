@@ -27,6 +27,11 @@ std::string WaitsFor(const v1::Host& host, const ProofsToCome& proofs,
 // are not looked at: they come and go with groups and drains.
 std::string Lacks(const v1::Host& host);
 
+// For people, of a daemon that has no thread for a run of proofs.
+inline constexpr char kLacksThread[] =
+    "a thread to prove peer access of pairs of GPUs is missing: those without a proof have no fast "
+    "path meanwhile; it is tried again (raise TasksMax= of the unit, or pids.max of the container)";
+
 // For people, that no worker can be taken for want of file descriptors; empty: it can.
 std::string LacksFds(int open_fds, int open_fds_max);
 

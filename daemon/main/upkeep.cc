@@ -21,7 +21,7 @@ namespace {
 constexpr absl::Duration kRefreshInterval = absl::Minutes(1);
 // Somebody waits for the host to become ready.
 constexpr absl::Duration kRefreshIntervalNotReady = absl::Seconds(1);
-// A dozen looks at files.
+// A dozen looks at files, and four that are made and removed.
 constexpr absl::Duration kRuntimeDirInterval = absl::Seconds(5);
 // Nothing, unless some could not be tried.
 constexpr absl::Duration kRetryProofsInterval = absl::Seconds(5);
@@ -143,7 +143,7 @@ void Upkeep::LogWhatIsMissing() {
   if (lacks_.empty()) {
     spdlog::info("ready again: nothing of the host is missing");
   } else {
-    spdlog::warn("not ready any more: {}; workers are served with the rest", Escaped(lacks_));
+    spdlog::warn("not ready any more: {}; the rest goes on", Escaped(lacks_));
   }
 }
 

@@ -100,6 +100,10 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
                          "0 if somebody removed the daemon's sockets or its lock file: a restart "
                          "is needed.",
                          now.runtime_dir_lost ? 0 : 1));
+  families.push_back(One("nodecomm_runtime_dir_writable",
+                         "0 while the daemon cannot write in its runtime directory, and so takes "
+                         "no worker or forms no group.",
+                         now.runtime_dir_writable ? 1 : 0));
   families.push_back(One("nodecomm_config_last_reload_successful",
                          "0 if the last reload failed: what was in force before it still is.",
                          now.reload_failed ? 0 : 1));

@@ -25,6 +25,7 @@ struct MetricsSnapshot {
   bool simulated = false;
   bool ready = false;  // it waits for nothing more, and misses nothing
   bool runtime_dir_lost = false;
+  bool runtime_dir_writable = true;
   bool reload_failed = false;
   bool watches_errors = true;
   absl::Time start_time;

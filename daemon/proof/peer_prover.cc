@@ -17,6 +17,8 @@ namespace {
 // A host that stalls in each of them, for as long as a proof may take, serves nobody.
 constexpr int kLateTriesMax = 3;
 
+constexpr char kMoreThreads[] = "raise TasksMax= of the unit, or pids.max of the container";
+
 using DirectedPair = std::pair<std::string, std::string>;
 
 std::map<DirectedPair, const v1::Link*> LinksByPair(const v1::Host& host) {
@@ -80,16 +82,36 @@ PeerProver::~PeerProver() {
   thread = std::move(thread_);
 }
 
-bool PeerProver::Start(Which which) {
+absl::StatusOr<bool> PeerProver::Start(Which which) {
   bool is_news = false;
   const absl::StatusOr<bool> started = TryToStart(which, is_news);
   if (started.ok()) return *started;
   if (is_news) {
-    options_.warn(absl::StrCat("peer access cannot be proven now: ", started.status().message(),
-                               "; pairs without a proof stay without one until there is a thread: "
-                               "raise TasksMax= of the unit, or pids.max of the container"));
+    options_.warn(absl::StrCat(
+        "peer access cannot be proven now: ", started.status().message(),
+        "; pairs without a proof stay without one until there is a thread: ", kMoreThreads));
   }
-  return false;
+  std::string reason = absl::StrCat(started.status().message(), ": ", kMoreThreads);
+  SayWhyNotTried(reason);
+  return absl::ResourceExhaustedError(std::move(reason));
+}
+
+void PeerProver::SayWhyNotTried(const std::string& reason) {
+  std::set<DirectedPair> known;
+  const v1::PeerProofs proofs = state_->proofs();
+  for (const v1::PeerProof& proof : proofs.proofs()) {
+    known.emplace(proof.from_uuid(), proof.to_uuid());
+  }
+  const v1::Host host = state_->host();
+  for (int b = 1; b < host.gpus_size(); ++b) {
+    for (int a = 0; a < b; ++a) {
+      const GpuPair pair{host.gpus(a).uuid(), host.gpus(b).uuid()};
+      if (WhyNotTriedNow(host, pair).has_value()) continue;
+      for (const v1::PeerProof& proof : Unproven(pair, reason)) {
+        if (!known.contains({proof.from_uuid(), proof.to_uuid()})) state_->SetProof(proof);
+      }
+    }
+  }
 }
 
 absl::StatusOr<bool> PeerProver::TryToStart(Which which, bool& is_news) {
@@ -117,7 +139,7 @@ bool PeerProver::RetryLacking() {
     absl::MutexLock lock(&mu_);
     if (lacking_.empty() && !owed_.has_value()) return false;
   }
-  return Start(Which::kLacking);
+  return Start(Which::kLacking).value_or(false);
 }
 
 int PeerProver::Lacking() const {
@@ -136,7 +158,7 @@ void PeerProver::StartAfterwards() {
     again_ = running_;
     if (again_) return;
   }
-  if (Start(Which::kMissing)) return;
+  if (Start(Which::kMissing).value_or(false)) return;
   // Somebody else's run began meanwhile, and may have looked at the host before.
   absl::MutexLock lock(&mu_);
   again_ = running_;

@@ -51,9 +51,9 @@ class PeerProver {
   ~PeerProver();
 
   // Starts a run, of the pairs without a proof, of all, or of those that lacked something. False:
-  // one is going on, which goes on, or there is no thread for it: then RetryLacking makes up for
-  // it.
-  bool Start(Which which);
+  // one is going on, which goes on. ResourceExhausted: there is no thread for it, which is warned
+  // of, and is what pairs say of which nothing else is known; RetryLacking makes up for it.
+  absl::StatusOr<bool> Start(Which which);
   // Why a run would prove nothing, and only forget what was proven. OK: it may well.
   absl::Status CanTry() const { return probe_->CanTry(); }
   // Of the pairs without a proof, as the host is now: where a run is going on, another follows it.
@@ -79,6 +79,8 @@ class PeerProver {
 
   // False: one is going on. An error: there is no thread; news, unless the one before had none.
   absl::StatusOr<bool> TryToStart(Which which, bool& is_news);
+  // Of pairs that would be tried and of which nothing is known, says why they are not.
+  void SayWhyNotTried(const std::string& reason);
   // Pairs that a proof is not worth trying for get their answer here.
   std::vector<Round> Plan(Which which);
   void RunAll(Which which);

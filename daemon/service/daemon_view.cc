@@ -128,6 +128,7 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_driver_trusted(view.driver_trusted);
   answer.set_not_ready(view.not_ready());
   answer.set_runtime_dir_problem(view.runtime_dir_problem());
+  answer.set_write_problem(view.write_problem());
   answer.set_reload_problem(view.reload_problem());
   answer.set_metrics_problem(view.metrics_problem());
   answer.set_log_problem(view.log_problem());
@@ -165,9 +166,17 @@ absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
                         "nodecomm's programs of one version",
                         can_try.message()));
   }
+  const absl::StatusOr<bool> started =
+      view.prover->Start(request.force() ? PeerProver::Which::kAll : PeerProver::Which::kMissing);
+  if (request.force() && !started.ok()) {
+    return absl::Status(
+        started.status().code(),
+        absl::StrFormat("nothing is proven anew, and what was proven stays: %s; the daemon tries "
+                        "again by itself",
+                        started.status().message()));
+  }
   v1::CheckPeersResponse answer;
-  answer.set_started(
-      view.prover->Start(request.force() ? PeerProver::Which::kAll : PeerProver::Which::kMissing));
+  answer.set_started(started.value_or(false));
   return answer;
 }
 

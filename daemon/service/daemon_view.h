@@ -57,6 +57,8 @@ struct DaemonView {
   std::function<std::string()> not_ready = [] { return std::string(); };
   // Which of the daemon's own files somebody has removed or replaced; empty: none.
   std::function<std::string()> runtime_dir_problem = [] { return std::string(); };
+  // Why no session or no group can be written down; empty: they can.
+  std::function<std::string()> write_problem = [] { return std::string(); };
   // Why the last reload failed; empty: it did not.
   std::function<std::string()> reload_problem = [] { return std::string(); };
   // Why the file of metrics could not be written at the last try; empty: it could.
@@ -78,7 +80,8 @@ absl::StatusOr<v1::GetTopologyResponse> AnswerGetTopology(const DaemonView& view
 v1::ListGroupsResponse AnswerListGroups(const DaemonView& view);
 v1::ListPoolsResponse AnswerListPools(const DaemonView& view);
 v1::ListSessionsResponse AnswerListSessions(const DaemonView& view);
-// FailedPrecondition: all are to be proven anew, and none can be tried.
+// FailedPrecondition: all are to be proven anew, and none can be tried. ResourceExhausted:
+// likewise, for want of a thread. Pairs without a proof say themselves why they have none.
 absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
                                                         const v1::CheckPeersRequest& request);
 // InvalidArgument: a GPU that the host does not have, or more than a group can have.

@@ -222,6 +222,61 @@ bool StandsAt(int socket_fd, const std::string& path, int type) {
   return fcntl(socket_fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
+// No file of a session or a group has more.
+constexpr size_t kTrialBytes = 4096;
+constexpr int kFilesOfASession = 1;  // its record
+constexpr int kFilesOfAGroup = 3;    // its page, that one's second name, its record
+
+// An errno, or 0.
+int MakeTrialFile(const std::string& path) {
+  static constexpr std::array<char, kTrialBytes> kPage = {};
+  const UniqueFd file(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, kPrivateFileMode));
+  if (!file.valid()) return errno;
+  const ssize_t written = write(file.get(), kPage.data(), kPage.size());
+  if (written < 0) return errno;
+  return static_cast<size_t>(written) == kPage.size() ? 0 : ENOSPC;
+}
+
+// Likewise, the first of what went wrong. Records are replaced by rename, so removing counts.
+int TryToWrite(const std::string& directory, int files) {
+  int error = 0;
+  for (int i = 0; i < files && error == 0; ++i) {
+    error = MakeTrialFile(absl::StrCat(directory, "/.trial-", i));
+  }
+  for (int i = 0; i < files; ++i) {
+    const int removed = unlink(absl::StrCat(directory, "/.trial-", i).c_str());
+    if (removed != 0 && errno != ENOENT && error == 0) error = errno;
+  }
+  return error;
+}
+
+// The daemon's own want, of which the directory knows nothing.
+bool IsOfTheDaemon(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
+
+std::string WriteRemedy(int error, const std::string& directory) {
+  switch (error) {
+    case ENOSPC:
+      return "make room on its file system, which has no bytes or no files left (df -h, df -i)";
+    case EDQUOT:
+      return "raise the quota of the daemon's user there (quota, repquota), or make room";
+    case EROFS:
+      return absl::StrFormat(
+          "mount it for writing (findmnt -T %s); if the kernel made it read-only, dmesg says why",
+          directory);
+    case EACCES:
+      return absl::StrFormat(
+          "chown %d %s and chmod 0700 it (ls -ld; the directories above it, too)", geteuid(),
+          directory);
+    case EPERM:
+      return absl::StrFormat("take away what forbids it: chattr -ia %s (lsattr -d)", directory);
+    case EFBIG:
+      return "lift the limit on the size of files (LimitFSIZE= of the unit, ulimit -f)";
+    default:
+      return "the kernel's log may say more (dmesg)";
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Create(const Options& options) {
@@ -298,6 +353,23 @@ std::string RuntimeDir::Lost() const {
       case Found::kAnother:
         return absl::StrFormat("%s was replaced by another", file.path);
     }
+  }
+  return "";
+}
+
+std::string RuntimeDir::WhyNotWritten() const {
+  struct Part {
+    std::string path;
+    int files;
+    const char* costs;
+  };
+  for (const Part& part : {Part{sessions_path(), kFilesOfASession, "no worker can open a session"},
+                           Part{groups_path(), kFilesOfAGroup, "no group can form"}}) {
+    const int error = TryToWrite(part.path, part.files);
+    if (error == 0 || IsOfTheDaemon(error)) continue;
+    const absl::Status cause = absl::ErrnoToStatus(error, absl::StrCat("writing in ", part.path));
+    return absl::StrFormat("%s: %s; %s", part.costs, cause.message(),
+                           WriteRemedy(error, part.path));
   }
   return "";
 }

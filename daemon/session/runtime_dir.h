@@ -52,6 +52,11 @@ class RuntimeDir {
   // one does not find its lock.
   std::string Lost() const;
 
+  // Why no session or no group can be written down, and what mends it; empty: they can. Tries it,
+  // with files as large and as many as one takes, which it removes: a look at modes, owners and
+  // room would miss quotas, attributes and what else a file system refuses.
+  std::string WhyNotWritten() const;
+
   // How the daemon before this one ended, as its process id in the lock file says: one that ends in
   // order takes it out.
   Predecessor predecessor() const { return predecessor_; }

@@ -106,6 +106,22 @@ ctl topo >/dev/null
 await_in "info the host can be read again" cat "$log"
 await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
 
+# A runtime directory that nobody may write in, whatever its mode, owner and room are.
+if ((EUID == 0)) && chattr +i "$runtime/sessions" 2>/dev/null; then
+  trap 'cleanup || true; chattr -i "$runtime/sessions" 2>/dev/null; rm -rf "$work"' EXIT
+  await_in "not ready    no worker can open a session: writing in $runtime/sessions: Operation not permitted" ctl status
+  expect_failure 6 "chattr -ia $runtime/sessions" ctl doctor
+  await_in "warning not ready any more: no worker can open a session" cat "$log"
+  await_in "nodecomm_runtime_dir_writable 0" cat "$work/metrics/n.prom"
+  await_in "nodecomm_ready 0" cat "$work/metrics/n.prom"
+  chattr -i "$runtime/sessions"
+  await_in "nodecomm_runtime_dir_writable 1" cat "$work/metrics/n.prom"
+  await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
+  if ctl status | grep "not ready"; then fail "a daemon that can write again is not ready: $(ctl status)"; fi
+else
+  echo "skipped: no directory can be made immutable here"
+fi
+
 # A group without the fast path, for that reason.
 for rank in 0 1; do start_worker g $rank 2; done
 await_in "  No fast path: rank 0" ctl groups
@@ -134,6 +150,27 @@ else
   await_in "connection on session.sock refused (limit): the daemon cannot " cat "$log"
   prlimit --nofile="$limit:" --pid "$daemon"
 fi
+
+# A daemon that has no thread left: what cannot be proven is said to be so, and why.
+pids=/sys/fs/cgroup/pids
+[[ -d $pids ]] || pids=/sys/fs/cgroup
+group=$pids/nodecomm-e2e.$$
+trap 'cleanup; rmdir "$group" 2>/dev/null || true' EXIT
+if mkdir "$group" 2>/dev/null && [[ -e $group/pids.max ]] && echo "$daemon" >"$group/cgroup.procs" 2>/dev/null; then
+  cat "$group/pids.current" >"$group/pids.max"
+  expect_failure 1 "nothing is proven anew, and what was proven stays: starting a thread" ctl p2p check --force
+  ctl drain --gpu 3 >/dev/null
+  expect_failure 4 "Not all pairs of GPUs are proven" ctl undrain --gpu 3
+  await_in "not ready    a thread to prove peer access of pairs of GPUs is missing" ctl status
+  await_in "for 6 pairs of GPUs: starting a thread" ctl doctor
+  echo max >"$group/pids.max"
+  await_in "12 pairs proven" ctl status
+  if ctl status | grep "not ready"; then fail "a daemon with threads is not ready: $(ctl status)"; fi
+  echo "$daemon" >"$pids/cgroup.procs"
+else
+  echo "skipped: no control group whose processes can be counted"
+fi
+rmdir "$group" 2>/dev/null || true
 
 # All connections for administrators taken: the daemon lives, and says who has them.
 python3 - "$runtime/admin/admin.sock" >"$work/held" <<'PYTHON' &
@@ -180,4 +217,10 @@ start_simulated hgx-a100-x4-mig
 await_in "in MIG mode, which has no peer access" ctl doctor
 if ctl doctor | grep "any more"; then fail "the doctor takes MIG for a link that failed"; fi
 if ctl status | grep "any more"; then fail "status takes MIG for a link that failed"; fi
+stop_daemon
+
+# A board without peer access, as it was made: nothing that somebody could mend.
+start_simulated rtx-4090-x2
+ctl doctor >"$work/doctor" || fail "the doctor takes a board without peer access for a broken one: $(cat "$work/doctor")"
+grep -F "the driver gives 2 pairs of GPUs no peer access, by design" "$work/doctor" >/dev/null || fail "not named: $(cat "$work/doctor")"
 stop_daemon

@@ -112,6 +112,19 @@ void AddGroups(DaemonFacts& daemon, uint64_t quota) {
   daemon.groups.add_groups()->add_members()->set_gpu_uuid("GPU-a");            // holds nothing yet
 }
 
+// No pair is proven.
+void LeaveUnproven(DaemonFacts& daemon, const std::string& reason) {
+  daemon.status.set_pairs_proven(0);
+  daemon.status.set_pairs_unproven(2);
+  for (const bool back : {false, true}) {
+    v1::PeerProof& proof = *daemon.topology.add_proofs();
+    proof.set_from_uuid(back ? "GPU-b" : "GPU-a");
+    proof.set_to_uuid(back ? "GPU-a" : "GPU-b");
+    proof.set_verdict(v1::PROOF_VERDICT_UNPROVEN);
+    proof.set_reason(reason);
+  }
+}
+
 // The first of a check.
 const v1::DoctorFinding& FindingOf(const v1::DoctorReport& report, std::string_view check) {
   const auto it =
@@ -277,6 +290,12 @@ const std::vector<Broken>& BrokenHosts() {
        }},
       {"socket", kWarning, "it is not ready: stopping", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_not_ready("stopping"); }},
+      {"socket", kProblem, "no group can form: writing in /run/n/groups: full; make room",
+       "do what it says, and the daemon goes on by itself",
+       [](HostFacts&, DaemonFacts& daemon) {
+         daemon.status.set_write_problem("no group can form: writing in /run/n/groups: full; make room");
+         daemon.status.set_not_ready(daemon.status.write_problem());
+       }},
       {"socket", kWarning, "last reload failed", "mend the file",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_reload_problem("FILE:1:2"); }},
       {"socket", kWarning, "the metrics cannot be written: full", "ReadWritePaths=",
@@ -469,18 +488,33 @@ const std::vector<Broken>& BrokenHosts() {
          counted->set_errors(12);
        }},
       {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs: not tried yet",
-       "p2p check", [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
+       "nodecommctl p2p check tries them",
+       [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_pairs_unproven(2); }},
       {"peer-access", kProblem,
        "no proof, and so no fast path, for 2 pairs of GPUs: starting nodecomm-probe: No such file",
        "p2p check",
        [](HostFacts&, DaemonFacts& daemon) {
-         daemon.status.set_pairs_proven(0);
-         daemon.status.set_pairs_unproven(2);
-         for (int i = 0; i < 2; ++i) {
-           v1::PeerProof* proof = daemon.topology.add_proofs();
-           proof->set_verdict(v1::PROOF_VERDICT_UNPROVEN);
-           proof->set_reason("starting nodecomm-probe: No such file");
+         LeaveUnproven(daemon, "starting nodecomm-probe: No such file");
+       }},
+      {"peer-access", kWarning,
+       "the driver gives 2 pairs of GPUs no peer access, by design of the GPUs or their board "
+       "(CHIPSET): groups on them are refused",
+       "NCCL; there is nothing to mend",
+       [](HostFacts&, DaemonFacts& daemon) {
+         LeaveUnproven(daemon, "not tried");
+         for (const v1::PeerProof& proof : daemon.topology.proofs()) {
+           v1::Link& link = *daemon.topology.mutable_host()->add_links();
+           link.set_from_uuid(proof.from_uuid());
+           link.set_to_uuid(proof.to_uuid());
+           link.set_kind(v1::LINK_KIND_PCI);
+           link.set_peer_access(v1::PEER_ACCESS_NOT_SUPPORTED);
+           link.set_peer_access_reason("CHIPSET");
          }
+       }},
+      {"gpus", kWarning, "GPU0 (GPU-a): in MIG mode, which has no peer access", "nvidia-smi -mig 0",
+       [](HostFacts&, DaemonFacts& daemon) {
+         LeaveUnproven(daemon, "GPU-a is in MIG mode, which has no peer access");
+         daemon.topology.mutable_host()->mutable_gpus(0)->set_mig_mode(v1::MIG_MODE_ENABLED);
        }},
       {"peer-access", kWarning, "proofs are going on", "wait",
        [](HostFacts&, DaemonFacts& daemon) { daemon.topology.mutable_check()->set_running(true); }},
@@ -543,12 +577,12 @@ const std::vector<Broken>& BrokenHosts() {
            host.cut_pages.push_back({.path = "/run/n/page", .generation = group.generation()});
          }
        }},
-      {"groups", kWarning, "model has waited 3m for ranks 2, 3", "same name, key and user",
+      {"groups", kWarning, "model has waited 15s for ranks 2, 3", "same name, key and user",
        [](HostFacts&, DaemonFacts& daemon) {
          v1::GroupInfo& group = *daemon.groups.add_groups();
          group.set_name("model");
          group.set_state(v1::GROUP_STATE_GATHERING);
-         group.set_state_ms(180'000);
+         group.set_state_ms(15'000);
          for (const int rank : {2, 3}) group.add_missing_ranks(rank);
        }},
       {"groups", kWarning, "users 7 and 8 each have a group model: these are different groups",
@@ -559,6 +593,20 @@ const std::vector<Broken>& BrokenHosts() {
            group.set_name("model");
            group.set_uid(uid);
            group.set_state(uid == 7 ? v1::GROUP_STATE_READY : v1::GROUP_STATE_GATHERING);
+         }
+       }},
+      {"groups", kWarning,
+       "user 7 has two groups model that gather, with different keys: each waits for ranks that "
+       "have joined the other",
+       "the same key",
+       [](HostFacts&, DaemonFacts& daemon) {
+         for (const int rank : {0, 1}) {
+           v1::GroupInfo& group = *daemon.groups.add_groups();
+           group.set_name("model");
+           group.set_uid(7);
+           group.set_state(v1::GROUP_STATE_GATHERING);
+           group.add_members()->set_rank(rank);
+           group.add_missing_ranks(1 - rank);
          }
        }},
       {"limits", kWarning, "1000 sessions of at most 1024", "limits.sessions_max",
@@ -757,6 +805,21 @@ TEST(Doctor, FileSystemsWithoutABoundHaveRoom) {
   HostFacts host = SoundHost();
   host.runtime_dir_room = FileSystemRoom();
   EXPECT_EQ(Diagnose(host, SoundDaemon()).problems(), 0);
+}
+
+// A rank that starts, and two jobs of one user that have the same name.
+TEST(Doctor, GroupsThatComeAboutAreNoTrouble) {
+  DaemonFacts daemon = SoundDaemon();
+  for (int i = 0; i < 2; ++i) {
+    v1::GroupInfo& group = *daemon.groups.add_groups();
+    group.set_name("model");
+    group.set_uid(7);
+    group.set_state(v1::GROUP_STATE_GATHERING);
+    group.set_state_ms(14'000);
+    group.add_members()->set_rank(0);
+    group.add_missing_ranks(1);
+  }
+  EXPECT_EQ(FindingOf(Diagnose(SoundHost(), daemon), "groups").verdict(), v1::DOCTOR_VERDICT_OK);
 }
 
 TEST(Doctor, DaemonThatDoesNotTellItsDescriptorsIsNotJudgedByThem) {

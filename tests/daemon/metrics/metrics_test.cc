@@ -115,6 +115,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
   now.sessions = 3;
   now.ready = true;
   now.runtime_dir_lost = true;
+  now.runtime_dir_writable = false;
   now.log_lines_not_written = 5;
   now.watches_errors = false;
   now.groups.resize(2);
@@ -137,6 +138,7 @@ TEST(Metrics, StatesAreThoseOfTheMoment) {
   for (const std::string& line : {
            std::string("nodecomm_ready 1"),
            std::string("nodecomm_runtime_dir_intact 0"),
+           std::string("nodecomm_runtime_dir_writable 0"),
            std::string("nodecomm_start_time_seconds 1700000000"),
            std::string("nodecomm_log_lines_lost_total{reason=\"not_written\"} 5"),
            std::string("nodecomm_sessions 3"),

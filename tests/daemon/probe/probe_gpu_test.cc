@@ -85,7 +85,7 @@ TEST_F(ProbeGpuTest, ProvesEveryPairInTime) {
   const TemporaryDirectory directory;
   const auto probe = Probe();
   PeerProver prover({.cache_path = directory.path() + "/cache"}, &state, probe.get());
-  ASSERT_TRUE(prover.Start(PeerProver::Which::kAll));
+  ASSERT_TRUE(prover.Start(PeerProver::Which::kAll).value_or(false));
   ASSERT_TRUE(prover.WaitUntilDone(absl::Minutes(2)));
   const v1::PeerProofs proofs = state.proofs();
   EXPECT_EQ(proofs.proofs_size(), host_.gpus_size() * (host_.gpus_size() - 1));

@@ -26,6 +26,8 @@
 namespace nodecomm {
 namespace {
 
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -124,7 +126,7 @@ class PeerProverTest : public testing::Test {
   }
   void ProveAll(HostState& state, PeerProver::Which which = PeerProver::Which::kMissing) {
     const auto prover = Make(state);
-    ASSERT_TRUE(prover->Start(which));
+    ASSERT_TRUE(prover->Start(which).value_or(false));
     ASSERT_TRUE(prover->WaitUntilDone(kLong));
   }
 
@@ -138,7 +140,7 @@ class PeerProverTest : public testing::Test {
 TEST_F(PeerProverTest, TriesEveryPairAndNoGpuTwiceAtATime) {
   HostState state(HostOf(8));
   const auto prover = Make(state);
-  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing).value_or(false));
   ASSERT_TRUE(prover->WaitUntilDone(kLong));
   EXPECT_THAT(probe_.TakeTried(), SizeIs(28));
   EXPECT_FALSE(probe_.shared_a_gpu());
@@ -203,7 +205,7 @@ TEST_F(PeerProverTest, TriesAgainWhatLackedSomethingAndTellsOfItOnce) {
     told.push_back(proof.verdict());
   };
   PeerProver prover(std::move(options), &state, &probe_);
-  ASSERT_TRUE(prover.Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover.Start(PeerProver::Which::kMissing).value_or(false));
   ASSERT_TRUE(prover.WaitUntilDone(kLong));
   EXPECT_EQ(prover.Lacking(), 6);
   ASSERT_THAT(state.proofs().proofs(), SizeIs(6));
@@ -229,7 +231,7 @@ TEST_F(PeerProverTest, LacksNothingForAPairThatIsNotTriedAnyMore) {
   probe_.Lack("Too many open files");
   HostState state(HostOf(2));
   const auto prover = Make(state);
-  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing).value_or(false));
   ASSERT_TRUE(prover->WaitUntilDone(kLong));
   EXPECT_EQ(prover->Lacking(), 2);
   state.SetCondition("GPU-1", v1::GPU_CONDITION_DRAINING, "drained");
@@ -298,7 +300,7 @@ TEST_F(PeerProverTest, GpuThatIsDrainedDuringARunIsTriedNoMore) {
     if (++calls == 1) in_progress.Notify();
     drained.WaitForNotificationWithTimeout(kLong);
   });
-  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing).value_or(false));
   ASSERT_TRUE(in_progress.WaitForNotificationWithTimeout(kLong));
   // The first round has all GPUs; the next begins when it is done.
   const auto all_are_tried = [&] {
@@ -334,7 +336,7 @@ TEST_F(PeerProverTest, RunForAGpuThatIsBackFollowsTheOneThatIsGoingOn) {
     if (++calls == 1) in_progress.Notify();
     back.WaitForNotificationWithTimeout(kLong);
   });
-  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing).value_or(false));
   ASSERT_TRUE(in_progress.WaitForNotificationWithTimeout(kLong));
   state.SetCondition("GPU-2", v1::GPU_CONDITION_UNSPECIFIED, "");
   prover->StartAfterwards();
@@ -360,7 +362,7 @@ TEST_F(PeerProverTest, LatePairIsTriedAgainAndFailsTheThirdTimeInARow) {
   };
   probe_.Answer(v1::PROOF_VERDICT_UNPROVEN, "a packet was late");
   probe_.BeLate(true);
-  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing).value_or(false));
   EXPECT_THAT(verdicts(), ElementsAre(v1::PROOF_VERDICT_UNPROVEN, v1::PROOF_VERDICT_UNPROVEN));
   EXPECT_EQ(prover->Lacking(), 2);
   ASSERT_TRUE(prover->RetryLacking());
@@ -371,7 +373,7 @@ TEST_F(PeerProverTest, LatePairIsTriedAgainAndFailsTheThirdTimeInARow) {
   EXPECT_THAT(verdicts(), ElementsAre(v1::PROOF_VERDICT_UNPROVEN, v1::PROOF_VERDICT_UNPROVEN));
   EXPECT_EQ(prover->Lacking(), 0);
   probe_.BeLate(true);
-  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover->Start(PeerProver::Which::kMissing).value_or(false));
   EXPECT_THAT(verdicts(), ElementsAre(v1::PROOF_VERDICT_UNPROVEN, v1::PROOF_VERDICT_UNPROVEN));
   for (int i = 0; i < 2; ++i) {
     ASSERT_TRUE(prover->RetryLacking());
@@ -393,7 +395,12 @@ TEST_F(PeerProverTest, RunWithoutAThreadIsToldOfOnceAndMadeUpFor) {
     EXPECT_TRUE(prover->LacksThread());
   }
   EXPECT_THAT(warnings_, ElementsAre(HasSubstr("starting a thread")));
-  EXPECT_THAT(state.proofs().proofs(), IsEmpty());
+  const v1::PeerProofs untried = state.proofs();
+  EXPECT_THAT(untried.proofs(), SizeIs(6));
+  for (const v1::PeerProof& proof : untried.proofs()) {
+    EXPECT_EQ(proof.verdict(), v1::PROOF_VERDICT_UNPROVEN);
+    EXPECT_THAT(proof.reason(), AllOf(HasSubstr("starting a thread"), HasSubstr("TasksMax=")));
+  }
 
   ASSERT_TRUE(prover->RetryLacking());
   EXPECT_FALSE(prover->LacksThread());
@@ -410,7 +417,12 @@ TEST_F(PeerProverTest, RunOfAllPairsWithoutAThreadIsMadeUpForInWhole) {
   const auto prover = Make(state);
   {
     const NoThreads none;
-    EXPECT_FALSE(prover->Start(PeerProver::Which::kAll));
+    EXPECT_THAT(prover->Start(PeerProver::Which::kAll).status(),
+                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("starting a thread")));
+  }
+  const v1::PeerProofs kept = state.proofs();
+  for (const v1::PeerProof& proof : kept.proofs()) {
+    EXPECT_EQ(proof.verdict(), v1::PROOF_VERDICT_PROVEN) << "what was proven stays";
   }
   ASSERT_TRUE(prover->RetryLacking());
   ASSERT_TRUE(prover->WaitUntilDone(kLong));
@@ -421,8 +433,8 @@ TEST_F(PeerProverTest, HasOneRunAtATime) {
   HostState state(HostOf(2));
   probe_.WaitForCancellation();
   const auto prover = Make(state);
-  EXPECT_TRUE(prover->Start(PeerProver::Which::kAll));
-  EXPECT_FALSE(prover->Start(PeerProver::Which::kAll));
+  EXPECT_TRUE(prover->Start(PeerProver::Which::kAll).value_or(false));
+  EXPECT_FALSE(prover->Start(PeerProver::Which::kAll).value_or(true));
   EXPECT_FALSE(prover->WaitUntilDone(absl::ZeroDuration()));
   EXPECT_TRUE(prover->Progress().running());
 }
@@ -431,7 +443,7 @@ TEST_F(PeerProverTest, GivesUpARunAndKeepsNothingOfIt) {
   HostState state(HostOf(4));
   probe_.WaitForCancellation();
   auto prover = Make(state);
-  EXPECT_TRUE(prover->Start(PeerProver::Which::kAll));
+  EXPECT_TRUE(prover->Start(PeerProver::Which::kAll).value_or(false));
   prover = nullptr;
   EXPECT_LE(probe_.TakeTried().size(), 2u);  // one round at most
   EXPECT_THAT(state.proofs().proofs(), IsEmpty());

@@ -684,7 +684,7 @@ TEST_F(RpcServerTest, AdminHasPairsProvenAndSeesThat) {
 }
 
 TEST_F(RpcServerTest, ProofsStayWhereNoneCanBeMadeAnew) {
-  ASSERT_TRUE(prover_->Start(PeerProver::Which::kMissing));
+  ASSERT_TRUE(prover_->Start(PeerProver::Which::kMissing).value_or(false));
   ASSERT_TRUE(prover_->WaitUntilDone(absl::Seconds(20)));
   probe_.missing = true;
   v1::CheckPeersRequest request;

@@ -1,6 +1,10 @@
 #include "daemon/session/runtime_dir.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -12,8 +16,10 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -233,6 +239,51 @@ TEST_F(RuntimeDirTest, TellsWhatSomebodyRemoved) {
   std::filesystem::remove(path_ + "/session.sock");
   std::ofstream(path_ + "/session.sock") << "x";
   EXPECT_THAT((*dir)->Lost(), AllOf(HasSubstr("session.sock"), HasSubstr("replaced")));
+}
+
+// On a file system of its own, in a mount namespace that a thread of its own enters.
+TEST_F(RuntimeDirTest, SaysThatThereIsNoRoomForWhatItIsToHold) {
+  bool may_mount = true;
+  std::thread([&] {
+    may_mount = unshare(CLONE_NEWNS) == 0 &&
+                mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                mount("tmpfs", parent_.c_str(), "tmpfs", 0, "size=64k,nr_inodes=64") == 0;
+    if (!may_mount) return;
+    const auto dir = RuntimeDir::Create({.path = path_});
+    ASSERT_OK(dir);
+    EXPECT_EQ((*dir)->WhyNotWritten(), "");
+    EXPECT_TRUE(std::filesystem::is_empty((*dir)->groups_path()));
+    {
+      std::ofstream filler(parent_ + "/filler");
+      filler << std::string(size_t{1} << 20, 'x');
+    }
+    EXPECT_THAT((*dir)->WhyNotWritten(),
+                AllOf(HasSubstr("no worker can open a session: writing in " + path_ + "/sessions"),
+                      HasSubstr("No space left on device"), HasSubstr("df -h")));
+    EXPECT_TRUE(std::filesystem::is_empty((*dir)->sessions_path()));
+    std::filesystem::remove(parent_ + "/filler");
+    EXPECT_EQ((*dir)->WhyNotWritten(), "");
+    // As many files as a session takes, and fewer than a group does.
+    int files = 0;
+    while (std::ofstream(absl::StrCat(parent_, "/file-", files))) ++files;
+    for (int i = 0; i < 2; ++i) std::filesystem::remove(absl::StrCat(parent_, "/file-", i));
+    EXPECT_THAT((*dir)->WhyNotWritten(), HasSubstr("no group can form: writing in " + path_));
+  }).join();
+  if (!may_mount) GTEST_SKIP() << "not allowed to mount";
+}
+
+TEST_F(RuntimeDirTest, SaysWhatKeepsItFromWriting) {
+  const auto dir = RuntimeDir::Create({.path = path_});
+  ASSERT_OK(dir);
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+  signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+  const std::string why = (*dir)->WhyNotWritten();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_THAT(why, AllOf(HasSubstr("File too large"), HasSubstr("LimitFSIZE=")));
+  EXPECT_EQ((*dir)->WhyNotWritten(), "");
 }
 
 TEST_F(RuntimeDirTest, LeavesTheSocketsOfADaemonThatCameWhenItsOwnWereRemoved) {
