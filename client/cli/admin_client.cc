@@ -17,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/base/grpc_room.h"
 #include "client/base/status_macros.h"
 #include "client/base/unique_fd.h"
 #include "client/cli/lock_holder.h"
@@ -62,6 +63,19 @@ std::string ReadRefusal(const std::string& runtime_dir, const std::string& path)
   if (!line.starts_with(kRefusalStart)) return "";
   line.remove_prefix(std::strlen(kRefusalStart));
   return std::string(line.substr(0, line.find('\n')));
+}
+
+// The first channel stays to the end of the program. With the last one gRPC takes its threads down,
+// and waits for ever for one that could not be made, since others of the user or the cgroup took it
+// after it had been looked for.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(UniqueFd fd) {
+  static auto& first = *new std::shared_ptr<grpc::Channel>;
+  if (first == nullptr) ABSL_RETURN_IF_ERROR(CheckRoomForGrpc());
+  // The channel owns the descriptor from here on.
+  std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateInsecureChannelFromFd("localhost", fd.Release());
+  if (first == nullptr) first = channel;
+  return channel;
 }
 
 class GrpcAdminClient : public AdminClient {
@@ -173,9 +187,7 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(const std::str
                                                                   absl::Duration call_timeout) {
   std::string path = absl::StrCat(runtime_dir, std::string(kAdminSocketName));
   ABSL_ASSIGN_OR_RETURN(UniqueFd fd, ConnectSocket(runtime_dir, path));
-  // The channel owns the descriptor from here on.
-  const std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateInsecureChannelFromFd("localhost", fd.Release());
+  ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(std::move(fd)));
   return std::make_unique<GrpcAdminClient>(runtime_dir, std::move(path), call_timeout, channel);
 }
 

@@ -84,7 +84,10 @@ bool HasNoDescriptorLeft(const ProcessFacts& daemon) {
 void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   const std::string asked(daemon.asked.message());
   const char state = host.lock_holder_facts.state;
-  if (state == 'T' || state == 't') {
+  if (!daemon.connected && absl::IsResourceExhausted(daemon.asked)) {
+    report.Problem(absl::StrCat("the daemon could not be asked: ", asked),
+                   "that is a limit of nodecommctl, and says nothing of the daemon");
+  } else if (state == 'T' || state == 't') {
     report.Problem(
         absl::StrFormat("nodecommd (process %d) is stopped%s, and so does not answer",
                         *host.lock_holder, state == 't' ? " by a debugger" : ""),

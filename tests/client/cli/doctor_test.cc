@@ -721,6 +721,16 @@ TEST(Doctor, DoesNotAdviseToKillADaemonThatClosesAConnection) {
               AllOf(HasSubstr("needs no restart"), Not(HasSubstr("kill"))));
 }
 
+TEST(Doctor, TellsItsOwnLimitsFromTheDaemons) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.asked = absl::ResourceExhaustedError("this process may have 3 more threads");
+  daemon.connected = false;
+  const v1::DoctorReport report = Diagnose(SoundHost(), daemon);
+  EXPECT_THAT(FindingOf(report, "socket").finding(), HasSubstr("3 more threads"));
+  EXPECT_THAT(FindingOf(report, "socket").advice(),
+              AllOf(HasSubstr("a limit of nodecommctl"), Not(HasSubstr("restart"))));
+}
+
 TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {
   HostFacts host = SoundHost();
   EXPECT_THAT(FindingOf(Diagnose(host, SoundDaemon()), "permissions").finding(),
