@@ -78,6 +78,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(UniqueFd fd) {
   return channel;
 }
 
+// gRPC's own words for an answer that came and could not be read, which it takes for unimplemented.
+constexpr char kUnreadableAnswer[] = "No message returned for unary request";
+
 class GrpcAdminClient : public AdminClient {
  public:
   GrpcAdminClient(std::string runtime_dir, std::string socket_path, absl::Duration call_timeout,
@@ -161,6 +164,13 @@ class GrpcAdminClient : public AdminClient {
       return absl::UnavailableError(
           absl::StrFormat("nodecommd at %s closed the connection (%s); look at its log",
                           socket_path_, status.error_message()));
+    }
+    if (status.error_message() == kUnreadableAnswer) {
+      return absl::InternalError(absl::StrFormat(
+          "nodecommd at %s answered what cannot be read, such as a text that is not UTF-8 "
+          "(libprotobuf's line above names the field): see what its command line, configuration "
+          "and host have there",
+          socket_path_));
     }
     if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
       return absl::UnimplementedError(

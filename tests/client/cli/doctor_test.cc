@@ -20,6 +20,7 @@
 #include "client/base/version.h"
 #include "client/cli/lock_holder.h"
 #include "client/cli/process_facts.h"
+#include "tests/client/cli/fake_admin.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -729,6 +730,19 @@ TEST(Doctor, TellsItsOwnLimitsFromTheDaemons) {
   EXPECT_THAT(FindingOf(report, "socket").finding(), HasSubstr("3 more threads"));
   EXPECT_THAT(FindingOf(report, "socket").advice(),
               AllOf(HasSubstr("a limit of nodecommctl"), Not(HasSubstr("restart"))));
+}
+
+// Every version of the daemon knows the first question; of later ones an older one may lack some.
+TEST(Doctor, TakesNoAnswerForNoDaemonThatAnswers) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers;
+  answers.error = grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "");
+  const FakeAdmin admin(dir, answers);
+  const DaemonFacts daemon = AskDaemon(dir.path());
+  EXPECT_FALSE(daemon.asked.ok());
+  const v1::DoctorReport report = Diagnose(SoundHost(), daemon);
+  EXPECT_EQ(FindingOf(report, "socket").verdict(), v1::DOCTOR_VERDICT_PROBLEM);
+  EXPECT_EQ(FindingOf(report, "versions").verdict(), v1::DOCTOR_VERDICT_SKIPPED);
 }
 
 TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {
