@@ -214,9 +214,11 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
   }
   if (!daemon.status.log_problem().empty()) {
     report.Warn(RenderForeign(daemon.status.log_problem()),
-                absl::StrFormat("ls -l /proc/%d/fd/2 tells where its log goes: make room there, "
-                                "let it be written, or see why nobody reads it",
-                                daemon.status.pid()));
+                absl::StrFormat(
+                    "ls -l /proc/%d/fd/2 tells where its log goes: make room there, "
+                    "let it be written, or see why nobody reads it. Where its file was removed, "
+                    "restart the daemon, and rotate with copytruncate",
+                    daemon.status.pid()));
   }
   for (const v1::WaitingSetting& setting : daemon.config.waiting()) {
     report.WarnOf(setting.field(), "changed in the file, and waits for a restart",
