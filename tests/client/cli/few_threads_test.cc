@@ -48,8 +48,7 @@ class Child {
     if (read(start_[0], &go, 1) != 1) _exit(kHungCode);
     alarm(kHangS);
     const std::string message = work();
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): at the end of a program
-    if (write(says_[1], message.data(), message.size()) < 0) exit(kHungCode);
+    if (write(says_[1], message.data(), message.size()) < 0) _exit(kHungCode);
     exit(0);  // as nodecommctl ends
   }
   ~Child() {
@@ -106,7 +105,7 @@ TEST(FewThreads, AreNamedAndThoseThatGoMissingKeepNoAnswerBack) {
 extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
                               void* (*start)(void*), void* argument) noexcept {
   using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
-  static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  static const auto kCreate = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
   if (nodecomm::threads_left.fetch_sub(1) <= 0) return EAGAIN;
-  return create(thread, attributes, start, argument);
+  return kCreate(thread, attributes, start, argument);
 }
