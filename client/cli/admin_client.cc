@@ -18,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/base/grpc_room.h"
 #include "client/base/status_macros.h"
 #include "client/base/unique_fd.h"
 #include "client/cli/lock_holder.h"
@@ -64,6 +65,22 @@ std::string ReadRefusal(const std::string& runtime_dir, const std::string& path)
   line.remove_prefix(std::strlen(kRefusalStart));
   return std::string(line.substr(0, line.find('\n')));
 }
+
+// The first channel stays to the end of the program. With the last one gRPC takes its threads down,
+// and waits for ever for one that could not be made, since others of the user or the cgroup took it
+// after it had been looked for.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(UniqueFd fd) {
+  static auto& first = *new std::shared_ptr<grpc::Channel>;
+  if (first == nullptr) ABSL_RETURN_IF_ERROR(CheckRoomForGrpc());
+  // The channel owns the descriptor from here on.
+  std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateInsecureChannelFromFd("localhost", fd.Release());
+  if (first == nullptr) first = channel;
+  return channel;
+}
+
+// gRPC's own words for an answer that came and could not be read, which it takes for unimplemented.
+constexpr char kUnreadableAnswer[] = "No message returned for unary request";
 
 class GrpcAdminClient : public AdminClient {
  public:
@@ -154,6 +171,13 @@ class GrpcAdminClient : public AdminClient {
           absl::StrFormat("nodecommd at %s closed the connection (%s); look at its log",
                           socket_path_, status.error_message()));
     }
+    if (status.error_message() == kUnreadableAnswer) {
+      return absl::InternalError(absl::StrFormat(
+          "nodecommd at %s answered what cannot be read, such as a text that is not UTF-8 "
+          "(libprotobuf's line above names the field): see what its command line, configuration "
+          "and host have there",
+          socket_path_));
+    }
     if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
       return absl::UnimplementedError(
           absl::StrFormat("nodecommd at %s does not know this question: it is of an earlier "
@@ -179,9 +203,7 @@ absl::StatusOr<std::unique_ptr<AdminClient>> AdminClient::Connect(const std::str
                                                                   absl::Duration call_timeout) {
   std::string path = absl::StrCat(runtime_dir, std::string(kAdminSocketName));
   ABSL_ASSIGN_OR_RETURN(UniqueFd fd, ConnectSocket(runtime_dir, path));
-  // The channel owns the descriptor from here on.
-  const std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateInsecureChannelFromFd("localhost", fd.Release());
+  ABSL_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(std::move(fd)));
   return std::make_unique<GrpcAdminClient>(runtime_dir, std::move(path), call_timeout, channel);
 }
 

@@ -28,8 +28,9 @@ inline constexpr absl::Duration kAdminCallTimeout = absl::Seconds(5);
 class AdminClient {
  public:
   // Connects to <runtime_dir>/admin/admin.sock without waiting. Unavailable: no daemon there;
-  // PermissionDenied: not allowed to ask it; InvalidArgument: the path is no socket's. Every call
-  // is bounded by `call_timeout`.
+  // PermissionDenied: not allowed to ask it; InvalidArgument: the path is no socket's;
+  // ResourceExhausted: the process may have too few threads or files for it. Every call is bounded
+  // by `call_timeout`.
   static absl::StatusOr<std::unique_ptr<AdminClient>> Connect(
       const std::string& runtime_dir, absl::Duration call_timeout = kAdminCallTimeout);
   virtual ~AdminClient() = default;

@@ -221,7 +221,12 @@ DaemonFacts AskDaemon(const std::string& runtime_dir) {
     if (!absl::IsUnimplemented(answer.status())) facts.asked.Update(answer.status());
     if (answer.ok()) into = *std::move(answer);
   };
-  if (facts.asked.ok()) take((*client)->GetStatus(), facts.status);
+  if (facts.asked.ok()) {
+    // This one every version knows: without an answer nothing is known of the daemon.
+    auto status = (*client)->GetStatus();
+    facts.asked = status.status();
+    if (status.ok()) facts.status = *std::move(status);
+  }
   if (facts.asked.ok()) take((*client)->GetTopology(), facts.topology);
   if (facts.asked.ok()) take((*client)->ListPools(), facts.pools);
   if (facts.asked.ok()) take((*client)->ListGroups(), facts.groups);

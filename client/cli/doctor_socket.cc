@@ -76,7 +76,10 @@ bool HasNoDescriptorLeft(const ProcessFacts& daemon) {
 void ReportSilence(const HostFacts& host, const DaemonFacts& daemon, Report& report) {
   const std::string asked(daemon.asked.message());
   const char state = host.lock_holder_facts.state;
-  if (state == 'T' || state == 't') {
+  if (!daemon.connected && absl::IsResourceExhausted(daemon.asked)) {
+    report.Problem(absl::StrCat("the daemon could not be asked: ", asked),
+                   "that is a limit of nodecommctl, and says nothing of the daemon");
+  } else if (state == 'T' || state == 't') {
     report.Problem(
         absl::StrFormat("nodecommd (process %d) is stopped%s, and so does not answer",
                         *host.lock_holder, state == 't' ? " by a debugger" : ""),
@@ -205,9 +208,11 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
   }
   if (!daemon.status.log_problem().empty()) {
     report.Warn(RenderForeign(daemon.status.log_problem()),
-                absl::StrFormat("ls -l /proc/%d/fd/2 tells where its log goes: make room there, "
-                                "let it be written, or see why nobody reads it",
-                                daemon.status.pid()));
+                absl::StrFormat(
+                    "ls -l /proc/%d/fd/2 tells where its log goes: make room there, "
+                    "let it be written, or see why nobody reads it. Where its file was removed, "
+                    "restart the daemon, and rotate with copytruncate",
+                    daemon.status.pid()));
   }
   for (const v1::WaitingSetting& setting : daemon.config.waiting()) {
     report.WarnOf(setting.field(), "changed in the file, and waits for a restart",

@@ -47,6 +47,7 @@ struct Board::Shared {
   std::array<FailureSlot, kWorldSizeMax> rank_failures;
   FailureSlot run_failure;
   std::array<std::atomic<bool>, kWorldSizeMax> joining;
+  std::array<std::atomic<bool>, kWorldSizeMax> leaving;
   RunFacts facts;
   std::array<FixedText<96>, kWorldSizeMax> gpu_names;
   std::array<FixedText<320>, kWorldSizeMax> first_wrong;
@@ -139,6 +140,7 @@ std::string Board::FailureText() const {
 }
 
 std::atomic<bool>& Board::joining(Rank rank) { return shared_->joining[rank.value]; }
+std::atomic<bool>& Board::leaving(Rank rank) { return shared_->leaving[rank.value]; }
 
 void Board::NoteProgress() { shared_->progress.fetch_add(1, std::memory_order_relaxed); }
 uint64_t Board::progress() const { return shared_->progress.load(std::memory_order_relaxed); }

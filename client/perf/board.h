@@ -101,6 +101,8 @@ class Board {
 
   // Whether a rank waits for the others inside of the library, and so hears of no failure here.
   std::atomic<bool>& joining(Rank rank);
+  // Whether a rank gives up its communicator, with which gRPC ends in its process.
+  std::atomic<bool>& leaving(Rank rank);
 
   // Counts what happened, so that the parent sees whether anything still does.
   void NoteProgress();

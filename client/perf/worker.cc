@@ -116,7 +116,10 @@ Worker::~Worker() {
   if (comm_ == nullptr) return;
   // Peers may wait inside a call for one that this rank no longer makes.
   if (board_->failed()) nodecomm_comm_abort(comm_, "nodecomm-perf: the run has failed");
+  board_->leaving(rank_) = true;
   nodecomm_comm_destroy(comm_);
+  board_->leaving(rank_) = false;
+  board_->NoteProgress();
 }
 
 absl::Status Worker::ReserveArena(ByteCount size) {

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
@@ -71,6 +72,14 @@ class Children {
     }
   }
 
+  // One that gives up its communicator at this moment.
+  std::optional<Rank> FindLeaving(Board* board) const {
+    for (int rank = 0; rank < board->ranks().value; ++rank) {
+      if (pids_[rank] != 0 && board->leaving(Rank{rank})) return Rank{rank};
+    }
+    return std::nullopt;
+  }
+
   void KillAll() {
     for (int rank = 0; rank < kWorldSizeMax; ++rank) Kill(rank);
   }
@@ -124,6 +133,15 @@ absl::Status RunWorkers(Board* board, const WorkerLimits& limits,
     if (board->progress() != progress) {
       progress = board->progress();
       progress_time = now;
+    } else if (const auto leaving = children.FindLeaving(board);
+               now - progress_time > limits.leave_max && leaving.has_value() && !board->failed()) {
+      board->ReportFailure(
+          *leaving,
+          absl::StrFormat("did not end within %s of its last call, which has its result: gRPC "
+                          "waits in it for a thread that could not be made, or the daemon hangs; "
+                          "raise the user's limit on processes (ulimit -u) or pids.max of the "
+                          "cgroup, and see nodecommctl doctor",
+                          absl::FormatDuration(limits.leave_max)));
     } else if (now - progress_time > limits.stall_max && !board->failed()) {
       board->ReportFailure(
           absl::StrFormat("no rank made progress for %s", absl::FormatDuration(limits.stall_max)));

@@ -13,6 +13,9 @@ namespace nodecomm::perf {
 struct WorkerLimits {
   // The run fails if no rank makes progress (Board::NoteProgress) for so long.
   absl::Duration stall_max = absl::Minutes(3);
+  // The same if a rank leaves its group meanwhile: the library waits for the daemon for 10 s at
+  // most, and gRPC for ever for a thread that it could not make.
+  absl::Duration leave_max = absl::Seconds(30);
   // Once a rank has failed, the others have so long to end by themselves.
   absl::Duration grace = absl::Seconds(10);
   // Those that are joining a group would wait for the failed one until their deadline, and have

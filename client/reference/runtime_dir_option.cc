@@ -2,7 +2,9 @@
 
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/base/utf8.h"
 
 namespace nodecomm {
 
@@ -13,6 +15,10 @@ void AddRuntimeDirOption(CLI::App& app, std::string& path, const std::string& de
     if (!results.front().starts_with('/')) {
       throw CLI::ValidationError("--runtime-dir",
                                  absl::StrCat("'", results.front(), "' is not an absolute path"));
+    }
+    if (!IsUtf8(results.front())) {
+      throw CLI::ValidationError(
+          "--runtime-dir", absl::StrCat("'", absl::CEscape(results.front()), "' is not UTF-8"));
     }
     path = results.front();
     return true;

@@ -9,7 +9,8 @@ namespace nodecomm {
 
 // Sets `path`, which outlives the parsing, from the option or from NODECOMM_RUNTIME_DIR. Refuses
 // what is relative, and an empty option, as the configuration does: a daemon and its clients are
-// started in different places, so that a relative name would mean another directory to each.
+// started in different places, so that a relative name would mean another directory to each. What
+// is not UTF-8 is refused, too: no message of the daemon could have it.
 void AddRuntimeDirOption(CLI::App& app, std::string& path, const std::string& description);
 
 }  // namespace nodecomm

@@ -1,17 +1,13 @@
 #include "client/session/control_client.h"
 
 #include <grpcpp/grpcpp.h>
-#include <sys/resource.h>
 
 #include <chrono>
-#include <filesystem>
-#include <system_error>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "client/base/spare_threads.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 
 namespace nodecomm {
@@ -20,15 +16,6 @@ namespace {
 constexpr char kSocketName[] = "control.sock";
 constexpr char kTokenKey[] = "nodecomm-session-token";
 constexpr char kAnsweredKey[] = "nodecomm-answered";  // in the daemon's own answers
-// A process that could open nine files in all was ended by gRPC, one with fourteen was not.
-constexpr rlim_t kDescriptorsOfFirstCalls = 16;
-
-// Beside those for events gRPC 1.51 makes five. A worker made 7 with one or two processors, 13 with
-// 8, 21 with 16 and 37 with 64; where one of them failed, it hung when it left. Three to spare:
-// gRPC makes more when it is busy.
-constexpr int kOtherThreads = 5 + 3;
-
-int ThreadsOfGrpc() { return EventThreadsOfGrpc(ProcessorsOfGrpc()) + kOtherThreads; }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
   grpc::ChannelArguments arguments;
@@ -121,33 +108,6 @@ struct ControlClient::Channel {
     return response;
   }
 };
-
-absl::Status ControlClient::CheckDescriptors() {
-  rlimit limit = {};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
-  std::error_code error;
-  rlim_t taken = 0;
-  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end;
-       it.increment(error)) {
-    ++taken;
-  }
-  if (error && error != std::errc::too_many_files_open) return absl::OkStatus();  // not told
-  if (!error && taken + kDescriptorsOfFirstCalls <= limit.rlim_cur) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "this process may open too few files for its calls to the daemon, which take up to %d: raise "
-      "its limit (ulimit -n)",
-      kDescriptorsOfFirstCalls));
-}
-
-absl::Status ControlClient::CheckThreads() {
-  const int wanted = ThreadsOfGrpc();
-  const SpareThreads spare = CountSpareThreads(wanted);
-  if (spare.next.ok()) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "this process may have %d more threads, of %d that its calls to the daemon take (%s): raise "
-      "its user's limit on processes (ulimit -u) or pids.max of its cgroup",
-      spare.count, wanted, spare.next.message()));
-}
 
 ControlClient::ControlClient(const std::string& runtime_dir, const std::string& token)
     : channel_(std::make_unique<Channel>()) {

@@ -16,13 +16,6 @@ namespace nodecomm {
 // Errors have the codes that nodecomm/v1/control.proto names; Unavailable: the daemon is gone.
 class ControlClient {
  public:
-  // ResourceExhausted: the process cannot open what gRPC opens at its first calls, and where that
-  // fails it ends the process.
-  static absl::Status CheckDescriptors();
-  // ResourceExhausted: the process cannot have the threads that gRPC makes, and where one is
-  // missing it waits for it for ever when its connection ends.
-  static absl::Status CheckThreads();
-
   // Connects at the first call. `token`: raw bytes, as the welcome has them.
   ControlClient(const std::string& runtime_dir, const std::string& token);
   ~ControlClient();

@@ -7,9 +7,11 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "client/base/gpu_uuid.h"
 #include "client/base/status_macros.h"
+#include "client/base/utf8.h"
 #include "daemon/config/problem_list.h"
 #include "daemon/files/small_file.h"
 #include "google/protobuf/text_format.h"
@@ -85,11 +87,25 @@ void ReadDirMode(ProblemList& problems, std::string_view field, const std::strin
   }
 }
 
+// Why it cannot be a path; empty: it can be. Administrators are told of it in messages, which take
+// UTF-8 only, and the kernel reads up to a NUL.
+std::string WhyNoPath(const std::string& path) {
+  // Otherwise the reason itself would be no text.
+  if (!IsUtf8(path)) return absl::StrFormat("\"%s\" is not UTF-8", absl::CEscape(path));
+  const std::string escaped = absl::Utf8SafeCEscape(path);
+  if (path.empty() || path[0] != '/') {
+    return absl::StrFormat("\"%s\" is not an absolute path", escaped);
+  }
+  if (path.find('\0') != std::string::npos) {
+    return absl::StrFormat("\"%s\" has a NUL byte, where the kernel would end it", escaped);
+  }
+  return "";
+}
+
 void ReadTop(const v1::DaemonConfig& file, ProblemList& problems, Config& config) {
   if (file.has_runtime_dir()) {
-    if (file.runtime_dir().empty() || file.runtime_dir()[0] != '/') {
-      problems.Add("runtime_dir",
-                   absl::StrFormat("\"%s\" is not an absolute path", file.runtime_dir()));
+    if (const std::string why = WhyNoPath(file.runtime_dir()); !why.empty()) {
+      problems.Add("runtime_dir", why);
     } else if (file.runtime_dir().size() > kRuntimeDirBytesMax) {
       problems.Add("runtime_dir",
                    absl::StrFormat("\"%s\" has %d characters, of at most %d: the kernel allows %d "
@@ -228,10 +244,13 @@ void ReadMetrics(const v1::MetricsConfig& file, ProblemList& problems, Config::M
   }
   if (file.has_textfile()) {
     const std::string& path = file.textfile();
-    // node_exporter reads no other names.
-    if (!path.empty() && (path[0] != '/' || !path.ends_with(".prom"))) {
-      problems.Add("metrics.textfile",
-                   absl::StrFormat("\"%s\" is not an absolute path that ends in .prom", path));
+    const std::string why = path.empty() ? "" : WhyNoPath(path);
+    if (!why.empty()) {
+      problems.Add("metrics.textfile", why);
+    } else if (!path.empty() && !path.ends_with(".prom")) {
+      problems.Add("metrics.textfile", absl::StrFormat("\"%s\" does not end in .prom, and "
+                                                       "node_exporter reads no other names",
+                                                       path));
     }
     metrics.textfile = path;
   }

@@ -5,6 +5,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "client/base/utf8.h"
 #include "client/base/version.h"
 #include "client/reference/reference.h"
 #include "client/reference/runtime_dir_option.h"
@@ -17,10 +20,12 @@ std::optional<std::string> UnlessEmpty(std::string text) {
   return text;
 }
 
-// An unset variable of whoever starts the daemon must not mean its defaults.
-CLI::Validator NotEmpty() {
+// An unset variable of whoever starts the daemon must not mean its defaults. And the daemon tells
+// administrators of these paths, in messages that take UTF-8 only.
+CLI::Validator NamesAFile() {
   const auto check = [](const std::string& text) -> std::string {
-    return text.empty() ? "must name a file" : "";
+    if (text.empty()) return "must name a file";
+    return IsUtf8(text) ? "" : absl::StrCat("'", absl::CEscape(text), "' is not UTF-8");
   };
   return CLI::Validator(check, "");
 }
@@ -61,13 +66,13 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
                       "Directory of the sockets (default: the configuration's, or /run/nodecomm)");
   app.add_option("--config", config_path, "Configuration file, in protobuf's text format")
       ->type_name("FILE")
-      ->check(NotEmpty());
+      ->check(NamesAFile());
   app.add_flag("--check-config", parsed.command_line.check_config,
                "Read the configuration, say \"ok\" or what is wrong with it, and exit");
   app.add_option("--simulate", simulate_path,
                  "Simulate the host that this file describes, with host memory for GPU memory")
       ->type_name("FILE")
-      ->check(NotEmpty());
+      ->check(NamesAFile());
   app.add_option("--log-level", log_level, "Least severe messages to log (default: info)")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}));
   app.set_version_flag("--version", std::string("nodecommd ") + kVersionLine);

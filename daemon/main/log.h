@@ -24,7 +24,8 @@ void SetLogLevel(LogLevel level);
 void FlushLog();
 // Lines since the start that nobody will see.
 LogWriter::Lost LostLogLines();
-// Of these, what the log could not tell of yet; empty: nothing. Thread-safe.
+// Of these, what the log could not tell of yet, or that its file was removed; empty: nothing.
+// Thread-safe.
 std::string LogProblem();
 
 std::string Escaped(const absl::Status& status);

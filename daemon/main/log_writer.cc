@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,18 @@ namespace {
 
 // How often it is tried to tell of lines that are lost, where nobody logs anything meanwhile.
 constexpr absl::Duration kTellInterval = absl::Seconds(1);
+
+// How often it is looked whether a file still has a name.
+constexpr absl::Duration kLookInterval = absl::Seconds(10);
+
+constexpr char kFileRemoved[] =
+    "the log's file was removed, and nobody can read what is written there";
+
+// Of what is no file, true.
+bool HasName(int fd) {
+  struct stat info {};
+  return fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_nlink > 0;
+}
 
 // Takes from `text` what it writes. 0, or why not all is written.
 int WriteAll(int fd, std::string_view& text) {
@@ -73,22 +86,23 @@ struct LogWriter::Queue {
   Lost lost ABSL_GUARDED_BY(mu);
   Lost told ABSL_GUARDED_BY(mu);      // what the log says of those that are lost
   int error ABSL_GUARDED_BY(mu) = 0;  // of the last write that failed
+  bool file_removed ABSL_GUARDED_BY(mu) = false;
   bool writing ABSL_GUARDED_BY(mu) = false;
   bool ending ABSL_GUARDED_BY(mu) = false;
 
   bool HasNews() const ABSL_SHARED_LOCKS_REQUIRED(mu) { return ending || !lines.empty(); }
   bool IsIdle() const ABSL_SHARED_LOCKS_REQUIRED(mu) { return lines.empty() && !writing; }
 
-  // False: the end. An empty line: it is time to tell of those that are lost.
+  // False: the end. An empty line: it is time to tell of those that are lost, or to look at the
+  // file.
   bool Take(std::string& line) {
     absl::MutexLock lock(&mu);
     writing = false;
     if (IsIdle()) becomes_idle.SignalAll();
     line.clear();
     const bool is_all_told = lost == told;
-    const SteadyTime tell_at =
-        is_all_told ? SteadyTime::InfiniteFuture() : SteadyNow() + kTellInterval;
-    has_news.Await(&mu, tell_at, [this]() ABSL_SHARED_LOCKS_REQUIRED(mu) { return HasNews(); });
+    const SteadyTime next = SteadyNow() + (is_all_told ? kLookInterval : kTellInterval);
+    has_news.Await(&mu, next, [this]() ABSL_SHARED_LOCKS_REQUIRED(mu) { return HasNews(); });
     if (lines.empty()) return !ending;
     line = std::move(lines.front());
     lines.pop_front();
@@ -107,7 +121,8 @@ struct LogWriter::Queue {
 // The thread.
 class LogWriter::Writing {
  public:
-  explicit Writing(std::shared_ptr<Queue> queue) : queue_(std::move(queue)) {}
+  explicit Writing(std::shared_ptr<Queue> queue)
+      : queue_(std::move(queue)), had_name_(HasName(queue_->fd)) {}
 
   void Run() {
     std::string line;
@@ -117,6 +132,7 @@ class LogWriter::Writing {
       } else {
         TellOfLost();
       }
+      LookAtFile();
     }
   }
 
@@ -151,7 +167,16 @@ class LogWriter::Writing {
     queue_->told = now;
   }
 
+  // On this thread, which may wait for the file's disk.
+  void LookAtFile() {
+    const bool removed = had_name_ && !HasName(queue_->fd);
+    absl::MutexLock lock(&queue_->mu);
+    queue_->file_removed = removed;
+  }
+
   const std::shared_ptr<Queue> queue_;
+  // A file that never had one was meant so by whoever started the daemon.
+  const bool had_name_;
   bool in_line_ = false;
 };
 
@@ -197,7 +222,9 @@ LogWriter::Lost LogWriter::lost() const {
 
 std::string LogWriter::problem() const {
   absl::MutexLock lock(&queue_->mu);
-  return absl::StrJoin(Untold(queue_->lost, queue_->told, queue_->error), "; ");
+  std::vector<std::string> problems = Untold(queue_->lost, queue_->told, queue_->error);
+  if (queue_->file_removed) problems.emplace_back(kFileRemoved);
+  return absl::StrJoin(problems, "; ");
 }
 
 bool LogWriter::Flush(absl::Duration timeout) {

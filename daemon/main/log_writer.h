@@ -47,7 +47,8 @@ class LogWriter {
   // Since the start.
   Lost lost() const;
 
-  // What is lost and the log could not tell of yet, for people; empty: nothing.
+  // What is lost and the log could not tell of yet, and that somebody removed the log's file, which
+  // is found within 10 s; for people; empty: nothing.
   std::string problem() const;
 
   // False: not all is written within the timeout.

@@ -91,9 +91,9 @@ absl::StatusOr<bool> PeerProver::Start(Which which) {
         "peer access cannot be proven now: ", started.status().message(),
         "; pairs without a proof stay without one until there is a thread: ", kMoreThreads));
   }
-  std::string reason = absl::StrCat(started.status().message(), ": ", kMoreThreads);
+  const std::string reason = absl::StrCat(started.status().message(), ": ", kMoreThreads);
   SayWhyNotTried(reason);
-  return absl::ResourceExhaustedError(std::move(reason));
+  return absl::ResourceExhaustedError(reason);
 }
 
 void PeerProver::SayWhyNotTried(const std::string& reason) {

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "client/base/utf8.h"
 #include "client/base/version.h"
 #include "daemon/process/open_fds.h"
 #include "daemon/service/gpu_holders.h"
@@ -129,7 +130,9 @@ v1::GetStatusResponse AnswerGetStatus(const DaemonView& view) {
   answer.set_not_ready(view.not_ready());
   answer.set_runtime_dir_problem(view.runtime_dir_problem());
   answer.set_write_problem(view.write_problem());
-  answer.set_reload_problem(view.reload_problem());
+  // It may quote the file, whose bytes can be any.
+  const std::string reload_problem = view.reload_problem();
+  answer.set_reload_problem(ToUtf8(reload_problem, reload_problem.size()));
   answer.set_metrics_problem(view.metrics_problem());
   answer.set_log_problem(view.log_problem());
   if (view.gpus != nullptr) answer.set_gpu_errors_problem(view.gpus->WhyErrorsAreNotWatched());

@@ -79,6 +79,25 @@ for command in status doctor; do
 done
 stop_daemon
 
+# A log that was removed under the daemon.
+start_simulated hgx-h100-x4
+mv "$work/nodecommd.log" "$work/rotated"
+for command in status doctor; do
+  ctl $command >"$work/told" || fail "$command ended with $?"
+  if grep -F "log's file" "$work/told"; then fail "$command tells of a log that was only moved"; fi
+done
+rm "$work/rotated"
+kill -USR1 "$daemon" # is logged
+for ((i = 0; i < 200; ++i)); do
+  ctl status >"$work/told"
+  if grep -qF "the log's file was removed" "$work/told"; then break; fi
+  sleep 0.1
+done
+((i < 200)) || fail "status does not tell of a log that was removed: $(cat "$work/told")"
+ctl doctor >"$work/told" || fail "doctor ended with $?"
+grep -A1 -F "the log's file was removed" "$work/told" | grep -qF copytruncate || fail "the doctor does not: $(cat "$work/told")"
+stop_daemon
+
 # Too few descriptors for the sessions that the configuration allows. The last step: the limit cannot be raised again.
 ulimit -n 1024
 start_simulated hgx-h100-x4

@@ -24,6 +24,7 @@ namespace {
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(AdminClient, GetsEveryAnswer) {
   const FakeRuntimeDir dir;
@@ -171,6 +172,20 @@ TEST(AdminClient, SuspectsAnotherVersionWhereTheQuestionIsNotKnown) {
   ASSERT_OK(client);
   EXPECT_THAT((*client)->ListPools(),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("of an earlier version")));
+}
+
+// gRPC has the same code for both.
+TEST(AdminClient, TellsAnAnswerThatCannotBeReadFromAnotherVersion) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers;
+  answers.status.set_topology_source("/x\xff");
+  const FakeAdmin admin(dir, answers);
+  const auto client = AdminClient::Connect(dir.path());
+  ASSERT_OK(client);
+  EXPECT_THAT(
+      (*client)->GetStatus(),
+      StatusIs(absl::StatusCode::kInternal,
+               AllOf(HasSubstr(dir.socket()), HasSubstr("not UTF-8"), Not(HasSubstr("version")))));
 }
 
 }  // namespace

@@ -20,6 +20,7 @@
 #include "client/base/version.h"
 #include "client/cli/lock_holder.h"
 #include "client/cli/process_facts.h"
+#include "tests/client/cli/fake_admin.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -765,6 +766,29 @@ TEST(Doctor, DoesNotAdviseToKillADaemonThatClosesAConnection) {
               AllOf(HasSubstr("it lives"), HasSubstr("uid 0 has 64 connections already")));
   EXPECT_THAT(FindingOf(full, "socket").advice(),
               AllOf(HasSubstr("needs no restart"), Not(HasSubstr("kill"))));
+}
+
+TEST(Doctor, TellsItsOwnLimitsFromTheDaemons) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.asked = absl::ResourceExhaustedError("this process may have 3 more threads");
+  daemon.connected = false;
+  const v1::DoctorReport report = Diagnose(SoundHost(), daemon);
+  EXPECT_THAT(FindingOf(report, "socket").finding(), HasSubstr("3 more threads"));
+  EXPECT_THAT(FindingOf(report, "socket").advice(),
+              AllOf(HasSubstr("a limit of nodecommctl"), Not(HasSubstr("restart"))));
+}
+
+// Every version of the daemon knows the first question; of later ones an older one may lack some.
+TEST(Doctor, TakesNoAnswerForNoDaemonThatAnswers) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers;
+  answers.error = grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "");
+  const FakeAdmin admin(dir, answers);
+  const DaemonFacts daemon = AskDaemon(dir.path());
+  EXPECT_FALSE(daemon.asked.ok());
+  const v1::DoctorReport report = Diagnose(SoundHost(), daemon);
+  EXPECT_EQ(FindingOf(report, "socket").verdict(), v1::DOCTOR_VERDICT_PROBLEM);
+  EXPECT_EQ(FindingOf(report, "versions").verdict(), v1::DOCTOR_VERDICT_SKIPPED);
 }
 
 TEST(Doctor, SaysWhichPermissionsItHasLookedAt) {

@@ -35,7 +35,8 @@ std::string Contents(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-// Runs nodecommctl by a shell, with `environment` ("NAME=value ...") before it.
+// Runs nodecommctl by a shell, with `environment` ("NAME=value ...", or a program that runs
+// another) before it.
 Outcome RunProgram(const std::string& arguments, const std::string& environment = "") {
   const FakeRuntimeDir scratch;
   const std::string out = scratch.path() + "/out";
@@ -97,6 +98,20 @@ TEST(Nodecommctl, AnswersEveryCommandInBothForms) {
     EXPECT_EQ(outcome.exit_code, 0) << test.arguments << "\n" << outcome.err;
     EXPECT_THAT(outcome.out, HasSubstr(test.part));
     EXPECT_EQ(outcome.err, "");
+  }
+}
+
+// gRPC would end the program.
+TEST(Nodecommctl, NamesALimitOnFilesThatIsTooLow) {
+  const FakeRuntimeDir dir;
+  const FakeAdmin admin(dir, SomeAnswers());
+  for (const char* files : {"6", "12"}) {
+    const Outcome outcome =
+        RunProgram("status --runtime-dir " + dir.path(), absl::StrCat("prlimit --nofile=", files));
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err, HasSubstr("too few files"));
+    EXPECT_THAT(outcome.err, HasSubstr("ulimit -n"));
   }
 }
 

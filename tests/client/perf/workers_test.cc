@@ -94,6 +94,19 @@ TEST_F(WorkersTest, ARunWithoutProgressEnds) {
               StatusIs(absl::StatusCode::kInternal, HasSubstr("no rank made progress")));
 }
 
+// gRPC ends with the communicator, and waits for ever for a thread that it could not make.
+TEST_F(WorkersTest, AWorkerThatNeverLeavesIsNamedAndKilled) {
+  limits_.leave_max = absl::Milliseconds(100);
+  EXPECT_THAT(Run([&](Rank rank) {
+                if (rank.value != 1) return absl::OkStatus();
+                board_->leaving(rank) = true;
+                for (;;) ::pause();
+              }),
+              StatusIs(absl::StatusCode::kInternal,
+                       AllOf(HasSubstr("rank 1: did not end within 100ms"), HasSubstr("pids.max"),
+                             Not(HasSubstr("rank 0")))));
+}
+
 TEST_F(WorkersTest, WorkersDieWithTheirParent) {
   // A process in between runs a worker that hangs, and is killed.
   int pipe_ends[2];

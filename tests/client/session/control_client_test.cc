@@ -5,7 +5,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/synchronization/notification.h"
 #include "nodecomm/v1/control.grpc.pb.h"
-#include "tests/support/no_threads.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temporary_directory.h"
 
@@ -166,15 +165,6 @@ TEST_F(ControlClientTest, CallsAreBounded) {
   EXPECT_THAT(client_.AbortGroup(v1::AbortGroupRequest(), absl::Milliseconds(20)),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
                        HasSubstr(directory_.path() + "/control.sock did not answer in time")));
-}
-
-TEST(ControlClient, TooFewThreadsAreNamed) {
-  EXPECT_OK(ControlClient::CheckThreads());
-  const NoThreads none;
-  EXPECT_THAT(
-      ControlClient::CheckThreads(),
-      StatusIs(absl::StatusCode::kResourceExhausted,
-               AllOf(HasSubstr("0 more threads"), HasSubstr("ulimit -u"), HasSubstr("pids.max"))));
 }
 
 TEST(ControlClient, NoDaemonIsUnavailableAtOnce) {

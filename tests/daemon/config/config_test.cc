@@ -59,10 +59,25 @@ TEST(Config, BadMetricsAreReported) {
   EXPECT_THAT(
       ParseConfig("d.conf",
                   R"(metrics { port: 65536 textfile: "/x/n.txt" textfile_interval_ms: 999 })"),
-      StatusIs(kInvalid, AllOf(HasSubstr("metrics.port"), HasSubstr("ends in .prom"),
+      StatusIs(kInvalid, AllOf(HasSubstr("metrics.port"), HasSubstr("does not end in .prom"),
                                HasSubstr("metrics.textfile_interval_ms"))));
   EXPECT_THAT(ParseConfig("d.conf", R"(metrics { textfile: "n.prom" })"),
               StatusIs(kInvalid, HasSubstr("absolute path")));
+}
+
+// The kernel would end the path at a NUL, and no message takes what is not UTF-8.
+TEST(Config, PathsAreTextWithoutNul) {
+  EXPECT_THAT(
+      ParseConfig("d.conf", R"(runtime_dir: "/x/\377" metrics { textfile: "/x/\377.prom" })"),
+      StatusIs(kInvalid,
+               AllOf(HasSubstr("d.conf:1:1: field runtime_dir: \"/x/\\377\" is not UTF-8"),
+                     HasSubstr("field metrics.textfile: \"/x/\\377.prom\" is not UTF-8"))));
+  EXPECT_THAT(
+      ParseConfig("d.conf", R"(runtime_dir: "/x\000y" metrics { textfile: "/x/cut\000.prom" })"),
+      StatusIs(kInvalid,
+               AllOf(HasSubstr("field runtime_dir: \"/x\\000y\" has a NUL byte"),
+                     HasSubstr("field metrics.textfile: \"/x/cut\\000.prom\" has a NUL byte"))));
+  EXPECT_OK(ParseConfig("d.conf", "runtime_dir: \"/x/\u00fc\""));
 }
 
 TEST(Config, EveryFieldIsTaken) {

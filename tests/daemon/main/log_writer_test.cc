@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -16,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "client/base/unique_fd.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temporary_directory.h"
 
 namespace nodecomm {
 namespace {
@@ -143,6 +145,33 @@ TEST_F(LogWriterTest, ItsOwnMessageIsRenderedAsOthersAre) {
   (*writer)->Write("next\n");
   EXPECT_THAT(before + ReadAll(),
               testing::HasSubstr("{1 lines of the log are lost: nobody read it in time}\n"));
+}
+
+TEST(LogWriter, TellsOfAFileThatWasRemoved) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/log";
+  const int fd = open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);  // as in LogWriterTest
+  ASSERT_GE(fd, 0);
+  auto writer = LogWriter::Start(fd);
+  ASSERT_OK(writer);
+  (*writer)->Write("kept\n");
+  ASSERT_TRUE((*writer)->Flush(absl::Seconds(30)));
+  EXPECT_EQ((*writer)->problem(), "");
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  (*writer)->Write("gone\n");
+  ASSERT_TRUE((*writer)->Flush(absl::Seconds(30)));
+  EXPECT_THAT((*writer)->problem(), testing::HasSubstr("was removed"));
+}
+
+// Whoever gave it to the daemon reads it by its descriptor.
+TEST(LogWriter, TakesAFileThatNeverHadANameForWhatWasMeant) {
+  const int fd = memfd_create("log", MFD_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  auto writer = LogWriter::Start(fd);
+  ASSERT_OK(writer);
+  (*writer)->Write("line\n");
+  ASSERT_TRUE((*writer)->Flush(absl::Seconds(30)));
+  EXPECT_EQ((*writer)->problem(), "");
 }
 
 }  // namespace

@@ -1,0 +1,58 @@
+#include "client/base/grpc_room.h"
+
+#include <sys/resource.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_format.h"
+#include "client/base/spare_threads.h"
+#include "client/base/status_macros.h"
+
+namespace nodecomm {
+namespace {
+
+// A process that could open nine files in all was ended by gRPC, one with fourteen was not.
+constexpr rlim_t kDescriptorsOfFirstCalls = 16;
+
+// Beside those for events gRPC 1.51 makes five. A worker made 7 with one or two processors, 13 with
+// 8, 21 with 16 and 37 with 64; where one of them failed, it hung when it left. Three to spare:
+// gRPC makes more when it is busy.
+constexpr int kOtherThreads = 5 + 3;
+
+absl::Status CheckDescriptors() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
+  std::error_code error;
+  rlim_t taken = 0;
+  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end;
+       it.increment(error)) {
+    ++taken;
+  }
+  if (error && error != std::errc::too_many_files_open) return absl::OkStatus();  // not told
+  if (!error && taken + kDescriptorsOfFirstCalls <= limit.rlim_cur) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "this process may open too few files for its calls to the daemon, which take up to %d: raise "
+      "its limit (ulimit -n)",
+      kDescriptorsOfFirstCalls));
+}
+
+absl::Status CheckThreads() {
+  const int wanted = EventThreadsOfGrpc(ProcessorsOfGrpc()) + kOtherThreads;
+  const SpareThreads spare = CountSpareThreads(wanted);
+  if (spare.next.ok()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "this process may have %d more threads, of %d that its calls to the daemon take (%s): raise "
+      "its user's limit on processes (ulimit -u), pids.max of its cgroup, or its limit on address "
+      "space (ulimit -v)",
+      spare.count, wanted, spare.next.message()));
+}
+
+}  // namespace
+
+absl::Status CheckRoomForGrpc() {
+  ABSL_RETURN_IF_ERROR(CheckDescriptors());
+  return CheckThreads();
+}
+
+}  // namespace nodecomm
