@@ -102,7 +102,9 @@ TEST(FewThreads, AreNamedAndThoseThatGoMissingKeepNoAnswerBack) {
 }  // namespace nodecomm
 
 // Where a child ends, what gRPC holds for threads that never began is lost: LeakSanitizer's own
-// name for being asked. NOLINTNEXTLINE(readability-identifier-naming)
+// name for being asked.
+//
+// NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off() { return 1; }
 
 // In place of the C library's, also for gRPC.
