@@ -1,6 +1,6 @@
-// How many more threads this process may have at the same moment: the daemon and a worker look
-// before gRPC makes its own, which then waits for ever for one that could not be made. How many
-// those are follows from the processors. Design note: client/base/README.md.
+// How many more threads this process may have at the same moment: the daemon, a worker and
+// nodecommctl look before gRPC makes its own, which then waits for ever for one that could not be
+// made. How many those are follows from the processors. Design note: client/base/README.md.
 #pragma once
 
 #include <algorithm>

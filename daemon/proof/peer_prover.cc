@@ -97,19 +97,12 @@ absl::StatusOr<bool> PeerProver::Start(Which which) {
 }
 
 void PeerProver::SayWhyNotTried(const std::string& reason) {
-  std::set<DirectedPair> known;
-  const v1::PeerProofs proofs = state_->proofs();
-  for (const v1::PeerProof& proof : proofs.proofs()) {
-    known.emplace(proof.from_uuid(), proof.to_uuid());
-  }
   const v1::Host host = state_->host();
   for (int b = 1; b < host.gpus_size(); ++b) {
     for (int a = 0; a < b; ++a) {
       const GpuPair pair{host.gpus(a).uuid(), host.gpus(b).uuid()};
       if (WhyNotTriedNow(host, pair).has_value()) continue;
-      for (const v1::PeerProof& proof : Unproven(pair, reason)) {
-        if (!known.contains({proof.from_uuid(), proof.to_uuid()})) state_->SetProof(proof);
-      }
+      for (const v1::PeerProof& proof : Unproven(pair, reason)) state_->SetProofIfNone(proof);
     }
   }
 }

@@ -111,6 +111,14 @@ void HostState::SetProof(const v1::PeerProof& proof) {
   *proofs_.add_proofs() = proof;
 }
 
+void HostState::SetProofIfNone(const v1::PeerProof& proof) {
+  absl::MutexLock lock(&mu_);
+  for (const v1::PeerProof& known : proofs_.proofs()) {
+    if (known.from_uuid() == proof.from_uuid() && known.to_uuid() == proof.to_uuid()) return;
+  }
+  *proofs_.add_proofs() = proof;
+}
+
 void HostState::ForgetProofs(const std::string& gpu_uuid) {
   absl::MutexLock lock(&mu_);
   auto* proofs = proofs_.mutable_proofs();

@@ -35,6 +35,8 @@ class HostState {
 
   // Replaces the pair's earlier proof.
   void SetProof(const v1::PeerProof& proof);
+  // For what says only that nothing is known: does nothing where something is.
+  void SetProofIfNone(const v1::PeerProof& proof);
   // Of pairs with this GPU.
   void ForgetProofs(const std::string& gpu_uuid);
   // Replaces all.
