@@ -143,7 +143,10 @@ class TwoShotStream {
   NODECOMM_KERNEL_FN bool Take(const Region& region, const Cursor& at, Packets& packets) {
     std::byte* slots = OwnPlane(call_) + OffsetIn<kRanks>(region, at.slot_index()) +
                        PartOffset(region, at.epoch());
-    if (!SpinForPackets(Machine::Together(), at.epoch(), slots, packets, &awaited_)) return false;
+    if (!SpinForPackets(Machine::Together(), at.epoch(), slots, packets, &awaited_) &&
+        !packets.HaveCome()) {
+      return false;
+    }
     packets.RearmAt(slots);
     return true;
   }

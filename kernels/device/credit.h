@@ -81,7 +81,7 @@ NODECOMM_KERNEL_FN bool SpinForCredit(const Call& call, uint32_t epoch, Awaited*
     Machine::Pause();
   }
   *awaited = {epoch, Machine::LargestOf(together, missing)};
-  return false;
+  return missing < 0;
 }
 
 }  // namespace nodecomm::kernels

@@ -21,6 +21,7 @@
 #include "absl/strings/str_format.h"
 #include "tests/gpu/busy_multiprocessors.h"
 #include "tests/gpu/communicator_worker.h"
+#include "tests/gpu/late_writer.h"
 #include "tests/gpu/rank_checks.h"
 #include "tests/gpu/sum_pattern.h"
 #include "tests/support/daemon_process.h"
@@ -53,6 +54,12 @@ std::string GpuUuid(int device) {
     absl::StrAppendFormat(&text, "%02x", static_cast<unsigned char>(properties.uuid.bytes[i]));
   }
   return text;
+}
+
+int ComputeCapabilityMajor(int device) {
+  int major = 0;
+  CHECK_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  return major;
 }
 
 int CountDevices() {
@@ -337,6 +344,55 @@ TEST_F(CommunicatorGpuTest, GoesOnBesideAKernelThatHoldsAllMultiprocessorsButOne
       EXPECT_TRUE(busy[rank]->AreHeld()) << "the calls of " << bytes << " bytes waited for them";
     });
     OnEachRank([&](int rank) { busy[rank].reset(); });
+    if (HasFailure()) return;
+  }
+}
+
+// The kernels before a call may overlap each other. The one that the call comes right behind does
+// not wait for the one that makes its input.
+TEST_F(CommunicatorGpuTest, SumsWhatALateKernelWritesThoughOneBetweenThemDoesNotWait) {
+  ASSERT_TRUE(FormGroup("late", comms_));
+  constexpr int kRounds = 10;
+  // A packet a thread, and several.
+  for (const size_t count : {size_t{1000}, size_t{2} << 20}) {
+    std::vector<std::unique_ptr<LateWriter>> late(comms_.size());
+    std::vector<std::unique_ptr<Graph>> graphs(comms_.size());
+    const auto call = [&](int rank) {
+      late[rank]->Enqueue(work_[rank]->stream.get());
+      EXPECT_THAT(
+          comms_[rank]->AllReduce(late[rank]->numbers(), work_[rank]->memory.data(), count,
+                                  DataType::kFloat32, ReduceOp::kSum, work_[rank]->stream.get()),
+          Succeeds());
+    };
+    OnEachRank([&](int rank) {
+      late[rank] = std::make_unique<LateWriter>(count);
+      graphs[rank] = std::make_unique<Graph>(work_[rank]->stream, [&] { call(rank); });
+    });
+    OnEachRank([&](int rank) {
+      int overlapped = 0;
+      for (int round = 1; round <= 2 * kRounds; ++round) {
+        if (round % 2 == 0) {
+          graphs[rank]->Launch();
+        } else {
+          call(rank);
+        }
+        std::vector<float> sums(count);
+        work_[rank]->stream.Copy(sums.data(), work_[rank]->memory.data(), count * sizeof(float));
+        work_[rank]->stream.Synchronize();
+        const auto is_right = [&](float sum) { return sum == world_size_ * round; };
+        EXPECT_EQ(std::count_if(sums.begin(), sums.end(), is_right), count) << "round " << round;
+        if (late[rank]->HaveOverlapped()) ++overlapped;
+      }
+      // Else nothing was tried, eagerly or in graphs.
+      if (ComputeCapabilityMajor(Spec(rank).device) >= 9) {
+        EXPECT_GT(overlapped, kRounds);
+      }
+      EXPECT_THAT(comms_[rank]->GetStatus(), Succeeds());
+    });
+    OnEachRank([&](int rank) {
+      graphs[rank].reset();
+      late[rank].reset();
+    });
     if (HasFailure()) return;
   }
 }
