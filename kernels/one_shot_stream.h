@@ -78,10 +78,7 @@ class OneShotStream {
       Packets packets(call_.rank);
       std::byte* slots = OwnPlane(call_) + OffsetIn<kRanks>(call_.region, receiving_.slot_index()) +
                          PartOffset(call_.region, receiving_.epoch());
-      if (!SpinForPackets(Machine::Together(), receiving_.epoch(), slots, packets, &awaited_) &&
-          !packets.HaveCome()) {
-        return false;
-      }
+      if (!SpinForStreamed(receiving_.epoch(), slots, packets, &awaited_)) return false;
       has_sent_ = false;
       packets.RearmAt(slots);
       const Packet oldest = under_way_.Exchange(newest_);

@@ -143,10 +143,7 @@ class TwoShotStream {
   NODECOMM_KERNEL_FN bool Take(const Region& region, const Cursor& at, Packets& packets) {
     std::byte* slots = OwnPlane(call_) + OffsetIn<kRanks>(region, at.slot_index()) +
                        PartOffset(region, at.epoch());
-    if (!SpinForPackets(Machine::Together(), at.epoch(), slots, packets, &awaited_) &&
-        !packets.HaveCome()) {
-      return false;
-    }
+    if (!SpinForStreamed(at.epoch(), slots, packets, &awaited_)) return false;
     packets.RearmAt(slots);
     return true;
   }

@@ -129,4 +129,14 @@ NODECOMM_KERNEL_FN bool SpinForPackets(Group group, uint32_t epoch, const std::b
   return false;
 }
 
+// The same in a stream, where the threads of a warp that wait together may be at different packets.
+// What one of them waits for may be sent only behind a packet of another's, by a warp whose threads
+// stand the other way round: two ranks would hold each other up. So after a while each goes on
+// alone, if its own have come.
+template <class Machine, int kRanks>
+NODECOMM_KERNEL_FN bool SpinForStreamed(uint32_t epoch, const std::byte* slots,
+                                        RankPackets<Machine, kRanks>& packets, Awaited* awaited) {
+  return SpinForPackets(Machine::Together(), epoch, slots, packets, awaited) || packets.HaveCome();
+}
+
 }  // namespace nodecomm::kernels

@@ -59,7 +59,8 @@ NODECOMM_KERNEL_FN void GiveCredit(const Call& call, uint32_t epoch) {
 }
 
 // Whether every peer's block of this index has finished with the chunk of `epoch`; waits for a
-// while. False: not yet; `awaited` says what is missing.
+// while. False: not yet; `awaited` says what is missing. Threads of a warp that come together go on
+// together, but after a while each alone (SpinForStreamed).
 //
 // A peer may have gone further by then, by fewer chunks than a region has parts. What it said 2^31
 // chunks ago and more is not there any more (ClearCredits).
