@@ -45,6 +45,7 @@ step "Build"
 configure_log=$(mktemp)
 cmake --preset release "-DCMAKE_CUDA_ARCHITECTURES=$(architectures)" >"$configure_log" 2>&1 || {
   cat "$configure_log" >&2
+  rm -f "$configure_log"
   exit 1
 }
 rm -f "$configure_log"

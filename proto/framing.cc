@@ -62,9 +62,14 @@ std::vector<UniqueFd> TakeFds(msghdr& message) {
   return fds;
 }
 
-// Whether the next message brings fds. Looking does not take them: there is no room given for any,
-// which the kernel flags.
-bool NextHasFds(int socket) {
+absl::Status ReceiveError(int error) {
+  if (error == ECONNRESET) return absl::UnavailableError("session socket: the peer is gone");
+  return absl::ErrnoToStatus(error, "recvmsg on the session socket");
+}
+
+// Whether the next message brings fds; nothing if none has come. Looking does not take them: there
+// is no room given for any, which the kernel flags.
+absl::StatusOr<std::optional<bool>> NextHasFds(int socket) {
   char byte;
   iovec part = {&byte, sizeof(byte)};
   msghdr message = {};
@@ -72,9 +77,11 @@ bool NextHasFds(int socket) {
   message.msg_iovlen = 1;
   ssize_t looked;
   do {
-    looked = recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT);
+    looked = recvmsg(socket, &message, MSG_PEEK);
   } while (looked < 0 && errno == EINTR);
-  return looked >= 0 && (message.msg_flags & MSG_CTRUNC) != 0;
+  if (looked < 0 && errno == EAGAIN) return std::nullopt;
+  if (looked < 0) return ReceiveError(errno);
+  return (message.msg_flags & MSG_CTRUNC) != 0;
 }
 
 bool IsKnownType(uint16_t type) {
@@ -138,8 +145,7 @@ absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket) {
   } while (received < 0 && errno == EINTR);
   if (received < 0) {
     if (errno == EAGAIN) return std::nullopt;
-    if (errno == ECONNRESET) return absl::UnavailableError("session socket: the peer is gone");
-    return absl::ErrnoToStatus(errno, "recvmsg on the session socket");
+    return ReceiveError(errno);
   }
   frame.fds = TakeFds(message);
   if (received == 0) return absl::UnavailableError("session socket: the peer closed it");
@@ -175,13 +181,14 @@ absl::StatusOr<std::optional<Frame>> ReceiveFrame(int socket) {
 }
 
 absl::StatusOr<std::optional<Frame>> ReceiveFrameWithoutFds(int socket) {
-  const absl::Status unexpected =
-      absl::InvalidArgumentError("frame carries fds, of which none was expected");
-  if (NextHasFds(socket)) return unexpected;
-  absl::StatusOr<std::optional<Frame>> frame = ReceiveFrame(socket);
-  // It came after that was asked.
-  if (frame.ok() && frame->has_value() && (*frame)->fds_lost) return unexpected;
-  return frame;
+  const absl::StatusOr<std::optional<bool>> has_fds = NextHasFds(socket);
+  if (!has_fds.ok()) return has_fds.status();
+  // What comes from here on is not looked at, and not taken either.
+  if (!has_fds->has_value()) return std::nullopt;
+  if (**has_fds) {
+    return absl::InvalidArgumentError("frame carries fds, of which none was expected");
+  }
+  return ReceiveFrame(socket);
 }
 
 }  // namespace nodecomm

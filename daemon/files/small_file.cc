@@ -16,6 +16,8 @@
 namespace nodecomm {
 namespace {
 
+constexpr char kUnfinished[] = ".new";
+
 absl::Status WriteAll(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t put = write(fd, text.data(), text.size());
@@ -85,7 +87,7 @@ std::string RemoveOrSetAside(const std::string& path) {
 }
 
 absl::Status ReplaceSmallFile(const std::string& path, std::string_view content, Readers readers) {
-  const std::string fresh = absl::StrCat(path, ".new");
+  const std::string fresh = absl::StrCat(path, kUnfinished);
   if (absl::Status written = WriteNewFile(fresh, content, readers); !written.ok()) return written;
   if (rename(fresh.c_str(), path.c_str()) == 0) return absl::OkStatus();
   const int error = errno;
@@ -107,6 +109,15 @@ absl::StatusOr<std::vector<std::string>> ListSmallFiles(const std::string& dir,
   }
   if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("listing ", dir));
   return names;
+}
+
+void RemoveUnfinished(const std::string& dir) {
+  std::error_code error;
+  std::filesystem::directory_iterator it(dir, error);
+  for (const std::filesystem::directory_iterator end; !error && it != end; it.increment(error)) {
+    const std::string path = it->path().string();
+    if (path.ends_with(kUnfinished)) unlink(path.c_str());
+  }
 }
 
 }  // namespace nodecomm

@@ -33,6 +33,10 @@ enum class Readers { kOwner, kEverybody };
 absl::Status ReplaceSmallFile(const std::string& path, std::string_view content,
                               Readers readers = Readers::kOwner);
 
+// Removes what a process that was killed while it replaced a small file of `dir` left of the new
+// one. Not while another writes there.
+void RemoveUnfinished(const std::string& dir);
+
 // The names in `dir` that end in `suffix`, without it, in no order; at most `count_max` of them. An
 // error if not all can be told.
 absl::StatusOr<std::vector<std::string>> ListSmallFiles(const std::string& dir,

@@ -364,6 +364,14 @@ std::vector<Rank> Group::UnconfirmedRanks() const {
   return unconfirmed;
 }
 
+std::vector<Rank> Group::GoneRanks() const {
+  std::vector<Rank> gone;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    if (members_[i].has_value() && members_[i]->gone) gone.push_back(Rank{static_cast<int>(i)});
+  }
+  return gone;
+}
+
 absl::Status Group::Leave(Rank rank, uint32_t last_epoch, AfterUnlock& after) {
   if (state_ == State::kMapping) {
     AbortBy(rank, GroupEnd::kMemberLeft, "left before all ranks had mapped the group's memory",

@@ -121,6 +121,8 @@ class Group {
   // Fails unless the group is ready and complete.
   absl::Status CheckMayShare() const;
   SharedBuffers& shared() { return shared_; }
+  // Those that have left, or whose sessions have ended.
+  std::vector<Rank> GoneRanks() const;
 
   // --- in any state
 

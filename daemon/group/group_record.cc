@@ -107,6 +107,7 @@ absl::StatusOr<v1::GroupRecord> ParseGroupRecord(const std::string& bytes) {
 
 absl::StatusOr<FoundGroups> ReadGroupRecords(const std::string& dir) {
   FoundGroups found;
+  RemoveUnfinished(dir);
   ABSL_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                         ListSmallFiles(dir, kSuffix, kRecordsMax));
   for (const std::string& name : names) {

@@ -324,6 +324,8 @@ absl::StatusOr<std::unique_ptr<Group>> RendezvousGroupRegistry::Restore(
   for (int i = 0; i < record.shared_size(); ++i) {
     group->shared().Restore(record.shared(i), std::move(shared[static_cast<size_t>(i)]));
   }
+  // The record of a group says who held its buffers when it was last written, before some left.
+  for (const Rank rank : group->GoneRanks()) group->shared().FreeAll(rank, after);
   return group;
 }
 

@@ -180,8 +180,11 @@ void Daemon::Stop() {
   // that still wait.
   published_metrics_.reset();
   if (sessions_ != nullptr) sessions_->Stop();
-  // One that failed to start leaves the workers of the daemon before it to the next.
-  if (serves_ && runtime_dir_ != nullptr) runtime_dir_->EndInOrder();
+  // One that failed to start leaves the workers of a daemon that was killed to the next.
+  if (runtime_dir_ != nullptr &&
+      (serves_ || runtime_dir_->predecessor() == Predecessor::kEndedInOrder)) {
+    runtime_dir_->EndInOrder();
+  }
   StopCalls();
   gpus_.reset();
   logged_groups_.reset();

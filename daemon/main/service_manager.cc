@@ -36,13 +36,15 @@ void WarnOnce(int result) {
 
 void Say(const std::string& state) { WarnOnce(sd_notify(0, state.c_str())); }
 
+void Forget(const char* name) { Say(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name)); }
+
 void Keep(const char* name, const UniqueFd& socket) {
+  // Of a name it keeps all, and its room is bounded.
+  Forget(name);
   const int fd = socket.get();
   const std::string state = absl::StrCat("FDSTORE=1\nFDNAME=", name);
   WarnOnce(sd_pid_notify_with_fds(0, 0, state.c_str(), &fd, 1));
 }
-
-void Forget(const char* name) { Say(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name)); }
 
 }  // namespace
 

@@ -43,12 +43,12 @@ bool CanEnd(GroupPhase phase, GroupEnd end) {
       return phase == GroupPhase::kForming;
     case GroupEnd::kDeadline:
       return phase != GroupPhase::kReady;
-    case GroupEnd::kMemberAborted:
     case GroupEnd::kPageCut:
       return phase != GroupPhase::kForming;
     case GroupEnd::kMemberLeft:
     case GroupEnd::kDaemonRestarted:
       return phase == GroupPhase::kMapping;
+    case GroupEnd::kMemberAborted:
     case GroupEnd::kMemberEnded:
     case GroupEnd::kGpuLost:
     case GroupEnd::kDrained:

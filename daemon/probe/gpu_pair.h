@@ -48,7 +48,7 @@ struct Rounds {
 };
 
 // One thread. An error says that a step could not run, not that the hardware is wrong. Only
-// Exchange and PingPong wait for the other side; they are bounded by `timeout`.
+// ExchangeRounds and PingPong wait for the other side; they are bounded by `timeout`.
 class GpuPair {
  public:
   virtual ~GpuPair() = default;

@@ -13,14 +13,13 @@
 #include "absl/strings/str_cat.h"
 #include "client/base/steady_clock.h"
 #include "daemon/probe/check.h"
+#include "daemon/probe/memory_fds.h"
 
 namespace nodecomm::probe {
 namespace {
 
 constexpr int kExitOk = 0;
 constexpr int kExitUsage = 2;
-constexpr int kMemoryFdA = 3;
-constexpr int kMemoryFdB = 4;
 constexpr int64_t kTimeoutMsMax = 600 * 1000;
 // A hang that no step's own bound ends: the process must not outlive whoever started it.
 constexpr unsigned kAlarmGraceS = 5;
@@ -73,7 +72,8 @@ absl::StatusOr<std::unique_ptr<GpuPair>> MakeRealPair(const std::string& platfor
 
 int RunProbe(int argc, char** argv, const MakePair& make_pair) {
   const std::optional<Arguments> arguments = Parse(argc, argv);
-  if (!arguments.has_value() || fcntl(kMemoryFdA, F_GETFD) < 0 || fcntl(kMemoryFdB, F_GETFD) < 0) {
+  if (!arguments.has_value() || fcntl(kProbeMemoryFdA, F_GETFD) < 0 ||
+      fcntl(kProbeMemoryFdB, F_GETFD) < 0) {
     fputs(kUsage, stderr);
     return kExitUsage;
   }
@@ -82,7 +82,7 @@ int RunProbe(int argc, char** argv, const MakePair& make_pair) {
   ShowCudaThePairOnly(arguments->gpu_uuids);
   PairOptions options;
   options.gpu_uuids = arguments->gpu_uuids;
-  options.memory = {UniqueFd(kMemoryFdA), UniqueFd(kMemoryFdB)};
+  options.memory = {UniqueFd(kProbeMemoryFdA), UniqueFd(kProbeMemoryFdB)};
   options.bytes = ByteCount{arguments->bytes};
   const auto pair = make_pair(arguments->platform, std::move(options));
   const v1::PeerProofs proofs = pair.ok() ? ProvePair(**pair, arguments->gpu_uuids, deadline)

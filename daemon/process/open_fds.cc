@@ -19,7 +19,11 @@ int CountOpenFds() {
   std::error_code error;
   const std::filesystem::directory_iterator open_fds("/proc/self/fd", error);
   // None is left to read the directory with.
-  if (error == std::errc::too_many_files_open) return OpenFdsMax();
+  if (error == std::errc::too_many_files_open ||
+      error == std::errc::too_many_files_open_in_system) {
+    return OpenFdsMax();
+  }
+  if (error) return 0;
   // Less the one that reads the directory.
   return static_cast<int>(std::distance(begin(open_fds), end(open_fds))) - 1;
 }

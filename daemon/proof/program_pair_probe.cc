@@ -16,6 +16,7 @@
 #include "client/base/status_macros.h"
 #include "client/base/steady_clock.h"
 #include "client/base/unique_fd.h"
+#include "daemon/probe/memory_fds.h"
 #include "daemon/process/child_process.h"
 #include "daemon/proof/proofs_text.h"
 
@@ -80,20 +81,6 @@ absl::StatusOr<std::vector<v1::PeerProof>> ParseAnswer(const std::string& text, 
 
 }  // namespace
 
-std::vector<v1::PeerProof> Unproven(const GpuPair& pair, const std::string& reason) {
-  std::vector<v1::PeerProof> proofs(2);
-  proofs[0].set_from_uuid(pair.a);
-  proofs[0].set_to_uuid(pair.b);
-  proofs[1].set_from_uuid(pair.b);
-  proofs[1].set_to_uuid(pair.a);
-  for (v1::PeerProof& proof : proofs) {
-    proof.set_verdict(v1::PROOF_VERDICT_UNPROVEN);
-    proof.set_reason(reason);
-    proof.set_unix_time_ms(absl::ToUnixMillis(absl::Now()));
-  }
-  return proofs;
-}
-
 absl::Status ProgramPairProbe::CanTry() const {
   if (access(options_.program.c_str(), X_OK) == 0) return absl::OkStatus();
   return absl::ErrnoToStatus(errno,
@@ -109,7 +96,10 @@ absl::StatusOr<std::vector<v1::PeerProof>> ProgramPairProbe::Prove(
 
 absl::StatusOr<std::vector<v1::PeerProof>> ProgramPairProbe::Run(
     const GpuPair& pair, const absl::Notification& cancelled) {
+  const absl::Status stopped = absl::CancelledError("proving was stopped");
+  if (cancelled.HasBeenNotified()) return stopped;
   ABSL_ASSIGN_OR_RETURN(const Plane plane_a, source_->Create(pair.a, options_.bytes));
+  if (cancelled.HasBeenNotified()) return stopped;
   ABSL_ASSIGN_OR_RETURN(const Plane plane_b, source_->Create(pair.b, options_.bytes));
   std::array<int, 2> ends;
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "pipe for the probe");

@@ -15,10 +15,6 @@
 
 namespace nodecomm {
 
-// Where the program finds the memory of the pair's first and second GPU.
-inline constexpr int kProbeMemoryFdA = 3;
-inline constexpr int kProbeMemoryFdB = 4;
-
 // What the program has beyond its own deadline: to say what it found, and to start on a slow
 // machine.
 inline constexpr absl::Duration kAnswerGrace = absl::Seconds(3);

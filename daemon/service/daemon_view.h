@@ -84,7 +84,7 @@ v1::ListSessionsResponse AnswerListSessions(const DaemonView& view);
 // likewise, for want of a thread. Pairs without a proof say themselves why they have none.
 absl::StatusOr<v1::CheckPeersResponse> AnswerCheckPeers(const DaemonView& view,
                                                         const v1::CheckPeersRequest& request);
-// InvalidArgument: a GPU that the host does not have, or more than a group can have.
+// InvalidArgument: a GPU that the host does not have.
 absl::StatusOr<v1::ExplainFastPathResponse> AnswerExplainFastPath(
     const DaemonView& view, const v1::ExplainFastPathRequest& request);
 

@@ -76,8 +76,9 @@ void AdoptedConnections::OnHangUp(uint64_t id) {
   // leave the watch.
   poller_->Remove(it->second.duplicate.get());
   if (ForgetIfClosed(id)) return;
+  // Who hangs up again and again does not put off the look at the others.
+  if (hung_up_.empty()) look_again_ = SteadyNow() + kLookInterval;
   hung_up_.push_back(id);
-  look_again_ = SteadyNow() + kLookInterval;
 }
 
 bool AdoptedConnections::ForgetIfClosed(uint64_t id) {

@@ -99,8 +99,9 @@ std::string ReadOwner(int lock) {
 
 absl::Status WriteOwner(int lock, const std::string& path) {
   const std::string pid = absl::StrFormat("%d\n", getpid());
-  if (ftruncate(lock, 0) != 0 ||
-      pwrite(lock, pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+  const auto length = static_cast<ssize_t>(pid.size());
+  // Over what is there: where a disk is full, that much room is left.
+  if (pwrite(lock, pid.data(), pid.size(), 0) != length || ftruncate(lock, length) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrFormat("cannot write lock file %s", path));
   }
   return absl::OkStatus();

@@ -90,6 +90,7 @@ void SessionRecords::Remove(SessionId session) const {
 absl::StatusOr<FoundSessions> SessionRecords::TakeOver() const {
   FoundSessions found;
   if (dir_.empty()) return found;
+  RemoveUnfinished(dir_);
   ABSL_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                         ListSmallFiles(dir_, kSuffix, kRecordsMax));
   for (const std::string& name : names) {

@@ -1,13 +1,9 @@
 // Reads a host from protobuf text: for daemons that simulate one, and for tests.
 // Not a schema check alone: what the file says must also be possible.
 // Design note: daemon/topology/README.md, "files".
-#include <fcntl.h>
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -15,10 +11,11 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "client/base/status_macros.h"
-#include "client/base/unique_fd.h"
+#include "daemon/files/small_file.h"
 #include "daemon/topology/host_validation.h"
 #include "daemon/topology/inventory.h"
 
@@ -27,30 +24,6 @@ namespace {
 
 // Eight GPUs take 15 KiB; a file that is much larger is no topology.
 constexpr size_t kFileBytesMax = 1 << 20;
-
-absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrFormat("topology file %s", path));
-  struct stat info {};
-  if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrFormat("topology file %s is no regular file", path));
-  }
-  std::string text(kFileBytesMax + 1, '\0');
-  size_t filled = 0;
-  while (filled < text.size()) {
-    const ssize_t n = read(fd.get(), text.data() + filled, text.size() - filled);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return absl::ErrnoToStatus(errno, absl::StrFormat("reading %s", path));
-    if (n == 0) break;
-    filled += static_cast<size_t>(n);
-  }
-  if (filled > kFileBytesMax) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "topology file %s is larger than %d bytes; is it a topology?", path, kFileBytesMax));
-  }
-  text.resize(filled);
-  return text;
-}
 
 // Keeps the first error: those after it follow from it.
 class FirstError : public google::protobuf::io::ErrorCollector {
@@ -103,8 +76,10 @@ class FileInventory : public Inventory {
 
   // Anew each time: whoever simulates a host may let something happen to it.
   absl::StatusOr<v1::Host> Read() override {
-    ABSL_ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path_));
-    return ParseHost(path_, text);
+    const absl::StatusOr<std::string> text = ReadSmallFile(path_, kFileBytesMax, Links::kFollowed);
+    if (text.ok()) return ParseHost(path_, *text);
+    return absl::Status(text.status().code(),
+                        absl::StrCat("the topology: ", std::string(text.status().message())));
   }
   std::string Source() const override { return path_; }
 

@@ -24,12 +24,13 @@ await() {
 }
 status_has() { [[ $(show StatusText) == *"$1"* ]]; }
 logged() { [[ $(journalctl --no-pager -u nodecommd) == *"$1"* ]]; }
+answers() { nodecommctl status >/dev/null 2>&1; }
 is_active() { [[ $(show ActiveState) == active ]]; }
 
 step "it starts with the host, is not ready without the fabric, and says so"
 await "the status line" status_has "fabric of 8 of 8 GPUs"
 [[ $(show ActiveState) == activating ]] || fail "it is $(show ActiveState)"
-await "an answer" nodecommctl status >/dev/null 2>&1
+await "an answer" answers
 
 step "it becomes ready with the fabric"
 sed -e s/FABRIC_STATE_IN_PROGRESS/FABRIC_STATE_COMPLETED/ -e s/FABRIC_STATE_NOT_STARTED/FABRIC_STATE_COMPLETED/ \

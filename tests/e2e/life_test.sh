@@ -26,6 +26,15 @@ wait "$daemon" 2>/dev/null || true
 start_simulated hgx-h100-x4
 perf -n 2 -b 1K -e 1K --check --gpus 4 >/dev/null || fail "no all-reduce after a restart"
 
+# One that ends in order, or fails to start after that, was not killed: nobody misses workers of it.
+stop_daemon
+[[ ! -s $runtime/nodecommd.lock ]] || fail "a daemon that ended in order still stands in its lock file"
+printf 'metrics { textfile: "%s/absent/metrics.prom" }\n' "$work" >"$work/late"
+expect_failure 1 "absent" "$NODECOMM_BIN/nodecommd" --runtime-dir "$runtime" --config "$work/late" \
+  --simulate "$topologies/hgx-h100-x4.textproto"
+[[ ! -s $runtime/nodecommd.lock ]] || fail "a daemon that failed to start stands in the lock file"
+start_simulated hgx-h100-x4
+
 # A daemon whose socket somebody removed is told from none, and to be restarted.
 rm "$runtime/admin/admin.sock"
 expect_failure 1 "nodecommd (process $daemon) serves $runtime" ctl status

@@ -183,6 +183,19 @@ TEST_F(GroupRestart, GroupsAreServedBeforeNewOnesForm) {
   EXPECT_OK(b.Wait());
 }
 
+TEST_F(GroupRestart, WhoHasLeftHoldsNoSharedBufferAnyMore) {
+  const Formed formed = FormReady(2);
+  SharedAnswer& of_0 = AllocateShared(formed.generation, 0, 4_MiB);
+  SharedAnswer& of_1 = AllocateShared(formed.generation, 1, 4_MiB);
+  ASSERT_OK(of_0.Wait());
+  ASSERT_OK(of_1.Wait());
+  ASSERT_OK(Leave(formed.generation, 1, 5));
+  KillAndRestart(SessionsOf(2));
+  EXPECT_EQ(registry_->List().at(0).shared_bytes(), (4_MiB).value);
+  EXPECT_OK(FreeShared(formed.generation, 0, 0));
+  EXPECT_EQ(registry_->List().at(0).shared_bytes(), 0u);
+}
+
 TEST_F(GroupRestart, JoinsKeepTheirDeadlineWhileNoGroupForms) {
   options_.forming = GroupRegistry::Options::Forming::kLater;
   Restart();

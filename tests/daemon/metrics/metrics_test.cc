@@ -96,6 +96,9 @@ TEST(Metrics, WhatNeverHappenedReadsZeroAndWhatCannotIsNotThere) {
       AllOf(Contains("nodecomm_auth_failures_total{reason=\"no_token\"} 0"),
             Contains("nodecomm_connections_refused_total{reason=\"rate\",socket=\"session\"} 0"),
             Contains("nodecomm_group_terminations_total{phase=\"ready\",reason=\"left\"} 0"),
+            // A rank that gives its join up.
+            Contains("nodecomm_group_terminations_total{phase=\"forming\",reason="
+                     "\"member_aborted\"} 0"),
             Not(Contains(HasSubstr("phase=\"forming\",reason=\"left\"")))));
 }
 

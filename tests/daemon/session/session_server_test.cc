@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "absl/base/thread_annotations.h"
@@ -1420,6 +1421,17 @@ TEST_F(SessionRestart, RecordsAreKeptWhereTheyCannotBeReadForWantOfDescriptors) 
   }
   EXPECT_GE(failed, 2);
   EXPECT_THAT(records.TakeOver()->known, SizeIs(1));
+}
+
+TEST_F(SessionRestart, RecordThatWasNotFinishedIsRemoved) {
+  WithRecords();  // makes the directory
+  const std::string unfinished = records_ + "/0000000000000007.session.new";
+  std::ofstream(unfinished) << "ha";
+  const auto found = SessionRecords(records_).TakeOver();
+  ASSERT_OK(found);
+  EXPECT_THAT(found->known, IsEmpty());
+  EXPECT_THAT(found->lost, IsEmpty());
+  EXPECT_FALSE(std::filesystem::exists(unfinished));
 }
 
 TEST_F(SessionRestart, DamagedRecordIsNamedAndRemoved) {

@@ -105,12 +105,12 @@ TEST_F(FileInventoryTest, NamesMissingFile) {
 
 TEST_F(FileInventoryTest, RefusesDirectory) {
   EXPECT_THAT(CreateFileInventory(testing::TempDir()).status(),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no regular file")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is a directory")));
 }
 
 TEST_F(FileInventoryTest, RefusesFileThatIsFarTooLarge) {
   EXPECT_THAT(Load(std::string((1 << 20) + 1, '#')),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("larger than")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("longer than")));
 }
 
 TEST_F(FileInventoryTest, NamesLineAndColumnOfUnknownField) {
@@ -149,7 +149,7 @@ TEST_F(FileInventoryTest, DoesNotWaitForAPipe) {
   std::filesystem::remove(path_);
   ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
   EXPECT_THAT(CreateFileInventory(path_),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no regular file")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is a pipe")));
 }
 
 TEST_F(FileInventoryTest, RefusesHostWithoutGpus) { EXPECT_THAT(Load(""), ErrorAt("1:1", "gpus")); }
