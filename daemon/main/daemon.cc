@@ -606,8 +606,10 @@ void Daemon::SetReady() {
 }
 
 void Daemon::TellHealth() {
-  // A host of which something is missing serves what is left of it.
-  const bool healthy = ready_ && runtime_dir_problem().empty() && HasUsableGpu(host_->host());
+  // A host of which something is missing serves what is left of it; a directory that cannot be
+  // written in takes no worker, or forms no group.
+  const bool healthy = ready_ && runtime_dir_problem().empty() && write_problem().empty() &&
+                       HasUsableGpu(host_->host());
   if (healthy == healthy_) return;
   healthy_ = healthy;
   calls_->SetServing(healthy ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);
