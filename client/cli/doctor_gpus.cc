@@ -41,12 +41,41 @@ std::string PairLabel(const v1::Host& host, const std::string& from, const std::
   return absl::StrCat(LabelOf(host, from), " -> ", LabelOf(host, to));
 }
 
+// Behind a switch every GPU has as many NVLinks to each other as its ports allow, and GPUs of one
+// host have the same number of ports. Without one, boards differ.
+void CheckNvlinkCounts(const v1::Host& host, Report& report) {
+  constexpr char kAdvice[] =
+      "see which links are down (nvidia-smi nvlink -s), and look for SXid and NVLink in the "
+      "kernel's log (dmesg); calls there are slower. Drain the GPUs and reset them, or the host";
+  std::map<std::string, int> most_of;
+  int most = 0;
+  for (const v1::Link& link : host.links()) {
+    if (link.kind() != v1::LINK_KIND_NVSWITCH) continue;
+    int& count = most_of[link.from_uuid()];
+    count = std::max(count, link.nvlink_count());
+    most = std::max(most, link.nvlink_count());
+  }
+  const auto tell = [&](const std::string& subject, int count, int of) {
+    report.WarnOf(subject, absl::StrFormat("%d of %d NVLinks are up", count, of), kAdvice);
+  };
+  for (const auto& [uuid, count] : most_of) {
+    if (count < most) tell(LabelOf(host, uuid), count, most);
+  }
+  for (const v1::Link& link : host.links()) {
+    if (link.kind() != v1::LINK_KIND_NVSWITCH) continue;
+    const int expected = std::min(most_of[link.from_uuid()], most_of[link.to_uuid()]);
+    if (link.nvlink_count() < expected) {
+      tell(PairLabel(host, link.from_uuid(), link.to_uuid()), link.nvlink_count(), expected);
+    }
+  }
+}
+
 void CheckLinks(const DaemonFacts& daemon, Report& report) {
   const v1::Host& host = daemon.topology.host();
   for (const v1::LostAccess& lost : daemon.status.access_lost()) {
     report.ProblemOf(
         PairLabel(host, lost.from_uuid(), lost.to_uuid()),
-        absl::StrCat("the driver says that there is none any more: ", RenderForeign(lost.reason())),
+        absl::StrCat("the driver says that there is none any more: ", OrNoReason(lost.reason())),
         "look at nvidia-smi nvlink -s and the kernel's log (dmesg); drain the GPUs and reset them, "
         "or the host. Groups get no fast path there meanwhile");
   }
@@ -57,6 +86,7 @@ void CheckLinks(const DaemonFacts& daemon, Report& report) {
                   "see whether they go on (nvidia-smi nvlink -e): they cost time, and announce a "
                   "link that fails");
   }
+  CheckNvlinkCounts(host, report);
 }
 
 bool IsInMigMode(const v1::Host& host, const std::string& uuid) {
@@ -118,9 +148,16 @@ void CheckUnproven(const DaemonFacts& daemon, Report& report) {
 
 }  // namespace
 
-void CheckGpus(const DaemonFacts& daemon, Report& report) {
+void CheckGpus(const HostFacts& facts, const DaemonFacts& daemon, Report& report) {
   report.Start("gpus");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (!daemon.host_read.ok()) {
+    return report.Problem(std::string(daemon.host_read.message()),
+                          IsSimulated(daemon)
+                              ? "what was read before stays in force until then"
+                              : "run nvidia-smi, and look for NVRM and Xid in the kernel's log "
+                                "(dmesg); what was read before stays in force");
+  }
   const v1::Host& host = daemon.topology.host();
   for (int i = 0; i < host.gpus_size(); ++i) {
     const v1::Gpu& gpu = host.gpus(i);
@@ -159,6 +196,13 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
   }
   if (host.gpus().empty()) {
     report.Problem("the daemon sees no GPU", "see the checks of driver and device files above");
+  } else if (!IsSimulated(daemon) && facts.driver_gpus > host.gpus_size()) {
+    // One that was lost before the daemon's start is in none of its lists.
+    report.Problem(absl::StrFormat("the driver has %s, and the daemon sees %d",
+                                   Counted(facts.driver_gpus, "GPU"), host.gpus_size()),
+                   "compare nvidia-smi -L with lspci, and look for NVRM and Xid in the kernel's "
+                   "log (dmesg); reset the GPU or the host, or give the daemon's container all "
+                   "GPUs, then restart the daemon");
   }
   if (report.silent()) {
     report.Ok(absl::StrFormat("%d%s", host.gpus_size(), IsSimulated(daemon) ? ", simulated" : ""));
@@ -168,6 +212,7 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
 void CheckFabric(const DaemonFacts& daemon, Report& report) {
   report.Start("fabric");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (!daemon.host_read.ok()) return report.Skip("the host could not be read");
   bool has_fabric = false;
   const v1::Host& host = daemon.topology.host();
   for (int i = 0; i < host.gpus_size(); ++i) {
@@ -184,6 +229,7 @@ void CheckFabric(const DaemonFacts& daemon, Report& report) {
 void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
   report.Start("peer-access");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (!daemon.host_read.ok()) return report.Skip("the host could not be read");
   if (daemon.topology.check().running()) {
     report.Warn("proofs are going on", "wait: nodecommctl p2p check");
   }

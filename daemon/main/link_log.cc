@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -61,6 +62,27 @@ void LogAccess(const v1::Host& before, const v1::Host& now) {
   }
 }
 
+// Links that fail, or come back, behind access that stays; where that goes, the line of it says so.
+void LogLinkCounts(const v1::Host& before, const v1::Host& now) {
+  std::map<std::pair<std::string, std::string>, int> counted;
+  for (const v1::Link& link : before.links()) {
+    counted[{link.from_uuid(), link.to_uuid()}] = link.nvlink_count();
+  }
+  std::map<std::tuple<std::string, int, int>, std::vector<std::string>> changed;
+  for (const v1::Link& link : now.links()) {
+    const auto known = counted.find({link.from_uuid(), link.to_uuid()});
+    if (known == counted.end() || known->second == link.nvlink_count()) continue;
+    if (link.peer_access() != v1::PEER_ACCESS_SUPPORTED) continue;
+    changed[{link.from_uuid(), known->second, link.nvlink_count()}].push_back(link.to_uuid());
+  }
+  for (const auto& [key, to] : changed) {
+    const auto& [from, earlier, count] = key;
+    Log(count < earlier ? spdlog::level::warn : spdlog::level::info, {.gpu = from},
+        "{} NVLinks are up, {} were, to {}{}", count, earlier, Escaped(absl::StrJoin(to, ", ")),
+        count < earlier ? ": calls there are slower; nvidia-smi nvlink -s" : "");
+  }
+}
+
 void LogFabric(const v1::Host& before, const v1::Host& now) {
   std::map<std::string, bool> waited;
   for (const v1::Gpu& gpu : before.gpus()) waited[gpu.uuid()] = WaitsForFabric(gpu);
@@ -82,6 +104,7 @@ void LogFabric(const v1::Host& before, const v1::Host& now) {
 void LogLinkChanges(const v1::Host& before, const v1::Host& now) {
   LogFabric(before, now);
   LogLinkErrors(before, now);
+  LogLinkCounts(before, now);
   LogAccess(before, now);
 }
 

@@ -91,6 +91,15 @@ await_in "peer access is gone, as the driver says, to GPU-51000000-0000-4000-800
 cp "$work/whole.textproto" "$work/host.textproto"
 ctl topo >/dev/null
 
+# Links that fail one by one take no access away, and time.
+tac "$work/whole.textproto" | sed '0,/nvlink_count: 18/s//nvlink_count: 9/' | tac >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "warning 9 NVLinks are up, 18 were, to GPU-51000000-0000-4000-8000-000000000002: calls there are slower" cat "$log"
+await_in "GPU3 -> GPU2: 9 of 18 NVLinks are up" ctl doctor
+cp "$work/whole.textproto" "$work/host.textproto"
+ctl topo >/dev/null
+await_in "info 18 NVLinks are up, 9 were, to" cat "$log"
+
 # A host that cannot be read: the failure is the daemon's, which says so once.
 echo 'garbage {' >"$work/host.textproto"
 for command in "topo" "drain --gpu 0" "topo"; do
@@ -99,6 +108,10 @@ for command in "topo" "drain --gpu 0" "topo"; do
 done
 await_in "warning the host cannot be read: $work/host.textproto:1:9: " cat "$log"
 await_in "not ready    the host cannot be read: $work/host.textproto" ctl status
+ctl doctor >"$work/doctor.txt" && fail "the doctor finds nothing: $(cat "$work/doctor.txt")"
+for line in "socket +ok +nodecommd answers" "gpus +PROBLEM .*: the host cannot be read: " "pools +ok" "groups +ok" "limits +ok"; do
+  grep -qE "^$line" "$work/doctor.txt" || fail "the doctor does not say '$line': $(cat "$work/doctor.txt")"
+done
 await_in "nodecomm_ready 0" cat "$work/metrics/n.prom"
 (($(grep -c "warning the host cannot be read" "$log") == 1)) || fail "said more than once: $(grep "cannot be read" "$log")"
 cp "$work/whole.textproto" "$work/host.textproto"

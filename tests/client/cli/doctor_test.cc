@@ -134,6 +134,28 @@ const v1::DoctorFinding& FindingOf(const v1::DoctorReport& report, std::string_v
   return it == report.findings().end() ? v1::DoctorFinding::default_instance() : *it;
 }
 
+void AddGpuToTheDriver(HostFacts& host) {
+  ++host.driver_gpus;
+  host.devices.push_back({.path = "/dev/nvidia2"});
+}
+
+// Both ways between three GPUs behind a switch, by `count` NVLinks.
+void AddSwitchedLinks(HostFacts& facts, DaemonFacts& daemon, int count) {
+  AddGpuToTheDriver(facts);
+  v1::Host* const host = daemon.topology.mutable_host();
+  host->add_gpus()->set_uuid("GPU-c");
+  for (const v1::Gpu& from : host->gpus()) {
+    for (const v1::Gpu& to : host->gpus()) {
+      if (from.uuid() == to.uuid()) continue;
+      v1::Link* const link = host->add_links();
+      link->set_from_uuid(from.uuid());
+      link->set_to_uuid(to.uuid());
+      link->set_kind(v1::LINK_KIND_NVSWITCH);
+      link->set_nvlink_count(count);
+    }
+  }
+}
+
 struct Broken {
   const char* check;
   v1::DoctorVerdict verdict;
@@ -470,6 +492,8 @@ const std::vector<Broken>& BrokenHosts() {
          proof->set_verdict(v1::PROOF_VERDICT_FAILED);
          proof->set_reason("wrong");
        }},
+      {"gpus", kProblem, "the driver has 3 GPUs, and the daemon sees 2", "dmesg",
+       [](HostFacts& host, DaemonFacts&) { AddGpuToTheDriver(host); }},
       {"peer-access", kProblem,
        "GPU0 -> GPU1, GPU1 -> GPU0: the driver says that there is none any more: DISCONNECTED",
        "nvidia-smi nvlink -s",
@@ -487,6 +511,28 @@ const std::vector<Broken>& BrokenHosts() {
          v1::NvlinkErrors* const counted = daemon.status.add_nvlink_errors();
          counted->set_gpu_uuid("GPU-b");
          counted->set_errors(12);
+       }},
+      {"peer-access", kWarning, "GPU2: 17 of 18 NVLinks are up", "nvidia-smi nvlink -s",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         AddSwitchedLinks(host, daemon, 18);
+         for (v1::Link& link : *daemon.topology.mutable_host()->mutable_links()) {
+           if (link.from_uuid() == "GPU-c") link.set_nvlink_count(17);
+         }
+       }},
+      {"peer-access", kWarning, "GPU0 -> GPU1, GPU1 -> GPU0: 9 of 18 NVLinks are up",
+       "nvidia-smi nvlink -s",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         AddSwitchedLinks(host, daemon, 18);
+         for (v1::Link& link : *daemon.topology.mutable_host()->mutable_links()) {
+           if (link.from_uuid() != "GPU-c" && link.to_uuid() != "GPU-c") link.set_nvlink_count(9);
+         }
+       }},
+      {"peer-access", kProblem, "GPU0 -> GPU1: the driver says that there is none any more: no reason",
+       "nvidia-smi nvlink -s",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::LostAccess* const lost = daemon.status.add_access_lost();
+         lost->set_from_uuid("GPU-a");
+         lost->set_to_uuid("GPU-b");
        }},
       {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs: not tried yet",
        "nodecommctl p2p check tries them",
@@ -702,6 +748,34 @@ TEST(Doctor, WhatSeveralGpusHaveInCommonIsSaidOnce) {
   EXPECT_EQ(FindingOf(report, "device-files").finding(),
             "/dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia0, /dev/nvidia1: Permission denied");
   EXPECT_EQ(FindingOf(report, "fabric").finding(), "GPU0, GPU2: the NVLink fabric is not started");
+}
+
+TEST(Doctor, BoardsWithoutASwitchMayHavePairsWithFewerLinks) {
+  DaemonFacts daemon = SoundDaemon();
+  HostFacts facts = SoundHost();
+  AddSwitchedLinks(facts, daemon, 2);
+  for (v1::Link& link : *daemon.topology.mutable_host()->mutable_links()) {
+    link.set_kind(v1::LINK_KIND_NVLINK);
+  }
+  daemon.topology.mutable_host()->mutable_links(0)->set_nvlink_count(1);
+  const v1::DoctorReport report = Diagnose(facts, daemon);
+  EXPECT_EQ(report.problems() + report.warnings(), 0) << report.DebugString();
+}
+
+TEST(Doctor, LooksAtTheRestWhereTheHostCannotBeRead) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.topology.Clear();
+  daemon.host_read = absl::FailedPreconditionError("the host cannot be read: NVML: timeout");
+  v1::PoolInfo& pool = *daemon.pools.mutable_pools(0);
+  pool.set_last_error("out of memory");
+  const v1::DoctorReport report = Diagnose(SoundHost(), daemon);
+  EXPECT_EQ(report.problems(), 2) << report.DebugString();
+  EXPECT_EQ(FindingOf(report, "socket").verdict(), v1::DOCTOR_VERDICT_OK);
+  EXPECT_THAT(FindingOf(report, "gpus").finding(), HasSubstr("the host cannot be read: NVML"));
+  EXPECT_THAT(FindingOf(report, "gpus").advice(), HasSubstr("nvidia-smi"));
+  EXPECT_EQ(FindingOf(report, "fabric").verdict(), v1::DOCTOR_VERDICT_SKIPPED);
+  EXPECT_EQ(FindingOf(report, "peer-access").verdict(), v1::DOCTOR_VERDICT_SKIPPED);
+  EXPECT_THAT(FindingOf(report, "pools").finding(), HasSubstr("out of memory"));
 }
 
 TEST(Doctor, SimulatedHostNeedsNoDriver) {
