@@ -221,9 +221,10 @@ absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options) {
     return Answer{"", kExitTakenBack};
   }
   const v1::DrainGpuResponse& answer = *outcome;
+  const DrainedGroups groups = options.abort ? DrainedGroups::kAborted : DrainedGroups::kAwaited;
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(answer)
-                                                       : absl::StatusOr<std::string>(
-                                                             RenderDrain(options.gpu, answer)));
+                                                       : absl::StatusOr<std::string>(RenderDrain(
+                                                             options.gpu, groups, answer)));
   return Answer{std::move(text), answer.drained() ? kExitOk : kExitStillBusy};
 }
 

@@ -167,11 +167,14 @@ void CheckGpus(const HostFacts& facts, const DaemonFacts& daemon, Report& report
                        "nodecommctl drain it, reset it (nvidia-smi --gpu-reset) or the host, then "
                        "nodecommctl undrain it");
     } else if (gpu.condition() == v1::GPU_CONDITION_DRAINING) {
+      const bool drained = IsDrained(daemon.status, gpu.uuid());
       report.WarnOf(label,
-                    IsDrained(daemon.status, gpu.uuid())
-                        ? "drained, and so out of service"
-                        : "being drained: no new groups; something holds it still",
-                    "nodecommctl undrain takes it back");
+                    drained ? "drained, and so out of service"
+                            : "being drained: no new groups; something holds it still",
+                    drained
+                        ? "nodecommctl undrain takes it back"
+                        : "nodecommctl drain --timeout 0 --gpu with its number names the groups "
+                          "and processes; nodecommctl undrain takes it back");
     }
     if (gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
       report.WarnOf(label, "in MIG mode, which has no peer access",
