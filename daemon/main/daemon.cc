@@ -593,6 +593,8 @@ absl::Status Daemon::PublishMetrics() {
 void Daemon::TakeTextfileNews(const absl::Status& written) {
   if (written.ok()) {
     spdlog::info("the metrics can be written again");
+  } else if (absl::IsAlreadyExists(written)) {
+    spdlog::warn("{}", Escaped(written));
   } else {
     spdlog::warn("{}; it is tried again at every interval", Escaped(written));
   }
