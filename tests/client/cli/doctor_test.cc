@@ -689,6 +689,16 @@ const std::vector<Broken>& BrokenHosts() {
       {"limits", kWarning, "groups of user 7 hold 144 MiB of at most 170 MiB on GPU GPU-a",
        "pool.bytes_per_gpu_per_uid_max",  // no room for another plane
        [](HostFacts&, DaemonFacts& daemon) { AddGroups(daemon, uint64_t{170} << 20); }},
+      {"limits", kWarning, "on GPU GPU-a; process 11 is in 3 groups",
+       "pool.bytes_per_gpu_per_uid_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         AddGroups(daemon, uint64_t{144} << 20);
+         for (v1::GroupInfo& group : *daemon.groups.mutable_groups()) {
+           for (v1::GroupMember& member : *group.mutable_members()) {
+             member.set_pid(group.uid() == 7 ? 11 : 12);
+           }
+         }
+       }},
       {"limits", kWarning, "has 353895 of at most 524288 files open", "LimitNOFILE",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_open_fds(353895); }},
       {"limits", kWarning, "may open 1024 files", "LimitNOFILE=7168",
