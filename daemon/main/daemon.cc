@@ -75,6 +75,14 @@ void WarnOfAccessToAbsentGpus(const v1::Host& host, const GpuUsers& users) {
   }
 }
 
+// As `status` has it.
+std::string WhyLost(const v1::Host& host, const std::string& uuid) {
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (gpu.uuid() == uuid && !gpu.condition_reason().empty()) return gpu.condition_reason();
+  }
+  return "the driver reports it as lost";
+}
+
 // GPUs that were lost and are not any more.
 void LogReturned(const v1::Host& before, const v1::Host& now) {
   std::set<std::string> lost;
@@ -312,7 +320,7 @@ absl::Status Daemon::ReadHostAnew() {
   if (!fresh.ok()) return absl::FailedPreconditionError(problem);
   const v1::Host before = host_->host();
   for (const std::string& uuid : host_->Update(*std::move(fresh))) {
-    logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
+    logged_groups_->GpuLost(uuid, WhyLost(host_->host(), uuid));
   }
   LogReturned(before, host_->host());
   LogLinkChanges(before, host_->host());

@@ -83,6 +83,25 @@ void LogLinkCounts(const v1::Host& before, const v1::Host& now) {
   }
 }
 
+void LogMigMode(const v1::Host& before, const v1::Host& now) {
+  std::map<std::string, bool> was_in_it;
+  for (const v1::Gpu& gpu : before.gpus()) {
+    was_in_it[gpu.uuid()] = gpu.mig_mode() == v1::MIG_MODE_ENABLED;
+  }
+  for (const v1::Gpu& gpu : now.gpus()) {
+    const auto known = was_in_it.find(gpu.uuid());
+    const bool is_in_it = gpu.mig_mode() == v1::MIG_MODE_ENABLED;
+    if (known == was_in_it.end() || known->second == is_in_it) continue;
+    if (is_in_it) {
+      Log(spdlog::level::warn, {.gpu = gpu.uuid()},
+          "it is in MIG mode now, which has no peer access: new groups get no fast path there "
+          "(nvidia-smi -mig 0)");
+    } else {
+      Log(spdlog::level::info, {.gpu = gpu.uuid()}, "it is in MIG mode no more");
+    }
+  }
+}
+
 void LogFabric(const v1::Host& before, const v1::Host& now) {
   std::map<std::string, bool> waited;
   for (const v1::Gpu& gpu : before.gpus()) waited[gpu.uuid()] = WaitsForFabric(gpu);
@@ -102,6 +121,7 @@ void LogFabric(const v1::Host& before, const v1::Host& now) {
 }  // namespace
 
 void LogLinkChanges(const v1::Host& before, const v1::Host& now) {
+  LogMigMode(before, now);
   LogFabric(before, now);
   LogLinkErrors(before, now);
   LogLinkCounts(before, now);

@@ -100,6 +100,18 @@ cp "$work/whole.textproto" "$work/host.textproto"
 ctl topo >/dev/null
 await_in "info 18 NVLinks are up, 9 were, to" cat "$log"
 
+# A GPU that is put into MIG mode, and one of which the driver says why it is lost.
+sed '0,/MIG_MODE_DISABLED/s//MIG_MODE_ENABLED/' "$work/whole.textproto" >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "warning it is in MIG mode now, which has no peer access" cat "$log"
+sed "s/.* uuid: \"$gpu3\"/& condition: GPU_CONDITION_LOST condition_reason: \"it did not come back\"/" "$work/whole.textproto" >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "info it is in MIG mode no more" cat "$log"
+await_in "error GPU lost: it did not come back" cat "$log"
+cp "$work/whole.textproto" "$work/host.textproto"
+ctl topo >/dev/null
+await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
+
 # A host that cannot be read: the failure is the daemon's, which says so once.
 echo 'garbage {' >"$work/host.textproto"
 for command in "topo" "drain --gpu 0" "topo"; do
