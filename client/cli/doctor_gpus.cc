@@ -197,6 +197,17 @@ void CheckGpus(const HostFacts& facts, const DaemonFacts& daemon, Report& report
                              ", which is no GPU of this host: it reserves nothing"),
                 "write its gpu_uuid as nvidia-smi -L prints it, and reload (SIGHUP)");
   }
+  for (const OtherDaemon& other : facts.daemons_elsewhere) {
+    if (IsSimulated(daemon)) break;
+    report.Warn(
+        absl::StrFormat("nodecommd (process %d) serves %s on this host, too: each holds memory of "
+                        "the GPUs, and a drain of one does not make the other let go",
+                        other.pid, RenderForeign(other.runtime_dir)),
+        absl::StrFormat(
+            "one daemon serves all GPUs of a host: stop one of the two (its unit or its "
+            "container, or kill -TERM %d), unless each was given GPUs of its own",
+            other.pid));
+  }
   if (host.gpus().empty()) {
     report.Problem("the daemon sees no GPU", "see the checks of driver and device files above");
   } else if (!IsSimulated(daemon) && facts.driver_gpus > host.gpus_size()) {

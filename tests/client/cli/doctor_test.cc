@@ -492,6 +492,10 @@ const std::vector<Broken>& BrokenHosts() {
          proof->set_verdict(v1::PROOF_VERDICT_FAILED);
          proof->set_reason("wrong");
        }},
+      {"gpus", kWarning, "nodecommd (process 43) serves /other on this host, too", "kill -TERM 43",
+       [](HostFacts& host, DaemonFacts&) {
+         host.daemons_elsewhere.push_back({.pid = 43, .runtime_dir = "/other"});
+       }},
       {"gpus", kProblem, "the driver has 3 GPUs, and the daemon sees 2", "dmesg",
        [](HostFacts& host, DaemonFacts&) { AddGpuToTheDriver(host); }},
       {"peer-access", kProblem,
@@ -1094,6 +1098,21 @@ TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
   EXPECT_EQ(FindLockHolder(dir.path()), getpid());
   ASSERT_EQ(flock(lock.get(), LOCK_UN), 0);
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
+}
+
+TEST(FindDaemonsElsewhere, NamesThoseOfOtherDirectories) {
+  const TemporaryDirectory dir;
+  const auto finds_us = [](const std::string& runtime_dir) {
+    const std::vector<OtherDaemon> found = FindDaemonsElsewhere(runtime_dir);
+    return std::any_of(found.begin(), found.end(),
+                       [](const OtherDaemon& other) { return other.pid == getpid(); });
+  };
+  const std::string path = dir.path() + "/nodecommd.lock";
+  const UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  EXPECT_FALSE(finds_us("/run/nodecomm"));
+  ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_TRUE(finds_us("/run/nodecomm"));
+  EXPECT_FALSE(finds_us(dir.path()));
 }
 
 }  // namespace
