@@ -95,6 +95,13 @@ bool IsInMigMode(const v1::Host& host, const std::string& uuid) {
   });
 }
 
+// Lost or drained. Its pairs are not tried, and `pairs_unproven` does not count them.
+bool IsOutOfService(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(), [&](const v1::Gpu& gpu) {
+    return gpu.uuid() == uuid && gpu.condition() != v1::GPU_CONDITION_UNSPECIFIED;
+  });
+}
+
 // As on boards of GPUs that are made without. What it had and has lost is told by itself.
 bool HasNoneByDesign(const DaemonFacts& daemon, const v1::Link& link) {
   const auto& lost = daemon.status.access_lost();
@@ -114,8 +121,9 @@ void CheckUnproven(const DaemonFacts& daemon, Report& report) {
   int told = 0;
   for (const v1::PeerProof& proof : daemon.topology.proofs()) {
     if (proof.verdict() != v1::PROOF_VERDICT_UNPROVEN) continue;
+    // Told of the GPU, as is MIG mode.
+    if (IsOutOfService(host, proof.from_uuid()) || IsOutOfService(host, proof.to_uuid())) continue;
     ++told;
-    // Told of the GPU.
     if (IsInMigMode(host, proof.from_uuid()) || IsInMigMode(host, proof.to_uuid())) continue;
     const auto link = links.find({proof.from_uuid(), proof.to_uuid()});
     if (link != links.end() && HasNoneByDesign(daemon, *link->second)) {

@@ -531,6 +531,13 @@ const std::vector<Broken>& BrokenHosts() {
            if (link.from_uuid() != "GPU-c" && link.to_uuid() != "GPU-c") link.set_nvlink_count(9);
          }
        }},
+      {"gpus", kWarning, "GPU1 (GPU-b): being drained", "undrain",  // and nothing of its pairs
+       [](HostFacts&, DaemonFacts& daemon) {
+         LeaveUnproven(daemon, "GPU-b is being taken out of service");
+         daemon.status.set_pairs_unproven(0);
+         daemon.topology.mutable_host()->mutable_gpus(1)->set_condition(
+             v1::GPU_CONDITION_DRAINING);
+       }},
       {"peer-access", kProblem, "GPU0 -> GPU1: the driver says that there is none any more: no reason",
        "nvidia-smi nvlink -s",
        [](HostFacts&, DaemonFacts& daemon) {
