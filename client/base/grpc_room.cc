@@ -20,7 +20,21 @@ constexpr rlim_t kDescriptorsOfFirstCalls = 16;
 // gRPC makes more when it is busy.
 constexpr int kOtherThreads = 5 + 3;
 
-absl::Status CheckDescriptors() {
+absl::Status CheckThreads() {
+  const int wanted = EventThreadsOfGrpc(ProcessorsOfGrpc()) + kOtherThreads;
+  const SpareThreads spare = CountSpareThreads(wanted);
+  if (spare.next.ok()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "this process may have %d more threads, of %d that its calls to the daemon take (%s): raise "
+      "by %d at least its user's limit on processes (ulimit -u) or pids.max of its cgroup, or "
+      "raise "
+      "its limit on address space (ulimit -v)",
+      spare.count, wanted, spare.next.message(), wanted - spare.count));
+}
+
+}  // namespace
+
+absl::Status CheckDescriptorsForGrpc() {
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
   std::error_code error;
@@ -37,21 +51,8 @@ absl::Status CheckDescriptors() {
       kDescriptorsOfFirstCalls));
 }
 
-absl::Status CheckThreads() {
-  const int wanted = EventThreadsOfGrpc(ProcessorsOfGrpc()) + kOtherThreads;
-  const SpareThreads spare = CountSpareThreads(wanted);
-  if (spare.next.ok()) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "this process may have %d more threads, of %d that its calls to the daemon take (%s): raise "
-      "its user's limit on processes (ulimit -u), pids.max of its cgroup, or its limit on address "
-      "space (ulimit -v)",
-      spare.count, wanted, spare.next.message()));
-}
-
-}  // namespace
-
 absl::Status CheckRoomForGrpc() {
-  ABSL_RETURN_IF_ERROR(CheckDescriptors());
+  ABSL_RETURN_IF_ERROR(CheckDescriptorsForGrpc());
   return CheckThreads();
 }
 

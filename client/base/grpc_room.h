@@ -12,4 +12,7 @@ namespace nodecomm {
 // take it meanwhile.
 absl::Status CheckRoomForGrpc();
 
+// The same of descriptors alone, where gRPC has its threads already.
+absl::Status CheckDescriptorsForGrpc();
+
 }  // namespace nodecomm

@@ -49,7 +49,8 @@ absl::StatusOr<std::optional<v1::DrainGpuResponse>> DrainGpu(AdminClient& client
   }
 }
 
-std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answer) {
+std::string RenderDrain(const std::string& gpu, DrainedGroups groups,
+                        const v1::DrainGpuResponse& answer) {
   if (answer.drained()) {
     return absl::StrCat("GPU ", gpu, " is drained: no process of nodecommd holds it.\n",
                         answer.note().empty() ? "" : RenderForeign(answer.note()) + "\n");
@@ -57,9 +58,15 @@ std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answ
   if (answer.groups().empty()) {
     return absl::StrCat("GPU ", gpu, " is draining: its memory is being released.\n");
   }
-  return absl::StrCat("GPU ", gpu,
-                      " is draining; these groups are still on it (--abort ends them):\n  ",
-                      absl::StrJoin(answer.groups(), "\n  "), "\n");
+  return absl::StrCat(
+      "GPU ", gpu, " is draining; ",
+      groups == DrainedGroups::kAwaited
+          ? "these groups are still on it (--abort ends them):\n  "
+          : "these groups were told to end, and hold it until their processes do:\n  ",
+      absl::StrJoin(
+          answer.groups(), "\n  ",
+          [](std::string* out, const auto& group) { absl::StrAppend(out, RenderForeign(group)); }),
+      "\n");
 }
 
 std::string RenderUndrain(const std::string& gpu, const std::string& gpu_uuid,

@@ -24,7 +24,10 @@ absl::StatusOr<std::optional<v1::DrainGpuResponse>> DrainGpu(AdminClient& client
                                                              v1::DrainGpuRequest request,
                                                              absl::Duration timeout);
 
-std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answer);
+// What was asked of the groups on a GPU that is drained.
+enum class DrainedGroups { kAwaited, kAborted };
+std::string RenderDrain(const std::string& gpu, DrainedGroups groups,
+                        const v1::DrainGpuResponse& answer);
 
 // `topology`: what came of it; `all_proven`: whether groups get the fast path everywhere.
 std::string RenderUndrain(const std::string& gpu, const std::string& gpu_uuid,

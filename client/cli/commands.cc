@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -100,13 +101,20 @@ class ProgressLine {
 
 int ExitCodeOf(const v1::GetTopologyResponse& topology) {
   if (topology.check().running()) return kExitPairUnproven;  // it took longer than was waited
-  const int gpus = topology.host().gpus_size();
-  int proven = 0;
+  // Pairs with a drained GPU are not tried, and nobody misses their proofs, as `status` counts
+  // them.
+  std::set<std::string> in_service;
+  for (const v1::Gpu& gpu : topology.host().gpus()) {
+    if (gpu.condition() != v1::GPU_CONDITION_DRAINING) in_service.insert(gpu.uuid());
+  }
+  size_t proven = 0;
   for (const v1::PeerProof& proof : topology.proofs()) {
     if (proof.verdict() == v1::PROOF_VERDICT_FAILED) return kExitPairFailed;
-    proven += proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
+    const bool counts =
+        in_service.contains(proof.from_uuid()) && in_service.contains(proof.to_uuid());
+    proven += counts && proof.verdict() == v1::PROOF_VERDICT_PROVEN ? 1 : 0;
   }
-  return proven == gpus * (gpus - 1) ? kExitOk : kExitPairUnproven;
+  return proven == in_service.size() * (in_service.size() - 1) ? kExitOk : kExitPairUnproven;
 }
 
 // On standard error, where a run of proofs goes on after this command.
@@ -221,9 +229,10 @@ absl::StatusOr<Answer> Drain(AdminClient& client, const Options& options) {
     return Answer{"", kExitTakenBack};
   }
   const v1::DrainGpuResponse& answer = *outcome;
+  const DrainedGroups groups = options.abort ? DrainedGroups::kAborted : DrainedGroups::kAwaited;
   ABSL_ASSIGN_OR_RETURN(std::string text, options.json ? MessageToJson(answer)
-                                                       : absl::StatusOr<std::string>(
-                                                             RenderDrain(options.gpu, answer)));
+                                                       : absl::StatusOr<std::string>(RenderDrain(
+                                                             options.gpu, groups, answer)));
   return Answer{std::move(text), answer.drained() ? kExitOk : kExitStillBusy};
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -227,7 +228,15 @@ DaemonFacts AskDaemon(const std::string& runtime_dir) {
     facts.asked = status.status();
     if (status.ok()) facts.status = *std::move(status);
   }
-  if (facts.asked.ok()) take((*client)->GetTopology(), facts.topology);
+  if (facts.asked.ok()) {
+    auto topology = (*client)->GetTopology();
+    // The daemon's answer, too: it has more to say.
+    if (absl::IsFailedPrecondition(topology.status())) {
+      facts.host_read = topology.status();
+    } else {
+      take(std::move(topology), facts.topology);
+    }
+  }
   if (facts.asked.ok()) take((*client)->ListPools(), facts.pools);
   if (facts.asked.ok()) take((*client)->ListGroups(), facts.groups);
   if (facts.asked.ok()) take((*client)->ListSessions(), facts.sessions);
@@ -252,7 +261,7 @@ v1::DoctorReport Diagnose(const HostFacts& host, const DaemonFacts& daemon) {
   CheckPermissions(host, daemon, report);
   CheckFileSystem(host, report);
   CheckVersions(host, daemon, report);
-  CheckGpus(daemon, report);
+  CheckGpus(host, daemon, report);
   CheckFabric(daemon, report);
   CheckPeerAccess(daemon, report);
   CheckPools(daemon, report);

@@ -15,6 +15,7 @@ namespace nodecomm {
 struct DaemonFacts {
   absl::Status asked;
   bool connected = false;  // somebody listens, whatever came of the questions
+  absl::Status host_read;  // why the daemon cannot read its host; `topology` is empty then
   v1::GetStatusResponse status;
   v1::GetTopologyResponse topology;
   v1::ListPoolsResponse pools;

@@ -25,7 +25,7 @@ void CheckPermissions(const HostFacts& host, const DaemonFacts& daemon, Report& 
 void CheckFileSystem(const HostFacts& host, Report& report);
 
 // doctor_gpus.cc
-void CheckGpus(const DaemonFacts& daemon, Report& report);
+void CheckGpus(const HostFacts& host, const DaemonFacts& daemon, Report& report);
 void CheckFabric(const DaemonFacts& daemon, Report& report);
 void CheckPeerAccess(const DaemonFacts& daemon, Report& report);
 

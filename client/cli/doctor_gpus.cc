@@ -41,12 +41,41 @@ std::string PairLabel(const v1::Host& host, const std::string& from, const std::
   return absl::StrCat(LabelOf(host, from), " -> ", LabelOf(host, to));
 }
 
+// Behind a switch every GPU has as many NVLinks to each other as its ports allow, and GPUs of one
+// host have the same number of ports. Without one, boards differ.
+void CheckNvlinkCounts(const v1::Host& host, Report& report) {
+  constexpr char kAdvice[] =
+      "see which links are down (nvidia-smi nvlink -s), and look for SXid and NVLink in the "
+      "kernel's log (dmesg); calls there are slower. Drain the GPUs and reset them, or the host";
+  std::map<std::string, int> most_of;
+  int most = 0;
+  for (const v1::Link& link : host.links()) {
+    if (link.kind() != v1::LINK_KIND_NVSWITCH) continue;
+    int& count = most_of[link.from_uuid()];
+    count = std::max(count, link.nvlink_count());
+    most = std::max(most, link.nvlink_count());
+  }
+  const auto tell = [&](const std::string& subject, int count, int of) {
+    report.WarnOf(subject, absl::StrFormat("%d of %d NVLinks are up", count, of), kAdvice);
+  };
+  for (const auto& [uuid, count] : most_of) {
+    if (count < most) tell(LabelOf(host, uuid), count, most);
+  }
+  for (const v1::Link& link : host.links()) {
+    if (link.kind() != v1::LINK_KIND_NVSWITCH) continue;
+    const int expected = std::min(most_of[link.from_uuid()], most_of[link.to_uuid()]);
+    if (link.nvlink_count() < expected) {
+      tell(PairLabel(host, link.from_uuid(), link.to_uuid()), link.nvlink_count(), expected);
+    }
+  }
+}
+
 void CheckLinks(const DaemonFacts& daemon, Report& report) {
   const v1::Host& host = daemon.topology.host();
   for (const v1::LostAccess& lost : daemon.status.access_lost()) {
     report.ProblemOf(
         PairLabel(host, lost.from_uuid(), lost.to_uuid()),
-        absl::StrCat("the driver says that there is none any more: ", RenderForeign(lost.reason())),
+        absl::StrCat("the driver says that there is none any more: ", OrNoReason(lost.reason())),
         "look at nvidia-smi nvlink -s and the kernel's log (dmesg); drain the GPUs and reset them, "
         "or the host. Groups get no fast path there meanwhile");
   }
@@ -57,11 +86,19 @@ void CheckLinks(const DaemonFacts& daemon, Report& report) {
                   "see whether they go on (nvidia-smi nvlink -e): they cost time, and announce a "
                   "link that fails");
   }
+  CheckNvlinkCounts(host, report);
 }
 
 bool IsInMigMode(const v1::Host& host, const std::string& uuid) {
   return std::any_of(host.gpus().begin(), host.gpus().end(), [&](const v1::Gpu& gpu) {
     return gpu.uuid() == uuid && gpu.mig_mode() == v1::MIG_MODE_ENABLED;
+  });
+}
+
+// Lost or drained. Its pairs are not tried, and `pairs_unproven` does not count them.
+bool IsOutOfService(const v1::Host& host, const std::string& uuid) {
+  return std::any_of(host.gpus().begin(), host.gpus().end(), [&](const v1::Gpu& gpu) {
+    return gpu.uuid() == uuid && gpu.condition() != v1::GPU_CONDITION_UNSPECIFIED;
   });
 }
 
@@ -84,8 +121,9 @@ void CheckUnproven(const DaemonFacts& daemon, Report& report) {
   int told = 0;
   for (const v1::PeerProof& proof : daemon.topology.proofs()) {
     if (proof.verdict() != v1::PROOF_VERDICT_UNPROVEN) continue;
+    // Told of the GPU, as is MIG mode.
+    if (IsOutOfService(host, proof.from_uuid()) || IsOutOfService(host, proof.to_uuid())) continue;
     ++told;
-    // Told of the GPU.
     if (IsInMigMode(host, proof.from_uuid()) || IsInMigMode(host, proof.to_uuid())) continue;
     const auto link = links.find({proof.from_uuid(), proof.to_uuid()});
     if (link != links.end() && HasNoneByDesign(daemon, *link->second)) {
@@ -118,9 +156,16 @@ void CheckUnproven(const DaemonFacts& daemon, Report& report) {
 
 }  // namespace
 
-void CheckGpus(const DaemonFacts& daemon, Report& report) {
+void CheckGpus(const HostFacts& facts, const DaemonFacts& daemon, Report& report) {
   report.Start("gpus");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (!daemon.host_read.ok()) {
+    return report.Problem(std::string(daemon.host_read.message()),
+                          IsSimulated(daemon)
+                              ? "what was read before stays in force until then"
+                              : "run nvidia-smi, and look for NVRM and Xid in the kernel's log "
+                                "(dmesg); what was read before stays in force");
+  }
   const v1::Host& host = daemon.topology.host();
   for (int i = 0; i < host.gpus_size(); ++i) {
     const v1::Gpu& gpu = host.gpus(i);
@@ -130,11 +175,14 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
                        "nodecommctl drain it, reset it (nvidia-smi --gpu-reset) or the host, then "
                        "nodecommctl undrain it");
     } else if (gpu.condition() == v1::GPU_CONDITION_DRAINING) {
+      const bool drained = IsDrained(daemon.status, gpu.uuid());
       report.WarnOf(label,
-                    IsDrained(daemon.status, gpu.uuid())
-                        ? "drained, and so out of service"
-                        : "being drained: no new groups; something holds it still",
-                    "nodecommctl undrain takes it back");
+                    drained ? "drained, and so out of service"
+                            : "being drained: no new groups; something holds it still",
+                    drained
+                        ? "nodecommctl undrain takes it back"
+                        : "nodecommctl drain --timeout 0 --gpu with its number names the groups "
+                          "and processes; nodecommctl undrain takes it back");
     }
     if (gpu.mig_mode() == v1::MIG_MODE_ENABLED) {
       report.WarnOf(label, "in MIG mode, which has no peer access",
@@ -157,8 +205,26 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
                              ", which is no GPU of this host: it reserves nothing"),
                 "write its gpu_uuid as nvidia-smi -L prints it, and reload (SIGHUP)");
   }
+  for (const OtherDaemon& other : facts.daemons_elsewhere) {
+    if (IsSimulated(daemon)) break;
+    report.Warn(
+        absl::StrFormat("nodecommd (process %d) serves %s on this host, too: each holds memory of "
+                        "the GPUs, and a drain of one does not make the other let go",
+                        other.pid, RenderForeign(other.runtime_dir)),
+        absl::StrFormat(
+            "one daemon serves all GPUs of a host: stop one of the two (its unit or its "
+            "container, or kill -TERM %d), unless each was given GPUs of its own",
+            other.pid));
+  }
   if (host.gpus().empty()) {
     report.Problem("the daemon sees no GPU", "see the checks of driver and device files above");
+  } else if (!IsSimulated(daemon) && facts.driver_gpus > host.gpus_size()) {
+    // One that was lost before the daemon's start is in none of its lists.
+    report.Problem(absl::StrFormat("the driver has %s, and the daemon sees %d",
+                                   Counted(facts.driver_gpus, "GPU"), host.gpus_size()),
+                   "compare nvidia-smi -L with lspci, and look for NVRM and Xid in the kernel's "
+                   "log (dmesg); reset the GPU or the host, or give the daemon's container all "
+                   "GPUs, then restart the daemon");
   }
   if (report.silent()) {
     report.Ok(absl::StrFormat("%d%s", host.gpus_size(), IsSimulated(daemon) ? ", simulated" : ""));
@@ -168,6 +234,7 @@ void CheckGpus(const DaemonFacts& daemon, Report& report) {
 void CheckFabric(const DaemonFacts& daemon, Report& report) {
   report.Start("fabric");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (!daemon.host_read.ok()) return report.Skip("the host could not be read");
   bool has_fabric = false;
   const v1::Host& host = daemon.topology.host();
   for (int i = 0; i < host.gpus_size(); ++i) {
@@ -184,6 +251,7 @@ void CheckFabric(const DaemonFacts& daemon, Report& report) {
 void CheckPeerAccess(const DaemonFacts& daemon, Report& report) {
   report.Start("peer-access");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
+  if (!daemon.host_read.ok()) return report.Skip("the host could not be read");
   if (daemon.topology.check().running()) {
     report.Warn("proofs are going on", "wait: nodecommctl p2p check");
   }

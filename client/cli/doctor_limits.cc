@@ -1,6 +1,8 @@
 // How near the daemon is to the most that it may hold.
+#include <algorithm>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -48,6 +50,24 @@ void CheckControlConnections(const DaemonFacts& daemon, const v1::LimitConfig& l
   }
 }
 
+// Who has most of a user's groups: a process that makes one after the other and ends none. Empty:
+// each has one.
+std::string MostGroups(const v1::ListGroupsResponse& groups, uint32_t uid) {
+  std::map<int32_t, int> groups_of;
+  for (const v1::GroupInfo& group : groups.groups()) {
+    std::set<int32_t> pids;  // one may have several ranks
+    for (const v1::GroupMember& member : group.members()) {
+      if (group.uid() == uid && !member.left()) pids.insert(member.pid());
+    }
+    for (const int32_t pid : pids) ++groups_of[pid];
+  }
+  const auto most =
+      std::max_element(groups_of.begin(), groups_of.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == groups_of.end() || most->second < 2) return "";
+  return absl::StrFormat("; process %d is in %d groups", most->first, most->second);
+}
+
 void CheckGroups(const DaemonFacts& daemon, const v1::LimitConfig& limits, Report& report) {
   constexpr char kEnd[] = "nodecommctl groups shows them, nodecommctl abort ends one";
   if (IsNearlyFull(daemon.groups.groups_size(), limits.groups_max())) {
@@ -57,8 +77,8 @@ void CheckGroups(const DaemonFacts& daemon, const v1::LimitConfig& limits, Repor
   }
   for (const auto& [uid, count] : CountByUser(daemon.groups.groups())) {
     if (!IsNearlyFull(count, limits.groups_per_uid_max())) continue;
-    report.Warn(absl::StrFormat("user %d has %s of at most %d", uid, Counted(count, "group"),
-                                limits.groups_per_uid_max()),
+    report.Warn(absl::StrFormat("user %d has %s of at most %d%s", uid, Counted(count, "group"),
+                                limits.groups_per_uid_max(), MostGroups(daemon.groups, uid)),
                 absl::StrFormat("raise limits.groups_per_uid_max; %s", kEnd));
   }
 }
@@ -82,9 +102,10 @@ void CheckQuotas(const DaemonFacts& daemon, const v1::PoolConfig& pool, Report& 
   for (const auto& [user_and_gpu, bytes] : BytesByUser(daemon.groups)) {
     const bool has_room = bytes + pool.plane_bytes() <= max;
     if (has_room && !IsNearlyFull(static_cast<int64_t>(bytes), static_cast<int64_t>(max))) continue;
-    report.Warn(absl::StrFormat("groups of user %d hold %s of at most %s on GPU %s",
+    report.Warn(absl::StrFormat("groups of user %d hold %s of at most %s on GPU %s%s",
                                 user_and_gpu.first, RenderBytes({bytes}), RenderBytes({max}),
-                                RenderForeign(user_and_gpu.second)),
+                                RenderForeign(user_and_gpu.second),
+                                MostGroups(daemon.groups, user_and_gpu.first)),
                 "raise pool.bytes_per_gpu_per_uid_max and reload, or end some of its groups "
                 "(nodecommctl groups)");
   }

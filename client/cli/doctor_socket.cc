@@ -203,8 +203,9 @@ void CheckSocket(const HostFacts& host, const DaemonFacts& daemon, Report& repor
   }
   if (!daemon.status.metrics_problem().empty()) {
     report.Warn(RenderForeign(daemon.status.metrics_problem()),
-                "make room and let the daemon write there (the directory's mode, ReadWritePaths= "
-                "of the unit); what Prometheus reads there is old until then");
+                "do what it says; or make the directory, or room there, and let the daemon write "
+                "there (the directory's mode, ReadWritePaths= of the unit). What Prometheus reads "
+                "there is old until then, or another's");
   }
   if (!daemon.status.log_problem().empty()) {
     report.Warn(RenderForeign(daemon.status.log_problem()),

@@ -144,6 +144,7 @@ void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
     facts.lock_holder_facts = ReadProcess(holder.pid);
     facts.lock_hidden = holder.lock == LockHolder::Lock::kHidden;
   }
+  facts.daemons_elsewhere = FindDaemonsElsewhere(path);
   struct stat status = {};
   if (stat(path.c_str(), &status) != 0) {
     facts.runtime_dir_error = errno;

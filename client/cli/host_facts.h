@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/lock_holder.h"
 #include "client/cli/process_facts.h"
 
 namespace nodecomm {
@@ -66,6 +67,7 @@ struct HostFacts {
   ProcessFacts lock_holder_facts = {};
   bool lock_hidden = false;  // its lock is in a directory that does not stand there any more
   std::vector<int> other_lock_holders = {};          // daemons of this directory beside that one
+  std::vector<OtherDaemon> daemons_elsewhere = {};   // that take GPUs, too
   std::vector<RuntimeFile> worker_sockets = {};      // by which workers come
   std::vector<RuntimeFile> record_directories = {};  // in which the daemon keeps what it must know
   std::vector<RuntimeFile> socket_directories = {};  // with sockets in them, below the runtime one

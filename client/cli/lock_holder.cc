@@ -9,6 +9,7 @@
 #include <set>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -43,14 +44,26 @@ std::string Canonical(const std::string& path) {
   return error ? path : whole;
 }
 
-// What the daemon's command line told it to serve. Empty: it did not, but a file or nobody did.
-std::string DirectoryServedBy(int pid) {
-  constexpr std::string_view kOption = "--runtime-dir";
+std::vector<std::string> CommandLineOf(int pid) {
   std::ifstream file(absl::StrFormat("/proc/%d/cmdline", pid));
   std::string text(kCommandLineBytesMax, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(file.gcount()));
-  const std::vector<std::string> words = absl::StrSplit(text, '\0');
+  return absl::StrSplit(text, '\0');
+}
+
+// Such a daemon has no GPUs.
+bool Simulates(int pid) {
+  const std::vector<std::string> words = CommandLineOf(pid);
+  return std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word == "--simulate" || word.starts_with("--simulate=");
+  });
+}
+
+// What the daemon's command line told it to serve. Empty: it did not, but a file or nobody did.
+std::string DirectoryServedBy(int pid) {
+  constexpr std::string_view kOption = "--runtime-dir";
+  const std::vector<std::string> words = CommandLineOf(pid);
   for (size_t i = 0; i < words.size(); ++i) {
     if (words[i] == kOption && i + 1 < words.size()) return Canonical(words[i + 1]);
     const std::string_view word = words[i];
@@ -86,6 +99,43 @@ std::optional<LockHolder::Lock> LockOf(int pid, const std::string& directory,
   return std::nullopt;
 }
 
+// The directory of a daemon's lock that the process has open, as the process itself sees it. Empty:
+// it has none.
+std::string DirectoryLockedBy(int pid) {
+  std::error_code error;
+  std::filesystem::directory_iterator it(absl::StrFormat("/proc/%d/fd", pid), error);
+  for (int i = 0; !error && i < kDescriptorsMax && it != std::filesystem::end(it); ++i) {
+    std::error_code ignored;
+    const std::filesystem::path name = std::filesystem::read_symlink(it->path(), ignored);
+    if (name.filename() == kLockName) return name.parent_path();
+    it.increment(error);
+  }
+  return "";
+}
+
+struct FileLock {
+  int pid = 0;
+  std::string file;  // its device and number
+};
+
+// Those that hold a lock by flock.
+std::vector<FileLock> ReadFileLocks() {
+  std::vector<FileLock> found;
+  // "1: FLOCK  ADVISORY  WRITE 4242 00:1a:573 0 EOF"; who waits for a lock has "->" before FLOCK.
+  std::ifstream locks("/proc/locks");
+  std::string line;
+  for (int i = 0; i < kLinesMax && std::getline(locks, line); ++i) {
+    const std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    FileLock lock;
+    if (fields.size() <= 5 || fields[1] != "FLOCK" || !absl::SimpleAtoi(fields[4], &lock.pid)) {
+      continue;
+    }
+    lock.file = fields[5];
+    found.push_back(std::move(lock));
+  }
+  return found;
+}
+
 }  // namespace
 
 std::vector<LockHolder> FindLockHolders(const std::string& runtime_dir) {
@@ -97,17 +147,11 @@ std::vector<LockHolder> FindLockHolders(const std::string& runtime_dir) {
                                     : "";
   std::vector<LockHolder> holders;
   std::set<int> others;
-  // "1: FLOCK  ADVISORY  WRITE 4242 00:1a:573 0 EOF"; who waits for a lock has "->" before FLOCK.
-  std::ifstream locks("/proc/locks");
-  std::string line;
-  for (int i = 0; i < kLinesMax && std::getline(locks, line); ++i) {
-    const std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
-    int pid = 0;
-    if (fields.size() <= 5 || fields[1] != "FLOCK" || !absl::SimpleAtoi(fields[4], &pid)) continue;
-    if (fields[5] == file) {
-      holders.push_back({.pid = pid, .lock = LockHolder::Lock::kInPlace});
+  for (const FileLock& lock : ReadFileLocks()) {
+    if (lock.file == file) {
+      holders.push_back({.pid = lock.pid, .lock = LockHolder::Lock::kInPlace});
     } else {
-      others.insert(pid);
+      others.insert(lock.pid);
     }
   }
   for (const int pid : others) {
@@ -122,6 +166,19 @@ std::vector<LockHolder> FindLockHolders(const std::string& runtime_dir) {
     return holder.lock == LockHolder::Lock::kInPlace;
   });
   return holders;
+}
+
+std::vector<OtherDaemon> FindDaemonsElsewhere(const std::string& runtime_dir) {
+  std::set<int> pids;
+  for (const FileLock& lock : ReadFileLocks()) pids.insert(lock.pid);
+  for (const LockHolder& ours : FindLockHolders(runtime_dir)) pids.erase(ours.pid);
+  std::vector<OtherDaemon> found;
+  for (const int pid : pids) {
+    if (std::string directory = DirectoryLockedBy(pid); !directory.empty() && !Simulates(pid)) {
+      found.push_back({.pid = pid, .runtime_dir = std::move(directory)});
+    }
+  }
+  return found;
 }
 
 std::optional<int> FindLockHolder(const std::string& runtime_dir) {

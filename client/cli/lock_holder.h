@@ -29,7 +29,15 @@ struct LockHolder {
 // number (btrfs).
 std::vector<LockHolder> FindLockHolders(const std::string& runtime_dir);
 
-// The first of these.
+struct OtherDaemon {
+  int pid = 0;
+  std::string runtime_dir;  // as that daemon sees it, which may be in a container
+};
+
+// Daemons of other directories that take GPUs, as far as this user may see.
+std::vector<OtherDaemon> FindDaemonsElsewhere(const std::string& runtime_dir);
+
+// The first of FindLockHolders.
 std::optional<int> FindLockHolder(const std::string& runtime_dir);
 
 }  // namespace nodecomm

@@ -1,6 +1,7 @@
 // nodecommctl: shows administrators what nodecommd sees and holds, and has it prove peer access.
 // The one file here with exceptions, which CLI11 needs.
 // Design note: client/cli/README.md.
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -22,6 +23,7 @@
 #include "client/cli/admin_client.h"
 #include "client/cli/colour.h"
 #include "client/cli/commands.h"
+#include "client/cli/tables.h"
 #include "client/cli/topology_words.h"
 #include "client/reference/reference.h"
 #include "client/reference/runtime_dir_option.h"
@@ -67,11 +69,22 @@ bool Print(const Options& options, const std::string& answer) {
   return Flush();
 }
 
-// Over the one before on a terminal; elsewhere one after the other.
+// 0: not known.
+int TerminalRows() {
+  winsize size = {};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
+}
+
+// Over the one before on a terminal, which shows the beginning of what it is too small for;
+// elsewhere one after the other.
 bool PrintView(const Options& options, const std::string& view) {
   constexpr char kClearScreen[] = "\033[H\033[2J";
-  const bool in_place = !options.json && isatty(STDOUT_FILENO) != 0;
-  return Print(options, in_place ? absl::StrCat(kClearScreen, view) : view);
+  constexpr char kCutLines[] = "\033[?7l";
+  constexpr char kWrapLines[] = "\033[?7h";
+  if (options.json || isatty(STDOUT_FILENO) == 0) return Print(options, view);
+  // The cursor stands on a line of its own below.
+  return Print(options, absl::StrCat(kClearScreen, kCutLines, CutToHeight(view, TerminalRows() - 1),
+                                     kWrapLines));
 }
 
 using AdminCommand = absl::StatusOr<Answer> (*)(AdminClient&, const Options&);

@@ -235,6 +235,28 @@ std::string RenderVersion(const v1::VersionReport& report) {
                                         : absl::StrCat("unknown: ", report.daemon_error())}});
 }
 
+namespace {
+
+// Empty: none is. Which ranks they are is in `groups`.
+std::string StoppedRanks(const v1::GroupInfo& group) {
+  const auto stopped =
+      std::count_if(group.members().begin(), group.members().end(), [](const auto& member) {
+        return member.process_state() == v1::PROCESS_STATE_STOPPED ||
+               member.process_state() == v1::PROCESS_STATE_TRACED;
+      });
+  return stopped == 0 ? "" : absl::StrFormat(", %d stopped", stopped);
+}
+
+}  // namespace
+
+std::string CutToHeight(const std::string& text, int lines_max) {
+  const auto lines = std::count(text.begin(), text.end(), '\n');
+  if (lines_max < 2 || lines <= lines_max) return text;
+  size_t end = 0;
+  for (int line = 1; line < lines_max; ++line) end = text.find('\n', end) + 1;
+  return absl::StrFormat("%s(%d more lines)\n", text.substr(0, end), lines - lines_max + 1);
+}
+
 std::string RenderTop(const v1::TopView& view) {
   const absl::Time time = absl::FromUnixMillis(view.unix_time_ms());
   const v1::GetStatusResponse& status = view.status();
@@ -244,13 +266,18 @@ std::string RenderTop(const v1::TopView& view) {
       absl::FormatTime("%Y-%m-%d %H:%M:%S", time, absl::LocalTimeZone()),
       Counted(status.gpus(), "GPU"), GpuTroubles(status), Counted(status.sessions(), "session"),
       Counted(status.groups_ready(), "group"), status.groups_forming(), PeerAccessSummary(status));
+  if (!status.not_ready().empty()) {
+    text.insert(text.size() - 1,
+                absl::StrCat("not ready: ", RenderForeign(status.not_ready()), "\n"));
+  }
   std::vector<TextRow> groups = {{"Group", "User", "State", "For", "Ranks", "Waits for", "Shared"}};
   for (const v1::GroupInfo& group : view.groups()) {
-    groups.push_back(
-        {RenderForeign(group.name()), absl::StrCat(group.uid()), GroupStateWord(group.state()),
-         RenderDuration(absl::Milliseconds(group.state_ms())),
-         absl::StrFormat("%d of %d", group.members_size(), group.world_size()),
-         absl::StrJoin(group.missing_ranks(), ","), RenderBytes({group.shared_bytes()})});
+    groups.push_back({RenderForeign(group.name()), absl::StrCat(group.uid()),
+                      absl::StrCat(GroupStateWord(group.state()), StoppedRanks(group)),
+                      RenderDuration(absl::Milliseconds(group.state_ms())),
+                      absl::StrFormat("%d of %d", group.members_size(), group.world_size()),
+                      absl::StrJoin(group.missing_ranks(), ","),
+                      RenderBytes({group.shared_bytes()})});
   }
   absl::StrAppend(&text, groups.size() == 1 ? "No groups.\n" : RenderTable(groups), "\n");
   v1::ListPoolsResponse pools;

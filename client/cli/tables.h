@@ -19,5 +19,7 @@ std::string RenderConfig(const v1::GetConfigResponse& config);
 std::string RenderVersion(const v1::VersionReport& report);
 // All of it at once, for a screen; lines are not cut.
 std::string RenderTop(const v1::TopView& view);
+// At most so many lines; the last says how many more there are. Fewer than 2: all.
+std::string CutToHeight(const std::string& text, int lines_max);
 
 }  // namespace nodecomm

@@ -2,12 +2,14 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <chrono>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "client/base/grpc_room.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 
 namespace nodecomm {
@@ -30,6 +32,17 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& path) {
   // does not accept for a moment is not to fail the call.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   return grpc::CreateCustomChannel("unix:" + path, grpc::InsecureChannelCredentials(), arguments);
+}
+
+std::atomic<bool> grpc_is_kept = false;
+
+// gRPC's threads stay to the end of the process, held by a channel that is never used and so never
+// connects. With its last channel gRPC takes them down, and waits for ever for one that it could
+// not make, since others of the user or the cgroup took it after it had been looked for:
+// nodecomm_comm_destroy would not return.
+void KeepGrpc(const std::string& path) {
+  static auto& kept = *new std::shared_ptr<grpc::Channel>(MakeChannel(path));
+  grpc_is_kept = kept != nullptr;
 }
 
 // Whether the daemon said so itself, rather than gRPC, which has the same codes for what happens to
@@ -113,7 +126,12 @@ ControlClient::ControlClient(const std::string& runtime_dir, const std::string& 
     : channel_(std::make_unique<Channel>()) {
   channel_->path = runtime_dir + "/" + kSocketName;
   channel_->token = absl::BytesToHexString(token);
+  KeepGrpc(channel_->path);
   channel_->Connect();
+}
+
+absl::Status ControlClient::CheckRoom() {
+  return grpc_is_kept ? CheckDescriptorsForGrpc() : CheckRoomForGrpc();
 }
 
 void ControlClient::Reconnect() { channel_->Connect(); }

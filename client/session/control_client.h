@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "nodecomm/v1/control.pb.h"
@@ -16,6 +17,10 @@ namespace nodecomm {
 // Errors have the codes that nodecomm/v1/control.proto names; Unavailable: the daemon is gone.
 class ControlClient {
  public:
+  // Whether the process may have what gRPC takes at its first call: before the first client of all,
+  // which takes it for good. ResourceExhausted: it may not.
+  static absl::Status CheckRoom();
+
   // Connects at the first call. `token`: raw bytes, as the welcome has them.
   ControlClient(const std::string& runtime_dir, const std::string& token);
   ~ControlClient();

@@ -5,7 +5,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "client/base/grpc_room.h"
 #include "client/base/status_macros.h"
 
 namespace nodecomm {
@@ -111,7 +110,7 @@ absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Open(const std::string& 
 
 absl::StatusOr<std::shared_ptr<DaemonLink>> DaemonLink::Make(const std::string& runtime_dir) {
   ABSL_ASSIGN_OR_RETURN(WorkerSession::Owner session, WorkerSession::Connect(runtime_dir));
-  ABSL_RETURN_IF_ERROR(CheckRoomForGrpc());
+  ABSL_RETURN_IF_ERROR(ControlClient::CheckRoom());
   auto control = std::make_unique<ControlClient>(runtime_dir, session->welcome().token());
   return std::shared_ptr<DaemonLink>(
       new DaemonLink(runtime_dir, std::move(session), std::move(control)), &DaemonLink::Dispose);

@@ -75,6 +75,14 @@ void WarnOfAccessToAbsentGpus(const v1::Host& host, const GpuUsers& users) {
   }
 }
 
+// As `status` has it.
+std::string WhyLost(const v1::Host& host, const std::string& uuid) {
+  for (const v1::Gpu& gpu : host.gpus()) {
+    if (gpu.uuid() == uuid && !gpu.condition_reason().empty()) return gpu.condition_reason();
+  }
+  return "the driver reports it as lost";
+}
+
 // GPUs that were lost and are not any more.
 void LogReturned(const v1::Host& before, const v1::Host& now) {
   std::set<std::string> lost;
@@ -315,7 +323,7 @@ absl::Status Daemon::ReadHostAnew() {
   if (!fresh.ok()) return absl::FailedPreconditionError(problem);
   const v1::Host before = host_->host();
   for (const std::string& uuid : host_->Update(*std::move(fresh))) {
-    logged_groups_->GpuLost(uuid, "the driver reports it as lost or no longer lists it");
+    logged_groups_->GpuLost(uuid, WhyLost(host_->host(), uuid));
   }
   LogReturned(before, host_->host());
   LogLinkChanges(before, host_->host());
@@ -596,6 +604,8 @@ absl::Status Daemon::PublishMetrics() {
 void Daemon::TakeTextfileNews(const absl::Status& written) {
   if (written.ok()) {
     spdlog::info("the metrics can be written again");
+  } else if (absl::IsAlreadyExists(written)) {
+    spdlog::warn("{}", Escaped(written));
   } else {
     spdlog::warn("{}; it is tried again at every interval", Escaped(written));
   }
@@ -609,8 +619,10 @@ void Daemon::SetReady() {
 }
 
 void Daemon::TellHealth() {
-  // A host of which something is missing serves what is left of it.
-  const bool healthy = ready_ && runtime_dir_problem().empty() && HasUsableGpu(host_->host());
+  // A host of which something is missing serves what is left of it; a directory that cannot be
+  // written in takes no worker, or forms no group.
+  const bool healthy = ready_ && runtime_dir_problem().empty() && write_problem().empty() &&
+                       HasUsableGpu(host_->host());
   if (healthy == healthy_) return;
   healthy_ = healthy;
   calls_->SetServing(healthy ? RpcServer::Serving::kYes : RpcServer::Serving::kNo);

@@ -33,6 +33,15 @@ bool IsLost(const v1::Host& host, const std::string& uuid) {
   });
 }
 
+// A group that goes on and holds memory there.
+bool HasGroupToAbort(const std::vector<v1::GroupInfo>& groups, const std::string& uuid) {
+  return std::any_of(groups.begin(), groups.end(), [&](const v1::GroupInfo& group) {
+    return group.state() != v1::GROUP_STATE_ABORTED && group.holds_memory() &&
+           std::any_of(group.members().begin(), group.members().end(),
+                       [&](const v1::GroupMember& member) { return member.gpu_uuid() == uuid; });
+  });
+}
+
 }  // namespace
 
 GpuService::GpuService(Parts parts, StartWatcher start_watcher, ReadHost read_host,
@@ -123,7 +132,10 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
                         "the daemon: %s; drain it again once that is mended, or undrain it",
                         uuid, saved.message()));
   }
-  if (request.abort_groups() && !HoldsNothing(parts_.pool->List(), uuid)) {
+  // Whoever waits asks again and again; groups that gather meanwhile get no memory there, and need
+  // not be ended.
+  const bool may_abort = !request.begun() || HasGroupToAbort(parts_.groups->List(), uuid);
+  if (request.abort_groups() && may_abort && !HoldsNothing(parts_.pool->List(), uuid)) {
     parts_.groups->AbortOnGpu(uuid, absl::StrCat("GPU ", uuid, " is ", kDrainReason));
   }
   v1::DrainGpuResponse response;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -61,6 +62,46 @@ void LogAccess(const v1::Host& before, const v1::Host& now) {
   }
 }
 
+// Links that fail, or come back, behind access that stays; where that goes, the line of it says so.
+void LogLinkCounts(const v1::Host& before, const v1::Host& now) {
+  std::map<std::pair<std::string, std::string>, int> counted;
+  for (const v1::Link& link : before.links()) {
+    counted[{link.from_uuid(), link.to_uuid()}] = link.nvlink_count();
+  }
+  std::map<std::tuple<std::string, int, int>, std::vector<std::string>> changed;
+  for (const v1::Link& link : now.links()) {
+    const auto known = counted.find({link.from_uuid(), link.to_uuid()});
+    if (known == counted.end() || known->second == link.nvlink_count()) continue;
+    if (link.peer_access() != v1::PEER_ACCESS_SUPPORTED) continue;
+    changed[{link.from_uuid(), known->second, link.nvlink_count()}].push_back(link.to_uuid());
+  }
+  for (const auto& [key, to] : changed) {
+    const auto& [from, earlier, count] = key;
+    Log(count < earlier ? spdlog::level::warn : spdlog::level::info, {.gpu = from},
+        "{} NVLinks are up, {} were, to {}{}", count, earlier, Escaped(absl::StrJoin(to, ", ")),
+        count < earlier ? ": calls there are slower; nvidia-smi nvlink -s" : "");
+  }
+}
+
+void LogMigMode(const v1::Host& before, const v1::Host& now) {
+  std::map<std::string, bool> was_in_it;
+  for (const v1::Gpu& gpu : before.gpus()) {
+    was_in_it[gpu.uuid()] = gpu.mig_mode() == v1::MIG_MODE_ENABLED;
+  }
+  for (const v1::Gpu& gpu : now.gpus()) {
+    const auto known = was_in_it.find(gpu.uuid());
+    const bool is_in_it = gpu.mig_mode() == v1::MIG_MODE_ENABLED;
+    if (known == was_in_it.end() || known->second == is_in_it) continue;
+    if (is_in_it) {
+      Log(spdlog::level::warn, {.gpu = gpu.uuid()},
+          "it is in MIG mode now, which has no peer access: new groups get no fast path there "
+          "(nvidia-smi -mig 0)");
+    } else {
+      Log(spdlog::level::info, {.gpu = gpu.uuid()}, "it is in MIG mode no more");
+    }
+  }
+}
+
 void LogFabric(const v1::Host& before, const v1::Host& now) {
   std::map<std::string, bool> waited;
   for (const v1::Gpu& gpu : before.gpus()) waited[gpu.uuid()] = WaitsForFabric(gpu);
@@ -80,8 +121,10 @@ void LogFabric(const v1::Host& before, const v1::Host& now) {
 }  // namespace
 
 void LogLinkChanges(const v1::Host& before, const v1::Host& now) {
+  LogMigMode(before, now);
   LogFabric(before, now);
   LogLinkErrors(before, now);
+  LogLinkCounts(before, now);
   LogAccess(before, now);
 }
 

@@ -21,9 +21,10 @@ absl::Status CheckThreads() {
   const SpareThreads spare = CountSpareThreads(wanted);
   if (spare.next.ok()) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
-      "only %d threads can be made, of at least %d (%s): raise TasksMax= of the unit, pids.max of "
-      "the container, or the limit on processes or address space (ulimit -u, -v)",
-      spare.count, wanted, spare.next.message()));
+      "only %d threads can be made, of at least %d (%s): raise what bounds them by %d at least, "
+      "TasksMax= of the unit, pids.max of the container, or the limit on processes or address "
+      "space (ulimit -u, -v)",
+      spare.count, wanted, spare.next.message(), wanted - spare.count));
 }
 
 absl::Status CheckFileSize() {

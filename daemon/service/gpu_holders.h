@@ -9,7 +9,8 @@
 
 namespace nodecomm {
 
-// Groups that hold memory of the GPU and have a member there that has not left; for people.
+// Groups that hold memory of the GPU, each with the processes that have not let go of it, be they
+// on that GPU or another, and why one does not; for people.
 std::vector<std::string> GroupsOn(const std::vector<v1::GroupInfo>& groups,
                                   const std::string& gpu_uuid);
 

@@ -65,6 +65,13 @@ expect_json "$work/groups.json" 'len(d["groups"]) == 1'
 ctl status --json >"$work/status.json"
 expect_json "$work/status.json" "0 < d['open_fds'] - json.load(open('$work/idle.json'))['open_fds'] <= 2 * 7"
 ctl top --count 1 | grep -q nodecomm-perf || fail "top does not show the group"
+# On a terminal that is too small it shows the beginning, and so what is missing.
+if [[ -n $(type -P script) ]]; then
+  script -qec "stty rows 8; '$NODECOMM_BIN/nodecommctl' top --interval 0.2 --count 2 --runtime-dir '$runtime'" /dev/null >"$work/small" </dev/null
+  view=$(head -c "$(grep -abo $'\033\\[?7h' "$work/small" | head -n 1 | cut -d: -f1)" "$work/small")
+  (($(wc -l <<<"$view") <= 8)) || fail "top does not fit its terminal: $view"
+  grep -q "more lines)" <<<"$view" || fail "top does not say that it is cut: $view"
+fi
 ctl sessions --json >"$work/sessions.json"
 expect_json "$work/sessions.json" 'len(d["sessions"]) == 2 and all(len(s["session"]) == 16 for s in d["sessions"])'
 # The parent alone is killed: its workers must not outlive it, nor their group.

@@ -53,6 +53,22 @@ await_health NOT_SERVING
 mv "$work/away" "$runtime/session.sock"
 await_health SERVING
 
+# Nor is one of use that cannot write there, since it opens no session. Root gets past a mode, and not past an attribute.
+if ((EUID == 0)); then
+  closed() { chattr "$1i" "$runtime/sessions" 2>/dev/null; }
+else
+  closed() { chmod "u$([[ $1 == + ]] && echo - || echo +)w" "$runtime/sessions"; }
+fi
+if closed +; then
+  trap 'closed - || true; cleanup' EXIT
+  await_health NOT_SERVING
+  closed -
+  await_health SERVING
+  trap cleanup EXIT
+else
+  echo "skipped: no directory can be made immutable here"
+fi
+
 # Nor one without a GPU that is of use: the fabric is down on all. Whoever asks for the topology has the host read anew.
 sed -i 's/FABRIC_STATE_COMPLETED/FABRIC_STATE_NOT_STARTED/' "$work/host.textproto"
 ctl topo >/dev/null

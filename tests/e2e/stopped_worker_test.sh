@@ -32,6 +32,18 @@ ctl groups >"$work/groups"
 grep -qE "^ +rank 1 +pid $victim .* stopped\$" "$work/groups" || fail "rank 1 is not stopped: $(cat "$work/groups")"
 if grep -E "rank 0" "$work/groups" | grep -q stopped; then fail "rank 0 is stopped: $(cat "$work/groups")"; fi
 
+# A GPU that it holds cannot be drained: it names the process, which may be on another GPU, says that it was told, and logs that once.
+for gpu in 1 0; do
+  expect_failure 5 "rank 1, process $victim, which is stopped (kill -CONT $victim, or end it)" ctl drain --gpu $gpu --timeout 0
+  ctl undrain --gpu $gpu >/dev/null
+done
+ctl drain --gpu 0 --abort --timeout 1 >"$work/drain" && fail "drained: $(cat "$work/drain")"
+grep -qF "these groups were told to end, and hold it until their processes do:" "$work/drain" || fail "it says: $(cat "$work/drain")"
+grep -qE "stop \(generation [0-9]+, aborted\): rank 1, process $victim, which is stopped" "$work/drain" || fail "it says: $(cat "$work/drain")"
+(($(grep -c "groups there are aborted" "$work/nodecommd.log") == 1)) || fail "said again and again"
+expect_failure 0 "the group has ended, and its memory is held" ctl doctor
+ctl undrain --gpu 0 >/dev/null
+
 kill -CONT "$victim"
 await_state PROCESS_STATE_GOES_ON
 if ctl sessions | grep -q stopped; then fail "still stopped: $(ctl sessions)"; fi

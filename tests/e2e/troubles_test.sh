@@ -91,6 +91,27 @@ await_in "peer access is gone, as the driver says, to GPU-51000000-0000-4000-800
 cp "$work/whole.textproto" "$work/host.textproto"
 ctl topo >/dev/null
 
+# Links that fail one by one take no access away, and time.
+tac "$work/whole.textproto" | sed '0,/nvlink_count: 18/s//nvlink_count: 9/' | tac >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "warning 9 NVLinks are up, 18 were, to GPU-51000000-0000-4000-8000-000000000002: calls there are slower" cat "$log"
+await_in "GPU3 -> GPU2: 9 of 18 NVLinks are up" ctl doctor
+cp "$work/whole.textproto" "$work/host.textproto"
+ctl topo >/dev/null
+await_in "info 18 NVLinks are up, 9 were, to" cat "$log"
+
+# A GPU that is put into MIG mode, and one of which the driver says why it is lost.
+sed '0,/MIG_MODE_DISABLED/s//MIG_MODE_ENABLED/' "$work/whole.textproto" >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "warning it is in MIG mode now, which has no peer access" cat "$log"
+sed "s/.* uuid: \"$gpu3\"/& condition: GPU_CONDITION_LOST condition_reason: \"it did not come back\"/" "$work/whole.textproto" >"$work/host.textproto"
+ctl topo >/dev/null
+await_in "info it is in MIG mode no more" cat "$log"
+await_in "error GPU lost: it did not come back" cat "$log"
+cp "$work/whole.textproto" "$work/host.textproto"
+ctl topo >/dev/null
+await_in "nodecomm_ready 1" cat "$work/metrics/n.prom"
+
 # A host that cannot be read: the failure is the daemon's, which says so once.
 echo 'garbage {' >"$work/host.textproto"
 for command in "topo" "drain --gpu 0" "topo"; do
@@ -99,6 +120,10 @@ for command in "topo" "drain --gpu 0" "topo"; do
 done
 await_in "warning the host cannot be read: $work/host.textproto:1:9: " cat "$log"
 await_in "not ready    the host cannot be read: $work/host.textproto" ctl status
+ctl doctor >"$work/doctor.txt" && fail "the doctor finds nothing: $(cat "$work/doctor.txt")"
+for line in "socket +ok +nodecommd answers" "gpus +PROBLEM .*: the host cannot be read: " "pools +ok" "groups +ok" "limits +ok"; do
+  grep -qE "^$line" "$work/doctor.txt" || fail "the doctor does not say '$line': $(cat "$work/doctor.txt")"
+done
 await_in "nodecomm_ready 0" cat "$work/metrics/n.prom"
 (($(grep -c "warning the host cannot be read" "$log") == 1)) || fail "said more than once: $(grep "cannot be read" "$log")"
 cp "$work/whole.textproto" "$work/host.textproto"

@@ -51,16 +51,22 @@ TEST(RenderUndrain, SaysWhatCameOfIt) {
 
 TEST(RenderDrain, SaysWhatIsStillThere) {
   v1::DrainGpuResponse answer;
-  EXPECT_EQ(RenderDrain("1", answer), "GPU 1 is draining: its memory is being released.\n");
+  EXPECT_EQ(RenderDrain("1", DrainedGroups::kAwaited, answer),
+            "GPU 1 is draining: its memory is being released.\n");
   answer.add_groups("tp (generation 11)");
-  EXPECT_EQ(RenderDrain("1", answer),
+  EXPECT_EQ(RenderDrain("1", DrainedGroups::kAwaited, answer),
             "GPU 1 is draining; these groups are still on it (--abort ends them):\n"
             "  tp (generation 11)\n");
+  EXPECT_EQ(RenderDrain("1", DrainedGroups::kAborted, answer),
+            "GPU 1 is draining; these groups were told to end, and hold it until their processes "
+            "do:\n  tp (generation 11)\n");
   answer.clear_groups();
   answer.set_drained(true);
-  EXPECT_EQ(RenderDrain("1", answer), "GPU 1 is drained: no process of nodecommd holds it.\n");
+  EXPECT_EQ(RenderDrain("1", DrainedGroups::kAwaited, answer),
+            "GPU 1 is drained: no process of nodecommd holds it.\n");
   answer.set_note("and more");
-  EXPECT_THAT(RenderDrain("1", answer), HasSubstr("holds it.\nand more\n"));
+  EXPECT_THAT(RenderDrain("1", DrainedGroups::kAwaited, answer),
+              HasSubstr("holds it.\nand more\n"));
 }
 
 TEST(DrainGpu, AsksUntilItIsDrained) {

@@ -134,6 +134,28 @@ const v1::DoctorFinding& FindingOf(const v1::DoctorReport& report, std::string_v
   return it == report.findings().end() ? v1::DoctorFinding::default_instance() : *it;
 }
 
+void AddGpuToTheDriver(HostFacts& host) {
+  ++host.driver_gpus;
+  host.devices.push_back({.path = "/dev/nvidia2"});
+}
+
+// Both ways between three GPUs behind a switch, by `count` NVLinks.
+void AddSwitchedLinks(HostFacts& facts, DaemonFacts& daemon, int count) {
+  AddGpuToTheDriver(facts);
+  v1::Host* const host = daemon.topology.mutable_host();
+  host->add_gpus()->set_uuid("GPU-c");
+  for (const v1::Gpu& from : host->gpus()) {
+    for (const v1::Gpu& to : host->gpus()) {
+      if (from.uuid() == to.uuid()) continue;
+      v1::Link* const link = host->add_links();
+      link->set_from_uuid(from.uuid());
+      link->set_to_uuid(to.uuid());
+      link->set_kind(v1::LINK_KIND_NVSWITCH);
+      link->set_nvlink_count(count);
+    }
+  }
+}
+
 struct Broken {
   const char* check;
   v1::DoctorVerdict verdict;
@@ -470,6 +492,12 @@ const std::vector<Broken>& BrokenHosts() {
          proof->set_verdict(v1::PROOF_VERDICT_FAILED);
          proof->set_reason("wrong");
        }},
+      {"gpus", kWarning, "nodecommd (process 43) serves /other on this host, too", "kill -TERM 43",
+       [](HostFacts& host, DaemonFacts&) {
+         host.daemons_elsewhere.push_back({.pid = 43, .runtime_dir = "/other"});
+       }},
+      {"gpus", kProblem, "the driver has 3 GPUs, and the daemon sees 2", "dmesg",
+       [](HostFacts& host, DaemonFacts&) { AddGpuToTheDriver(host); }},
       {"peer-access", kProblem,
        "GPU0 -> GPU1, GPU1 -> GPU0: the driver says that there is none any more: DISCONNECTED",
        "nvidia-smi nvlink -s",
@@ -487,6 +515,35 @@ const std::vector<Broken>& BrokenHosts() {
          v1::NvlinkErrors* const counted = daemon.status.add_nvlink_errors();
          counted->set_gpu_uuid("GPU-b");
          counted->set_errors(12);
+       }},
+      {"peer-access", kWarning, "GPU2: 17 of 18 NVLinks are up", "nvidia-smi nvlink -s",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         AddSwitchedLinks(host, daemon, 18);
+         for (v1::Link& link : *daemon.topology.mutable_host()->mutable_links()) {
+           if (link.from_uuid() == "GPU-c") link.set_nvlink_count(17);
+         }
+       }},
+      {"peer-access", kWarning, "GPU0 -> GPU1, GPU1 -> GPU0: 9 of 18 NVLinks are up",
+       "nvidia-smi nvlink -s",
+       [](HostFacts& host, DaemonFacts& daemon) {
+         AddSwitchedLinks(host, daemon, 18);
+         for (v1::Link& link : *daemon.topology.mutable_host()->mutable_links()) {
+           if (link.from_uuid() != "GPU-c" && link.to_uuid() != "GPU-c") link.set_nvlink_count(9);
+         }
+       }},
+      {"gpus", kWarning, "GPU1 (GPU-b): being drained", "undrain",  // and nothing of its pairs
+       [](HostFacts&, DaemonFacts& daemon) {
+         LeaveUnproven(daemon, "GPU-b is being taken out of service");
+         daemon.status.set_pairs_unproven(0);
+         daemon.topology.mutable_host()->mutable_gpus(1)->set_condition(
+             v1::GPU_CONDITION_DRAINING);
+       }},
+      {"peer-access", kProblem, "GPU0 -> GPU1: the driver says that there is none any more: no reason",
+       "nvidia-smi nvlink -s",
+       [](HostFacts&, DaemonFacts& daemon) {
+         v1::LostAccess* const lost = daemon.status.add_access_lost();
+         lost->set_from_uuid("GPU-a");
+         lost->set_to_uuid("GPU-b");
        }},
       {"peer-access", kWarning, "no proof, and so no fast path, for 2 pairs of GPUs: not tried yet",
        "nodecommctl p2p check tries them",
@@ -643,6 +700,16 @@ const std::vector<Broken>& BrokenHosts() {
       {"limits", kWarning, "groups of user 7 hold 144 MiB of at most 170 MiB on GPU GPU-a",
        "pool.bytes_per_gpu_per_uid_max",  // no room for another plane
        [](HostFacts&, DaemonFacts& daemon) { AddGroups(daemon, uint64_t{170} << 20); }},
+      {"limits", kWarning, "on GPU GPU-a; process 11 is in 3 groups",
+       "pool.bytes_per_gpu_per_uid_max",
+       [](HostFacts&, DaemonFacts& daemon) {
+         AddGroups(daemon, uint64_t{144} << 20);
+         for (v1::GroupInfo& group : *daemon.groups.mutable_groups()) {
+           for (v1::GroupMember& member : *group.mutable_members()) {
+             member.set_pid(group.uid() == 7 ? 11 : 12);
+           }
+         }
+       }},
       {"limits", kWarning, "has 353895 of at most 524288 files open", "LimitNOFILE",
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_open_fds(353895); }},
       {"limits", kWarning, "may open 1024 files", "LimitNOFILE=7168",
@@ -702,6 +769,34 @@ TEST(Doctor, WhatSeveralGpusHaveInCommonIsSaidOnce) {
   EXPECT_EQ(FindingOf(report, "device-files").finding(),
             "/dev/nvidiactl, /dev/nvidia-uvm, /dev/nvidia0, /dev/nvidia1: Permission denied");
   EXPECT_EQ(FindingOf(report, "fabric").finding(), "GPU0, GPU2: the NVLink fabric is not started");
+}
+
+TEST(Doctor, BoardsWithoutASwitchMayHavePairsWithFewerLinks) {
+  DaemonFacts daemon = SoundDaemon();
+  HostFacts facts = SoundHost();
+  AddSwitchedLinks(facts, daemon, 2);
+  for (v1::Link& link : *daemon.topology.mutable_host()->mutable_links()) {
+    link.set_kind(v1::LINK_KIND_NVLINK);
+  }
+  daemon.topology.mutable_host()->mutable_links(0)->set_nvlink_count(1);
+  const v1::DoctorReport report = Diagnose(facts, daemon);
+  EXPECT_EQ(report.problems() + report.warnings(), 0) << report.DebugString();
+}
+
+TEST(Doctor, LooksAtTheRestWhereTheHostCannotBeRead) {
+  DaemonFacts daemon = SoundDaemon();
+  daemon.topology.Clear();
+  daemon.host_read = absl::FailedPreconditionError("the host cannot be read: NVML: timeout");
+  v1::PoolInfo& pool = *daemon.pools.mutable_pools(0);
+  pool.set_last_error("out of memory");
+  const v1::DoctorReport report = Diagnose(SoundHost(), daemon);
+  EXPECT_EQ(report.problems(), 2) << report.DebugString();
+  EXPECT_EQ(FindingOf(report, "socket").verdict(), v1::DOCTOR_VERDICT_OK);
+  EXPECT_THAT(FindingOf(report, "gpus").finding(), HasSubstr("the host cannot be read: NVML"));
+  EXPECT_THAT(FindingOf(report, "gpus").advice(), HasSubstr("nvidia-smi"));
+  EXPECT_EQ(FindingOf(report, "fabric").verdict(), v1::DOCTOR_VERDICT_SKIPPED);
+  EXPECT_EQ(FindingOf(report, "peer-access").verdict(), v1::DOCTOR_VERDICT_SKIPPED);
+  EXPECT_THAT(FindingOf(report, "pools").finding(), HasSubstr("out of memory"));
 }
 
 TEST(Doctor, SimulatedHostNeedsNoDriver) {
@@ -1010,6 +1105,21 @@ TEST(FindLockHolder, NamesWhoHoldsTheLockAndLeavesItAlone) {
   EXPECT_EQ(FindLockHolder(dir.path()), getpid());
   ASSERT_EQ(flock(lock.get(), LOCK_UN), 0);
   EXPECT_EQ(FindLockHolder(dir.path()), std::nullopt);
+}
+
+TEST(FindDaemonsElsewhere, NamesThoseOfOtherDirectories) {
+  const TemporaryDirectory dir;
+  const auto finds_us = [](const std::string& runtime_dir) {
+    const std::vector<OtherDaemon> found = FindDaemonsElsewhere(runtime_dir);
+    return std::any_of(found.begin(), found.end(),
+                       [](const OtherDaemon& other) { return other.pid == getpid(); });
+  };
+  const std::string path = dir.path() + "/nodecommd.lock";
+  const UniqueFd lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  EXPECT_FALSE(finds_us("/run/nodecomm"));
+  ASSERT_EQ(flock(lock.get(), LOCK_EX | LOCK_NB), 0);
+  EXPECT_TRUE(finds_us("/run/nodecomm"));
+  EXPECT_FALSE(finds_us(dir.path()));
 }
 
 }  // namespace

@@ -243,6 +243,24 @@ TEST(Nodecommctl, UndrainTellsByItsExitCodeWhetherTheGpuHasItsProofs) {
   }
 }
 
+TEST(Nodecommctl, NobodyMissesProofsOfAGpuThatIsDrained) {
+  const FakeRuntimeDir dir;
+  FakeAdminAnswers answers =
+      AnswersWithVerdicts(v1::PROOF_VERDICT_PROVEN, v1::PROOF_VERDICT_PROVEN);
+  v1::Gpu* const drained = answers.topology.mutable_host()->add_gpus();
+  drained->set_uuid("GPU-c");
+  drained->set_condition(v1::GPU_CONDITION_DRAINING);
+  v1::PeerProof* const proof = answers.topology.add_proofs();
+  proof->set_from_uuid("GPU-a");
+  proof->set_to_uuid("GPU-c");
+  proof->set_verdict(v1::PROOF_VERDICT_UNPROVEN);
+  const FakeAdmin admin(dir, answers);
+  EXPECT_EQ(RunProgram("p2p check --runtime-dir " + dir.path()).exit_code, 0);
+  const Outcome undrain = RunProgram("undrain --gpu 1 --runtime-dir " + dir.path());
+  EXPECT_EQ(undrain.exit_code, 0);
+  EXPECT_EQ(undrain.out, "GPU 1 is back in service.\n");
+}
+
 TEST(Nodecommctl, DrainTellsByItsExitCodeThatTheGpuIsStillHeld) {
   const FakeRuntimeDir dir;
   FakeAdminAnswers answers = SomeAnswers();

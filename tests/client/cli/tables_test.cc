@@ -172,6 +172,26 @@ TEST(RenderGroups, SpeaksOfOneRankAsOfOne) {
   EXPECT_THAT(text, testing::HasSubstr("  waits for rank 0\n"));
 }
 
+TEST(RenderTop, SaysWhatIsMissingAndWhoIsStopped) {
+  v1::TopView view;
+  EXPECT_THAT(RenderTop(view), testing::Not(testing::HasSubstr("not ready")));
+  view.mutable_status()->set_not_ready("GPU a is lost");
+  v1::GroupInfo& group = *view.add_groups();
+  group.set_state(v1::GROUP_STATE_READY);
+  group.add_members()->set_process_state(v1::PROCESS_STATE_GOES_ON);
+  EXPECT_THAT(RenderTop(view), testing::Not(testing::HasSubstr("stopped")));
+  group.add_members()->set_process_state(v1::PROCESS_STATE_STOPPED);
+  EXPECT_THAT(RenderTop(view), testing::AllOf(testing::HasSubstr("\nnot ready: GPU a is lost\n\n"),
+                                              testing::HasSubstr("ready, 1 stopped")));
+}
+
+TEST(CutToHeight, SaysHowManyLinesAreLeftOut) {
+  EXPECT_EQ(CutToHeight("a\nb\nc\n", 3), "a\nb\nc\n");
+  EXPECT_EQ(CutToHeight("a\nb\nc\n", 2), "a\n(2 more lines)\n");
+  EXPECT_EQ(CutToHeight("a\nb\nc\n", -1), "a\nb\nc\n");
+  EXPECT_EQ(CutToHeight("", 5), "");
+}
+
 TEST(RenderTop, SpeaksOfOneAsOfOne) {
   v1::TopView view;
   view.mutable_status()->set_gpus(1);

@@ -2,6 +2,8 @@
 
 #include <sys/resource.h>
 
+#include "absl/strings/str_cat.h"
+#include "client/base/spare_threads.h"
 #include "tests/support/no_threads.h"
 #include "tests/support/status_matchers.h"
 
@@ -52,9 +54,12 @@ TEST(ProcessSetup, WantsTheThreadsThatADaemonAtWorkHas) {
 
 TEST(ProcessSetup, TooFewThreadsAreNamed) {
   const NoThreads none;
-  EXPECT_THAT(CheckLimits(),
-              StatusIs(absl::StatusCode::kResourceExhausted,
-                       AllOf(HasSubstr("only 0 threads can be made"), HasSubstr("TasksMax="))));
+  EXPECT_THAT(
+      CheckLimits(),
+      StatusIs(
+          absl::StatusCode::kResourceExhausted,
+          AllOf(HasSubstr("only 0 threads can be made"), HasSubstr("TasksMax="),
+                HasSubstr(absl::StrCat("by ", ThreadsWanted(ProcessorsOfGrpc()), " at least")))));
 }
 
 }  // namespace

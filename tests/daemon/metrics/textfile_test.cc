@@ -93,5 +93,54 @@ TEST(MetricsTextfile, WriteThatFailsLaterIsToldOnceAndSoIsTheNextThatWorks) {
   EXPECT_EQ(recoveries, 1);
 }
 
+TEST(MetricsTextfile, SaysOnceThatAnotherWritesTheSameFileAndLeavesThatOnesAlone) {
+  const TemporaryDirectory dir;
+  const std::string path = dir.path() + "/n.prom";
+  std::atomic<int> attempts = 0;
+  std::atomic<int> shared = 0;
+  std::atomic<int> others = 0;
+  auto file = MetricsTextfile::Start({.path = path,
+                                      .interval = kInterval,
+                                      .expose =
+                                          [&] {
+                                            ++attempts;
+                                            return std::string("ours\n");
+                                          },
+                                      .news =
+                                          [&](const absl::Status& written) {
+                                            ++(absl::IsAlreadyExists(written) ? shared : others);
+                                          }});
+  ASSERT_OK(file);
+  const int undisturbed = attempts;
+  ASSERT_TRUE(Eventually([&] { return attempts > undisturbed + 3; }));
+  EXPECT_EQ(shared, 0);
+  const auto replace = [&] {
+    std::ofstream(dir.path() + "/another") << "another's\n";
+    std::filesystem::rename(dir.path() + "/another", path);
+  };
+  ASSERT_TRUE(Eventually([&] {
+    replace();
+    return shared > 0;
+  }));
+  // It is remembered between two of the other's writes.
+  const int told_at = attempts;
+  ASSERT_TRUE(Eventually([&] { return attempts > told_at + 3; }));
+  EXPECT_EQ(shared, 1);
+  EXPECT_EQ(others, 0);
+  EXPECT_EQ(Contents(path), "ours\n");
+}
+
+TEST(MetricsTextfile, LeavesAFileThatIsAnothersAtItsEnd) {
+  const TemporaryDirectory dir;
+  const std::string path = dir.path() + "/n.prom";
+  auto file = MetricsTextfile::Start(
+      {.path = path, .interval = absl::Hours(1), .expose = [] { return std::string("ours\n"); }});
+  ASSERT_OK(file);
+  std::ofstream(dir.path() + "/another") << "another's\n";
+  std::filesystem::rename(dir.path() + "/another", path);
+  file->reset();
+  EXPECT_EQ(Contents(path), "another's\n");
+}
+
 }  // namespace
 }  // namespace nodecomm
