@@ -27,6 +27,7 @@
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
 #include "daemon/process/background.h"
+#include "daemon/service/user_servers.h"
 #include "daemon/service/waiting_calls.h"
 #include "daemon/session/rate_limit.h"
 #include "grpc/health/v1/health.pb.h"
@@ -41,9 +42,10 @@ constexpr int kRequestBytesMax = 64 << 10;
 
 // Calls of one connection at a time; a process with many communicators waits in as many joins.
 constexpr int kCallsPerConnectionMax = 256;
-// What gRPC may hold for requests that are under way, of each of the two servers. Beyond that it
-// reads less, and then gives up calls.
-constexpr size_t kRequestsInMemoryBytesMax = 64 << 20;
+// What gRPC may hold for requests that are under way, of each server. Beyond that it reads less,
+// and then gives up calls and connections of that server, whosever they are: so users have one
+// each.
+constexpr size_t kRequestsInMemoryBytesMax = 16 << 20;
 
 // gRPC sends the message as a header, and a header over 8 KiB would lose the whole answer.
 constexpr size_t kErrorMessageBytesMax = 2048;
@@ -561,13 +563,15 @@ class GrpcServer final : public RpcServer {
   ~GrpcServer() override { Shutdown(SteadyNow() + kShutdownAtDestruction); }
 
   absl::Status Start() {
-    Interceptors guards;
-    guards.push_back(std::make_unique<CallGuards>(&callers_));
-    control_server_ = BuildServer(&control_service_, view_, std::move(guards));
-    admin_server_ = BuildServer(&admin_service_, view_, {});
-    if (control_server_ == nullptr || admin_server_ == nullptr) {
-      return absl::InternalError("gRPC could not start its servers");
+    const absl::Status failed = absl::InternalError("gRPC could not start its servers");
+    for (size_t i = 0; i < kControlServers; ++i) {
+      Interceptors guards;
+      guards.push_back(std::make_unique<CallGuards>(&callers_));
+      control_servers_.push_back(BuildServer(&control_service_, view_, std::move(guards)));
+      if (control_servers_.back() == nullptr) return failed;
     }
+    admin_server_ = BuildServer(&admin_service_, view_, {});
+    if (admin_server_ == nullptr) return failed;
     ABSL_ASSIGN_OR_RETURN(adopter_, Background::Start("adopter"));
     // Administrators may ask as long as there is a server.
     admin_server_->GetHealthCheckService()->SetServingStatus(kAdminService, true);
@@ -576,14 +580,16 @@ class GrpcServer final : public RpcServer {
   }
 
   void SetServing(Serving serving) override {
-    control_server_->GetHealthCheckService()->SetServingStatus(kControlService,
-                                                               serving == Serving::kYes);
+    for (const auto& server : control_servers_) {
+      server->GetHealthCheckService()->SetServingStatus(kControlService, serving == Serving::kYes);
+    }
   }
 
   void AdoptControl(UniqueFd connection, const PeerCredentials& peer) override {
     // Before gRPC may read from it.
     callers_.Add(connection.get(), peer);
-    Adopt(control_server_, std::move(connection));
+    const size_t server = user_servers_.ServerOf(peer.uid, view_.sessions->ControlConnections());
+    Adopt(control_servers_[server], std::move(connection));
   }
 
   void AdoptAdmin(UniqueFd connection) override { Adopt(admin_server_, std::move(connection)); }
@@ -594,7 +600,9 @@ class GrpcServer final : public RpcServer {
       control_service_.FailWaitingCalls(
           absl::UnavailableError("the daemon is stopping: try again when it is back"));
       adopter_.reset();
-      if (control_server_ != nullptr) control_server_->Shutdown(ForGrpc(deadline));
+      for (const auto& server : control_servers_) {
+        if (server != nullptr) server->Shutdown(ForGrpc(deadline));
+      }
       if (admin_server_ != nullptr) admin_server_->Shutdown(ForGrpc(deadline));
     });
   }
@@ -612,8 +620,9 @@ class GrpcServer final : public RpcServer {
   Callers callers_;
   ControlService control_service_;
   AdminService admin_service_;
+  UserServers user_servers_{kControlServers};
   // Shared with what the adopter still has to do.
-  std::shared_ptr<grpc::Server> control_server_;
+  std::vector<std::shared_ptr<grpc::Server>> control_servers_;
   std::shared_ptr<grpc::Server> admin_server_;
   std::unique_ptr<Background> adopter_;
   absl::once_flag shutdown_once_;

@@ -807,6 +807,23 @@ TEST_F(RpcServerTest, ReflectionOfOneUserLeavesThreadsToAnother) {
       [&] { return OwnCall(greedy[0], kReflection).outcome() == grpc::StatusCode::OK; }));
 }
 
+TEST_F(RpcServerTest, ReflectionOfManyUsersLeavesThreadsToAnother) {
+  std::vector<std::unique_ptr<OwnCall>> held;
+  for (uid_t uid = 60002; uid < 60010; ++uid) {
+    const auto greedy = ConnectAs(uid);
+    for (int i = 0; i < 2; ++i) {
+      held.push_back(std::make_unique<OwnCall>(greedy, kReflection));
+      EXPECT_EQ(held.back()->outcome(), grpc::StatusCode::OK) << uid;
+    }
+  }
+  const auto another = ConnectAs(60010);
+  for (const char* method : {kReflection, kWatch, kCheck}) {
+    EXPECT_EQ(OwnCall(another, method).outcome(), grpc::StatusCode::OK) << method;
+  }
+  const Worker worker = OpenSession();
+  EXPECT_TRUE(Leave(worker.token).ok());
+}
+
 TEST_F(RpcServerTest, WatchesOfHealthAreBoundedByUser) {
   const auto greedy = ConnectAs(60002);
   std::vector<std::unique_ptr<OwnCall>> held;
