@@ -540,6 +540,7 @@ absl::Status Daemon::MakeCalls() {
   view.auth_failed = [this](AuthFailure failure, const PeerCredentials& peer) {
     TakeAuthFailure(failure, peer);
   };
+  view.cut_off = [this](uid_t uid) { sessions_->CutOff(uid); };
   ABSL_ASSIGN_OR_RETURN(calls_, RpcServer::Create(std::move(view)));
   return absl::OkStatus();
 }
