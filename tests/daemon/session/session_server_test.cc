@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -478,6 +479,27 @@ TEST_F(SessionServerTest, WorkerThatSaysAgainThatItIsAliveIsEnded) {
   EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("more than once that it is alive"));
   EXPECT_EQ(EndOf({welcome->session_id()}), SessionEnd::kProtocol);
   EXPECT_TRUE(worker.IsClosed());
+  EXPECT_EQ(server_->session_count(), 1);
+}
+
+// Or the page would be the daemon's in the kernel's account, for as long as a worker keeps it.
+TEST_F(SessionServerTest, PageThatItsWorkerHasNotTouchedIsNotTouchedHere) {
+  StartServer();
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.SendHello(kVersionMajor, kVersionMinor));
+  const auto welcome = worker.Receive();
+  ASSERT_OK(welcome);
+  ASSERT_THAT(welcome->fds, SizeIs(1));
+  ASSERT_OK(worker.Send(FrameType::kAlive));
+  ASSERT_TRUE(Eventually([&] { return server_->TakesTurns(kTestTimeout); }));
+  // As long as another thread would take to look at it.
+  const absl::Time end = absl::Now() + absl::Milliseconds(200);
+  struct stat page = {};
+  while (absl::Now() < end && page.st_blocks == 0) {
+    ASSERT_EQ(fstat(welcome->fds[0].get(), &page), 0);
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_EQ(page.st_blocks, 0);
   EXPECT_EQ(server_->session_count(), 1);
 }
 
