@@ -90,6 +90,10 @@ class RendezvousGroupRegistry final : public GroupRegistry {
     uint64_t generation = 0;
     std::optional<uint64_t> shared_sequence;
   };
+  struct UserJobs {
+    std::deque<Job> jobs;
+    uint64_t last_turn = 0;
+  };
   // What Job needs to know of its group, copied so that it can be used without the lock.
   struct Plan {
     std::vector<std::string> gpu_uuids;
@@ -122,8 +126,9 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   // Each in turn, under the lock; those that are over then are destroyed.
   void ForEach(const std::function<void(Group&, AfterUnlock&)>& act);
   void StopGathering(const Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Queue(Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The first that may be done now.
+  void Queue(uid_t uid, Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The first that may be done now of the user whose turn was longest ago: one who queues thousands
+  // holds up others by one each.
   std::optional<Job> TakeJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   absl::Status TakeOver();
@@ -174,7 +179,8 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   // Those of groups_ that ranks may still join.
   std::map<GroupKey, Group*> gathering_ ABSL_GUARDED_BY(mu_);
   EndedSessions ended_ ABSL_GUARDED_BY(mu_);
-  std::deque<Job> jobs_ ABSL_GUARDED_BY(mu_);
+  std::map<uid_t, UserJobs> jobs_ ABSL_GUARDED_BY(mu_);  // of users who have any
+  uint64_t turn_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread timer_;
   std::thread allocator_;
 };
@@ -375,7 +381,7 @@ void RendezvousGroupRegistry::AddJoin(Group::Join join, AfterUnlock& after) {
   }
   if (group.Add(std::move(join))) {
     StopGathering(group);
-    Queue(Job{.generation = group.generation(), .shared_sequence = std::nullopt});
+    Queue(group.key().uid, Job{.generation = group.generation(), .shared_sequence = std::nullopt});
   }
   deadlines_changed_.SignalAll();
 }
@@ -418,19 +424,30 @@ void RendezvousGroupRegistry::StopGathering(const Group& group) {
   if (found != gathering_.end() && found->second == &group) gathering_.erase(found);
 }
 
-void RendezvousGroupRegistry::Queue(Job job) {
-  jobs_.push_back(job);
+void RendezvousGroupRegistry::Queue(uid_t uid, Job job) {
+  // A newcomer counts as served just now: nobody gains by coming again and again.
+  jobs_.try_emplace(uid, UserJobs{.jobs = {}, .last_turn = turn_})
+      .first->second.jobs.push_back(job);
   jobs_changed_.Signal();
 }
 
 std::optional<RendezvousGroupRegistry::Job> RendezvousGroupRegistry::TakeJob() {
-  const bool forms = forms_;
-  const auto next = std::find_if(jobs_.begin(), jobs_.end(), [forms](const Job& job) {
+  const auto may_be_done = [forms = forms_](const Job& job) {
     return forms || job.shared_sequence.has_value();
-  });
-  if (next == jobs_.end()) return std::nullopt;
+  };
+  auto chosen = jobs_.end();
+  for (auto user = jobs_.begin(); user != jobs_.end(); ++user) {
+    if (chosen != jobs_.end() && user->second.last_turn >= chosen->second.last_turn) continue;
+    const std::deque<Job>& jobs = user->second.jobs;
+    if (std::any_of(jobs.begin(), jobs.end(), may_be_done)) chosen = user;
+  }
+  if (chosen == jobs_.end()) return std::nullopt;
+  std::deque<Job>& jobs = chosen->second.jobs;
+  const auto next = std::find_if(jobs.begin(), jobs.end(), may_be_done);
   Job job = *next;
-  jobs_.erase(next);
+  jobs.erase(next);
+  chosen->second.last_turn = ++turn_;
+  if (jobs.empty()) jobs_.erase(chosen);
   return job;
 }
 
@@ -689,7 +706,8 @@ void RendezvousGroupRegistry::AllocateShared(const Caller& caller,
                          .deadline = SteadyNow() + *timeout,
                          .done = std::move(done)};
   if ((*group)->shared().Add(std::move(ask), after) == SharedBuffers::Rendezvous::kComplete) {
-    Queue(Job{.generation = request.generation(), .shared_sequence = request.sequence()});
+    Queue((*group)->key().uid,
+          Job{.generation = request.generation(), .shared_sequence = request.sequence()});
   }
   deadlines_changed_.SignalAll();
 }

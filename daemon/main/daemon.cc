@@ -551,6 +551,7 @@ absl::Status Daemon::MakeCalls() {
   view.auth_failed = [this](AuthFailure failure, const PeerCredentials& peer) {
     TakeAuthFailure(failure, peer);
   };
+  view.cut_off = [this](uid_t uid) { sessions_->CutOff(uid); };
   ABSL_ASSIGN_OR_RETURN(calls_, RpcServer::Create(std::move(view)));
   return absl::OkStatus();
 }
@@ -559,13 +560,18 @@ void Daemon::Serve() {
   SessionServer::Events events;
   events.session_opened = [this](const Caller& caller) {
     metrics_->Take(SessionOpened());
-    Log(spdlog::level::info, FieldsOf(caller), "session opened");
+    if (const std::optional<int> left_out = user_lines_.Take(caller.uid, SteadyNow())) {
+      Log(spdlog::level::info, FieldsOf(caller), "session opened{}", LeftOut(*left_out));
+    }
   };
   events.session_died = [this](SessionId session, std::string_view cause) {
     logged_groups_->SessionDied(session, cause);
   };
   events.session_ended = [this](const Caller& caller, SessionEnd end, std::string_view cause) {
-    Log(spdlog::level::info, FieldsOf(caller), "session ended ({}): {}", Word(end), Escaped(cause));
+    if (const std::optional<int> left_out = user_lines_.Take(caller.uid, SteadyNow())) {
+      Log(spdlog::level::info, FieldsOf(caller), "session ended ({}): {}{}", Word(end),
+          Escaped(cause), LeftOut(*left_out));
+    }
     metrics_->Take(SessionEnded{end});
     groups_->SessionEnded(caller.session, cause);
   };
@@ -648,16 +654,18 @@ void Daemon::TakeGroupNews(const GroupNews& news) {
   metrics_->Take(news);
   const LogFields fields = {.group = news.generation, .group_name = news.name, .uid = news.uid};
   const int64_t age_ms = absl::ToInt64Milliseconds(news.age);
+  // Ranks that disagree may try again for ever.
+  const bool fails = news.what != GroupNews::What::kReady && news.end != GroupEnd::kLeft &&
+                     news.phase != GroupPhase::kReady;
+  const std::optional<int> left_out =
+      fails ? failed_groups_logged_.Take(SteadyNow()) : user_lines_.Take(news.uid, SteadyNow());
+  if (!left_out.has_value()) return;
   if (news.what == GroupNews::What::kReady) {
-    Log(spdlog::level::info, fields, "group ready: {} ranks, {} ms after the first join",
-        news.world_size, age_ms);
+    Log(spdlog::level::info, fields, "group ready: {} ranks, {} ms after the first join{}",
+        news.world_size, age_ms, LeftOut(*left_out));
   } else if (news.end == GroupEnd::kLeft) {
-    Log(spdlog::level::info, fields, "group ended: all ranks have left");
+    Log(spdlog::level::info, fields, "group ended: all ranks have left{}", LeftOut(*left_out));
   } else {
-    // Ranks that disagree may try again for ever; one that was ready tells of itself once.
-    const std::optional<int> left_out =
-        news.phase == GroupPhase::kReady ? 0 : failed_groups_logged_.Take(SteadyNow());
-    if (!left_out.has_value()) return;
     Log(spdlog::level::warn, fields, "group ended while {} ({}): {}{}", Word(news.phase),
         Word(news.end), Escaped(news.reason), LeftOut(*left_out));
   }

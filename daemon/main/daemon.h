@@ -195,6 +195,7 @@ class Daemon {
   std::atomic<bool> stopping_ = false;
   bool serves_ = false;   // workers
   bool healthy_ = false;  // as those were told who ask for the daemon's health
+  UserLogLimit user_lines_{kUserLinesPerSecondMax, kUserLinesBurst};  // of sessions and groups
   LogLimit refusals_logged_;
   LogLimit no_records_logged_{kFailedGroupLinesMax};  // of workers that come back
   LogLimit auth_failures_logged_;

@@ -20,6 +20,17 @@ std::optional<int> LogLimit::Take(SteadyTime now) {
   return std::exchange(left_out_, 0);
 }
 
+std::optional<int> UserLogLimit::Take(uid_t uid, SteadyTime now) {
+  const bool may = rate_.Take(uid, now);
+  absl::MutexLock lock(&mu_);
+  if (!may) {
+    ++left_out_[uid];
+    return std::nullopt;
+  }
+  const auto left_out = left_out_.extract(uid);
+  return left_out.empty() ? 0 : left_out.mapped();
+}
+
 std::string LeftOut(int lines) {
   return lines == 0 ? "" : absl::StrCat("; ", lines, " more since the last such line");
 }

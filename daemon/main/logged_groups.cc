@@ -87,7 +87,10 @@ absl::Status LoggedGroups::Abort(const Caller& caller, const v1::AbortGroupReque
 
 void LoggedGroups::SessionDied(SessionId session, std::string_view cause) {
   groups_->SessionDied(session, cause);
-  Log(spdlog::level::info, {.session = session}, "{}", Escaped(cause));
+  // Its end, which is told by user, follows.
+  if (const std::optional<int> left_out = deaths_logged_.Take(SteadyNow())) {
+    Log(spdlog::level::info, {.session = session}, "{}{}", Escaped(cause), LeftOut(*left_out));
+  }
 }
 
 void LoggedGroups::SessionEnded(SessionId session, std::string_view cause) {

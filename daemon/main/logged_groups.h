@@ -56,6 +56,7 @@ class LoggedGroups final : public GroupRegistry {
   const std::shared_ptr<LogLimit> failed_confirms_logged_ =
       std::make_shared<LogLimit>(kFailedGroupLinesMax);
   LogLimit aborts_logged_{kFailedGroupLinesMax};
+  LogLimit deaths_logged_{kFailedGroupLinesMax};
 };
 
 }  // namespace nodecomm

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "client/base/spare_threads.h"
+#include "daemon/service/user_servers.h"
 
 namespace nodecomm {
 
@@ -21,9 +22,10 @@ absl::Status RaiseFileLimit();
 // has when it looks. gRPC 1.51 has its pool for events, half as many for calls, and makes more of a
 // third kind when it is busy. A daemon that nobody used had 12 beside the first two kinds, and one
 // that served 8 ranks, proved 8 GPUs' pairs and answered 24 administrators up to 27, on a machine
-// with 2 processors that said that it had 1 to 256 (2026-11-27).
+// with 2 processors that said that it had 1 to 256 (2026-11-27), with one server for workers. Each
+// further server has a thread.
 constexpr int ThreadsWanted(int processors) {
-  constexpr int kOtherThreads = 27 + 3;
+  constexpr int kOtherThreads = 27 + 3 + static_cast<int>(kControlServers) - 1;
   const int events = EventThreadsOfGrpc(processors);
   return events + std::max(events / 2, 2) + kOtherThreads;
 }

@@ -70,6 +70,8 @@ struct DaemonView {
   // For the log and the metrics, on gRPC's threads.
   std::function<void(const CallEnded&)> call_ended = nullptr;
   std::function<void(AuthFailure, const PeerCredentials&)> auth_failed = nullptr;
+  // Has the user's connections to control.sock closed, since it floods them; on gRPC's threads.
+  std::function<void(uid_t)> cut_off = [](uid_t) {};
 };
 
 // Thread-safe, as the parts are.

@@ -27,6 +27,7 @@
 #include "absl/synchronization/mutex.h"
 #include "client/base/status_macros.h"
 #include "daemon/process/background.h"
+#include "daemon/service/user_servers.h"
 #include "daemon/service/waiting_calls.h"
 #include "daemon/session/rate_limit.h"
 #include "grpc/health/v1/health.pb.h"
@@ -41,9 +42,14 @@ constexpr int kRequestBytesMax = 64 << 10;
 
 // Calls of one connection at a time; a process with many communicators waits in as many joins.
 constexpr int kCallsPerConnectionMax = 256;
-// What gRPC may hold for requests that are under way, of each of the two servers. Beyond that it
-// reads less, and then gives up calls.
-constexpr size_t kRequestsInMemoryBytesMax = 64 << 20;
+// Of one connection before others have their turn, and before it is seen what was in them. gRPC
+// would read as much as has come: thousands of calls.
+constexpr int kBytesReadAtOnceMax = 8 << 10;
+
+// What gRPC may hold for requests that are under way, of each server. Beyond that it reads less,
+// and then gives up calls and connections of that server, whosever they are: so users have one
+// each.
+constexpr size_t kRequestsInMemoryBytesMax = 16 << 20;
 
 // gRPC sends the message as a header, and a header over 8 KiB would lose the whole answer.
 constexpr size_t kErrorMessageBytesMax = 2048;
@@ -67,6 +73,12 @@ constexpr absl::Duration kShutdownAtDestruction = absl::Seconds(1);
 
 // Calls that a user may make at once after a pause, in seconds' worth.
 constexpr int kCallsBurst = 5;
+
+// Of its calls a second, those that a user may reset; a second's worth at once after a pause.
+// Others do so where a deadline passes or a process ends. gRPC reads from whoever resets its calls
+// at once without a bound, and needs 20 KiB and 160 us for each (1.51, on 2 processors,
+// 2026-11-27).
+constexpr int kCallsPerReset = 4;
 
 constexpr char kTokenMetadata[] = "nodecomm-session-token";
 constexpr char kAnsweredMetadata[] = "nodecomm-answered";
@@ -121,7 +133,8 @@ class StreamCount {
 class Callers {
  public:
   explicit Callers(int calls_per_uid_per_second)
-      : rate_(calls_per_uid_per_second, kCallsBurst * calls_per_uid_per_second) {}
+      : rate_(calls_per_uid_per_second, kCallsBurst * calls_per_uid_per_second),
+        resets_(std::max(calls_per_uid_per_second / kCallsPerReset, 1), calls_per_uid_per_second) {}
 
   void Add(int fd, const PeerCredentials& peer) {
     absl::MutexLock lock(&mu_);
@@ -140,6 +153,9 @@ class Callers {
   // Whether the user may make a call now; if so, it counts.
   bool TakeCall(uid_t uid) { return rate_.Take(uid, SteadyNow()); }
 
+  // Whether the user may reset a call now; if so, it counts.
+  bool TakeReset(uid_t uid) { return resets_.Take(uid, SteadyNow()); }
+
   // What bounds the streams of a method of gRPC's own services.
   StreamCount& StreamsOf(std::string_view method) {
     return method.starts_with(kReflectionPrefix) ? reflections_ : watches_;
@@ -147,6 +163,7 @@ class Callers {
 
  private:
   RateLimit rate_;
+  RateLimit resets_;
   StreamCount reflections_{kReflectionStreamsPerUidMax};
   StreamCount watches_{kWatchStreamsPerUidMax};
   mutable absl::Mutex mu_;
@@ -216,12 +233,54 @@ class CallClocks final : public grpc::experimental::ServerInterceptorFactoryInte
   const DaemonView* const view_;
 };
 
+// Looks for users on control.sock who reset their calls as fast as they can, and has them cut off.
+class ResetGuard final : public grpc::experimental::Interceptor {
+ public:
+  ResetGuard(Callers* callers, const DaemonView* view, grpc::experimental::ServerRpcInfo* info)
+      : callers_(callers), view_(view), info_(info) {}
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    using grpc::experimental::InterceptionHookPoints;
+    // In the end gRPC may not know any more whose call it was.
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+      peer_ = callers_->Find(*info_->server_context());
+    }
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_CLOSE) &&
+        info_->server_context()->IsCancelled() && peer_.has_value() &&
+        !callers_->TakeReset(peer_->uid)) {
+      view_->cut_off(peer_->uid);
+    }
+    methods->Proceed();
+  }
+
+ private:
+  Callers* const callers_;                         // the server's, which outlives its calls
+  const DaemonView* const view_;                   // likewise
+  grpc::experimental::ServerRpcInfo* const info_;  // gRPC's, which outlives its interceptors
+  std::optional<PeerCredentials> peer_;
+};
+
+class ResetGuards final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  ResetGuards(Callers* callers, const DaemonView* view) : callers_(callers), view_(view) {}
+  grpc::experimental::Interceptor* CreateServerInterceptor(
+      grpc::experimental::ServerRpcInfo* info) override {
+    // Of others gRPC does not say here whether they were reset. They have a guard of their own.
+    const bool unary = info->type() == grpc::experimental::ServerRpcInfo::Type::UNARY;
+    return unary ? new ResetGuard(callers_, view_, info) : nullptr;  // gRPC deletes it
+  }
+
+ private:
+  Callers* const callers_;
+  const DaemonView* const view_;
+};
+
 // Holds calls of gRPC's own services (health, reflection) on control.sock to their caller's bounds:
 // they do not ask ours. One beyond them is cancelled before the service sees it.
 class CallGuard final : public grpc::experimental::Interceptor {
  public:
-  CallGuard(Callers* callers, grpc::experimental::ServerRpcInfo* info)
-      : callers_(callers), info_(info) {}
+  CallGuard(Callers* callers, const DaemonView* view, grpc::experimental::ServerRpcInfo* info)
+      : callers_(callers), view_(view), info_(info) {}
   ~CallGuard() override {
     if (counted_in_ != nullptr) counted_in_->Return(uid_);
   }
@@ -248,8 +307,15 @@ class CallGuard final : public grpc::experimental::Interceptor {
  private:
   bool Admit() {
     const std::optional<PeerCredentials> peer = callers_->Find(*info_->server_context());
-    if (!peer.has_value() || !callers_->TakeCall(peer->uid)) return false;
-    if (info_->type() == grpc::experimental::ServerRpcInfo::Type::UNARY) return true;
+    if (!peer.has_value()) return false;
+    const bool unary = info_->type() == grpc::experimental::ServerRpcInfo::Type::UNARY;
+    const bool admitted = callers_->TakeCall(peer->uid);
+    // Streams, as which methods that there are not count too, are opened seldom, and whether they
+    // were reset is not known here. Of the others that is known too late where there are so many.
+    const bool as_reset = !unary || !admitted;
+    if (as_reset && !callers_->TakeReset(peer->uid)) view_->cut_off(peer->uid);
+    if (!admitted) return false;
+    if (unary) return true;
     StreamCount& streams = callers_->StreamsOf(info_->method());
     if (!streams.Take(peer->uid)) return false;
     uid_ = peer->uid;
@@ -258,6 +324,7 @@ class CallGuard final : public grpc::experimental::Interceptor {
   }
 
   Callers* const callers_;                         // the server's, which outlives its calls
+  const DaemonView* const view_;                   // likewise
   grpc::experimental::ServerRpcInfo* const info_;  // gRPC's, which outlives its interceptors
   bool refused_ = false;
   uid_t uid_ = 0;
@@ -266,16 +333,17 @@ class CallGuard final : public grpc::experimental::Interceptor {
 
 class CallGuards final : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  explicit CallGuards(Callers* callers) : callers_(callers) {}
+  CallGuards(Callers* callers, const DaemonView* view) : callers_(callers), view_(view) {}
   grpc::experimental::Interceptor* CreateServerInterceptor(
       grpc::experimental::ServerRpcInfo* info) override {
     // Ours answer with the reason.
     const bool ours = std::string_view(info->method()).starts_with(kControlPrefix);
-    return ours ? nullptr : new CallGuard(callers_, info);  // gRPC deletes it with the call
+    return ours ? nullptr : new CallGuard(callers_, view_, info);  // gRPC deletes it with the call
   }
 
  private:
   Callers* const callers_;
+  const DaemonView* const view_;
 };
 
 // A join, which others wait for. Tells if the caller cancels it, or its connection is lost, before
@@ -533,6 +601,7 @@ std::unique_ptr<grpc::Server> BuildServer(grpc::Service* service, const DaemonVi
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kCallsPerConnectionMax);
+  builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kBytesReadAtOnceMax);
   using Option = grpc::ServerBuilder::SyncServerOption;
   builder.SetSyncServerOption(Option::NUM_CQS, 1);
   builder.SetSyncServerOption(Option::MIN_POLLERS, 1);
@@ -561,13 +630,16 @@ class GrpcServer final : public RpcServer {
   ~GrpcServer() override { Shutdown(SteadyNow() + kShutdownAtDestruction); }
 
   absl::Status Start() {
-    Interceptors guards;
-    guards.push_back(std::make_unique<CallGuards>(&callers_));
-    control_server_ = BuildServer(&control_service_, view_, std::move(guards));
-    admin_server_ = BuildServer(&admin_service_, view_, {});
-    if (control_server_ == nullptr || admin_server_ == nullptr) {
-      return absl::InternalError("gRPC could not start its servers");
+    const absl::Status failed = absl::InternalError("gRPC could not start its servers");
+    for (size_t i = 0; i < kControlServers; ++i) {
+      Interceptors guards;
+      guards.push_back(std::make_unique<CallGuards>(&callers_, &view_));
+      guards.push_back(std::make_unique<ResetGuards>(&callers_, &view_));
+      control_servers_.push_back(BuildServer(&control_service_, view_, std::move(guards)));
+      if (control_servers_.back() == nullptr) return failed;
     }
+    admin_server_ = BuildServer(&admin_service_, view_, {});
+    if (admin_server_ == nullptr) return failed;
     ABSL_ASSIGN_OR_RETURN(adopter_, Background::Start("adopter"));
     // Administrators may ask as long as there is a server.
     admin_server_->GetHealthCheckService()->SetServingStatus(kAdminService, true);
@@ -576,14 +648,16 @@ class GrpcServer final : public RpcServer {
   }
 
   void SetServing(Serving serving) override {
-    control_server_->GetHealthCheckService()->SetServingStatus(kControlService,
-                                                               serving == Serving::kYes);
+    for (const auto& server : control_servers_) {
+      server->GetHealthCheckService()->SetServingStatus(kControlService, serving == Serving::kYes);
+    }
   }
 
   void AdoptControl(UniqueFd connection, const PeerCredentials& peer) override {
     // Before gRPC may read from it.
     callers_.Add(connection.get(), peer);
-    Adopt(control_server_, std::move(connection));
+    const size_t server = user_servers_.ServerOf(peer.uid, view_.sessions->ControlConnections());
+    Adopt(control_servers_[server], std::move(connection));
   }
 
   void AdoptAdmin(UniqueFd connection) override { Adopt(admin_server_, std::move(connection)); }
@@ -594,7 +668,9 @@ class GrpcServer final : public RpcServer {
       control_service_.FailWaitingCalls(
           absl::UnavailableError("the daemon is stopping: try again when it is back"));
       adopter_.reset();
-      if (control_server_ != nullptr) control_server_->Shutdown(ForGrpc(deadline));
+      for (const auto& server : control_servers_) {
+        if (server != nullptr) server->Shutdown(ForGrpc(deadline));
+      }
       if (admin_server_ != nullptr) admin_server_->Shutdown(ForGrpc(deadline));
     });
   }
@@ -612,8 +688,9 @@ class GrpcServer final : public RpcServer {
   Callers callers_;
   ControlService control_service_;
   AdminService admin_service_;
+  UserServers user_servers_{kControlServers};
   // Shared with what the adopter still has to do.
-  std::shared_ptr<grpc::Server> control_server_;
+  std::vector<std::shared_ptr<grpc::Server>> control_servers_;
   std::shared_ptr<grpc::Server> admin_server_;
   std::unique_ptr<Background> adopter_;
   absl::once_flag shutdown_once_;

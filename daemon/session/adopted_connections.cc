@@ -1,9 +1,11 @@
 #include "daemon/session/adopted_connections.h"
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -22,6 +24,13 @@ bool NamesTheSame(int fd, int other_fd) {
   struct stat other = {};
   return fstat(fd, &info) == 0 && fstat(other_fd, &other) == 0 && info.st_dev == other.st_dev &&
          info.st_ino == other.st_ino;
+}
+
+// Bounded, since nothing more comes.
+void DropWhatHasCome(int socket) {
+  std::array<char, 65536> scratch;
+  while (recv(socket, scratch.data(), scratch.size(), MSG_DONTWAIT) > 0) {
+  }
 }
 
 }  // namespace
@@ -67,6 +76,15 @@ int AdoptedConnections::CountOf(uid_t uid) const {
   absl::MutexLock lock(&mu_);
   const auto count = count_by_uid_.find(uid);
   return count == count_by_uid_.end() ? 0 : count->second;
+}
+
+void AdoptedConnections::CutOff(uid_t uid) const {
+  for (const auto& [id, watched] : watched_) {
+    if (watched.peer.uid != uid) continue;
+    shutdown(watched.duplicate.get(), SHUT_RDWR);
+    // The owner would still read what has come.
+    if (RefusesDescriptors(watched.duplicate.get())) DropWhatHasCome(watched.duplicate.get());
+  }
 }
 
 void AdoptedConnections::OnHangUp(uint64_t id) {

@@ -45,6 +45,9 @@ class AdoptedConnections {
   // Of users that have any. Thread-safe.
   std::map<uid_t, int> CountByUser() const;
 
+  // Shuts the user's connections down and drops what their owner has not read yet.
+  void CutOff(uid_t uid) const;
+
   void OnHangUp(uint64_t id);
 
   // When RunTimers() has something to do next; InfiniteFuture if never.

@@ -23,12 +23,6 @@ constexpr int kMessagesMax = 4096;
 // Empty messages look like the end, so as many are asked for as a queue can hold.
 constexpr int kEmptyMessagesMax = 512;
 
-bool RefusesDescriptors(int socket) {
-  int passes = 1;
-  socklen_t length = sizeof(passes);
-  return getsockopt(socket, SOL_SOCKET, kSoPassRights, &passes, &length) == 0 && passes == 0;
-}
-
 // Lets nothing more in and reads what is there, up to a message that has descriptors, which stays.
 // False: there is one. Looking does not take: what the kernel cannot hand over for want of a buffer
 // it only flags.
@@ -76,6 +70,12 @@ struct ForeignSockets::Counts {
 bool RefuseDescriptors(int listener) {
   const int passes = 0;
   return setsockopt(listener, SOL_SOCKET, kSoPassRights, &passes, sizeof(passes)) == 0;
+}
+
+bool RefusesDescriptors(int socket) {
+  int passes = 1;
+  socklen_t length = sizeof(passes);
+  return getsockopt(socket, SOL_SOCKET, kSoPassRights, &passes, &length) == 0 && passes == 0;
 }
 
 absl::StatusOr<std::unique_ptr<ForeignSockets>> ForeignSockets::Create() {

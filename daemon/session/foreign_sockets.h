@@ -19,6 +19,9 @@ namespace nodecomm {
 // kernel cannot refuse them.
 bool RefuseDescriptors(int listener);
 
+// Whether nobody can have sent a descriptor to this socket, so that it may be read and closed here.
+bool RefusesDescriptors(int socket);
+
 // Thread-safe.
 class ForeignSockets {
  public:

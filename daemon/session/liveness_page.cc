@@ -27,6 +27,8 @@ absl::StatusOr<std::shared_ptr<LivenessPage>> LivenessPage::Create() {
 
 LivenessPage::LivenessPage(UniqueFd fd, uint32_t* word) : fd_(std::move(fd)), word_(word) {}
 
+bool LivenessPage::IsTouched() const { return lseek(fd_.get(), 0, SEEK_DATA) == 0; }
+
 LivenessPage::~LivenessPage() { munmap(word_, kLivenessPageBytes); }
 
 }  // namespace nodecomm

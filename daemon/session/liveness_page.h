@@ -21,6 +21,10 @@ class LivenessPage {
   // For the worker; owned by this object.
   int fd() const { return fd_.get(); }
 
+  // Whether anybody has written in the page. The kernel books memory on whoever touches it first,
+  // and a worker can keep a page for good: so nobody looks at one that its worker has not touched.
+  bool IsTouched() const;
+
   // The futex word. A plain word on purpose: the C library's lock functions follow pointers that
   // lie beside it, which the worker can write.
   uint32_t* word() const { return word_; }

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cerrno>
 #include <functional>
+#include <map>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -60,6 +62,10 @@ constexpr size_t kDescriptorsOfACall = 2;
 
 // Connections that a user may make at once after a pause, in seconds' worth.
 constexpr int kConnectionsBurst = 10;
+
+// How long one who resets calls as fast as it can is not taken on control.sock: what it has sent by
+// then still keeps gRPC busy for a second or two.
+constexpr absl::Duration kCutOffTime = absl::Seconds(10);
 
 class EpollSessionServer final : public SessionServer {
  public:
@@ -147,6 +153,14 @@ class EpollSessionServer final : public SessionServer {
     return control_connections_.CountByUser();
   }
 
+  void CutOff(uid_t uid) override {
+    {
+      absl::MutexLock lock(&flooders_mu_);
+      if (!flooders_.insert(uid).second) return;
+    }
+    poller_.Wake();
+  }
+
   bool TakesTurns(absl::Duration timeout) override {
     absl::MutexLock lock(&turns_mu_);
     const uint64_t wanted = turns_ + 1;
@@ -173,6 +187,7 @@ class EpollSessionServer final : public SessionServer {
       for (const Poller::Event& event : events) Handle(event.watch);
       sessions_.SendQueued();
       const SteadyTime now = SteadyNow();
+      CutOffFlooders(now);
       sessions_.RunTimers(now);
       control_connections_.RunTimers(now);
       admin_connections_.RunTimers(now);
@@ -208,6 +223,25 @@ class EpollSessionServer final : public SessionServer {
       case kAdminConnection:
         return admin_connections_.OnHangUp(watch.id);
     }
+  }
+
+  void CutOffFlooders(SteadyTime now) {
+    std::set<uid_t> flooders;
+    {
+      absl::MutexLock lock(&flooders_mu_);
+      flooders.swap(flooders_);
+    }
+    if (flooders.empty()) return;
+    std::erase_if(cut_off_until_, [now](const auto& entry) { return entry.second <= now; });
+    for (const uid_t uid : flooders) {
+      control_connections_.CutOff(uid);
+      cut_off_until_[uid] = now + kCutOffTime;
+    }
+  }
+
+  bool IsCutOff(uid_t uid) const {
+    const auto until = cut_off_until_.find(uid);
+    return until != cut_off_until_.end() && until->second > SteadyNow();
   }
 
   void AcceptFrom(const UniqueFd& listener, const std::function<void(UniqueFd)>& take) {
@@ -275,6 +309,12 @@ class EpollSessionServer final : public SessionServer {
                                                          "(limits.connections_per_uid_per_second)",
                                                          options_.connections_per_uid_per_second));
     }
+    if (IsCutOff(peer->uid)) {
+      return refuse(RefusalCause::kRate,
+                    absl::StrFormat("resets calls as fast as it can: its connections were closed, "
+                                    "and none is taken for %s",
+                                    absl::FormatDuration(kCutOffTime)));
+    }
     if (const absl::Status room = CheckRoom(kDescriptorsOfACall); !room.ok()) {
       return refuse(RefusalCause::kLimit, std::string(room.message()));
     }
@@ -326,6 +366,10 @@ class EpollSessionServer final : public SessionServer {
   RateLimit rate_;  // of both sockets' connections
   WorkerSessions sessions_;
   SteadyTime accept_again_ = SteadyTime::InfiniteFuture();
+  // Users whose control connections are not taken meanwhile: at most those who flooded of late.
+  std::map<uid_t, SteadyTime> cut_off_until_;
+  absl::Mutex flooders_mu_;
+  std::set<uid_t> flooders_ ABSL_GUARDED_BY(flooders_mu_);  // to be cut off
   std::atomic<bool> stopping_ = false;
   absl::once_flag stop_once_;
   absl::Mutex turns_mu_;

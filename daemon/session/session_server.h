@@ -94,6 +94,10 @@ class SessionServer : public FdCourier {
   // Connections to control.sock, of users that have any.
   virtual std::map<uid_t, int> ControlConnections() const = 0;
 
+  // Closes the user's connections to control.sock, because it resets calls as fast as it can, and
+  // takes none of it for a while.
+  virtual void CutOff(uid_t uid) = 0;
+
   // Whether the thread comes round within `timeout`, now that it is woken. False before Start and
   // after Stop.
   virtual bool TakesTurns(absl::Duration timeout) = 0;

@@ -469,8 +469,9 @@ bool WorkerSessions::HandleAlive(Connection& connection) {
                         connection.caller.pid));
     return false;
   }
-  // A worker that was given no page can hold none.
-  if (connection.liveness != nullptr) {
+  // A worker that was given no page can hold none; nor does one hold its page that never touched
+  // it.
+  if (connection.liveness != nullptr && connection.liveness->IsTouched()) {
     connection.watched_for_death = true;
     death_watcher_.Watch(connection.id, connection.liveness);
   }

@@ -3,7 +3,6 @@
 // generation, its token, its name). Needs root, to become others.
 
 #include <fcntl.h>
-#include <grp.h>
 #include <grpcpp/grpcpp.h>
 #include <linux/capability.h>
 #include <sched.h>
@@ -29,6 +28,7 @@
 #include "proto/control_page.h"
 #include "tests/daemon/session/hostile_fds.h"
 #include "tests/daemon/session/test_worker.h"
+#include "tests/isolation/other_users.h"
 #include "tests/support/daemon_process.h"
 #include "tests/support/status_matchers.h"
 
@@ -121,26 +121,6 @@ bool All(const std::vector<grpc::StatusCode>& codes, grpc::StatusCode expected) 
     if (code != expected) return false;
   }
   return !codes.empty();
-}
-
-void Become(uid_t uid) {
-  if (setgroups(0, nullptr) != 0 || setresgid(uid, uid, uid) != 0 ||
-      setresuid(uid, uid, uid) != 0) {
-    _exit(90);
-  }
-}
-
-// Runs `act` as a process of this user; its exit code. gRPC does not survive a fork, so the
-// parent never uses it.
-int RunAs(uid_t uid, const std::function<int()>& act) {
-  const pid_t child = fork();
-  if (child == 0) {
-    Become(uid);
-    _exit(act());
-  }
-  int status = 0;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 struct Secrets {
@@ -242,11 +222,7 @@ class Isolation : public testing::TestWithParam<uid_t> {
          .keep_log = true});
     ASSERT_OK(daemon);
     daemon_ = *std::move(daemon);
-    // The test's own directory keeps others out; the daemon's does not.
-    for (std::filesystem::path path = dir(); path != "/tmp" && path.has_relative_path();
-         path = path.parent_path()) {
-      std::filesystem::permissions(path, std::filesystem::perms(0755));
-    }
+    LetOthersIn(dir());
     victim_ = std::make_unique<Victim>(dir());
     ASSERT_TRUE(victim_->ready());
   }

@@ -1,5 +1,9 @@
 // What happens to a group once its members have their memory: confirm, leave, abort, end.
 
+#include <sys/stat.h>
+
+#include <set>
+
 #include "tests/daemon/group/group_fixture.h"
 
 namespace nodecomm {
@@ -174,6 +178,36 @@ TEST_F(GroupLife, MemoryOfAnAbortedGroupIsHeldUntilTheLastMemberHasGone) {
   EXPECT_EQ(BytesInUse(), 3 * (4_MiB).value);
   registry_->SessionEnded(CallerOf(2).session, "process 4002 has ended");
   EXPECT_TRUE(NothingIsHeld());
+}
+
+// What it keeps is its own affair (daemon/README.md, "threat model"); what counts is what groups
+// have.
+TEST_F(GroupLife, WhoKeepsDescriptorsOfGroupsItLeftGetsFreshPlanesUpToItsQuota) {
+  options_.limits.bytes_per_gpu_per_uid_max = 8_MiB;  // planes have 4
+  Restart();
+  std::vector<Formed> kept;
+  std::set<ino_t> planes;
+  const auto form = [&](const std::string& name) {
+    kept.push_back(FormReady(1, name));
+    struct stat plane = {};
+    EXPECT_EQ(fstat(kept.back().transfers[0].fds[0].get(), &plane), 0);
+    EXPECT_TRUE(planes.insert(plane.st_ino).second) << "was handed out before";
+    return kept.back().generation;
+  };
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_OK(Leave(form("left"), 0));
+    EXPECT_TRUE(NothingIsHeld());
+  }
+  const uint64_t first = form("first");
+  form("second");
+  v1::JoinGroupRequest third = Request(0, 1);
+  third.set_name("third");
+  EXPECT_THAT(Join(third).Wait(), StatusIs(absl::StatusCode::kResourceExhausted));
+  // An end that leaves the memory with a member gives nothing back.
+  ASSERT_OK(registry_->AbortByAdmin(first, "enough"));
+  EXPECT_THAT(Join(third).Wait(), StatusIs(absl::StatusCode::kResourceExhausted));
+  ASSERT_OK(Leave(first, 0));
+  EXPECT_OK(Join(third).Wait());
 }
 
 TEST_F(GroupLife, AbortWhileMappingAnswersWhoWaits) {

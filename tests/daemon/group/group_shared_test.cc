@@ -2,6 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <map>
+
 #include "daemon/group/shared_buffers.h"
 #include "tests/daemon/group/group_fixture.h"
 
@@ -191,6 +194,42 @@ TEST_F(GroupShared, EndOfAMemberWhileMemoryIsMadeFailsTheAskAndKeepsNothing) {
   ASSERT_OK(Leave(formed.generation, 0));
   EXPECT_TRUE(NothingIsHeld());
   EXPECT_EQ(courier_.untaken(), 0u);
+}
+
+// Memory is made by one thread.
+TEST_F(GroupShared, UserWithManyRequestsForMemoryHoldsUpOthersByOneEach) {
+  options_.threads = GroupRegistry::Options::Threads::kCallers;
+  Restart();
+  const auto ask_for_many = [&](int rank) {
+    Caller caller = CallerOf(rank);
+    caller.uid = 1000 + static_cast<uid_t>(rank);
+    JoinAnswer& join = Join(Request(0, 1), caller);
+    registry_->RunDue(SteadyNow());
+    ASSERT_OK(join.Wait());
+    ASSERT_OK(Confirm(join.Wait()->generation(), 0, caller).Wait());
+    for (uint64_t i = 0; i < 20; ++i) {
+      AllocateShared(join.Wait()->generation(), 0, 2_MiB, i, absl::Hours(1), caller);
+    }
+  };
+  ask_for_many(0);
+  const auto made = [&] {
+    return std::count_if(shareds_.begin(), shareds_.end(),
+                         [](const auto& shared) { return shared->come(); });
+  };
+  // Another user asks while the first one's buffers are made, in whatever order of uids.
+  std::map<uid_t, int64_t> made_before;
+  for (const uid_t uid : {999u, 1001u}) {
+    Caller other = CallerOf(7);
+    other.uid = uid;
+    registry_->Join(other, Request(0, 1), [&made_before, made, uid](const auto& joined) {
+      EXPECT_OK(joined);
+      made_before[uid] = made();
+    });
+  }
+  registry_->RunDue(SteadyNow());
+  EXPECT_EQ(made(), 20);
+  EXPECT_LE(made_before.at(999), 1);
+  EXPECT_LE(made_before.at(1001), 1);
 }
 
 }  // namespace

@@ -24,6 +24,16 @@ TEST(LogLimit, LetsAWholeGroupsLinesThrough) {
   EXPECT_EQ(limit.Take(kStart + absl::Seconds(1)), 0);
 }
 
+TEST(UserLogLimit, OneUsersLinesLeaveOthersTheirs) {
+  UserLogLimit limit(2, 3);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(limit.Take(7, kStart), 0);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(limit.Take(7, kStart), std::nullopt);
+  EXPECT_EQ(limit.Take(8, kStart), 0);
+  EXPECT_EQ(limit.Take(7, kStart + absl::Seconds(1)), 5);
+  EXPECT_EQ(limit.Take(7, kStart + absl::Seconds(1)), 0);
+  EXPECT_EQ(limit.Take(7, kStart + absl::Seconds(1)), std::nullopt);
+}
+
 TEST(LeftOut, SaysNothingOfNone) {
   EXPECT_EQ(LeftOut(0), "");
   EXPECT_EQ(LeftOut(3), "; 3 more since the last such line");

@@ -132,6 +132,10 @@ class RpcServerTest : public testing::Test {
       absl::MutexLock lock(&mu_);
       ++auth_failures_[failure];
     };
+    view.cut_off = [this](uid_t uid) {
+      absl::MutexLock lock(&mu_);
+      ++cut_off_[uid];
+    };
     auto rpc = RpcServer::Create(std::move(view));
     ASSERT_OK(rpc);
     rpc_ = *std::move(rpc);
@@ -223,8 +227,14 @@ class RpcServerTest : public testing::Test {
     return auth_failures_;
   }
 
+  int CutOffs(uid_t uid) {
+    absl::MutexLock lock(&mu_);
+    return cut_off_[uid];
+  }
+
   int calls_per_uid_per_second_ = 1000;
   absl::Mutex mu_;
+  std::map<uid_t, int> cut_off_ ABSL_GUARDED_BY(mu_);
   std::vector<CallEnded> ended_ ABSL_GUARDED_BY(mu_);
   std::map<AuthFailure, int> auth_failures_ ABSL_GUARDED_BY(mu_);
   const TemporaryDirectory directory_;
@@ -807,6 +817,23 @@ TEST_F(RpcServerTest, ReflectionOfOneUserLeavesThreadsToAnother) {
       [&] { return OwnCall(greedy[0], kReflection).outcome() == grpc::StatusCode::OK; }));
 }
 
+TEST_F(RpcServerTest, ReflectionOfManyUsersLeavesThreadsToAnother) {
+  std::vector<std::unique_ptr<OwnCall>> held;
+  for (uid_t uid = 60002; uid < 60010; ++uid) {
+    const auto greedy = ConnectAs(uid);
+    for (int i = 0; i < 2; ++i) {
+      held.push_back(std::make_unique<OwnCall>(greedy, kReflection));
+      EXPECT_EQ(held.back()->outcome(), grpc::StatusCode::OK) << uid;
+    }
+  }
+  const auto another = ConnectAs(60010);
+  for (const char* method : {kReflection, kWatch, kCheck}) {
+    EXPECT_EQ(OwnCall(another, method).outcome(), grpc::StatusCode::OK) << method;
+  }
+  const Worker worker = OpenSession();
+  EXPECT_TRUE(Leave(worker.token).ok());
+}
+
 TEST_F(RpcServerTest, WatchesOfHealthAreBoundedByUser) {
   const auto greedy = ConnectAs(60002);
   std::vector<std::unique_ptr<OwnCall>> held;
@@ -836,6 +863,33 @@ TEST_F(RpcServerRate, CallsOfGrpcsOwnServicesCount) {
     EXPECT_THAT(outcomes, testing::Contains(grpc::StatusCode::RESOURCE_EXHAUSTED)) << method;
   }
   EXPECT_EQ(OwnCall(ConnectAs(60005), kCheck).outcome(), grpc::StatusCode::OK);
+}
+
+// Of a call that is answered and of streams that are few enough nobody is cut off.
+TEST_F(RpcServerRate, UserWhoResetsMoreCallsThanItMayIsCutOff) {
+  const Worker worker = OpenSession();
+  const auto reset_a_join = [&](unsigned rank) {
+    std::unique_ptr<Join> join = StartJoin(worker.token, static_cast<int>(rank));
+    std::vector<FakeGroupRegistry::PendingJoin> joins = groups_.TakeJoins(1);
+    ASSERT_THAT(joins, SizeIs(1));
+    join->context.TryCancel();
+    join->thread.join();
+    // Or it could be answered in time.
+    EXPECT_TRUE(Eventually([&] { return groups_.given_up().size() == 1u + rank; }));
+    joins[0].done(v1::JoinGroupResponse());
+  };
+  EXPECT_EQ(OwnCall(ConnectAs(60003), kWatch).outcome(), grpc::StatusCode::OK);
+  reset_a_join(0);
+  EXPECT_EQ(CutOffs(geteuid()), 0) << "one a second";
+  reset_a_join(1);
+  EXPECT_TRUE(Eventually([&] { return CutOffs(geteuid()) == 1; }));
+  EXPECT_EQ(CutOffs(60003), 0);
+}
+
+TEST_F(RpcServerTest, CallsThatAreAnsweredHaveNobodyCutOff) {
+  const Worker worker = OpenSession();
+  for (int i = 0; i < 1500; ++i) ASSERT_TRUE(Leave(worker.token).ok());
+  EXPECT_EQ(CutOffs(geteuid()), 0);
 }
 
 // So that a stranger cannot fill the metrics with names.

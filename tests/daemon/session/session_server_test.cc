@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -482,6 +483,27 @@ TEST_F(SessionServerTest, WorkerThatSaysAgainThatItIsAliveIsEnded) {
   EXPECT_EQ(server_->session_count(), 1);
 }
 
+// Or the page would be the daemon's in the kernel's account, for as long as a worker keeps it.
+TEST_F(SessionServerTest, PageThatItsWorkerHasNotTouchedIsNotTouchedHere) {
+  StartServer();
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.SendHello(kVersionMajor, kVersionMinor));
+  const auto welcome = worker.Receive();
+  ASSERT_OK(welcome);
+  ASSERT_THAT(welcome->fds, SizeIs(1));
+  ASSERT_OK(worker.Send(FrameType::kAlive));
+  ASSERT_TRUE(Eventually([&] { return server_->TakesTurns(kTestTimeout); }));
+  // As long as another thread would take to look at it.
+  const absl::Time end = absl::Now() + absl::Milliseconds(200);
+  struct stat page = {};
+  while (absl::Now() < end && page.st_blocks == 0) {
+    ASSERT_EQ(fstat(welcome->fds[0].get(), &page), 0);
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_EQ(page.st_blocks, 0);
+  EXPECT_EQ(server_->session_count(), 1);
+}
+
 TEST_F(SessionServerTest, WorkersCannotSendFds) {
   if (!KernelRefusesFds()) GTEST_SKIP() << "needs SO_PASSRIGHTS (Linux 6.16)";
   StartServer();
@@ -760,6 +782,39 @@ TEST_F(SessionServerTest, ControlConnectionCountsUntilItsOwnerHasClosedIt) {
       return ControlCount() == 3 + closed;
     }));
   }
+}
+
+TEST_F(SessionServerTest, UserWhoIsCutOffLosesItsControlConnectionsAndNothingElse) {
+  StartServer();
+  const std::string path = dir_->control_socket_path();
+  const std::array<UniqueFd, 2> there = {ConnectTo(path, SOCK_STREAM),
+                                         ConnectTo(path, SOCK_STREAM)};
+  const UniqueFd admin = ConnectTo(dir_->admin_socket_path(), SOCK_STREAM);
+  TestWorker worker(socket_path());
+  ASSERT_OK(worker.Open());
+  ASSERT_EQ(send(there[0].get(), "unread", 6, 0), 6);
+  ASSERT_TRUE(Eventually([&] { return ControlCount() == 2; }));
+  server_->CutOff(geteuid() + 1);
+  ASSERT_TRUE(server_->TakesTurns(kTestTimeout));
+  char byte;
+  EXPECT_EQ(recv(there[0].get(), &byte, 1, MSG_DONTWAIT), -1) << "another user was cut off";
+
+  server_->CutOff(geteuid());
+  for (const UniqueFd& connection : there) {
+    EXPECT_EQ(recv(connection.get(), &byte, 1, 0), 0) << "closed";
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    for (const UniqueFd& owners : control_) {
+      EXPECT_EQ(recv(owners.get(), &byte, 1, MSG_DONTWAIT), 0) << "there is nothing to read";
+    }
+  }
+  const UniqueFd late = ConnectTo(path, SOCK_STREAM);
+  EXPECT_EQ(recv(late.get(), &byte, 1, 0), 0) << "not taken";
+  EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kRate);
+  EXPECT_THAT(WaitForRefusal().reason, HasSubstr("resets calls as fast as it can"));
+  EXPECT_EQ(recv(admin.get(), &byte, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(recv(worker.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
 }
 
 TEST_F(SessionServerTest, AdminConnectionsAreHandedOver) {
