@@ -196,8 +196,10 @@ void CheckGpus(const HostFacts& facts, const DaemonFacts& daemon, Report& report
                 absl::StrCat("nodecommctl undrain --gpu ", RenderForeign(drain.gpu_uuid())));
   }
   if (!daemon.status.gpu_errors_problem().empty()) {
-    report.Warn(RenderForeign(daemon.status.gpu_errors_problem()),
-                "look for Xid in the kernel's log (dmesg) meanwhile, and undrain when it is done");
+    report.Warn(
+        RenderForeign(daemon.status.gpu_errors_problem()),
+        absl::StrCat("look for Xid in the kernel's log (dmesg) meanwhile",
+                     daemon.status.drains().empty() ? "" : ", and undrain when it is done"));
   }
   for (const v1::GpuAccessConfig& access : daemon.config.config().gpu_access()) {
     if (HasGpu(host, access.gpu_uuid())) continue;

@@ -127,6 +127,8 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   void ForEach(const std::function<void(Group&, AfterUnlock&)>& act);
   void StopGathering(const Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Queue(uid_t uid, Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Of a group that is over, or they would pile up while none is done.
+  void ForgetJobs(const Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The first that may be done now of the user whose turn was longest ago: one who queues thousands
   // holds up others by one each.
   std::optional<Job> TakeJob() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -429,6 +431,14 @@ void RendezvousGroupRegistry::Queue(uid_t uid, Job job) {
   jobs_.try_emplace(uid, UserJobs{.jobs = {}, .last_turn = turn_})
       .first->second.jobs.push_back(job);
   jobs_changed_.Signal();
+}
+
+void RendezvousGroupRegistry::ForgetJobs(const Group& group) {
+  const auto user = jobs_.find(group.key().uid);
+  if (user == jobs_.end()) return;
+  std::erase_if(user->second.jobs,
+                [&](const Job& job) { return job.generation == group.generation(); });
+  if (user->second.jobs.empty()) jobs_.erase(user);
 }
 
 std::optional<RendezvousGroupRegistry::Job> RendezvousGroupRegistry::TakeJob() {
@@ -849,6 +859,7 @@ RendezvousGroupRegistry::Groups::iterator RendezvousGroupRegistry::EraseIfOver(
   if (!group->second->over()) return std::next(group);
   group->second->TellLeft(after);
   StopGathering(*group->second);
+  ForgetJobs(*group->second);
   after.Destroy(std::move(group->second));
   return groups_.erase(group);
 }

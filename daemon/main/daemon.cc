@@ -313,8 +313,10 @@ void Daemon::ReloadFailed(std::string problem) {
 
 absl::Status Daemon::RefreshHost() {
   // Whoever asks for the progress of the proofs asks often, and a reading keeps the driver busy.
-  if (prover_->Progress().running() || !gpus_->MayReadHost()) return absl::OkStatus();
-  return ReadHostAnew();
+  if (prover_->Progress().running()) return absl::OkStatus();
+  absl::Status read;
+  gpus_->ReadUnlessDrained([&] { read = ReadHostAnew(); });
+  return read;
 }
 
 absl::Status Daemon::ReadHostAnew() {
@@ -360,17 +362,18 @@ absl::Status Daemon::MakeGpuService() {
                         .pool = pool_.get(),
                         .source = source_.get(),
                         .prover = prover_.get()},
-      [this] { return StartWatcher(); }, [this] { ReadHostAnew().IgnoreError(); },
+      [this](GpuService::WatcherNews news) { return StartWatcher(std::move(news)); },
+      [this] { ReadHostAnew().IgnoreError(); },
       absl::StrCat(runtime_dir_->path(), "/", kDrainedName), drained_at_start_);
   return gpus_->Start();
 }
 
-absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher() {
+absl::StatusOr<std::unique_ptr<GpuWatcher>> Daemon::StartWatcher(GpuService::WatcherNews news) {
   if (platform_ == v1::PLATFORM_SIMULATED) return nullptr;
   GpuWatcher::Options options;
   ABSL_ASSIGN_OR_RETURN(options.program, ProgramBesideThisOne(kWatcherName));
   options.on_xid = [this](const XidEvent& event) { TakeXid(event); };
-  options.warn = [](std::string_view warning) { spdlog::warn("{}", Escaped(warning)); };
+  options.news = std::move(news);
   return GpuWatcher::Start(std::move(options));
 }
 

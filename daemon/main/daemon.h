@@ -169,7 +169,7 @@ class Daemon {
   void TakeGroupNews(const GroupNews& news);
   void TakeRefusal(const Refusal& refusal);
   void TakeAuthFailure(AuthFailure failure, const PeerCredentials& peer);
-  absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher();
+  absl::StatusOr<std::unique_ptr<GpuWatcher>> StartWatcher(GpuService::WatcherNews news);
   void TakeXid(const XidEvent& event);
 
   void LogHost() const;

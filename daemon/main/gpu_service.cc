@@ -75,12 +75,36 @@ std::vector<std::string> GpuService::DrainedAndGone() const {
 
 std::string GpuService::WhyErrorsAreNotWatched() const {
   absl::MutexLock lock(&shown_mu_);
-  return watches_ ? "" : kNotWatched;
+  return holds_all_ ? watcher_problem_ : kNotWatched;
 }
 
-bool GpuService::MayReadHost() const {
-  absl::MutexLock lock(&mu_);
-  return drained_.empty();
+void GpuService::TakeWatcherNews(std::string_view problem) {
+  if (!problem.empty()) spdlog::warn("{}", Escaped(problem));
+  absl::MutexLock lock(&shown_mu_);
+  if (problem.empty() && !watcher_problem_.empty()) spdlog::info("GPU errors are watched again");
+  watcher_problem_ = std::string(problem);
+}
+
+bool GpuService::ReadUnlessDrained(absl::FunctionRef<void()> read) {
+  {
+    absl::MutexLock lock(&shown_mu_);
+    if (!holds_all_) return false;
+    ++readings_;
+  }
+  read();
+  absl::MutexLock lock(&shown_mu_);
+  --readings_;
+  return true;
+}
+
+bool GpuService::IsBeingRead() const {
+  absl::MutexLock lock(&shown_mu_);
+  return readings_ > 0;
+}
+
+void GpuService::SetHoldsAll(bool holds_all) {
+  absl::MutexLock lock(&shown_mu_);
+  holds_all_ = holds_all;
 }
 
 std::optional<std::vector<std::string>> GpuService::Served(const v1::Host& host,
@@ -143,7 +167,7 @@ absl::StatusOr<v1::DrainGpuResponse> GpuService::Drain(const v1::DrainGpuRequest
     *response.add_groups() = std::move(name);
   }
   response.set_drained(response.groups().empty() && HoldsNothing(parts_.pool->List(), uuid) &&
-                       !parts_.prover->IsTrying(uuid));
+                       !parts_.prover->IsTrying(uuid) && !IsBeingRead());
   response.set_note(kNotWatched);
   return response;
 }
@@ -195,16 +219,19 @@ absl::Status GpuService::TakeBack(const std::string& uuid) {
 }
 
 absl::Status GpuService::HoldOnlyServed() {
-  watcher_ = nullptr;
-  {
-    absl::MutexLock shown(&shown_mu_);
-    watches_ = drained_.empty();
-  }
   if (drained_.empty()) {
+    // First, since it may fail; then nothing has changed. There are two watchers for a moment where
+    // there was one.
+    ABSL_ASSIGN_OR_RETURN(
+        std::unique_ptr<GpuWatcher> watcher,
+        start_watcher_([this](std::string_view problem) { TakeWatcherNews(problem); }));
+    watcher_ = std::move(watcher);
+    SetHoldsAll(true);
     parts_.source->ServeOnly(std::nullopt);
-    ABSL_ASSIGN_OR_RETURN(watcher_, start_watcher_());
     return absl::OkStatus();
   }
+  SetHoldsAll(false);
+  watcher_ = nullptr;
   spdlog::warn("{}", kNotWatched);
   parts_.source->ServeOnly(Served(parts_.host->host(), drained_));
   return absl::OkStatus();

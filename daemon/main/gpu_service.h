@@ -9,9 +9,11 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -40,8 +42,9 @@ class GpuService final : public GpuControl {
     PlaneSource* source = nullptr;
     PeerProver* prover = nullptr;
   };
-  // Starts a watcher of all GPUs. May return null.
-  using StartWatcher = std::function<absl::StatusOr<std::unique_ptr<GpuWatcher>>()>;
+  // Starts a watcher of all GPUs, with this for its news. May return null.
+  using WatcherNews = std::function<void(std::string_view problem)>;
+  using StartWatcher = std::function<absl::StatusOr<std::unique_ptr<GpuWatcher>>(WatcherNews)>;
   // Brings what is known of the host up to date.
   using ReadHost = std::function<void()>;
 
@@ -53,8 +56,9 @@ class GpuService final : public GpuControl {
   // Watches all GPUs from the daemon's start on, if none is drained.
   absl::Status Start();
 
-  // Reading the host's state opens all GPUs, or none: not while any is drained.
-  bool MayReadHost() const;
+  // Calls `read` and returns true. Reading the host's state opens all GPUs or none, so not while
+  // any is drained, and none counts as drained while one reads.
+  bool ReadUnlessDrained(absl::FunctionRef<void()> read);
 
   // For whoever makes the parts: those that may be held, if not all.
   static std::optional<std::vector<std::string>> Served(const v1::Host& host,
@@ -74,6 +78,10 @@ class GpuService final : public GpuControl {
   // is no watcher while any is drained.
   absl::Status HoldOnlyServed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status TakeBack(const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // As GpuWatcher's news.
+  void TakeWatcherNews(std::string_view problem);
+  void SetHoldsAll(bool holds_all) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool IsBeingRead() const;
   // Writes down which GPUs are drained, unless that has been done.
   absl::Status Save() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -88,7 +96,9 @@ class GpuService final : public GpuControl {
   // taken from by Undrain: the host is not read anew while a GPU is drained.
   mutable absl::Mutex shown_mu_ ABSL_ACQUIRED_AFTER(mu_);
   std::set<std::string> gone_ ABSL_GUARDED_BY(shown_mu_);
-  bool watches_ ABSL_GUARDED_BY(shown_mu_) = true;
+  bool holds_all_ ABSL_GUARDED_BY(shown_mu_) = true;  // no GPU is drained
+  std::string watcher_problem_ ABSL_GUARDED_BY(shown_mu_);
+  int readings_ ABSL_GUARDED_BY(shown_mu_) = 0;
   bool save_failed_ ABSL_GUARDED_BY(mu_) = false;  // which is in the log
   std::unique_ptr<GpuWatcher> watcher_ ABSL_GUARDED_BY(mu_);
 };

@@ -101,6 +101,8 @@ class RefilledPlanePool final : public PlanePool {
   bool CanRefill(const Stock& stock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return IsShort(stock) && Fits(stock, options_.plane_bytes.value);
   }
+  absl::Status ClosedError(const std::string& gpu_uuid, const Stock& stock) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status OverLimit(const std::string& gpu_uuid, const Stock& stock, size_t bytes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -125,11 +127,7 @@ absl::StatusOr<PlaneLease> RefilledPlanePool::Acquire(std::string_view gpu_uuid,
   const std::string& uuid = found->first;
   Stock& stock = found->second;
   while (true) {
-    if (stock.closed) {
-      return absl::UnavailableError(
-          absl::StrFormat("GPU %s is %s; see nodecommctl topo, and nodecommctl undrain", uuid,
-                          stock.bytes_in_use == 0 ? "drained" : "being drained"));
-    }
+    if (stock.closed) return ClosedError(uuid, stock);
     if (bytes == options_.plane_bytes && !stock.ready.empty()) {
       Plane plane = std::move(stock.ready.back());
       stock.ready.pop_back();
@@ -160,12 +158,20 @@ absl::StatusOr<Plane> RefilledPlanePool::CreateForCaller(const std::string& gpu_
   absl::StatusOr<Plane> plane = source_->Create(gpu_uuid, ByteCount{bytes});
   mu_.Lock();
   stock.bytes_pending -= reserved;
+  // One that was made while the pool was closed goes back at once.
+  if (plane.ok() && stock.closed) plane = ClosedError(gpu_uuid, stock);
   if (plane.ok()) {
     stock.bytes_in_use += plane->bytes.value;
     ++stock.planes_in_use;
   }
   changed_.SignalAll();
   return plane;
+}
+
+absl::Status RefilledPlanePool::ClosedError(const std::string& gpu_uuid, const Stock& stock) const {
+  return absl::UnavailableError(
+      absl::StrFormat("GPU %s is %s; see nodecommctl topo, and nodecommctl undrain", gpu_uuid,
+                      stock.bytes_in_use == 0 ? "drained" : "being drained"));
 }
 
 absl::Status RefilledPlanePool::OverLimit(const std::string& gpu_uuid, const Stock& stock,
@@ -294,6 +300,7 @@ std::vector<v1::PoolInfo> RefilledPlanePool::List() const {
     info.set_planes_in_use(stock.planes_in_use);
     info.set_bytes_ready(stock.bytes_ready);
     info.set_bytes_in_use(stock.bytes_in_use);
+    info.set_bytes_pending(stock.bytes_pending);
     info.set_bytes_max(options_.bytes_per_gpu_max.value);
     if (!stock.refill_error.empty()) {
       info.set_last_error(stock.refill_error);

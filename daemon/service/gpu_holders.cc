@@ -50,7 +50,8 @@ std::vector<std::string> GroupsOn(const std::vector<v1::GroupInfo>& groups,
 
 bool HoldsNothing(const std::vector<v1::PoolInfo>& pools, const std::string& gpu_uuid) {
   return std::none_of(pools.begin(), pools.end(), [&](const v1::PoolInfo& pool) {
-    return pool.gpu_uuid() == gpu_uuid && (pool.planes_in_use() > 0 || pool.planes_ready() > 0);
+    return pool.gpu_uuid() == gpu_uuid &&
+           (pool.planes_in_use() > 0 || pool.planes_ready() > 0 || pool.bytes_pending() > 0);
   });
 }
 

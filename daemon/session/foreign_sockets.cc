@@ -1,6 +1,7 @@
 #include "daemon/session/foreign_sockets.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -18,31 +19,48 @@ namespace {
 
 constexpr int kSoPassRights = 83;  // SO_PASSRIGHTS of Linux 6.16; older C libraries do not name it
 
-// More than a socket's queue holds.
+// Those that this thread reads; who has more waiting has its socket closed elsewhere.
 constexpr int kMessagesMax = 4096;
-// Empty messages look like the end, so as many are asked for as a queue can hold.
-constexpr int kEmptyMessagesMax = 512;
+
+bool HasEmptyMessages(int socket) {
+  int type = 0;
+  socklen_t length = sizeof(type);
+  return getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM;
+}
+
+// Of empty messages and the end, which read the same, the kernel gives times to messages alone.
+bool AskForTimes(int socket) {
+  const int on = 1;
+  return setsockopt(socket, SOL_SOCKET, SO_TIMESTAMP, &on, sizeof(on)) == 0;
+}
 
 // Lets nothing more in and reads what is there, up to a message that has descriptors, which stays.
-// False: there is one. Looking does not take: what the kernel cannot hand over for want of a buffer
-// it only flags.
+// False: there is one, or too much else. Looking does not take: what the kernel cannot hand over
+// for want of a buffer it only flags.
 bool EmptyUpToDescriptors(int socket) {
   shutdown(socket, SHUT_RD);
+  const bool times = HasEmptyMessages(socket);
+  if (times && !AskForTimes(socket)) return false;
   std::array<char, 4096> scratch;
-  int empty = 0;
+  // Room for a time and nothing else.
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(timeval))> control;
   for (int i = 0; i < kMessagesMax; ++i) {
     iovec part = {scratch.data(), scratch.size()};
     msghdr message = {};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
+    if (times) {
+      message.msg_control = control.data();
+      message.msg_controllen = control.size();
+    }
     const ssize_t length = recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT);
     if ((message.msg_flags & MSG_CTRUNC) != 0) return false;
     if (length < 0 && errno == EAGAIN) return true;
     if (length < 0 && errno != EINTR && errno != ECONNRESET) return false;
     if (length < 0) continue;
+    if (length == 0 && message.msg_controllen == 0) return true;
     // No more than was looked at: of a stream, the next bytes may bring some.
     recv(socket, scratch.data(), static_cast<size_t>(std::max<ssize_t>(length, 1)), MSG_DONTWAIT);
-    if (length == 0 && ++empty == kEmptyMessagesMax) return true;
   }
   return false;
 }

@@ -334,6 +334,7 @@ class EpollSessionServer final : public SessionServer {
       const std::string line = absl::StrCat(kRefusalStart, reason, "\n");
       send(socket.get(), line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
       Refuse(Door::kAdmin, cause, *peer, reason);
+      foreign_->Close(std::move(socket), peer->uid);
     };
     if (peer->uid != 0 && peer->uid != geteuid()) {
       return refuse(RefusalCause::kNotAdministrator,

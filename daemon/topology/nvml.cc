@@ -413,14 +413,15 @@ class LibraryXidWatch final : public XidWatch {
       return Error("nvmlEventSetCreate", code);
     }
     ABSL_ASSIGN_OR_RETURN(const int count, nvml_.GpuCount());
-    int registered = 0;
     for (int i = 0; i < count; ++i) {
       const absl::StatusOr<NvmlGpu> gpu = nvml_.Gpu({i});
-      if (gpu.ok() && entry_.register_events(gpu->handle, kEventXid, set_) == kSuccess) {
-        ++registered;
+      if (!gpu.ok()) continue;
+      absl::StatusOr<std::string> uuid = nvml_.Uuid(*gpu);
+      if (uuid.ok() && entry_.register_events(gpu->handle, kEventXid, set_) == kSuccess) {
+        uuid_of_.emplace_back(gpu->handle, *std::move(uuid));
       }
     }
-    if (registered == 0) return absl::UnimplementedError("no GPU here reports its errors");
+    if (uuid_of_.empty()) return absl::UnimplementedError("no GPU here reports its errors");
     return absl::OkStatus();
   }
 
@@ -431,8 +432,13 @@ class LibraryXidWatch final : public XidWatch {
     if (code == kTimeout) return std::nullopt;
     if (code != kSuccess) return Error("nvmlEventSetWait", code);
     if (event.type != kEventXid) return std::nullopt;
-    ABSL_ASSIGN_OR_RETURN(std::string uuid, nvml_.Uuid({event.device}));
-    return XidReport{.gpu_uuid = std::move(uuid), .code = static_cast<int>(event.data)};
+    // As it was: a GPU that has fallen off the bus may not say it any more.
+    for (const auto& [device, uuid] : uuid_of_) {
+      if (device == event.device) {
+        return XidReport{.gpu_uuid = uuid, .code = static_cast<int>(event.data)};
+      }
+    }
+    return std::nullopt;
   }
 
  private:
@@ -443,6 +449,7 @@ class LibraryXidWatch final : public XidWatch {
   const EntryPoints entry_;
   LibraryNvml nvml_;  // its session
   EventSet set_ = nullptr;
+  std::vector<std::pair<NvmlHandle, std::string>> uuid_of_;  // those that are registered
 };
 
 // Never unloaded: NVML is not made to be.

@@ -50,13 +50,13 @@ absl::StatusOr<std::unique_ptr<GpuWatcher>> GpuWatcher::Start(Options options) {
   UniqueFd stop(eventfd(0, EFD_CLOEXEC));
   if (!stop.valid()) return absl::ErrnoToStatus(errno, "eventfd for the watcher");
   std::unique_ptr<GpuWatcher> watcher(new GpuWatcher(std::move(options), std::move(stop)));
-  watcher->thread_ = std::thread([raw = watcher.get()] { raw->Run(); });
+  ABSL_ASSIGN_OR_RETURN(watcher->thread_, Thread::Start([raw = watcher.get()] { raw->Run(); }));
   return watcher;
 }
 
 GpuWatcher::~GpuWatcher() {
   eventfd_write(stop_.get(), 1);
-  thread_.join();
+  thread_.Join();
 }
 
 void GpuWatcher::Run() {
@@ -68,7 +68,7 @@ void GpuWatcher::Run() {
     if (SteadyNow() - start > kRanWell) pause = options_.restart_after;
     const std::string what = ending.ok() ? absl::StrFormat("%s %s", options_.program, *ending)
                                          : std::string(ending.status().message());
-    options_.warn(absl::StrFormat("GPU errors are not watched: %s; the next try is in %s", what,
+    options_.news(absl::StrFormat("GPU errors are not watched: %s; the next try is in %s", what,
                                   absl::FormatDuration(pause)));
     if (!Sleep(pause)) return;
     pause = std::min(2 * pause, options_.restart_after_max);
@@ -110,9 +110,14 @@ bool GpuWatcher::ReadLines(int fd) {
     if (got <= 0) return true;
     buffer.Add(std::string_view(chunk.data(), static_cast<size_t>(got)));
     while (const std::optional<std::string> line = buffer.TakeLine()) {
-      if (const std::optional<XidEvent> event = ParseXid(*line)) options_.on_xid(*event);
+      TakeLine(*line);
     }
   }
+}
+
+void GpuWatcher::TakeLine(std::string_view line) {
+  if (const std::optional<XidEvent> event = ParseXid(line)) options_.on_xid(*event);
+  if (line == kWatchingLine) options_.news("");
 }
 
 bool GpuWatcher::Sleep(absl::Duration duration) {

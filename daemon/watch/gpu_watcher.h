@@ -7,11 +7,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/base/unique_fd.h"
+#include "daemon/process/thread.h"
 #include "daemon/watch/watch_line.h"
 
 namespace nodecomm {
@@ -20,15 +20,18 @@ class GpuWatcher {
  public:
   struct Options {
     std::string program;
-    // Both are called on the watcher's thread.
+    // Both callbacks come on the watcher's thread.
     std::function<void(const XidEvent&)> on_xid;
-    // The program ended, or could not be started; it is started again after a while.
-    std::function<void(std::string_view)> warn = [](std::string_view) {};
+    // Why errors are not watched: the program ended, or could not be started; it is started again
+    // after a while. Empty: they are watched from now on.
+    std::function<void(std::string_view problem)> news = [](std::string_view) {};
     // Doubled with each failure, up to the greater.
     absl::Duration restart_after = absl::Seconds(1);
     absl::Duration restart_after_max = absl::Minutes(5);
   };
 
+  // ResourceExhausted and the like: no thread or descriptor is left. What becomes of the program is
+  // told by `news`.
   static absl::StatusOr<std::unique_ptr<GpuWatcher>> Start(Options options);
   // Ends the program.
   ~GpuWatcher();
@@ -44,10 +47,11 @@ class GpuWatcher {
   // False: the watcher ends.
   bool ReadLines(int fd);
   bool Sleep(absl::Duration duration);
+  void TakeLine(std::string_view line);
 
   const Options options_;
   const UniqueFd stop_;  // an eventfd, readable once the watcher ends
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace nodecomm

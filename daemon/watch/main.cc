@@ -32,6 +32,8 @@ int Fail(const absl::Status& status) {
 int Run() {
   const absl::StatusOr<std::unique_ptr<XidWatch>> watch = WatchXids("libnvidia-ml.so.1");
   if (!watch.ok()) return Fail(watch.status());
+  puts(kWatchingLine);
+  fflush(stdout);
   while (DaemonIsThere()) {
     const absl::StatusOr<std::optional<XidReport>> report = (*watch)->Wait(kTurn);
     if (!report.ok()) return Fail(report.status());

@@ -8,6 +8,9 @@
 
 namespace nodecomm {
 
+// Said once, when errors are watched.
+inline constexpr char kWatchingLine[] = "watching";
+
 // A critical error that the driver reported of a GPU.
 struct XidEvent {
   std::string gpu_uuid;

@@ -5,7 +5,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -50,6 +52,10 @@ class FakePlaneSource final : public PlaneSource {
     return calls_;
   }
 
+  void ServeOnly(const std::optional<std::vector<std::string>>& gpu_uuids) override {
+    absl::MutexLock lock(&mu_);
+    served_ = gpu_uuids;
+  }
   absl::StatusOr<Plane> Create(std::string_view gpu_uuid, ByteCount bytes) override {
     {
       absl::MutexLock lock(&mu_);
@@ -57,6 +63,9 @@ class FakePlaneSource final : public PlaneSource {
       const auto free = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !held_; };
       mu_.Await(absl::Condition(&free));
       if (call >= fail_from_ && call < fail_until_) return failure_;
+      if (served_.has_value() && std::count(served_->begin(), served_->end(), gpu_uuid) == 0) {
+        return absl::UnavailableError(absl::StrFormat("GPU %s is not served", gpu_uuid));
+      }
     }
     if (!gpu_uuids_.contains(std::string(gpu_uuid))) {
       return absl::NotFoundError(absl::StrFormat("no GPU %s", gpu_uuid));
@@ -77,6 +86,7 @@ class FakePlaneSource final : public PlaneSource {
   int fail_from_ ABSL_GUARDED_BY(mu_) = 0;
   int fail_until_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
+  std::optional<std::vector<std::string>> served_ ABSL_GUARDED_BY(mu_);  // if not all
 };
 
 }  // namespace nodecomm

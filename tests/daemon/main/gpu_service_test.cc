@@ -91,8 +91,9 @@ class GpuServiceTest : public testing::Test {
                           .pool = pool_.get(),
                           .source = &source_,
                           .prover = &prover_},
-        [this]() -> absl::StatusOr<std::unique_ptr<GpuWatcher>> {
+        [this](GpuService::WatcherNews news) -> absl::StatusOr<std::unique_ptr<GpuWatcher>> {
           ++watcher_starts_;
+          watcher_news_ = std::move(news);
           if (!watcher_.ok()) return watcher_;
           return nullptr;
         },
@@ -121,16 +122,39 @@ class GpuServiceTest : public testing::Test {
   std::unique_ptr<PlanePool> pool_;
   absl::Status watcher_;
   int watcher_starts_ = 0;
+  GpuService::WatcherNews watcher_news_;
   std::function<void()> read_host_ = [] {};
   std::unique_ptr<GpuService> service_;
 };
 
 TEST_F(GpuServiceTest, HostIsNotReadWhileAGpuIsDrained) {
-  EXPECT_TRUE(service_->MayReadHost());
+  EXPECT_TRUE(service_->ReadUnlessDrained([] {}));
   EXPECT_OK(Drain(kGpu1));
-  EXPECT_FALSE(service_->MayReadHost());
+  EXPECT_FALSE(service_->ReadUnlessDrained([] {}));
   EXPECT_OK(Undrain(kGpu1));
-  EXPECT_TRUE(service_->MayReadHost());
+  EXPECT_TRUE(service_->ReadUnlessDrained([] {}));
+}
+
+TEST_F(GpuServiceTest, IsNotDrainedBeforeAReadingThatWasUnderWayHasEnded) {
+  service_->ReadUnlessDrained([this] {
+    const auto drained = Drain(kGpu1);
+    ASSERT_OK(drained);
+    EXPECT_FALSE(drained->drained());
+  });
+  const auto drained = Drain(kGpu1);
+  ASSERT_OK(drained);
+  EXPECT_TRUE(drained->drained());
+}
+
+TEST_F(GpuServiceTest, SaysWhyTheWatcherDoesNotWatch) {
+  const CapturedLog log;
+  watcher_news_("");
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), "");
+  watcher_news_("it has crashed");
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), "it has crashed");
+  watcher_news_("");
+  EXPECT_EQ(service_->WhyErrorsAreNotWatched(), "");
+  EXPECT_THAT(log.lines(), ElementsAre("it has crashed", "GPU errors are watched again"));
 }
 
 TEST_F(GpuServiceTest, SaysThatNoErrorsAreWatchedWhileAGpuIsDrained) {
@@ -148,7 +172,7 @@ TEST_F(GpuServiceTest, WhatIsDrainedIsWrittenDown) {
   EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre(kGpu1));
   Restart(*ReadDrainedGpus(path_));
   EXPECT_EQ(watcher_starts_, 1) << "of the first daemon only";
-  EXPECT_FALSE(service_->MayReadHost());
+  EXPECT_FALSE(service_->ReadUnlessDrained([] {}));
   EXPECT_OK(Undrain(kGpu1));
   EXPECT_THAT(*ReadDrainedGpus(path_), IsEmpty());
   EXPECT_FALSE(std::filesystem::exists(path_));
@@ -190,6 +214,8 @@ TEST_F(GpuServiceTest, UndrainThatFailsMayBeTriedAgain) {
   for (int i = 0; i < 2; ++i) {
     EXPECT_THAT(Undrain(kGpu1), StatusIs(absl::StatusCode::kResourceExhausted));
     EXPECT_FALSE(IsOpen(kGpu1));
+    EXPECT_FALSE(source_.Create(kGpu1, 2_MiB).ok()) << "nobody may hold it";
+    EXPECT_THAT(service_->WhyErrorsAreNotWatched(), HasSubstr("while one is drained"));
     EXPECT_THAT(*ReadDrainedGpus(path_), ElementsAre(kGpu1));
   }
   watcher_ = absl::OkStatus();
@@ -211,12 +237,12 @@ TEST_F(GpuServiceTest, DrainedGpuThatIsGoneMayBeForgotten) {
   constexpr char kGone[] = "GPU-99999999-0000-4000-8000-000000000001";
   const CapturedLog log;
   Restart({kGone});
-  EXPECT_FALSE(service_->MayReadHost());
+  EXPECT_FALSE(service_->ReadUnlessDrained([] {}));
   EXPECT_THAT(service_->DrainedAndGone(), ElementsAre(kGone));
   EXPECT_THAT(log.lines(), testing::Contains(HasSubstr("this host has no such GPU")));
   EXPECT_OK(Undrain(kGone));
   EXPECT_THAT(service_->DrainedAndGone(), IsEmpty());
-  EXPECT_TRUE(service_->MayReadHost());
+  EXPECT_TRUE(service_->ReadUnlessDrained([] {}));
   EXPECT_THAT(*ReadDrainedGpus(path_), IsEmpty());
   EXPECT_THAT(Undrain(kGone), StatusIs(absl::StatusCode::kNotFound));
 }

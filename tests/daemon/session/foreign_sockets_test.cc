@@ -61,6 +61,21 @@ TEST_P(ForeignSocketsTest, SocketThatHoldsALingeringOneIsClosedBehindTheScenesAn
   EXPECT_TRUE(Eventually([&] { return foreign_->count() == 0; }));
 }
 
+// As many as look like the end, of those that a queue can hold where an administrator allows more.
+TEST_P(ForeignSocketsTest, ThousandsOfEmptyMessagesHideNoLingeringSocket) {
+  const int bytes = 8 << 20;
+  if (setsockopt(theirs_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) != 0) {
+    GTEST_SKIP() << "only root may have so long a queue";
+  }
+  LingeringSocket lingering;
+  for (int i = 0; i < 2000; ++i) ASSERT_EQ(send(theirs_.get(), "", 0, MSG_DONTWAIT), 0);
+  ASSERT_EQ(send(theirs_.get(), "hello", 5, 0), 5);
+  ASSERT_TRUE(SendFd(theirs_.get(), lingering.fd()));
+  lingering.CloseOwn();
+  foreign_->Close(std::move(ours_), kUser);
+  EXPECT_EQ(foreign_->count(), 1);
+}
+
 TEST_P(ForeignSocketsTest, EndIsBoundedThoughASocketLingers) {
   LingeringSocket lingering;
   ASSERT_TRUE(SendFd(theirs_.get(), lingering.fd()));

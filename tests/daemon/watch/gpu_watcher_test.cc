@@ -40,9 +40,9 @@ class GpuWatcherTest : public testing::Test {
       absl::MutexLock lock(&mu_);
       events_.push_back(event);
     };
-    options.warn = [this](std::string_view warning) {
+    options.news = [this](std::string_view problem) {
       absl::MutexLock lock(&mu_);
-      warnings_.emplace_back(warning);
+      news_.emplace_back(problem);
     };
     options.restart_after = absl::Milliseconds(1);
     options.restart_after_max = absl::Milliseconds(10);
@@ -56,18 +56,18 @@ class GpuWatcherTest : public testing::Test {
     mu_.AwaitWithTimeout(absl::Condition(&enough), kLong);
     return events_;
   }
-  std::vector<std::string> WaitForWarnings(size_t count) {
+  std::vector<std::string> WaitForNews(size_t count) {
     absl::MutexLock lock(&mu_);
-    const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return warnings_.size() >= count; };
+    const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return news_.size() >= count; };
     mu_.AwaitWithTimeout(absl::Condition(&enough), kLong);
-    return warnings_;
+    return news_;
   }
 
   TemporaryDirectory directory_;
   const std::string program_ = directory_.path() + "/watcher";
   absl::Mutex mu_;
   std::vector<XidEvent> events_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::string> warnings_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> news_ ABSL_GUARDED_BY(mu_);
 };
 
 TEST_F(GpuWatcherTest, HandsOnWhatTheProgramSays) {
@@ -101,12 +101,22 @@ TEST_F(GpuWatcherTest, BelievesNoOtherLine) {
 TEST_F(GpuWatcherTest, StartsTheProgramAgain) {
   const auto watcher = Watch("echo 'xid GPU-a 79'; exit 3");
   EXPECT_GE(WaitForEvents(3).size(), 3u);
-  EXPECT_THAT(WaitForWarnings(1)[0], HasSubstr("exited with code 3"));
+  EXPECT_THAT(WaitForNews(1)[0], HasSubstr("exited with code 3"));
 }
 
 TEST_F(GpuWatcherTest, SaysThatTheProgramCannotBeStarted) {
   const auto watcher = WatchProgram("/nowhere/nodecomm-watcher");
-  EXPECT_THAT(WaitForWarnings(2)[1], HasSubstr("/nowhere/nodecomm-watcher"));
+  EXPECT_THAT(WaitForNews(2)[1], HasSubstr("/nowhere/nodecomm-watcher"));
+}
+
+TEST_F(GpuWatcherTest, SaysWhenErrorsAreWatched) {
+  const std::string tried = directory_.path() + "/tried";
+  const auto watcher =
+      Watch("[ -e " + tried + " ] || { touch " + tried + "; exit 3; }; echo watching; cat");
+  const std::vector<std::string> news = WaitForNews(2);
+  ASSERT_THAT(news, SizeIs(2));
+  EXPECT_THAT(news[0], HasSubstr("exited with code 3"));
+  EXPECT_EQ(news[1], "");
 }
 
 TEST_F(GpuWatcherTest, EndsTheProgramWithItself) {
