@@ -57,9 +57,12 @@ std::string RenderDrain(const std::string& gpu, const v1::DrainGpuResponse& answ
   if (answer.groups().empty()) {
     return absl::StrCat("GPU ", gpu, " is draining: its memory is being released.\n");
   }
+  std::string groups;
+  for (const std::string& group : answer.groups()) {
+    absl::StrAppend(&groups, "  ", RenderForeign(group), "\n");
+  }
   return absl::StrCat("GPU ", gpu,
-                      " is draining; these groups are still on it (--abort ends them):\n  ",
-                      absl::StrJoin(answer.groups(), "\n  "), "\n");
+                      " is draining; these groups are still on it (--abort ends them):\n", groups);
 }
 
 std::string RenderUndrain(const std::string& gpu, const std::string& gpu_uuid,

@@ -56,6 +56,8 @@ TEST(RenderDrain, SaysWhatIsStillThere) {
   EXPECT_EQ(RenderDrain("1", answer),
             "GPU 1 is draining; these groups are still on it (--abort ends them):\n"
             "  tp (generation 11)\n");
+  answer.set_groups(0, "\x1b[2J\u009b2J (generation 12)");
+  EXPECT_THAT(RenderDrain("1", answer), HasSubstr("\n  \\x1b[2J\\u009b2J (generation 12)\n"));
   answer.clear_groups();
   answer.set_drained(true);
   EXPECT_EQ(RenderDrain("1", answer), "GPU 1 is drained: no process of nodecommd holds it.\n");
