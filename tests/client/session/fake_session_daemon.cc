@@ -58,6 +58,14 @@ void FakeSessionDaemon::CloseSessions() {
   sessions_.clear();
 }
 
+void FakeSessionDaemon::SendTransfer(uint64_t transfer_id) {
+  const absl::MutexLock lock(&mutex_);
+  if (sessions_.empty()) abort();
+  SendFrame(sessions_.back().get(),
+            {.type = FrameType::kTransfer, .transfer_id = transfer_id, .payload = {}, .fds = {}})
+      .IgnoreError();
+}
+
 void FakeSessionDaemon::ForgetSessions() {
   const absl::MutexLock lock(&mutex_);
   forgetful_ = true;

@@ -24,6 +24,8 @@ class FakeSessionDaemon {
   int connections() const;
   // Closes the daemon's end of all sessions, as its death would.
   void CloseSessions();
+  // To the last that was opened or resumed; no file descriptors in it.
+  void SendTransfer(uint64_t transfer_id);
   // From now on it has never heard of any session.
   void ForgetSessions();
   // What the last worker said first.

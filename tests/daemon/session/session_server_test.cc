@@ -1155,6 +1155,7 @@ TEST_F(SessionRestart, LibraryKeepsItsSessionOverManyRestarts) {
   StartServer(WithRecords());
   const auto session = WorkerSession::Connect(parent_ + "/run");
   ASSERT_OK(session);
+  const WorkerSession::Expectation expects(**session);
   const SessionId id{(*session)->welcome().session_id()};
   for (int restart = 0; restart < 4; ++restart) {
     KillAndRestart();
