@@ -74,7 +74,8 @@ WorkerSession::WorkerSession(std::string runtime_dir, OpenedSession opened)
       wake_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       socket_(std::move(opened.socket)),
       liveness_page_(std::move(opened.liveness_page)),
-      expects_alive_(opened.expects_alive) {}
+      expects_alive_(opened.expects_alive),
+      rendezvous_timeout_(absl::Milliseconds(welcome_.rendezvous_timeout_ms())) {}
 
 void WorkerSession::Disposer::operator()(WorkerSession* session) const {
   if (session->stamp_.InSameProcess()) delete session;
@@ -256,6 +257,7 @@ absl::Status WorkerSession::TryToResume() {
   const absl::MutexLock lock(&mutex_);
   if (lingers_until_.has_value() && !retry_at_.has_value()) return UnusedStatus();
   stale.swap(pending_);
+  rendezvous_timeout_ = absl::Milliseconds(opened.welcome.rendezvous_timeout_ms());
   lost_up_to_ = opened.welcome.last_transfer_id();
   connected_ = true;
   changed_.SignalAll();
@@ -406,6 +408,11 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
   }
   return absl::UnavailableError(absl::StrFormat(
       "transfer %d of file descriptors was lost: nodecommd went away; try again", transfer_id));
+}
+
+absl::Duration WorkerSession::rendezvous_timeout() const {
+  const absl::MutexLock lock(&mutex_);
+  return rendezvous_timeout_;
 }
 
 bool WorkerSession::ended() const {

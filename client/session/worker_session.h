@@ -55,6 +55,9 @@ class WorkerSession {
                                          absl::Duration timeout = kHandshakeTimeout);
 
   const v1::SessionWelcome& welcome() const { return welcome_; }
+  // How long calls that wait for other ranks may wait by default, as the daemon said when the
+  // session last came to stand. Zero: it does not say.
+  absl::Duration rendezvous_timeout() const;
 
   // From before a call whose answer names a transfer until that is taken. What comes, or has come,
   // and nobody expects belongs to an answer that was lost, and would keep memory of a group that
@@ -162,6 +165,7 @@ class WorkerSession {
   uint64_t interruptions_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t failed_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration rendezvous_timeout_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_retry_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_unused_ ABSL_GUARDED_BY(mutex_);

@@ -501,6 +501,8 @@ TEST(WorkerSession, ResumesWithItsIdAndToken) {
   const absl::StatusOr<WorkerSession::Owner> session = WorkerSession::Connect(directory.path());
   ASSERT_OK(session);
   EXPECT_FALSE(daemon.last_hello().has_resume());
+  EXPECT_EQ((*session)->rendezvous_timeout(), absl::ZeroDuration());
+  daemon.SetRendezvousTimeout(absl::Minutes(30));
   std::atomic<int> resumed = 0;
   (*session)->OnResume([&] { ++resumed; });
   daemon.CloseSessions();
@@ -508,6 +510,7 @@ TEST(WorkerSession, ResumesWithItsIdAndToken) {
   EXPECT_OK((*session)->EnsureConnected(kLongEnough));
   EXPECT_EQ(daemon.last_hello().resume().session_id(), 7u);
   EXPECT_EQ(daemon.last_hello().resume().token(), std::string(32, '\xab'));
+  EXPECT_EQ((*session)->rendezvous_timeout(), absl::Minutes(30));
   // What the earlier daemon had promised does not come any more.
   EXPECT_THAT((*session)->TakeTransfer(kFakeLastTransfer, Soon()),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("went away")));

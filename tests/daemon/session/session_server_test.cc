@@ -192,7 +192,7 @@ class SessionServerTest : public testing::Test {
 };
 
 TEST_F(SessionServerTest, WelcomeHasIdTokenVersionAndPlatform) {
-  StartServer();
+  StartServer({.rendezvous_timeout = [] { return absl::Minutes(30); }});
   TestWorker worker(socket_path());
   const auto welcome = worker.Open();
   ASSERT_OK(welcome);
@@ -201,6 +201,7 @@ TEST_F(SessionServerTest, WelcomeHasIdTokenVersionAndPlatform) {
   EXPECT_EQ(welcome->version().major(), kVersionMajor);
   EXPECT_EQ(welcome->version().minor(), kVersionMinor);
   EXPECT_EQ(welcome->platform(), v1::PLATFORM_SIMULATED);
+  EXPECT_EQ(welcome->rendezvous_timeout_ms(), 30 * 60 * 1000);
   EXPECT_EQ(server_->session_count(), 1);
   absl::MutexLock lock(&mu_);
   ASSERT_THAT(opened_, SizeIs(1));
