@@ -26,7 +26,9 @@ struct CallFacts {
 // the rest.
 struct FailureRecord {
   static constexpr uint32_t kNone = 0;
-  static constexpr uint32_t kStopped = 1;   // the control page said so
+  // The control page said so; or the plane was poisoned, by a peer or an earlier launch that gave
+  // up.
+  static constexpr uint32_t kStopped = 1;
   static constexpr uint32_t kTimeout = 2;   // a peer's data did not come in time
   static constexpr uint32_t kLeft = 3;      // a peer has left
   static constexpr uint32_t kOverlap = 4;   // this rank had two calls at the same time
@@ -70,6 +72,8 @@ struct Binding {
 // What a packet's index of 32 bits can count, with room for a grid's step.
 inline constexpr uint64_t kMessageBytesMax = uint64_t{32} << 30;
 
+// in, out: `count` elements each, in memory of the executing side; aligned to the element; equal,
+// or apart. The kernels check none of it.
 struct Message {
   const void* in = nullptr;
   void* out = nullptr;
@@ -78,8 +82,9 @@ struct Message {
 };
 
 // Runs on the calling thread and returns when `out` holds the sums; waits yield the CPU.
-// Aborted: the group was stopped, a peer left or did not come in time, or another thread is in a
-// call with the same rank's plane (see `binding.failure`).
+// InvalidArgument: as CheckMessage (call_setup.h). Aborted: the group was stopped, a peer left or
+// did not come in time, or another thread is in a call with the same rank's plane (see
+// `binding.failure`).
 absl::Status AllReduceOnHost(const Binding& binding, const Message& message);
 
 // The epoch of the last call on this plane that has completed in all its blocks; or of a call in a

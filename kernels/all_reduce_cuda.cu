@@ -16,8 +16,10 @@ namespace {
 
 // What:     CallCheck, for the call that follows on the stream.
 // Grid:     one thread.
-// Ordering: as AllReduceKernel, which runs behind it: it finds the own plane poisoned if this gave
-// up. Before:   as AllReduceKernel. Failure:  the generation is poisoned.
+// Ordering: as AllReduceKernel, which runs behind it and finds the own plane poisoned if this gave
+//           up.
+// Before:   as AllReduceKernel.
+// Failure:  the generation is poisoned.
 template <int kRanks>
 __global__ void CheckKernel(const __grid_constant__ Call call,
                             const __grid_constant__ CallFacts mine) {

@@ -30,7 +30,9 @@ class AllReduceKernels {
 
   // Enqueues the all-reduce on `stream` of the device, which is current: one kernel launch (several
   // for messages larger than a slot where a group of more than two ranks was told to use one-shot),
-  // and one of a single thread before it in checked mode; nothing else. May be captured.
+  // and one of a single thread before it in checked mode; nothing else. May be captured. One call
+  // at a time a binding. InvalidArgument: as CheckMessage (call_setup.h); what CudaStatus makes of
+  // a launch that failed. That the group failed shows in `binding.failure` alone.
   absl::Status AllReduceOnStream(const Binding& binding, const Message& message,
                                  cudaStream_t stream) const;
 

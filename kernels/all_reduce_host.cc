@@ -37,19 +37,16 @@ RunFn RunOf(Code code) {
 // As the kernels are chosen (all_reduce_kernels.cuh).
 template <ElementType kType, int kRanks>
 RunFn FindForRanks(Algorithm algorithm, bool packet_a_thread, Code code) {
-  const bool is_short = packet_a_thread && code == Code::kLean;
   if (algorithm == Algorithm::kTwoShot) {
     if constexpr (kRanks > 2) {
-      if (is_short) return RunOf<TwoShot, kType, kRanks>(code);
+      if (packet_a_thread && code == Code::kLean) return RunOf<TwoShot, kType, kRanks>(code);
     }
     return RunOf<TwoShotStream, kType, kRanks>(code);
   }
   if constexpr (kRanks == 2) {
-    return is_short ? RunOf<OneShot, kType, kRanks>(code)
-                    : RunOf<OneShotStream, kType, kRanks>(code);
-  } else {
-    return RunOf<OneShot, kType, kRanks>(code);
+    if (!packet_a_thread) return RunOf<OneShotStream, kType, kRanks>(code);
   }
+  return RunOf<OneShot, kType, kRanks>(code);
 }
 
 template <ElementType kType>

@@ -30,12 +30,11 @@ class CallCheck {
   // What:     true once every rank has said that its call no. `sequence` is `mine` too.
   // Shapes:   a packet a peer.
   // Grid:     one thread.
-  // Ordering: a packet carries the number of the call, so it is ready when it comes, as packets
-  // with
-  //           epochs are. A slot of one parity is written again two checks later, which its writer
-  //           begins only after it heard from us in the check between: we had read the slot then.
-  //           So it never holds anything older than two calls, and numbers that come round are not
-  //           met.
+  // Ordering: a packet is whole once the number of the call stands in its last word: on a GPU it is
+  //           one atom, and a host stores that half last. A slot of one parity is written again two
+  //           checks later, which its writer begins only after it heard from us in the check
+  //           between: we had read the slot then. So it never holds anything older than two calls,
+  //           and numbers that come round are not met.
   // Before:   the previous check and the calls behind it on this communicator have ended.
   // Failure:  false after giving up: a rank calls something else, is missing at the deadline or has
   //           left, or two checks of this rank overlap. The generation is over.

@@ -18,9 +18,11 @@ namespace nodecomm::kernels {
 //           one padded; one slot a sender, in the part of the call's epoch.
 // Grid:     the same on every rank; every block has a packet, and on a GPU no thread more than one.
 // Ordering: a packet is stored and loaded as one 16-byte atom, so its data and what says that it
-//           has come arrive together and no fence is needed. A slot is written again two calls
-//           later or more, which its writer begins only after it heard from us in the call between:
-//           we had read and re-armed it then, since one kernel ends before the next begins.
+//           has come arrive together and no fence is needed. A slot is written again four epochs
+//           later. Where that is two calls or more, its writer begins that call only after it heard
+//           from us in the one between: we had read and re-armed the slot then, since one kernel
+//           ends before the next begins. Where the call before was a stream, which takes an epoch a
+//           chunk, of so many chunks, it ended with our credit for that part (EndsWithCredit).
 // Before:   addresses need nothing. From Prepare on: the previous call on this communicator has
 //           ended.
 // Failure:  none by itself; who gives up while Advance returns false leaves `out` undefined.

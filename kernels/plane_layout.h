@@ -14,6 +14,7 @@ namespace nodecomm::kernels {
 
 inline constexpr uint32_t kPlaneAbi = 8;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
+// The daemon's default (daemon/config), for which tables and tests are made.
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
 
 // Most blocks that a grid may have: one state each.

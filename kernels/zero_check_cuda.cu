@@ -9,7 +9,7 @@ namespace {
 
 constexpr unsigned kThreads = 512;
 // A few times what a GPU has multiprocessors, so that all of them read.
-constexpr uint64_t kBlocksMax = 512;
+constexpr uint64_t kZeroCheckBlocksMax = 512;
 
 // What:     writes to check->offset_plus_one if a word of memory is not zero; which one, if there
 //           are several, is left open.
@@ -38,8 +38,8 @@ __global__ void __launch_bounds__(kThreads)
 absl::Status CheckZeroOnStream(const std::byte* memory, ByteCount bytes, ZeroCheck* check,
                                cudaStream_t stream) {
   uint64_t words = bytes.value / sizeof(uint4);
-  const auto blocks =
-      static_cast<unsigned>(std::clamp<uint64_t>((words + kThreads - 1) / kThreads, 1, kBlocksMax));
+  const auto blocks = static_cast<unsigned>(
+      std::clamp<uint64_t>((words + kThreads - 1) / kThreads, 1, kZeroCheckBlocksMax));
   void* arguments[] = {&memory, &words, &check};
   return CudaStatus(cudaLaunchKernel(reinterpret_cast<const void*>(&ZeroCheckKernel), dim3(blocks),
                                      dim3(kThreads), arguments, 0, stream),

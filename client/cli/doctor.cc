@@ -186,7 +186,7 @@ void CheckContainer(const HostFacts& host, Report& report) {
                 "give its container the host's process ids (hostPID: true, --pid=host)");
   }
   if (host.fast_path_disabled_here) {
-    report.Warn("NODECOMM_DISABLE=1 is set here: workers of this environment use no fast path",
+    report.Warn("NODECOMM_DISABLE is set here: workers of this environment use no fast path",
                 "unset it");
   }
   if (host.in_container && report.silent()) {

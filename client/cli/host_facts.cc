@@ -26,6 +26,7 @@ namespace {
 
 // More than any host has; a directory of somebody's making is not read for ever.
 constexpr size_t kEntriesMax = 256;
+constexpr size_t kDevEntriesMax = 65536;  // also all that is no GPU's
 constexpr int kLinesMax = 10000;
 constexpr size_t kPagesMax = 65536;  // as limits.groups_max at most
 
@@ -72,7 +73,7 @@ DeviceFile Try(const std::string& path) {
 
 std::vector<DeviceFile> TryDevices(const std::string& root) {
   std::vector<DeviceFile> devices = {Try(root + "/dev/nvidiactl"), Try(root + "/dev/nvidia-uvm")};
-  for (const std::string& name : ListDirectory(root + "/dev")) {
+  for (const std::string& name : ListDirectory(root + "/dev", kDevEntriesMax)) {
     const std::string_view number = std::string_view(name).substr(std::min<size_t>(6, name.size()));
     if (name.starts_with("nvidia") && !number.empty() &&
         number.find_first_not_of("0123456789") == std::string_view::npos) {
@@ -132,6 +133,12 @@ std::vector<PageFile> FindCutPages(const std::string& groups_dir) {
   return cut;
 }
 
+// As the library takes it (client/communicator/options.cc).
+bool FastPathIsDisabledHere() {
+  const char* const disable = std::getenv("NODECOMM_DISABLE");
+  return disable != nullptr && *disable != '\0' && std::string_view(disable) != "0";
+}
+
 void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
   facts.own_uid = geteuid();
   facts.runtime_dir = path;
@@ -188,8 +195,7 @@ HostFacts ReadHostFacts(const HostFactsOptions& options) {
   for (const char* name : {"/session.sock", "/control.sock"}) {
     facts.socket_is_mounted |= IsMountPoint(root, options.runtime_dir + name);
   }
-  const char* const disable = std::getenv("NODECOMM_DISABLE");
-  facts.fast_path_disabled_here = disable != nullptr && std::string_view(disable) == "1";
+  facts.fast_path_disabled_here = FastPathIsDisabledHere();
   return facts;
 }
 

@@ -193,8 +193,8 @@ std::string RenderPools(const v1::ListPoolsResponse& pools) {
                     absl::StrCat(pool.planes_in_use()), RenderBytes({pool.bytes_ready()}),
                     RenderBytes({pool.bytes_in_use()}), RenderBytes({pool.bytes_max()})});
     if (!pool.last_error().empty()) {
-      absl::StrAppend(&errors, pool.gpu_uuid(), ": the last refill failed: ", pool.last_error(),
-                      "\n");
+      absl::StrAppend(&errors, pool.gpu_uuid(),
+                      ": the last refill failed: ", RenderForeign(pool.last_error()), "\n");
     }
   }
   return absl::StrCat(RenderTable(rows), errors);

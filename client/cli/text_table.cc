@@ -10,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/base/utf8.h"
 
 namespace nodecomm {
 
@@ -51,12 +52,35 @@ std::string Counted(int64_t count, const std::string& noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }
 
+namespace {
+
+// The control characters U+0080 to U+009F, which Abseil leaves as it does all UTF-8: U+009B, for
+// one, begins what ESC [ begins.
+std::string EscapeC1(const std::string& text) {
+  constexpr char kLead = '\xc2';  // in UTF-8, of U+0080 to U+00BF
+  std::string escaped;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const auto next = static_cast<unsigned char>(at + 1 < text.size() ? text[at + 1] : '\0');
+    if (text[at] == kLead && next >= 0x80 && next < 0xa0) {
+      absl::StrAppendFormat(&escaped, "\\u%04x", next);
+      ++at;
+    } else {
+      escaped += text[at];
+    }
+  }
+  return escaped;
+}
+
+}  // namespace
+
 std::string RenderForeign(const std::string& text) {
+  // To some terminals its bytes are characters, controls among them.
+  if (!IsUtf8(text)) return absl::CHexEscape(text);
   // Quotes harm no terminal, and are left as they are.
   std::string rendered;
   for (size_t at = 0; at < text.size();) {
     const size_t quote = std::min(text.find_first_of("\"'", at), text.size());
-    absl::StrAppend(&rendered, absl::Utf8SafeCHexEscape(text.substr(at, quote - at)),
+    absl::StrAppend(&rendered, EscapeC1(absl::Utf8SafeCHexEscape(text.substr(at, quote - at))),
                     text.substr(quote, 1));
     at = quote + 1;
   }

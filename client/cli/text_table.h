@@ -26,8 +26,8 @@ std::string RenderDuration(absl::Duration duration);
 // "1 session", "0 sessions", "8 GPUs"; of nouns that take an s.
 std::string Counted(int64_t count, const std::string& noun);
 
-// What a worker named, with control characters escaped: the terminal of an administrator must not
-// obey it.
+// What a worker named, with control characters escaped, C1 and what is no UTF-8 included: the
+// terminal of an administrator must not obey it.
 std::string RenderForeign(const std::string& text);
 
 }  // namespace nodecomm

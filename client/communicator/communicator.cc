@@ -314,11 +314,10 @@ absl::Status Communicator::Leave() {
 
 absl::StatusOr<uint32_t> Communicator::ReadLastEpoch() {
   // Nothing was launched: nobody waits for the application's work, which may be a capture.
-  if (!ready_) return 0;
+  if (!ready_ || planes_.empty()) return 0;
   ABSL_RETURN_IF_ERROR(device_->Synchronize());
-  const size_t rank = info_.rank.value;
-  if (rank >= planes_.size()) return 0;
-  ABSL_ASSIGN_OR_RETURN(const PlaneHeaderCopy header, device_->CopyPlaneHeader(planes_[rank]));
+  ABSL_ASSIGN_OR_RETURN(const PlaneHeaderCopy header,
+                        device_->CopyPlaneHeader(planes_[info_.rank.value]));
   return kernels::LastEpoch(header.data());
 }
 

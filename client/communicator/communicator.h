@@ -29,13 +29,13 @@ struct CommunicatorInfo {
   Rank rank;
   WorldSize world_size;
   DeviceIndex device;
-  v1::Platform platform = v1::PLATFORM_UNSPECIFIED;  // unspecified: disabled
+  v1::Platform platform = v1::PLATFORM_UNSPECIFIED;  // unspecified: none was asked for
   ByteCount plane_bytes;
   uint64_t generation = 0;
   std::string gpu_uuid;
 };
 
-// Calls must not overlap, except Status, Abort, Supports, Algorithm and info; two threads in
+// Calls must not overlap, except Status, Abort, WhyUnsupported, Algorithm and info; two threads in
 // AllReduce are noticed. In a forked child every call fails.
 class Communicator {
  public:
@@ -87,7 +87,7 @@ class Communicator {
   // Not empty: all-reduce is not served, for this reason.
   std::string unsupported_;
 
-  // Null: disabled by the environment.
+  // Null: no daemon was asked, for the environment disables it or the ranks are too many.
   std::unique_ptr<Device> device_;
   std::shared_ptr<Membership> membership_;  // shared with its shared buffers
   // The rest is set once the group is mapped, and kept as it is.

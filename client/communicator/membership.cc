@@ -1,5 +1,6 @@
 #include "client/communicator/membership.h"
 
+#include <algorithm>
 #include <atomic>
 #include <string_view>
 #include <utility>
@@ -27,11 +28,14 @@ constexpr absl::Duration kReconnectTimeout = absl::Seconds(5);
 // A call that waits for other ranks ends by the daemon's hand, with the names of the missing ones;
 // only if the daemon hangs does the client's own bound, later by this much, end it.
 constexpr absl::Duration kRendezvousMargin = absl::Seconds(10);
-// Where the daemon's default applies, which the client does not know.
-constexpr absl::Duration kRendezvousBoundDefault = absl::Minutes(10);
+// Where the daemon's default applies: a reload may have lengthened it since the daemon told it, and
+// one of an earlier version does not tell it.
+constexpr absl::Duration kRendezvousBoundMin = absl::Minutes(10);
 
-absl::Duration RendezvousBound(absl::Duration timeout) {
-  return timeout == absl::ZeroDuration() ? kRendezvousBoundDefault : timeout + kRendezvousMargin;
+absl::Duration RendezvousBound(absl::Duration timeout, const WorkerSession& session) {
+  if (timeout != absl::ZeroDuration()) return timeout + kRendezvousMargin;
+  return std::clamp(session.rendezvous_timeout() + kRendezvousMargin, kRendezvousBoundMin,
+                    CommunicatorOptions::kTimeoutMax + kRendezvousMargin);
 }
 
 // As much of it as a control page holds, and far less than a message may have: what is too long or
@@ -105,8 +109,8 @@ absl::StatusOr<std::unique_ptr<Membership>> Membership::Join(std::shared_ptr<Dae
                                                              const DeviceFacts& facts) {
   const v1::JoinGroupRequest request = MakeJoinRequest(options, facts);
   const WorkerSession::Expectation expects_fds(link->session());
-  absl::StatusOr<v1::JoinGroupResponse> group =
-      link->control().JoinGroup(request, RendezvousBound(options.rendezvous_timeout));
+  absl::StatusOr<v1::JoinGroupResponse> group = link->control().JoinGroup(
+      request, RendezvousBound(options.rendezvous_timeout, link->session()));
   if (!group.ok()) {
     // Or the others would wait for this rank, whose session may go on for other communicators.
     if (MayHaveLostTheAnswer(group.status())) GiveUp(*link, request.attempt(), group.status());
@@ -135,7 +139,8 @@ absl::Status Membership::Confirm() {
   v1::ConfirmGroupRequest request;
   request.set_generation(group_.generation());
   request.set_rank(rank_.value);
-  return link_->control().ConfirmGroup(request, RendezvousBound(rendezvous_timeout_));
+  return link_->control().ConfirmGroup(request,
+                                       RendezvousBound(rendezvous_timeout_, link_->session()));
 }
 
 absl::Status Membership::Abort(const std::string& reason) {
@@ -175,7 +180,7 @@ absl::StatusOr<SharedGrant> Membership::AllocateShared(ByteCount bytes) {
   request.set_sequence(shared_sequence_);
   request.set_timeout_ms(absl::ToInt64Milliseconds(rendezvous_timeout_));
   const WorkerSession::Expectation expects_fds(link_->session());
-  const absl::Duration bound = RendezvousBound(rendezvous_timeout_);
+  const absl::Duration bound = RendezvousBound(rendezvous_timeout_, link_->session());
   const SteadyTime asked = SteadyNow();
   const absl::StatusOr<v1::AllocateSharedResponse> response =
       link_->control().AllocateShared(request, bound);

@@ -14,12 +14,11 @@ namespace nodecomm::client {
 
 struct CommunicatorOptions {
   static constexpr size_t kNameBytesMax = 128;
-  static constexpr size_t kKeyBytes = 16;
   static constexpr absl::Duration kTimeoutMax = absl::Hours(24);
   static constexpr absl::Duration kCallTimeoutDefault = absl::Seconds(30);
 
   std::string name;
-  std::string key;  // empty or kKeyBytes
+  std::string key;  // empty, or NODECOMM_KEY_BYTES bytes
   WorldSize world_size;
   Rank rank;
   DeviceIndex device;

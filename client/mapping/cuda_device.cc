@@ -38,10 +38,11 @@ struct Pinned {
 // goes back to.
 class ContextScope {
  public:
-  ContextScope(const CudaDriver& driver, CUcontext context) : driver_(driver) {
-    driver_.context_push(context);
-  }
+  // Where that fails, what is called in the scope says why.
+  ContextScope(const CudaDriver& driver, CUcontext context)
+      : driver_(driver), pushed_(driver.context_push(context) == CUDA_SUCCESS) {}
   ~ContextScope() {
+    if (!pushed_) return;  // or the caller's own context would go
     CUcontext popped;
     driver_.context_pop(&popped);
   }
@@ -50,6 +51,7 @@ class ContextScope {
 
  private:
   const CudaDriver& driver_;
+  const bool pushed_;
 };
 
 // Lets this thread allocate and map while another thread of the process captures a graph. By the

@@ -16,7 +16,7 @@ absl::StatusOr<Mapping> MapFile(const UniqueFd& fd, ByteCount bytes, int protect
   struct stat file = {};
   if (fstat(fd.get(), &file) != 0) return absl::ErrnoToStatus(errno, "fstat of shared memory");
   if (static_cast<size_t>(file.st_size) < bytes.value) {
-    return absl::InvalidArgumentError(
+    return absl::InternalError(
         absl::StrFormat("the daemon sent shared memory of %d bytes where %d were agreed",
                         file.st_size, bytes.value));
   }

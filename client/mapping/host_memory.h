@@ -9,7 +9,7 @@
 
 namespace nodecomm {
 
-// InvalidArgument: the file is shorter than `bytes` (touching the rest would be a SIGBUS).
+// Internal: the daemon's file is shorter than `bytes` (touching the rest would be a SIGBUS).
 absl::StatusOr<Mapping> MapFileReadWrite(const UniqueFd& fd, ByteCount bytes);
 absl::StatusOr<Mapping> MapFileReadOnly(const UniqueFd& fd, ByteCount bytes);
 

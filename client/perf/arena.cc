@@ -109,11 +109,6 @@ bool ArenaLayout::Place(nodecomm_type type, size_t count, Placement placement,
   return true;
 }
 
-void ArenaLayout::Clear() {
-  used_ = {kGapBytes};
-  calls_.clear();
-}
-
 void FillImage(const ArenaLayout& layout, Rank rank, std::span<std::byte> image) {
   std::memset(image.data(), static_cast<int>(kPoison), image.size());
   for (const ArenaCall& call : layout.calls()) {

@@ -1,6 +1,6 @@
 // Where the buffers of a few checked calls lie in one piece of memory, what is in it before the
 // calls, and whether it is right after them. Pure: no device, no library call. What moves the bytes
-// is bench.cc. Design note: client/perf/README.md, "what is checked".
+// is worker.cc. Design note: client/perf/README.md, "what is checked".
 #pragma once
 
 #include <cstddef>
@@ -43,7 +43,6 @@ class ArenaLayout {
   // nothing was placed.
   bool Place(nodecomm_type type, size_t count, Placement placement, size_t in_misalignment,
              size_t out_misalignment);
-  void Clear();
 
   std::span<ArenaCall> calls() { return calls_; }
   std::span<const ArenaCall> calls() const { return calls_; }

@@ -1,5 +1,5 @@
 // What every rank puts in, and what must come out, bit for bit: computed on the host, by code that
-// shares nothing with the kernels. Not a comparison: that is check_arena.h. Design note:
+// shares nothing with the kernels. Not a comparison: that is arena.h. Design note:
 // client/perf/README.md, "what is checked".
 #pragma once
 

@@ -11,7 +11,7 @@
 
 #include "absl/strings/string_view.h"
 #include "client/base/quantities.h"
-#include "client/include/nodecomm/nodecomm.h"
+#include "nodecomm/nodecomm.h"
 
 namespace nodecomm::perf {
 

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -32,8 +33,9 @@ struct Attempt {
 
 struct Entry {
   std::weak_ptr<DaemonLink> link;
-  // That which nobody uses any more, if it lingers.
-  std::shared_ptr<DaemonLink> lingering;
+  // Those that nobody uses any more and that linger; the next to open a link looks through them.
+  // More than one only where a link was opened just as the one before began to linger.
+  std::vector<std::shared_ptr<DaemonLink>> lingering;
   std::shared_ptr<Attempt> attempt;  // null: none under way
 };
 
@@ -60,7 +62,7 @@ Turn TakeTurn(Registry& registry, const std::string& runtime_dir) {
   // Both outlive the lock: dropping the last reference to a link takes it, or joins the link's
   // thread.
   std::shared_ptr<DaemonLink> link;
-  std::shared_ptr<DaemonLink> lingering;
+  std::vector<std::shared_ptr<DaemonLink>> lingering;
   const absl::MutexLock lock(&registry.mutex);
   Entry& entry = registry.entries[runtime_dir];
   if (entry.attempt != nullptr) return {.attempt = entry.attempt};
@@ -139,7 +141,7 @@ void DaemonLink::Dispose(DaemonLink* link) {
     const absl::MutexLock lock(&registry.mutex);
     Entry& entry = registry.entries[link->runtime_dir_];
     if (entry.link.expired()) entry.link = lingering;
-    entry.lingering.swap(lingering);
+    entry.lingering.push_back(std::move(lingering));
   } else {
     delete link;
   }

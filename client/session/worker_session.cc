@@ -74,7 +74,8 @@ WorkerSession::WorkerSession(std::string runtime_dir, OpenedSession opened)
       wake_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       socket_(std::move(opened.socket)),
       liveness_page_(std::move(opened.liveness_page)),
-      expects_alive_(opened.expects_alive) {}
+      expects_alive_(opened.expects_alive),
+      rendezvous_timeout_(absl::Milliseconds(welcome_.rendezvous_timeout_ms())) {}
 
 void WorkerSession::Disposer::operator()(WorkerSession* session) const {
   if (session->stamp_.InSameProcess()) delete session;
@@ -256,7 +257,8 @@ absl::Status WorkerSession::TryToResume() {
   const absl::MutexLock lock(&mutex_);
   if (lingers_until_.has_value() && !retry_at_.has_value()) return UnusedStatus();
   stale.swap(pending_);
-  dropped_up_to_ = opened.welcome.last_transfer_id();
+  rendezvous_timeout_ = absl::Milliseconds(opened.welcome.rendezvous_timeout_ms());
+  lost_up_to_ = opened.welcome.last_transfer_id();
   connected_ = true;
   changed_.SignalAll();
   return absl::OkStatus();
@@ -342,11 +344,12 @@ absl::Status WorkerSession::SendPatiently(const FrameView& frame) {
 }
 
 void WorkerSession::Keep(Frame frame) {
-  Transfer dropped;  // closed after the lock is released
+  Transfer dropped;  // closed, as `frame`, after the lock is released
   const absl::MutexLock lock(&mutex_);
+  if (expectations_ == 0) return;
   if (pending_.size() == kPendingTransfersMax) {
     const auto oldest = pending_.begin();
-    dropped_up_to_ = oldest->first;
+    overflowed_up_to_ = oldest->first;
     dropped = std::move(oldest->second);
     pending_.erase(oldest);
   }
@@ -378,8 +381,9 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
   const absl::MutexLock lock(&mutex_);
   const uint64_t interruptions = interruptions_;
   const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return pending_.contains(transfer_id) || transfer_id <= dropped_up_to_ || !end_.ok() ||
-           interruptions_ != interruptions || !connected_;
+    return pending_.contains(transfer_id) || transfer_id <= overflowed_up_to_ ||
+           transfer_id <= lost_up_to_ || !end_.ok() || interruptions_ != interruptions ||
+           !connected_;
   };
   if (!changed_.Await(&mutex_, deadline, settled)) {
     return absl::DeadlineExceededError(absl::StrFormat(
@@ -396,14 +400,19 @@ absl::StatusOr<std::vector<UniqueFd>> WorkerSession::TakeTransfer(uint64_t trans
         transfer_id));
   }
   if (!end_.ok()) return EndedStatus();
-  if (interruptions_ != 0) {
-    return absl::UnavailableError(absl::StrFormat(
-        "transfer %d of file descriptors was lost: nodecommd went away; try again", transfer_id));
+  if (transfer_id <= overflowed_up_to_) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "transfer %d of file descriptors was dropped: %d later ones came before it was taken; "
+        "create fewer communicators at the same moment",
+        transfer_id, kPendingTransfersMax));
   }
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "transfer %d of file descriptors was dropped: %d later ones came before it was taken; "
-      "create fewer communicators at the same moment",
-      transfer_id, kPendingTransfersMax));
+  return absl::UnavailableError(absl::StrFormat(
+      "transfer %d of file descriptors was lost: nodecommd went away; try again", transfer_id));
+}
+
+absl::Duration WorkerSession::rendezvous_timeout() const {
+  const absl::MutexLock lock(&mutex_);
+  return rendezvous_timeout_;
 }
 
 bool WorkerSession::ended() const {

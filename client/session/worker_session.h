@@ -55,10 +55,13 @@ class WorkerSession {
                                          absl::Duration timeout = kHandshakeTimeout);
 
   const v1::SessionWelcome& welcome() const { return welcome_; }
+  // How long calls that wait for other ranks may wait by default, as the daemon said when the
+  // session last came to stand. Zero: it does not say.
+  absl::Duration rendezvous_timeout() const;
 
-  // From before a call whose answer names a transfer until that is taken. What has come and nobody
-  // expects any more belongs to an answer that was lost, and would keep memory of a group that this
-  // process is not in.
+  // From before a call whose answer names a transfer until that is taken. What comes, or has come,
+  // and nobody expects belongs to an answer that was lost, and would keep memory of a group that
+  // this process is not in: it is closed.
   class Expectation {
    public:
     explicit Expectation(WorkerSession& session);
@@ -70,7 +73,8 @@ class WorkerSession {
     WorkerSession& session_;  // outlives this
   };
 
-  // The file descriptors of a transfer, once they have come. Each transfer can be taken once.
+  // The file descriptors of a transfer, once they have come. Each transfer can be taken once, by
+  // who expected it.
   // DeadlineExceeded; Unavailable: the daemon went away before; ResourceExhausted: it came, but
   // this process may open no more files, or more than kPendingTransfersMax others came before it
   // was taken.
@@ -155,12 +159,13 @@ class WorkerSession {
 
   mutable absl::Mutex mutex_;
   // Signalled when the reader's thread has changed what EnsureConnected or TakeTransfer wait for:
-  // connected_, interruptions_, failed_attempts_, pending_, dropped_up_to_, end_.
+  // connected_, interruptions_, failed_attempts_, pending_, overflowed_up_to_, lost_up_to_, end_.
   SteadyCondVar changed_;
   bool connected_ ABSL_GUARDED_BY(mutex_) = true;
   uint64_t interruptions_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t failed_attempts_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status last_failure_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration rendezvous_timeout_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_resume_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_retry_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_unused_ ABSL_GUARDED_BY(mutex_);
@@ -170,8 +175,10 @@ class WorkerSession {
   int expectations_ ABSL_GUARDED_BY(mutex_) = 0;
   // By transfer id, which grows.
   std::map<uint64_t, Transfer> pending_ ABSL_GUARDED_BY(mutex_);
-  // Transfers up to here that are not in pending_ were taken or dropped.
-  uint64_t dropped_up_to_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Transfers up to here that are not in pending_ were taken, or dropped to make room.
+  uint64_t overflowed_up_to_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Transfers up to here were an earlier connection's: who waits for one waits in vain.
+  uint64_t lost_up_to_ ABSL_GUARDED_BY(mutex_) = 0;
   // Not OK: the reader has ended, for this reason.
   absl::Status end_ ABSL_GUARDED_BY(mutex_);
 };

@@ -488,6 +488,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.control_listener = std::move(listeners.control);
   options.admin_listener = std::move(listeners.admin);
   options.platform = platform_;
+  options.rendezvous_timeout = [this] { return config().group.rendezvous_timeout; };
   options.records_dir = runtime_dir_->sessions_path();
   options.predecessor = runtime_dir_->predecessor();
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());

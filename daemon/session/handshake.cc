@@ -73,13 +73,14 @@ absl::StatusOr<v1::SessionHello> CheckHello(std::string_view payload) {
 }
 
 std::string WelcomePayload(const SessionIdentity& identity, v1::Platform platform,
-                           uint64_t last_transfer) {
+                           uint64_t last_transfer, absl::Duration rendezvous_timeout) {
   v1::SessionWelcome welcome;
   welcome.set_session_id(identity.id.value);
   welcome.set_token(identity.token.data(), identity.token.size());
   *welcome.mutable_version() = OwnVersion();
   welcome.set_platform(platform);
   welcome.set_last_transfer_id(last_transfer);
+  welcome.set_rendezvous_timeout_ms(absl::ToInt64Milliseconds(rendezvous_timeout));
   return welcome.SerializeAsString();
 }
 

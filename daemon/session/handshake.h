@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "daemon/group/fd_courier.h"
 #include "nodecomm/v1/session.pb.h"
 
@@ -38,9 +39,9 @@ v1::Version OwnVersion();
 // no SessionHello.
 absl::StatusOr<v1::SessionHello> CheckHello(std::string_view payload);
 
-// Payloads of the possible answers. `last_transfer`: as SessionWelcome has it.
+// Payloads of the possible answers. The last two: as SessionWelcome has them.
 std::string WelcomePayload(const SessionIdentity& identity, v1::Platform platform,
-                           uint64_t last_transfer);
+                           uint64_t last_transfer, absl::Duration rendezvous_timeout);
 std::string RefusalPayload(std::string_view reason);
 // To one who wants to go on with a session that there is not.
 std::string UnknownSessionPayload();

@@ -82,6 +82,7 @@ class EpollSessionServer final : public SessionServer {
         rate_(options_.connections_per_uid_per_second,
               kConnectionsBurst * options_.connections_per_uid_per_second),
         sessions_({.platform = options_.platform,
+                   .rendezvous_timeout = options_.rendezvous_timeout,
                    .rate = &rate_,
                    .sessions_max = options_.sessions_max,
                    .sessions_per_uid_max = options_.sessions_per_uid_max,

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -37,6 +38,8 @@ class SessionServer : public FdCourier {
     UniqueFd control_listener = {};
     UniqueFd admin_listener = {};
     v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
+    // What is in force, for who is welcomed. Called on the server's thread.
+    std::function<absl::Duration()> rendezvous_timeout = [] { return absl::ZeroDuration(); };
     int sessions_max = 1024;
     int sessions_per_uid_max = 256;
     int control_connections_per_uid_max = 256;

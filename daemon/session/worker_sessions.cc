@@ -307,7 +307,7 @@ absl::Status WorkerSessions::SendWelcome(Connection& connection) {
   }
   const std::string payload =
       WelcomePayload({.id = connection.caller.session, .token = connection.token},
-                     options_.platform, table_->transfers_begin());
+                     options_.platform, table_->transfers_begin(), options_.rendezvous_timeout());
   FrameView welcome = {
       .type = FrameType::kWelcome, .transfer_id = 0, .payload = payload, .fds = fds};
   absl::Status sent = SendFrame(connection.socket.get(), welcome);

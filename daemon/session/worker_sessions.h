@@ -41,7 +41,8 @@ class WorkerSessions {
  public:
   struct Options {
     v1::Platform platform = v1::PLATFORM_UNSPECIFIED;
-    RateLimit* rate = nullptr;  // outlives this
+    std::function<absl::Duration()> rendezvous_timeout;  // in force now
+    RateLimit* rate = nullptr;                           // outlives this
     int sessions_max = 0;
     int sessions_per_uid_max = 0;
     std::function<absl::Status()> check_room;  // whether there are descriptors for another

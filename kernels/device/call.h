@@ -51,8 +51,8 @@ struct Call {
   StopWords stop_words;
   FailureRecord* failure;
   uint64_t timeout_ns;
-  // Whether this launch finds out that another of the same rank runs beside it; costs 0.2 us. The
-  // same on all launches of a call, otherwise anything.
+  // Whether this launch finds out that another of the same rank runs beside it; costs 0.2 to 0.5
+  // us. The same on all launches of a call, otherwise anything.
   bool proves_alone;
 };
 

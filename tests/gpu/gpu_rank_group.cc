@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <thread>
 
 #include "kernels/all_reduce_cuda.h"
+#include "tests/gpu/cuda_objects.h"
 #include "tests/kernels/reference.h"
 
 namespace nodecomm::kernels {
@@ -20,14 +22,6 @@ constexpr uint8_t kGuard = 0xa5;
 constexpr size_t kGuardBytes = 256;
 constexpr size_t kBufferBytes = 24u << 20;
 constexpr uint64_t kAtOnceTimeoutNs = 20'000'000'000;
-
-// A test cannot go on after a CUDA error: the context is lost.
-void Check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::abort();
-}
-#define CHECK_CUDA(call) Check(call, #call)
 
 // Host memory that the GPU reads and writes.
 struct Shared {
@@ -40,6 +34,7 @@ struct Shared {
 struct RankState {
   int device = 0;
   int compute_capability_major = 0;
+  int compute_capability_minor = 0;
   std::byte* plane = nullptr;
   uint8_t* in = nullptr;
   uint8_t* out = nullptr;
@@ -84,6 +79,11 @@ class GpuRankGroup : public RankGroup {
           cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, state.device));
       CHECK_CUDA(cudaDeviceGetAttribute(&state.compute_capability_major,
                                         cudaDevAttrComputeCapabilityMajor, state.device));
+      CHECK_CUDA(cudaDeviceGetAttribute(&state.compute_capability_minor,
+                                        cudaDevAttrComputeCapabilityMinor, state.device));
+      // As the client chooses it for a group.
+      architecture_ = std::min(
+          architecture_, 10 * state.compute_capability_major + state.compute_capability_minor);
       // Two blocks fit on a multiprocessor; ranks that share a GPU must be resident together.
       options_.multiprocessors = std::min(
           options_.multiprocessors,
@@ -241,6 +241,7 @@ class GpuRankGroup : public RankGroup {
                        .shape = {.world_size = options_.world_size,
                                  .layout = LayOutPlane(options_.plane_bytes, options_.world_size),
                                  .multiprocessors = options_.multiprocessors,
+                                 .architecture = architecture_,
                                  .algorithm_override = options_.algorithm_override},
                        .stop_words = {&shared_->stop, &shared_->left_mask, shared_->left_epoch},
                        .failure = &shared_->failures[rank.value],
@@ -298,7 +299,8 @@ class GpuRankGroup : public RankGroup {
   }
 
   GroupOptions options_;
-  std::vector<AllReduceKernels> kernels_;  // of each device
+  int architecture_ = std::numeric_limits<int>::max();  // the least of the ranks' GPUs
+  std::vector<AllReduceKernels> kernels_;               // of each device
   std::vector<RankState> ranks_;
   Shared* shared_ = nullptr;
 };

@@ -417,10 +417,10 @@ TEST_P(AllReduceConformance, WhoMissesARankThatLeftDoesNotStopTheOthers) {
 TEST_P(AllReduceConformance, CallsAfterTheEndDoNotOverwriteWhatAPeerHasYetToRead) {
   NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
   const CallSpec call = Plain(ElementType::kFloat32, 500, 1, 3);
-  // Rank 0 sends its part of call 1 and gives up; its later calls, one of them of call 1's parity,
-  // end.
+  // Rank 0 sends its part of call 1 and gives up; its later calls, one of them in call 1's part of
+  // the plane, end.
   group->SetLeft(Rank{2}, 0);
-  for (int i = 0; i < 3; ++i) {
+  for (uint32_t i = 0; i <= kRegionParts; ++i) {
     const std::vector<RankOutcome> over = group->Execute(
         {.calls = {Plain(ElementType::kFloat32, 500, i == 0 ? 1 : 99, 3)}, .absent = {1, 2}});
     EXPECT_EQ(over[0].status.code(), absl::StatusCode::kAborted);

@@ -11,9 +11,9 @@
  * no memory left for their own small needs, the process ends (std::terminate).
  *
  * Threads: different communicators may be used from different threads freely. On one communicator,
- * calls must not overlap, except nodecomm_comm_status and nodecomm_comm_abort, which any thread may
- * call at any time before destroy. nodecomm_all_reduce refuses a second thread, with
- * NODECOMM_INVALID_ARGUMENT.
+ * calls must not overlap, except nodecomm_comm_status, nodecomm_comm_abort, nodecomm_comm_supports,
+ * nodecomm_comm_algorithm and nodecomm_comm_info, which any thread may call at any time before
+ * destroy. nodecomm_all_reduce refuses a second thread, with NODECOMM_INVALID_ARGUMENT.
  *
  * Streams: a communicator has one call in flight at a time. Calls on one stream are in order by
  * themselves; who changes the stream must order the new one after the old one (with an event, say).
@@ -52,8 +52,10 @@ extern "C" {
 /* Who must act. The values are stable. */
 typedef enum nodecomm_result NODECOMM_ENUM_BASE {
   NODECOMM_OK = 0,
-  NODECOMM_INVALID_ARGUMENT = 1,  /* the caller: a bad rank, type, pointer, name, ... */
-  NODECOMM_DEADLINE_EXCEEDED = 2, /* other ranks did not come in time; the message names them */
+  NODECOMM_INVALID_ARGUMENT = 1, /* the caller: a bad rank, type, pointer, name, ... */
+  /* Other ranks did not come in time (the message names them), the daemon did not answer, or the
+     GPU had no room to look at fresh memory. */
+  NODECOMM_DEADLINE_EXCEEDED = 2,
   /* The ranks disagree, the host cannot hold the group, or the fast path does not serve it
      (nodecomm_comm_supports says why). */
   NODECOMM_FAILED_PRECONDITION = 3,
@@ -130,15 +132,18 @@ typedef struct nodecomm_options {
   int checked;
 } nodecomm_options;
 
+/* What a communicator is. Where no daemon was asked (NODECOMM_DISABLE is set, or there are more
+ * than 8 ranks) platform is 0, none of nodecomm_platform; plane_bytes and generation are 0, and
+ * gpu_uuid is "". */
 typedef struct nodecomm_info {
   size_t struct_size; /* in: sizeof(nodecomm_info) */
-  int rank;
+  int rank;           /* these three: as they were passed */
   int world_size;
   int device;
   nodecomm_platform platform;
-  size_t plane_bytes;
+  size_t plane_bytes;  /* scratch memory of each rank, as the ranks agreed on it, in bytes */
   uint64_t generation; /* of the group; every formation has a new one */
-  char gpu_uuid[48];
+  char gpu_uuid[48];   /* "GPU-..." as nvidia-smi has it, or the simulated host's topology */
 } nodecomm_info;
 
 /* "0.1.0 (commit ..., CUDA ...)". Static. */
@@ -157,22 +162,45 @@ NODECOMM_API nodecomm_result nodecomm_random_key(uint8_t key[NODECOMM_KEY_BYTES]
 /* Joins the group and waits for all ranks (bounded by rendezvous_timeout_ms). Must not be called
  * while this thread captures a graph. Makes the device's primary context if there is none; the
  * current device is unchanged afterwards. Where the fast path cannot serve the group (see
- * nodecomm_comm_supports), this still succeeds. NODECOMM_INTERNAL if memory that the daemon handed
- * out as fresh is not zero. With NODECOMM_DISABLE=1 in the environment no daemon is asked and
- * nothing is supported. */
+ * nodecomm_comm_supports), this still succeeds: so do groups of more than 8 ranks, and all with
+ * NODECOMM_DISABLE=1 in the environment; of these no daemon is asked, and nothing is supported.
+ *
+ * On an error *comm is NULL:
+ *
+ *   NODECOMM_INVALID_ARGUMENT: an option, the message says which; NODECOMM_ALGORITHM_COPY, too,
+ *     cannot be chosen.
+ *   NODECOMM_DEADLINE_EXCEEDED: ranks are missing, the daemon hangs, or the GPU had no room for
+ *     30 s to look whether this rank's memory is fresh.
+ *   NODECOMM_FAILED_PRECONDITION: the ranks disagree, the host or this process cannot hold the
+ *     group, no permission to connect, no CUDA in this library, or a forked child.
+ *   NODECOMM_RESOURCE_EXHAUSTED: a limit of the daemon or of this process, or no GPU memory.
+ *   NODECOMM_UNAVAILABLE: no daemon, or it went away.
+ *   NODECOMM_ABORTED: another rank gave up while the group formed.
+ *   NODECOMM_UNSUPPORTED_VERSION: daemon and library do not fit.
+ *   NODECOMM_INTERNAL: CUDA or the system failed, or memory that the daemon handed out as fresh is
+ *     not zero. */
 NODECOMM_API nodecomm_result nodecomm_comm_create(const nodecomm_options* options,
                                                   nodecomm_comm** comm);
 
 /* out[i] = sum over all ranks of in[i], for i < count, on every rank, the same bits everywhere.
- * Sums are taken in float32 in rank order and rounded once to `type`. in, out: count elements of
- * `type`, aligned to the element, in memory that this communicator's device can access; equal, or
- *            not overlapping. 16-byte alignment is faster.
+ * Sums are taken in float32 in rank order and rounded once to `type`.
+ *
+ *   in, out: count elements of `type`, aligned to the element, in memory that this communicator's
+ *            device can access (host memory on a simulated host); equal, or not overlapping.
+ *            16-byte alignment is faster.
  *   count:   from 0 to 32 GiB in all, the same on every rank.
  *   stream:  a cudaStream_t of this communicator's device (NULL: the legacy default stream); may be
- * capturing a graph. Returns when the work is enqueued, without host work beyond the kernel
- * launches; allocates nothing. NODECOMM_FAILED_PRECONDITION: not supported, or a rank has left.
- * NODECOMM_ABORTED: the group has failed. Once it has, the outputs of calls in flight are undefined
- * and graph replays end at once; ask nodecomm_comm_status after synchronising. */
+ *            capturing a graph. Ignored on a simulated host.
+ *
+ * Returns when the work is enqueued (on a simulated host, when it is done), without host work
+ * beyond the kernel launches; allocates nothing. Errors:
+ *
+ *   NODECOMM_INVALID_ARGUMENT: null, misaligned or partly overlapping buffers, more than 32 GiB, an
+ *     unknown type or operation, or another thread is in a call of this communicator.
+ *   NODECOMM_FAILED_PRECONDITION: not supported, or a rank has left.
+ *   NODECOMM_ABORTED: the group has failed. Once it has, the outputs of calls in flight are
+ *     undefined and graph replays end at once; ask nodecomm_comm_status after synchronising.
+ *   NODECOMM_INTERNAL: CUDA did not take the launch. */
 NODECOMM_API nodecomm_result nodecomm_all_reduce(nodecomm_comm* comm, const void* in, void* out,
                                                  size_t count, nodecomm_type type, nodecomm_op op,
                                                  void* stream);
@@ -189,23 +217,28 @@ NODECOMM_API nodecomm_algorithm nodecomm_comm_algorithm(const nodecomm_comm* com
 /* "one_shot", "two_shot", "copy" or "auto". Static. */
 NODECOMM_API const char* nodecomm_algorithm_name(nodecomm_algorithm algorithm);
 
+/* Fills *info, whose struct_size is set. NODECOMM_INVALID_ARGUMENT: a null, or too small a size. */
 NODECOMM_API nodecomm_result nodecomm_comm_info(const nodecomm_comm* comm, nodecomm_info* info);
 
 /* NODECOMM_OK while the group works; NODECOMM_ABORTED (with the cause: rank, process, reason) once
  * it has failed; NODECOMM_FAILED_PRECONDITION once another rank has left. After the stream was
  * synchronised this is authoritative for every call on it, graph replays included. Costs a read of
- * host memory. */
+ * host memory while the group works. The first call after this rank found the failure also tells
+ * the daemon, which takes seconds if that hangs. */
 NODECOMM_API nodecomm_result nodecomm_comm_status(nodecomm_comm* comm);
 
 /* Fails the group for all ranks, for good; their kernels end within milliseconds. `reason`, for
- * people, may be NULL; its first 500 bytes are told. */
+ * people, may be NULL; its first 500 bytes are told. NODECOMM_UNAVAILABLE: the daemon is away, and
+ * is told when it is back; so it is after NODECOMM_DEADLINE_EXCEEDED, if it hangs. Until then this
+ * rank alone makes no more calls, and kernels that wait for it end at call_timeout_ms.
+ * NODECOMM_FAILED_PRECONDITION: this rank has left. */
 NODECOMM_API nodecomm_result nodecomm_comm_abort(nodecomm_comm* comm, const char* reason);
 
-/* Waits for the device's work, then takes this rank out of the group: calls that began before it
- * complete on every rank, later ones of other ranks fail with "rank r left". Afterwards only
- * status, info, free and destroy are of use. Not while any thread captures a graph on this GPU:
- * CUDA ends a capture that somebody waits beside. Then NODECOMM_FAILED_PRECONDITION, and nothing
- * else has happened. */
+/* Waits for the device's work (if the fast path serves the group), then takes this rank out of the
+ * group: calls that began before it complete on every rank, later ones of other ranks fail with
+ * "rank r has left". Afterwards only status, info, free and destroy are of use. Not while any
+ * thread captures a graph on this GPU: CUDA ends a capture that somebody waits beside. Then
+ * NODECOMM_FAILED_PRECONDITION, and nothing else has happened. */
 NODECOMM_API nodecomm_result nodecomm_comm_leave(nodecomm_comm* comm);
 
 /* Leaves if that has not been done, unmaps everything and frees `comm`. Graphs that captured its
@@ -216,8 +249,11 @@ NODECOMM_API void nodecomm_comm_destroy(nodecomm_comm* comm);
 
 /* Gives every rank a zeroed buffer of `bytes` bytes on its GPU and maps all of them here, for
  * kernels of the caller's own. Collective: every rank calls with the same size, in the same order;
- * waits for all (bounded by rendezvous_timeout_ms). Where it fails the group goes on, except with
- * NODECOMM_UNAVAILABLE while it waits: the others may have the buffer, so the group is aborted. */
+ * waits for all (bounded by rendezvous_timeout_ms). NODECOMM_INVALID_ARGUMENT: 0 bytes;
+ * NODECOMM_FAILED_PRECONDITION: the fast path does not serve this group, or a rank has left. On an
+ * error *shared is NULL and the group goes on, unless the daemon goes away meanwhile
+ * (NODECOMM_UNAVAILABLE), or hangs beyond the time that it had itself (NODECOMM_DEADLINE_EXCEEDED):
+ * the others may have the buffer, so the group is aborted. */
 NODECOMM_API nodecomm_result nodecomm_shared_allocate(nodecomm_comm* comm, size_t bytes,
                                                       nodecomm_shared** shared);
 

@@ -115,7 +115,8 @@ inline Result<Key> RandomKey() {
 }
 
 struct Options {
-  // Names the group among those of this user. Required; 1 to 128 bytes; the same on every rank.
+  // Names the group among those of this user. Required; 1 to 128 bytes of UTF-8; the same on every
+  // rank.
   std::string name;
   // Needed only where two jobs of one user may choose the same name.
   std::optional<Key> key;
@@ -129,11 +130,13 @@ struct Options {
   std::size_t plane_bytes = 0;
   // One algorithm for every size (for batch-invariant results); the same on every rank.
   Algorithm algorithm = Algorithm::kAuto;
-  // How long to wait for the other ranks to join; 0: the daemon's default.
+  // How long to wait for the other ranks to join; 0: the daemon's default. At most 24 hours.
   std::int64_t rendezvous_timeout_ms = 0;
-  // How long a call waits for a rank that does not come before the group is given up; 0: 30,000.
+  // How long a call waits for a rank that does not come before the group is given up; 0: 30,000. At
+  // most 24 hours.
   std::int64_t call_timeout_ms = 0;
-  // Directory of the daemon's sockets; empty: NODECOMM_RUNTIME_DIR, else /run/nodecomm.
+  // Directory of the daemon's sockets, an absolute path; empty: NODECOMM_RUNTIME_DIR, else
+  // /run/nodecomm.
   std::string runtime_dir;
   // Checked mode, the same on every rank: before each call the ranks compare what they call, and
   // the first difference fails the group with a message that names it. For finding mistakes. Also
@@ -163,12 +166,13 @@ class SharedBuffer {
 // One rank's end of a group. Destroying it leaves the group (waiting for the device's work) and
 // unmaps the group's memory; graphs that captured its calls must not be launched any more. Neither
 // after main has returned nor while a graph is being captured: nodecomm_comm_destroy. Threads:
-// calls on one communicator must not overlap, except GetStatus, Abort, Supports and GetAlgorithm.
+// calls on one communicator must not overlap, except GetStatus, Abort, Supports, GetAlgorithm and
+// GetInfo.
 class Communicator {
  public:
   // Joins the group and waits for all ranks, at most rendezvous_timeout_ms. Must not be called
   // while this thread captures a graph. Succeeds also where the fast path cannot serve the group:
-  // ask Supports.
+  // ask Supports. Errors: nodecomm_comm_create.
   static Result<Communicator> Create(const Options& options) {
     nodecomm_options c = {};
     c.struct_size = sizeof(c);
@@ -191,17 +195,19 @@ class Communicator {
 
   // out[i] = sum over all ranks of in[i], for i < count; the same bits on every rank. Sums are
   // taken in float32, in rank order, and rounded once to `type`.
-  //   in, out: count elements of `type`, aligned to the element, in memory that this communicator's
-  //   device can access (host
-  //            memory on a simulated host); equal, or not overlapping. 16-byte alignment is faster.
+  //   in, out: count elements of `type`, aligned to the element, in memory that this
+  //            communicator's device can access (host memory on a simulated host); equal, or not
+  //            overlapping. 16-byte alignment is faster.
   //   count:   from 0 to 32 GiB in all, the same on every rank.
   //   stream:  a cudaStream_t of this communicator's device (null: the legacy default stream); may
-  //   be capturing a graph.
-  //            Ignored on a simulated host, where the call returns when done.
-  // Returns when the work is enqueued. One call in flight a communicator, stream-ordered.
-  // NODECOMM_FAILED_PRECONDITION: not supported, or a rank has left. NODECOMM_ABORTED: the group
-  // has failed, and the outputs of calls in flight are undefined; ask GetStatus after
-  // synchronising.
+  //            be capturing a graph. Ignored on a simulated host, where the call returns when done.
+  // Returns when the work is enqueued. One call in flight a communicator, stream-ordered. Errors:
+  //   NODECOMM_INVALID_ARGUMENT: null, misaligned or partly overlapping buffers, more than 32 GiB,
+  //     or another thread is in a call of this communicator.
+  //   NODECOMM_FAILED_PRECONDITION: not supported, or a rank has left.
+  //   NODECOMM_ABORTED: the group has failed, and the outputs of calls in flight are undefined; ask
+  //     GetStatus after synchronising.
+  //   NODECOMM_INTERNAL: CUDA did not take the launch.
   Status AllReduce(const void* in, void* out, std::size_t count, DataType type, ReduceOp op,
                    void* stream) {
     return internal::LastStatus(nodecomm_all_reduce(comm_.get(), in, out, count,
@@ -222,6 +228,7 @@ class Communicator {
         nodecomm_comm_algorithm(comm_.get(), bytes, static_cast<nodecomm_type>(type)));
   }
 
+  // As nodecomm_info says, also of communicators for which no daemon was asked.
   Result<nodecomm_info> GetInfo() const {
     nodecomm_info info = {};
     info.struct_size = sizeof(info);
@@ -232,21 +239,26 @@ class Communicator {
 
   // OK while the group works; NODECOMM_ABORTED, with the cause, once it has failed;
   // NODECOMM_FAILED_PRECONDITION once another rank has left. Authoritative for every call on a
-  // stream that was synchronised, graph replays included. Cheap; any thread.
+  // stream that was synchronised, graph replays included. A read of host memory while the group
+  // works; the first call after this rank found the failure also tells the daemon, which takes
+  // seconds if that hangs. Any thread.
   Status GetStatus() { return internal::LastStatus(nodecomm_comm_status(comm_.get())); }
 
-  // Fails the group for all ranks, for good; their kernels end within milliseconds. Any thread.
+  // Fails the group for all ranks, for good; their kernels end within milliseconds.
+  // NODECOMM_UNAVAILABLE: the daemon is away, and is told when it is back; until then kernels end
+  // at call_timeout_ms. Any thread.
   Status Abort(const std::string& reason) {
     return internal::LastStatus(nodecomm_comm_abort(comm_.get(), reason.c_str()));
   }
 
-  // Waits for the device's work, then takes this rank out: calls that began before complete on
-  // every rank, later ones of others fail with "rank r has left".
+  // Waits for the device's work (if the fast path serves the group), then takes this rank out:
+  // calls that began before complete on every rank, later ones of others fail with "rank r has
+  // left".
   Status Leave() { return internal::LastStatus(nodecomm_comm_leave(comm_.get())); }
 
   // Gives every rank a zeroed buffer of `bytes` bytes on its GPU and maps all of them here, for
   // kernels of the caller's own. Collective: every rank calls with the same size, in the same
-  // order; waits at most rendezvous_timeout_ms.
+  // order; waits at most rendezvous_timeout_ms. Errors: nodecomm_shared_allocate.
   Result<SharedBuffer> AllocateShared(std::size_t bytes) {
     nodecomm_shared* shared = nullptr;
     const Status status =

@@ -60,6 +60,9 @@ TEST(RenderDrain, SaysWhatIsStillThere) {
   EXPECT_EQ(RenderDrain("1", DrainedGroups::kAborted, answer),
             "GPU 1 is draining; these groups were told to end, and hold it until their processes "
             "do:\n  tp (generation 11)\n");
+  answer.set_groups(0, "\x1b[2J\u009b2J (generation 12)");
+  EXPECT_THAT(RenderDrain("1", DrainedGroups::kAwaited, answer),
+              HasSubstr("\n  \\x1b[2J\\u009b2J (generation 12)\n"));
   answer.clear_groups();
   answer.set_drained(true);
   EXPECT_EQ(RenderDrain("1", DrainedGroups::kAwaited, answer),

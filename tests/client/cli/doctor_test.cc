@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -16,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "client/base/unique_fd.h"
 #include "client/base/version.h"
 #include "client/cli/lock_holder.h"
@@ -716,7 +718,7 @@ const std::vector<Broken>& BrokenHosts() {
        [](HostFacts&, DaemonFacts& daemon) { daemon.status.set_open_fds_max(1024); }},
       {"container", kProblem, "a socket is mounted by itself", "mount the directory /run/nodecomm",
        [](HostFacts& host, DaemonFacts&) { host.socket_is_mounted = true; }},
-      {"container", kWarning, "NODECOMM_DISABLE=1", "unset",
+      {"container", kWarning, "NODECOMM_DISABLE is set", "unset",
        [](HostFacts& host, DaemonFacts&) { host.fast_path_disabled_here = true; }},
   };
   return *kCases;
@@ -1002,6 +1004,25 @@ TEST_F(HostFactsTest, FindsDriverDevicesPersistenceKernelAndContainer) {
   EXPECT_EQ(facts.kernel_release, "6.1.0");
   EXPECT_TRUE(facts.in_container);
   EXPECT_TRUE(facts.socket_is_mounted);
+}
+
+TEST_F(HostFactsTest, FindsEveryGpuAmongManyOtherDevices) {
+  Write("/proc/driver/nvidia/version", "NVRM version: x 580.95.05\n");
+  for (int i = 0; i < 300; ++i) Write(absl::StrCat("/dev/tty", i), "");
+  for (int i = 0; i < 8; ++i) Write(absl::StrCat("/dev/nvidia", i), "");
+  for (int i = 0; i < 300; ++i) Write(absl::StrCat("/dev/loop", i), "");
+  EXPECT_EQ(Read().devices.size(), 2u + 8u);
+}
+
+// As the library has it: NODECOMM_DISABLE in client/communicator/options.h.
+TEST_F(HostFactsTest, TakesTheSwitchOfTheFastPathAsTheLibraryDoes) {
+  for (const auto& [value, disables] :
+       {std::pair{"1", true}, {"yes", true}, {"0", false}, {"", false}}) {
+    ASSERT_EQ(setenv("NODECOMM_DISABLE", value, 1), 0);
+    EXPECT_EQ(Read().fast_path_disabled_here, disables) << value;
+  }
+  ASSERT_EQ(unsetenv("NODECOMM_DISABLE"), 0);
+  EXPECT_FALSE(Read().fast_path_disabled_here);
 }
 
 TEST_F(HostFactsTest, LooksAtTheRuntimeDirectoryAsItIs) {

@@ -14,6 +14,8 @@ TEST(RenderForeign, LeavesNothingThatATerminalObeys) {
   EXPECT_EQ(RenderForeign("the pool's \"plane\""), "the pool's \"plane\"");
   EXPECT_EQ(RenderForeign("'"), "'");
   EXPECT_EQ(RenderForeign(""), "");
+  EXPECT_EQ(RenderForeign("\u009b31m\u0085 \u00a0\u00e9"), "\\u009b31m\\u0085 \u00a0\u00e9");
+  EXPECT_EQ(RenderForeign("\x9b;31m"), "\\x9b;31m");
 }
 
 TEST(RenderStatus, ShowsWhatRuns) {
@@ -238,11 +240,11 @@ TEST(RenderPools, ShowsStockAndAccount) {
   pool.set_bytes_ready(36 << 20);
   pool.set_bytes_in_use(110 << 20);
   pool.set_bytes_max(4ULL << 30);
-  pool.set_last_error("the GPU has no memory left");
+  pool.set_last_error("the GPU has no memory left\x1b[2J");
   EXPECT_EQ(RenderPools(pools),
             R"(GPU    Plane   Ready   In use  Bytes ready  Bytes in use  Limit
 GPU-a  36 MiB  1 of 2  3       36 MiB       110 MiB       4 GiB
-GPU-a: the last refill failed: the GPU has no memory left
+GPU-a: the last refill failed: the GPU has no memory left\x1b[2J
 )");
 }
 

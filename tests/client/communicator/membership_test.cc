@@ -5,6 +5,8 @@
 #include <string>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/base/utf8.h"
 #include "nodecomm/v1/control.grpc.pb.h"
 #include "tests/client/session/fake_session_daemon.h"
@@ -15,10 +17,13 @@ namespace nodecomm::client {
 namespace {
 
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::Gt;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Le;
+using ::testing::Lt;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
@@ -30,14 +35,21 @@ class FakeControl : public v1::Control::Service {
     const absl::MutexLock lock(&mutex_);
     shared_answer_ = std::move(answer);
   }
+  // How long the last join's caller would have waited.
+  absl::Duration join_bound() const {
+    const absl::MutexLock lock(&mutex_);
+    return join_bound_;
+  }
   std::vector<std::string> reasons() const {
     const absl::MutexLock lock(&mutex_);
     return reasons_;
   }
 
   // Its transfer is none that could come, and is not waited for.
-  grpc::Status JoinGroup(grpc::ServerContext* /*context*/, const v1::JoinGroupRequest*,
+  grpc::Status JoinGroup(grpc::ServerContext* context, const v1::JoinGroupRequest*,
                          v1::JoinGroupResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    join_bound_ = absl::FromChrono(context->deadline()) - absl::Now();
     response->set_generation(17);
     return grpc::Status::OK;
   }
@@ -69,6 +81,7 @@ class FakeControl : public v1::Control::Service {
 
  private:
   mutable absl::Mutex mutex_;
+  absl::Duration join_bound_ ABSL_GUARDED_BY(mutex_);
   grpc::Status shared_answer_ ABSL_GUARDED_BY(mutex_);
   int leaves_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> reasons_ ABSL_GUARDED_BY(mutex_);
@@ -82,11 +95,17 @@ class MembershipTest : public ::testing::Test {
                              grpc::InsecureServerCredentials());
     builder.RegisterService(&control_);
     server_ = builder.BuildAndStart();
+    Join(absl::ZeroDuration());
+  }
+
+  void Join(absl::Duration rendezvous_timeout) {
     absl::StatusOr<std::shared_ptr<DaemonLink>> link = DaemonLink::Open(directory_.path());
-    EXPECT_OK(link);
-    auto joined = Membership::Join(*std::move(link),
-                                   {.name = "test", .world_size = {2}, .rank = {1}}, DeviceFacts());
-    EXPECT_OK(joined);
+    ASSERT_OK(link);
+    auto joined = Membership::Join(
+        *std::move(link),
+        {.name = "test", .world_size = {2}, .rank = {1}, .rendezvous_timeout = rendezvous_timeout},
+        DeviceFacts());
+    ASSERT_OK(joined);
     membership_ = *std::move(joined);
   }
 
@@ -96,6 +115,25 @@ class MembershipTest : public ::testing::Test {
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<Membership> membership_;
 };
+
+// Who is missing the daemon says; that it hangs, this process alone can say.
+TEST_F(MembershipTest, WaitsLongerThanTheDaemonDoes) {
+  // gRPC sends it rounded up, to three digits.
+  const auto is_about = [&](absl::Duration bound) {
+    return AllOf(Gt(bound - absl::Seconds(20)), Lt(bound * 1.1));
+  };
+  EXPECT_THAT(control_.join_bound(), is_about(absl::Minutes(10))) << "it does not say how long";
+  Join(absl::Hours(3));
+  EXPECT_THAT(control_.join_bound(), is_about(absl::Hours(3) + absl::Seconds(10)));
+  membership_.reset();
+  sessions_.SetRendezvousTimeout(absl::Seconds(60));
+  Join(absl::ZeroDuration());
+  EXPECT_THAT(control_.join_bound(), is_about(absl::Minutes(10))) << "a reload may lengthen it";
+  membership_.reset();
+  sessions_.SetRendezvousTimeout(absl::Hours(24));
+  Join(absl::ZeroDuration());
+  EXPECT_THAT(control_.join_bound(), is_about(absl::Hours(24) + absl::Seconds(10)));
+}
 
 TEST_F(MembershipTest, ReasonOfAnyLengthIsTold) {
   EXPECT_OK(membership_->Abort("spilt " + std::string(70'000, 'x')));

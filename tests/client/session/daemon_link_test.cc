@@ -204,6 +204,28 @@ TEST(DaemonLink, DaemonIsToldWhatItRefusedThoughNobodyUsesTheLinkAnyMore) {
   EXPECT_OK(DaemonLink::Open(directory.path()));
 }
 
+// One may be opened just as the one before is left, and each has something to retry.
+TEST(DaemonLink, LinksThatLingerBesideEachOtherDoNotEvictEachOther) {
+  const TemporaryDirectory directory;
+  const FakeSessionDaemon daemon(directory.path());
+  const SteadyTime end = SteadyNow() + absl::Seconds(2);
+  const Notices::Notice refused = [end](absl::Duration) {
+    return SteadyNow() < end ? absl::ResourceExhaustedError("too many calls a second")
+                             : absl::OkStatus();
+  };
+  std::vector<std::thread> users(4);
+  for (std::thread& user : users) {
+    user = std::thread([&] {
+      while (SteadyNow() < end) {
+        const auto link = DaemonLink::Open(directory.path());
+        if (link.ok()) (*link)->notices().Tell(refused, absl::Seconds(1)).IgnoreError();
+      }
+    });
+  }
+  for (std::thread& user : users) user.join();
+  EXPECT_OK(DaemonLink::Open(directory.path()));
+}
+
 TEST(DaemonLink, ForkedChildIsToldToExec) {
   const TemporaryDirectory directory;
   const FakeSessionDaemon daemon(directory.path());

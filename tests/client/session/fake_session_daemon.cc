@@ -58,6 +58,19 @@ void FakeSessionDaemon::CloseSessions() {
   sessions_.clear();
 }
 
+void FakeSessionDaemon::SendTransfer(uint64_t transfer_id) {
+  const absl::MutexLock lock(&mutex_);
+  if (sessions_.empty()) abort();
+  SendFrame(sessions_.back().get(),
+            {.type = FrameType::kTransfer, .transfer_id = transfer_id, .payload = {}, .fds = {}})
+      .IgnoreError();
+}
+
+void FakeSessionDaemon::SetRendezvousTimeout(absl::Duration timeout) {
+  const absl::MutexLock lock(&mutex_);
+  rendezvous_timeout_ = timeout;
+}
+
 void FakeSessionDaemon::ForgetSessions() {
   const absl::MutexLock lock(&mutex_);
   forgetful_ = true;
@@ -84,7 +97,8 @@ void FakeSessionDaemon::Serve() {
     // Known before it is welcomed: whoever has been welcomed may count on it.
     ++connections_;
     const bool refused = forgetful_ && last_hello_.has_resume();
-    const std::string payload = refused ? UnknownSessionPayload() : WelcomePayload();
+    const std::string payload =
+        refused ? UnknownSessionPayload() : WelcomePayload(rendezvous_timeout_);
     SendFrame(session.get(), {.type = refused ? FrameType::kRefusal : FrameType::kWelcome,
                               .transfer_id = 0,
                               .payload = payload,
@@ -94,7 +108,7 @@ void FakeSessionDaemon::Serve() {
   }
 }
 
-std::string WelcomePayload() {
+std::string WelcomePayload(absl::Duration rendezvous_timeout) {
   v1::SessionWelcome welcome;
   welcome.set_session_id(7);
   welcome.set_token(std::string(32, '\xab'));
@@ -102,6 +116,7 @@ std::string WelcomePayload() {
   welcome.mutable_version()->set_minor(kVersionMinor);
   welcome.set_platform(v1::PLATFORM_SIMULATED);
   welcome.set_last_transfer_id(kFakeLastTransfer);
+  welcome.set_rendezvous_timeout_ms(absl::ToInt64Milliseconds(rendezvous_timeout));
   return welcome.SerializeAsString();
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "client/base/unique_fd.h"
 #include "nodecomm/v1/session.pb.h"
 
@@ -24,6 +25,10 @@ class FakeSessionDaemon {
   int connections() const;
   // Closes the daemon's end of all sessions, as its death would.
   void CloseSessions();
+  // To the last that was opened or resumed; no file descriptors in it.
+  void SendTransfer(uint64_t transfer_id);
+  // From now on its welcomes say so.
+  void SetRendezvousTimeout(absl::Duration timeout);
   // From now on it has never heard of any session.
   void ForgetSessions();
   // What the last worker said first.
@@ -38,12 +43,13 @@ class FakeSessionDaemon {
   std::vector<UniqueFd> sessions_ ABSL_GUARDED_BY(mutex_);
   int connections_ ABSL_GUARDED_BY(mutex_) = 0;
   bool forgetful_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Duration rendezvous_timeout_ ABSL_GUARDED_BY(mutex_);
   v1::SessionHello last_hello_ ABSL_GUARDED_BY(mutex_);
   std::thread server_;
 };
 
 // What a daemon of this library's version sends.
-std::string WelcomePayload();
+std::string WelcomePayload(absl::Duration rendezvous_timeout = absl::ZeroDuration());
 inline constexpr uint64_t kFakeLastTransfer = 1000;
 
 }  // namespace nodecomm

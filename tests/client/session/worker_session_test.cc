@@ -246,6 +246,7 @@ TEST(WorkerSession, NoPermissionIsSaidSo) {
 TEST(WorkerSession, TakesATransferAndAcknowledgesIt) {
   Ends ends;
   const WorkerSession::Owner session = ends.Open();
+  const WorkerSession::Expectation expects(*session);
   const UniqueFd first = MakeMemory();
   const UniqueFd second = MakeMemory();
   ends.Send(FrameType::kTransfer, "", 5, {first.get(), second.get()});
@@ -264,6 +265,7 @@ TEST(WorkerSession, TakesATransferAndAcknowledgesIt) {
 TEST(WorkerSession, WaitsForATransfer) {
   Ends ends;
   const WorkerSession::Owner session = ends.Open();
+  const WorkerSession::Expectation expects(*session);
   std::thread taker([&] { EXPECT_OK(session->TakeTransfer(5, Soon())); });
   ends.Send(FrameType::kTransfer, "", 5);
   taker.join();
@@ -272,6 +274,7 @@ TEST(WorkerSession, WaitsForATransfer) {
 TEST(WorkerSession, TransfersMayBeTakenInAnyOrderAndOnce) {
   Ends ends;
   const WorkerSession::Owner session = ends.Open();
+  const WorkerSession::Expectation expects(*session);
   ends.Send(FrameType::kTransfer, "", 5);
   ends.Send(FrameType::kTransfer, "", 6);
   EXPECT_OK(session->TakeTransfer(6, Soon()));
@@ -283,6 +286,7 @@ TEST(WorkerSession, TransfersMayBeTakenInAnyOrderAndOnce) {
 TEST(WorkerSession, KeepsABoundedNumberOfTransfers) {
   Ends ends;
   const WorkerSession::Owner session = ends.Open();
+  const WorkerSession::Expectation expects(*session);
   const uint64_t last = WorkerSession::kPendingTransfersMax + 1;
   for (uint64_t id = 1; id <= last; ++id) {
     ends.Send(FrameType::kTransfer, "", id);
@@ -297,6 +301,7 @@ TEST(WorkerSession, KeepsABoundedNumberOfTransfers) {
 TEST(WorkerSession, KeepsItsSessionWhereThereIsNoRoomForATransfer) {
   Ends ends;
   const WorkerSession::Owner session = ends.Open();
+  const WorkerSession::Expectation expects(*session);
   const UniqueFd memory = MakeMemory();
   absl::StatusOr<std::vector<UniqueFd>> transfer;
   {
@@ -327,27 +332,52 @@ TEST(WorkerSession, WelcomeIsTakenWithoutItsPageWhereThereIsNoRoomForIt) {
   EXPECT_TRUE(opened->expects_alive) << "the daemon waits for it before it sends anything";
 }
 
+// A file that can be sent, and whether anybody holds it still.
+class SentFile {
+ public:
+  SentFile() {
+    int pipe_ends[2];
+    EXPECT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
+    reading_.Reset(pipe_ends[0]);
+    writing_.Reset(pipe_ends[1]);
+  }
+  // Returns once the worker has dealt with it.
+  void Send(Ends& ends, uint64_t transfer_id) {
+    ends.Send(FrameType::kTransfer, "", transfer_id, {writing_.get()});
+    EXPECT_OK(ends.Receive());  // the acknowledgement
+    writing_.Reset();
+  }
+  bool IsHeld() const {
+    pollfd hung_up = {.fd = reading_.get(), .events = 0, .revents = 0};
+    return poll(&hung_up, 1, 0) == 0;
+  }
+
+ private:
+  UniqueFd reading_;
+  UniqueFd writing_;
+};
+
 // The answer that named it was lost.
 TEST(WorkerSession, TransferThatNobodyExpectsAnyMoreIsClosed) {
   Ends ends;
   const WorkerSession::Owner session = ends.Open();
-  int pipe_ends[2];
-  ASSERT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
-  const UniqueFd reading(pipe_ends[0]);
-  UniqueFd writing(pipe_ends[1]);
-  const auto is_held = [&] {
-    pollfd hung_up = {.fd = reading.get(), .events = 0, .revents = 0};
-    return poll(&hung_up, 1, 0) == 0;
-  };
+  SentFile file;
   std::optional<WorkerSession::Expectation> first(*session);
   std::optional<WorkerSession::Expectation> second(*session);
-  ends.Send(FrameType::kTransfer, "", 7, {writing.get()});
-  ASSERT_OK(ends.Receive());  // the acknowledgement
-  writing.Reset();
+  file.Send(ends, 7);
   first.reset();
-  EXPECT_TRUE(is_held()) << "the other may wait for it";
+  EXPECT_TRUE(file.IsHeld()) << "the other may wait for it";
   second.reset();
-  EXPECT_FALSE(is_held());
+  EXPECT_FALSE(file.IsHeld());
+}
+
+TEST(WorkerSession, TransferThatComesWhenNobodyExpectsAnyIsClosed) {
+  Ends ends;
+  const WorkerSession::Owner session = ends.Open();
+  { const WorkerSession::Expectation gave_up(*session); }
+  SentFile file;
+  file.Send(ends, 7);
+  EXPECT_FALSE(file.IsHeld());
 }
 
 TEST(WorkerSession, DaemonsEndWakesWhoWaits) {
@@ -382,6 +412,7 @@ TEST(WorkerSession, AcknowledgesAsSoonAsThereIsRoom) {
   Ends ends;
   const UniqueFd worker = ends.worker.Duplicate();
   const WorkerSession::Owner session = ends.Open();
+  const WorkerSession::Expectation expects(*session);
   int queued = 0;
   while (SendFrame(worker.get(), {.type = FrameType::kAlive}).ok()) ++queued;
   ends.Send(FrameType::kTransfer, "", 1);
@@ -414,6 +445,7 @@ int RunInChild(Body body) {
 TEST(WorkerSession, ForkedChildNeitherUsesNorEndsIt) {
   Ends ends;
   WorkerSession::Owner session = ends.Open();
+  const WorkerSession::Expectation expects(*session);
   const int code = RunInChild([&] {
     if (!absl::IsFailedPrecondition(session->TakeTransfer(1, SteadyNow()).status())) return 1;
     session.reset();
@@ -469,6 +501,8 @@ TEST(WorkerSession, ResumesWithItsIdAndToken) {
   const absl::StatusOr<WorkerSession::Owner> session = WorkerSession::Connect(directory.path());
   ASSERT_OK(session);
   EXPECT_FALSE(daemon.last_hello().has_resume());
+  EXPECT_EQ((*session)->rendezvous_timeout(), absl::ZeroDuration());
+  daemon.SetRendezvousTimeout(absl::Minutes(30));
   std::atomic<int> resumed = 0;
   (*session)->OnResume([&] { ++resumed; });
   daemon.CloseSessions();
@@ -476,9 +510,29 @@ TEST(WorkerSession, ResumesWithItsIdAndToken) {
   EXPECT_OK((*session)->EnsureConnected(kLongEnough));
   EXPECT_EQ(daemon.last_hello().resume().session_id(), 7u);
   EXPECT_EQ(daemon.last_hello().resume().token(), std::string(32, '\xab'));
+  EXPECT_EQ((*session)->rendezvous_timeout(), absl::Minutes(30));
   // What the earlier daemon had promised does not come any more.
   EXPECT_THAT((*session)->TakeTransfer(kFakeLastTransfer, Soon()),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("went away")));
+}
+
+TEST(WorkerSession, SaysThatATransferWasDroppedThoughTheDaemonWasRestartedBefore) {
+  const TemporaryDirectory directory;
+  FakeSessionDaemon daemon(directory.path());
+  const absl::StatusOr<WorkerSession::Owner> session = WorkerSession::Connect(directory.path());
+  ASSERT_OK(session);
+  daemon.CloseSessions();
+  // Returns once the session knows.
+  EXPECT_THAT((*session)->TakeTransfer(kFakeLastTransfer, Soon()),
+              StatusIs(absl::StatusCode::kUnavailable));
+  ASSERT_OK((*session)->EnsureConnected(kLongEnough));
+  const WorkerSession::Expectation expects(**session);
+  const uint64_t first = kFakeLastTransfer + 1;
+  const uint64_t last = first + WorkerSession::kPendingTransfersMax;
+  for (uint64_t id = first; id <= last; ++id) daemon.SendTransfer(id);
+  ASSERT_OK((*session)->TakeTransfer(last, Soon()));
+  EXPECT_THAT((*session)->TakeTransfer(first, Soon()),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("was dropped")));
 }
 
 TEST(WorkerSession, GoesOnTryingAndFindsTheDaemonThatComesBack) {

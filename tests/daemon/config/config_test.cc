@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/plane_layout.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
@@ -30,6 +31,7 @@ TEST(Config, EmptyFileHasTheDefaults) {
   EXPECT_EQ(config->admin_dir_mode, 0700u);
   EXPECT_EQ(config->log_level, LogLevel::kInfo);
   EXPECT_EQ(config->pool.plane_bytes, 36_MiB);
+  EXPECT_EQ(config->pool.plane_bytes, kernels::kPlaneBytesDefault);
   EXPECT_EQ(config->pool.planes_ready, 2);
   EXPECT_EQ(config->pool.bytes_per_gpu_max, 4096_MiB);
   EXPECT_EQ(config->group.rendezvous_timeout, absl::Seconds(60));

@@ -73,8 +73,10 @@ TEST(Handshake, AnswersHoldWhatTheySay) {
   identity.id = SessionId{42};
   identity.token.fill('\x01');
   v1::SessionWelcome welcome;
-  ASSERT_TRUE(welcome.ParseFromString(WelcomePayload(identity, v1::PLATFORM_SIMULATED, 17)));
+  ASSERT_TRUE(welcome.ParseFromString(
+      WelcomePayload(identity, v1::PLATFORM_SIMULATED, 17, absl::Seconds(60))));
   EXPECT_EQ(welcome.last_transfer_id(), 17u);
+  EXPECT_EQ(welcome.rendezvous_timeout_ms(), 60'000);
   EXPECT_EQ(welcome.session_id(), 42u);
   EXPECT_EQ(welcome.token(), std::string(kTokenBytes, '\x01'));
   EXPECT_EQ(welcome.version().minor(), kVersionMinor);

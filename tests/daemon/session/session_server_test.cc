@@ -194,7 +194,7 @@ class SessionServerTest : public testing::Test {
 };
 
 TEST_F(SessionServerTest, WelcomeHasIdTokenVersionAndPlatform) {
-  StartServer();
+  StartServer({.rendezvous_timeout = [] { return absl::Minutes(30); }});
   TestWorker worker(socket_path());
   const auto welcome = worker.Open();
   ASSERT_OK(welcome);
@@ -203,6 +203,7 @@ TEST_F(SessionServerTest, WelcomeHasIdTokenVersionAndPlatform) {
   EXPECT_EQ(welcome->version().major(), kVersionMajor);
   EXPECT_EQ(welcome->version().minor(), kVersionMinor);
   EXPECT_EQ(welcome->platform(), v1::PLATFORM_SIMULATED);
+  EXPECT_EQ(welcome->rendezvous_timeout_ms(), 30 * 60 * 1000);
   EXPECT_EQ(server_->session_count(), 1);
   absl::MutexLock lock(&mu_);
   ASSERT_THAT(opened_, SizeIs(1));
@@ -1211,6 +1212,7 @@ TEST_F(SessionRestart, LibraryKeepsItsSessionOverManyRestarts) {
   StartServer(WithRecords());
   const auto session = WorkerSession::Connect(parent_ + "/run");
   ASSERT_OK(session);
+  const WorkerSession::Expectation expects(**session);
   const SessionId id{(*session)->welcome().session_id()};
   for (int restart = 0; restart < 4; ++restart) {
     KillAndRestart();
