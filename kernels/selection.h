@@ -31,7 +31,7 @@ struct GroupShape {
   PlaneLayout layout;
   // The least of all members.
   int multiprocessors = 1;
-  // The least of all members, as 10 * major + minor; 0 on a simulated host.
+  // CommonArchitecture of all members; 0: not known, taken for Hopper.
   int architecture = 0;
   // One algorithm for every size, if set.
   std::optional<Algorithm> algorithm_override;

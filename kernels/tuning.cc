@@ -1,5 +1,6 @@
 #include "kernels/tuning.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace nodecomm::kernels {
@@ -37,6 +38,13 @@ const Tuning& TuningFor(int architecture) {
   if (architecture >= 100) return kBlackwell;
   if (architecture >= 90 || architecture == 0) return kHopper;
   return kAmpere;
+}
+
+int CommonArchitecture(int a, int b) {
+  // The last whose table asks for nothing that other architectures lack: blocks of 1024 threads are
+  // compiled for sm_90 alone.
+  constexpr int kAda = 89;
+  return a == b ? a : std::min({a, b, kAda});
 }
 
 }  // namespace nodecomm::kernels

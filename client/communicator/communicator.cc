@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 #include "client/mapping/cuda_device.h"
 #include "client/mapping/host_device.h"
+#include "kernels/tuning.h"
 
 namespace nodecomm::client {
 namespace {
@@ -169,17 +171,17 @@ absl::Status Communicator::CheckFresh() {
 void Communicator::FillBinding(const CommunicatorOptions& options) {
   const v1::JoinGroupResponse& group = membership_->group();
   int multiprocessors = std::numeric_limits<int>::max();
-  int architecture = std::numeric_limits<int>::max();
+  std::optional<int> architecture;
   for (const v1::Member& member : group.members()) {
     multiprocessors = std::min(multiprocessors, member.multiprocessors());
-    architecture = std::min(
-        architecture, 10 * member.compute_capability_major() + member.compute_capability_minor());
+    const int its = 10 * member.compute_capability_major() + member.compute_capability_minor();
+    architecture = kernels::CommonArchitecture(architecture.value_or(its), its);
   }
   binding_.rank = info_.rank;
   binding_.shape = {.world_size = info_.world_size,
                     .layout = kernels::LayOutPlane(info_.plane_bytes, info_.world_size),
                     .multiprocessors = multiprocessors,
-                    .architecture = architecture,
+                    .architecture = architecture.value_or(0),
                     .algorithm_override = options.algorithm};
   for (size_t rank = 0; rank < planes_.size(); ++rank) {
     binding_.planes[rank] = planes_[rank].data();

@@ -208,6 +208,16 @@ TEST(Selection, TwoRanksTakeLargerBlocksAsLongAsEachThreadHasOnePacketThen) {
   }
 }
 
+TEST(CommonArchitecture, AsksNoGpuForKernelsOfAnother) {
+  for (const int same : {80, 86, 89, 90, 100, 120}) EXPECT_EQ(CommonArchitecture(same, same), same);
+  for (const int other : {80, 86, 89, 100, 103, 120}) {
+    for (const int common : {CommonArchitecture(90, other), CommonArchitecture(other, 90)}) {
+      EXPECT_LE(common, other);
+      EXPECT_LE(TuningFor(common).two_rank_threads_max, 512u) << other;
+    }
+  }
+}
+
 TEST(Stream, LaunchesEndWithTheCreditOfWhatTheNextOneSendsInto) {
   Call call = {};
   const auto last_credit = [&](uint32_t rows, uint32_t chunks) -> int {
