@@ -72,8 +72,8 @@ inline constexpr size_t kPlaneRegionsBegin = kPlaneCreditsBegin + sizeof(PlaneCr
 static_assert(kPlaneRegionsBegin % 128 == 0);
 
 // Parts of a region, by the epoch modulo their number: a power of two. A slot is used again as many
-// calls later, for which two would do; a message of many chunks is sent ahead of what the peers
-// have read by as many chunks.
+// epochs later. For calls of one epoch each two would do; a message of many chunks is sent ahead of
+// what the peers have read by as many chunks.
 inline constexpr uint32_t kRegionParts = 4;
 
 // More is of no use to any message, and offsets stay within 32 bits.

@@ -1,6 +1,6 @@
 // What a worker asks of the daemon on control.sock, in its session's name: one blocking call each,
-// bounded in time. Not who may ask: the session's token (worker_session.h) says that. Its .cc is the
-// folder's only file with gRPC inside. Design note: client/README.md, "session".
+// bounded in time. Not who may ask: the session's token (worker_session.h) says that. Its .cc is
+// the folder's only file with gRPC inside. Design note: client/README.md, "session".
 #pragma once
 
 #include <memory>

@@ -87,14 +87,17 @@ class CommunicatorGpuTest : public ::testing::Test {
     devices_ = CountDevices();
     why_not_ = WhyNot(devices_);
     if (!why_not_.empty()) return;
-    std::string config = "log_level: \"warning\"";
-    if (devices_ == 1) config += " group { allow_gpu_sharing: true }";
-    const std::filesystem::path tests =
-        std::filesystem::read_symlink("/proc/self/exe").parent_path();
-    absl::StatusOr<std::unique_ptr<DaemonProcess>> started = DaemonProcess::Start(
-        {.program = tests.parent_path() / "bin/nodecommd", .topology = "", .config = config});
+    absl::StatusOr<std::unique_ptr<DaemonProcess>> started =
+        StartDaemon(devices_ == 1 ? "group { allow_gpu_sharing: true }" : "");
     ASSERT_OK(started.status());
     daemon_ = *std::move(started);
+  }
+  static absl::StatusOr<std::unique_ptr<DaemonProcess>> StartDaemon(const std::string& config) {
+    const std::filesystem::path tests =
+        std::filesystem::read_symlink("/proc/self/exe").parent_path();
+    return DaemonProcess::Start({.program = tests.parent_path() / "bin/nodecommd",
+                                 .topology = "",
+                                 .config = "log_level: \"warning\" " + config});
   }
   static void TearDownTestSuite() {
     if (daemon_ == nullptr) return;
@@ -682,6 +685,22 @@ TEST_F(CommunicatorGpuTest, LeavingBesideACaptureIsRefusedAndMayBeRepeated) {
   MeetAll();
   OnEachRank([&](int rank) { EXPECT_THAT(comms_[rank]->GetStatus(), Succeeds()); });
   OnEachRank([&](int rank) { EXPECT_THAT(comms_[rank]->Leave(), Succeeds()); });
+}
+
+// It launched no kernel of ours, so there is nothing to wait for.
+TEST_F(CommunicatorGpuTest, GroupWithoutFastPathIsLeftBesideACapture) {
+  const absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon =
+      StartDaemon("group { disable_fast_path: true allow_gpu_sharing: true }");
+  ASSERT_OK(daemon.status());
+  ASSERT_TRUE(FormGroup("slow", comms_,
+                        [&](Options& options) { options.runtime_dir = (*daemon)->runtime_dir(); }));
+  CHECK_CUDA(cudaSetDevice(Spec(0).device));
+  EXPECT_FALSE(comms_[0]->Supports(1024, DataType::kFloat32));
+  {
+    const ForeignCapture capture(cudaStreamCaptureModeGlobal);
+    EXPECT_THAT(comms_[0]->Leave(), Succeeds());
+  }
+  DestroyGroup(comms_);  // before its daemon ends
 }
 
 TEST_F(CommunicatorGpuTest, DestroyingBesideACaptureAbortsTheGroup) {
