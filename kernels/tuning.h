@@ -21,8 +21,8 @@ struct Tuning {
 // `architecture`: 10 * major + minor of the compute capability.
 const Tuning& TuningFor(int architecture);
 
-// That by which GPUs of these two plan together: theirs, if it is the same; else the older, and none
-// that has kernels which the other has not.
+// That by which GPUs of these two plan together: theirs, if it is the same; else the older, and
+// none that has kernels which the other has not.
 int CommonArchitecture(int a, int b);
 
 }  // namespace nodecomm::kernels
