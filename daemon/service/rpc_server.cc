@@ -630,7 +630,7 @@ class GrpcServer final : public RpcServer {
   ~GrpcServer() override { Shutdown(SteadyNow() + kShutdownAtDestruction); }
 
   absl::Status Start() {
-    const absl::Status failed = absl::InternalError("gRPC could not start its servers");
+    absl::Status failed = absl::InternalError("gRPC could not start its servers");
     for (size_t i = 0; i < kControlServers; ++i) {
       Interceptors guards;
       guards.push_back(std::make_unique<CallGuards>(&callers_, &view_));
