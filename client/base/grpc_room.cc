@@ -26,9 +26,8 @@ absl::Status CheckThreads() {
   if (spare.next.ok()) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
       "this process may have %d more threads, of %d that its calls to the daemon take (%s): raise "
-      "by %d at least its user's limit on processes (ulimit -u) or pids.max of its cgroup, or "
-      "raise "
-      "its limit on address space (ulimit -v)",
+      "by %d at least its user's limit on processes (ulimit -u) or pids.max of its cgroup, or its "
+      "limit on address space (ulimit -v)",
       spare.count, wanted, spare.next.message(), wanted - spare.count));
 }
 

@@ -160,7 +160,7 @@ void CheckGpus(const HostFacts& facts, const DaemonFacts& daemon, Report& report
   report.Start("gpus");
   if (!daemon.asked.ok()) return report.Skip("the daemon could not be asked");
   if (!daemon.host_read.ok()) {
-    return report.Problem(std::string(daemon.host_read.message()),
+    return report.Problem(RenderForeign(std::string(daemon.host_read.message())),
                           IsSimulated(daemon)
                               ? "what was read before stays in force until then"
                               : "run nvidia-smi, and look for NVRM and Xid in the kernel's log "

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
@@ -17,6 +16,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/base/environment.h"
 #include "client/base/unique_fd.h"
 #include "client/cli/lock_holder.h"
 #include "proto/control_page.h"
@@ -133,12 +133,6 @@ std::vector<PageFile> FindCutPages(const std::string& groups_dir) {
   return cut;
 }
 
-// As the library takes it (client/communicator/options.cc).
-bool FastPathIsDisabledHere() {
-  const char* const disable = std::getenv("NODECOMM_DISABLE");
-  return disable != nullptr && *disable != '\0' && std::string_view(disable) != "0";
-}
-
 void LookAtRuntimeDir(const std::string& path, HostFacts& facts) {
   facts.own_uid = geteuid();
   facts.runtime_dir = path;
@@ -195,7 +189,7 @@ HostFacts ReadHostFacts(const HostFactsOptions& options) {
   for (const char* name : {"/session.sock", "/control.sock"}) {
     facts.socket_is_mounted |= IsMountPoint(root, options.runtime_dir + name);
   }
-  facts.fast_path_disabled_here = FastPathIsDisabledHere();
+  facts.fast_path_disabled_here = IsOnInEnvironment("NODECOMM_DISABLE");
   return facts;
 }
 

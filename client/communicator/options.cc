@@ -1,9 +1,9 @@
 #include "client/communicator/options.h"
 
 #include <cstdlib>
-#include <string_view>
 
 #include "absl/strings/str_format.h"
+#include "client/base/environment.h"
 #include "client/base/utf8.h"
 #include "kernels/plane_layout.h"
 
@@ -13,11 +13,6 @@ namespace {
 constexpr char kRuntimeDirDefault[] = "/run/nodecomm";
 
 bool IsSet(const char* value) { return value != nullptr && *value != '\0'; }
-
-bool IsOn(const char* variable) {
-  const char* value = std::getenv(variable);
-  return IsSet(value) && std::string_view(value) != "0";
-}
 
 }  // namespace
 
@@ -75,8 +70,8 @@ std::string RuntimeDir(const char* chosen) {
   return IsSet(environment) ? environment : kRuntimeDirDefault;
 }
 
-bool DisabledByEnvironment() { return IsOn("NODECOMM_DISABLE"); }
+bool DisabledByEnvironment() { return IsOnInEnvironment("NODECOMM_DISABLE"); }
 
-bool CheckedByEnvironment() { return IsOn("NODECOMM_CHECKED"); }
+bool CheckedByEnvironment() { return IsOnInEnvironment("NODECOMM_CHECKED"); }
 
 }  // namespace nodecomm::client

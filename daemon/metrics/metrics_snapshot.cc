@@ -108,8 +108,8 @@ void DescribeDaemon(const MetricsSnapshot& now, std::vector<StateFamily>& famili
                          "0 if the last reload failed: what was in force before it still is.",
                          now.reload_failed ? 0 : 1));
   families.push_back(One("nodecomm_xid_watch_active",
-                         "0 while a GPU is drained: critical errors (Xid) are then watched on no "
-                         "GPU.",
+                         "0 while critical errors (Xid) are watched on no GPU: one is drained, or "
+                         "the watcher cannot run.",
                          now.watches_errors ? 1 : 0));
   families.push_back(One("nodecomm_sessions", "Open sessions of workers.", now.sessions));
   families.push_back(

@@ -438,7 +438,8 @@ class LibraryXidWatch final : public XidWatch {
         return XidReport{.gpu_uuid = uuid, .code = static_cast<int>(event.data)};
       }
     }
-    return std::nullopt;
+    ABSL_ASSIGN_OR_RETURN(std::string uuid, nvml_.Uuid({event.device}));
+    return XidReport{.gpu_uuid = std::move(uuid), .code = static_cast<int>(event.data)};
   }
 
  private:

@@ -8,10 +8,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
+#include <optional>
 #include <thread>
 
 #include "kernels/all_reduce_cuda.h"
+#include "kernels/tuning.h"
 #include "tests/gpu/cuda_objects.h"
 #include "tests/kernels/reference.h"
 
@@ -82,8 +83,8 @@ class GpuRankGroup : public RankGroup {
       CHECK_CUDA(cudaDeviceGetAttribute(&state.compute_capability_minor,
                                         cudaDevAttrComputeCapabilityMinor, state.device));
       // As the client chooses it for a group.
-      architecture_ = std::min(
-          architecture_, 10 * state.compute_capability_major + state.compute_capability_minor);
+      const int its = 10 * state.compute_capability_major + state.compute_capability_minor;
+      architecture_ = CommonArchitecture(architecture_.value_or(its), its);
       // Two blocks fit on a multiprocessor; ranks that share a GPU must be resident together.
       options_.multiprocessors = std::min(
           options_.multiprocessors,
@@ -241,7 +242,7 @@ class GpuRankGroup : public RankGroup {
                        .shape = {.world_size = options_.world_size,
                                  .layout = LayOutPlane(options_.plane_bytes, options_.world_size),
                                  .multiprocessors = options_.multiprocessors,
-                                 .architecture = architecture_,
+                                 .architecture = architecture_.value_or(0),
                                  .algorithm_override = options_.algorithm_override},
                        .stop_words = {&shared_->stop, &shared_->left_mask, shared_->left_epoch},
                        .failure = &shared_->failures[rank.value],
@@ -299,8 +300,8 @@ class GpuRankGroup : public RankGroup {
   }
 
   GroupOptions options_;
-  int architecture_ = std::numeric_limits<int>::max();  // the least of the ranks' GPUs
-  std::vector<AllReduceKernels> kernels_;               // of each device
+  std::optional<int> architecture_;        // CommonArchitecture of the ranks' GPUs
+  std::vector<AllReduceKernels> kernels_;  // of each device
   std::vector<RankState> ranks_;
   Shared* shared_ = nullptr;
 };

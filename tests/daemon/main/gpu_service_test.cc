@@ -146,6 +146,21 @@ TEST_F(GpuServiceTest, IsNotDrainedBeforeAReadingThatWasUnderWayHasEnded) {
   EXPECT_TRUE(drained->drained());
 }
 
+TEST_F(GpuServiceTest, IsNotDrainedWhileMemoryIsBeingMadeThere) {
+  source_.Hold();
+  const int calls = source_.calls();
+  std::thread caller([this] { EXPECT_FALSE(pool_->Acquire(kGpu1, 6_MiB).ok()); });
+  source_.WaitForCalls(calls + 1);
+  const auto draining = Drain(kGpu1);
+  source_.LetGo();
+  caller.join();
+  ASSERT_OK(draining);
+  EXPECT_FALSE(draining->drained());
+  const auto drained = Drain(kGpu1);
+  ASSERT_OK(drained);
+  EXPECT_TRUE(drained->drained());
+}
+
 TEST_F(GpuServiceTest, SaysWhyTheWatcherDoesNotWatch) {
   const CapturedLog log;
   watcher_news_("");

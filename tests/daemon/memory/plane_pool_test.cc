@@ -169,6 +169,23 @@ TEST_F(PlanePoolTest, ClosedPoolSaysWhetherItsGpuIsDrainedYet) {
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("GPU-a is drained")));
 }
 
+TEST_F(PlanePoolTest, PlaneThatIsMadeWhileThePoolIsClosedIsNotHandedOut) {
+  PlanePool::Options options = Options();
+  options.planes_ready = 0;
+  auto pool = Make(options);
+  source_.Hold();
+  absl::StatusOr<PlaneLease> lease;
+  std::thread caller([&] { lease = pool->Acquire("GPU-a", 4_MiB); });
+  source_.WaitForCalls(1);
+  pool->Close("GPU-a");
+  EXPECT_EQ(InfoOf(*pool, "GPU-a").bytes_pending(), (4_MiB).value);
+  source_.LetGo();
+  caller.join();
+  EXPECT_THAT(lease, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("GPU-a is drained")));
+  EXPECT_EQ(InfoOf(*pool, "GPU-a").bytes_pending(), 0u);
+  EXPECT_EQ(InfoOf(*pool, "GPU-a").planes_in_use(), 0);
+}
+
 TEST_F(PlanePoolTest, UnknownGpuIsNotFound) {
   auto pool = Make(Options());
   EXPECT_THAT(pool->Acquire("GPU-z", 4_MiB),
