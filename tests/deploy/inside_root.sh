@@ -85,6 +85,23 @@ kill -TERM "$perf"
 wait "$perf" 2>/dev/null || true
 if grep -q NODECOMM_ /nodecomm/perf; then fail "the group did not survive: $(cat /nodecomm/perf)"; fi
 
+step "where policy-rc.d forbids it, an upgrade leaves the daemon alone"
+pid=$(show MainPID)
+reinstall() {
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --reinstall /nodecomm/next/nodecomm_*.deb >/nodecomm/apt 2>&1 ||
+    fail "apt: $(cat /nodecomm/apt)"
+}
+printf '#!/bin/sh\necho "$@" >>/nodecomm/asked\nexit 101\n' >/usr/sbin/policy-rc.d
+chmod +x /usr/sbin/policy-rc.d
+reinstall
+grep -qx "nodecommd.service start" /nodecomm/asked || fail "policy-rc.d was not asked"
+# What replaces it kills it before apt ends; systemd may take a moment to see that.
+sleep 2
+[[ $(show MainPID) == "$pid" ]] || fail "it was replaced: $(cat /nodecomm/apt)"
+rm /usr/sbin/policy-rc.d
+reinstall
+await "another daemon" is_another
+
 step "a daemon that hangs is noticed and replaced"
 mkdir -p /run/systemd/system/nodecommd.service.d
 printf '[Service]\nWatchdogSec=2\n' >/run/systemd/system/nodecommd.service.d/watchdog.conf
