@@ -7,14 +7,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 packages=$(cd "${1:?the directory of the packages}" && pwd)
-# This host's release: packages name the libraries of the one that they were built on.
-# shellcheck source=/dev/null
-source /etc/os-release
-case $ID in
-  ubuntu) archive=http://archive.ubuntu.com/ubuntu components=main,universe ;;
-  *) archive=http://deb.debian.org/debian components=main ;;
-esac
-readonly mirror=${NODECOMM_MIRROR:-$archive}
+# shellcheck source=tests/deploy/archive.sh
+source "$here/archive.sh"
 readonly boot_seconds=300
 work=$(mktemp -d /var/tmp/nodecomm-root.XXXXXX)
 root=$work/root
