@@ -101,6 +101,10 @@ check_daemon() {
     groups=(mine theirs)
     await mixed.0 "not-formed .*disagree on the .*\(library versions\): rank [01] says [0-9]+, rank [01] says [0-9]+" 1
     kill -TERM "${workers[mixed.0]}" "${workers[mixed.1]}"
+    wait "${workers[mixed.0]}" "${workers[mixed.1]}" || fail "a refused rank ended with $?"
+    unset "workers[mixed.0]" "workers[mixed.1]"
+    # They tried once more, and the daemon hears of their end a little later.
+    wait_for_sessions 4
     echo "   a group with ranks of both is refused, as their planes or choices differ"
   fi
   check_working "${groups[@]}"
