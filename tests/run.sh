@@ -7,7 +7,7 @@
 #   tests/run.sh pack DIR               build into build/cuda and collect in DIR what --prebuilt takes; needs no GPU
 #   tests/run.sh sanitize               AddressSanitizer with UndefinedBehaviorSanitizer, then ThreadSanitizer
 #   tests/run.sh fuzz [SECONDS]         every fuzz target for SECONDS (60), with fresh seeds; findings are kept in build/fuzz/findings
-#   tests/run.sh package                build the Debian packages into build/package/packages and try them in a clean root and in a container; needs root
+#   tests/run.sh package                build the Debian packages into build/package/packages and try them in a clean root and in containers; needs root
 #   tests/run.sh release [COMMIT|TAG]   build that release too (the one of tests/compat/last_release) and run it together with this one
 #   tests/run.sh record                 keep the contract of the commit that is checked out as the last release's
 #   tests/run.sh lint                   format, shell scripts; clang's warnings and clang-tidy, of all sources but the tests'

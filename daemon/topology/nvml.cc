@@ -438,6 +438,7 @@ class LibraryXidWatch final : public XidWatch {
         return XidReport{.gpu_uuid = uuid, .code = static_cast<int>(event.data)};
       }
     }
+    // NVML does not promise the handle that was registered.
     ABSL_ASSIGN_OR_RETURN(std::string uuid, nvml_.Uuid({event.device}));
     return XidReport{.gpu_uuid = std::move(uuid), .code = static_cast<int>(event.data)};
   }

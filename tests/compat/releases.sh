@@ -87,7 +87,7 @@ check_groups_listed() { # by TREE, COUNT
 
 # The daemon of $1, then that of the other under the groups of the first, then the first again.
 check_daemon() {
-  local mine=$1 theirs groups=(mine theirs mixed) daemon_of
+  local mine=$1 theirs groups=(mine theirs mixed) daemon_of worker
   theirs=$(other "$mine")
   echo "== daemon of $(version "$mine"); tools and workers of $(version "$theirs")"
   use "$mine"
@@ -101,9 +101,11 @@ check_daemon() {
     groups=(mine theirs)
     await mixed.0 "not-formed .*disagree on the .*\(library versions\): rank [01] says [0-9]+, rank [01] says [0-9]+" 1
     kill -TERM "${workers[mixed.0]}" "${workers[mixed.1]}"
-    wait "${workers[mixed.0]}" "${workers[mixed.1]}" || fail "a refused rank ended with $?"
-    unset "workers[mixed.0]" "workers[mixed.1]"
-    # They tried once more, and the daemon hears of their end a little later.
+    for worker in mixed.0 mixed.1; do
+      wait "${workers[$worker]}" || fail "$worker, which was refused, ended with $?"
+      unset "workers[$worker]"
+    done
+    # They may have joined once more, and the daemon hears of their end a little later.
     wait_for_sessions 4
     echo "   a group with ranks of both is refused, as their planes or choices differ"
   fi

@@ -7,23 +7,18 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 packages=$(cd "${1:?the directory of the packages}" && pwd)
-# shellcheck source=tests/deploy/archive.sh
-source "$here/archive.sh"
 readonly boot_seconds=300
 work=$(mktemp -d /var/tmp/nodecomm-root.XXXXXX)
 root=$work/root
 trap 'rm -rf --one-file-system "$work"' EXIT
 
-step() { printf '== %s\n' "$*"; }
 fail() {
   echo "FAILED: $*" >&2
   exit 1
 }
 in_root() { DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 chroot "$root" "$@"; }
-quietly() { "$@" >"$work/log" 2>&1 || fail "$*: $(tail -n 30 "$work/log")"; }
-
-((EUID == 0)) || fail "only root can make another root"
-command -v debootstrap >/dev/null || fail "no debootstrap here (package debootstrap)"
+# shellcheck source=tests/deploy/roots.sh
+source "$here/roots.sh"
 
 # raise_version FROM TO: the same packages as if they were the next revision.
 raise_version() {
@@ -47,7 +42,7 @@ expect_installed() {
 }
 
 step "a clean root"
-quietly debootstrap --variant=minbase --components="$components" --include=systemd-sysv "$VERSION_CODENAME" "$root" "$mirror"
+make_root "$root" --include=systemd-sysv
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 mkdir -p "$root/nodecomm/first"
 cp "$packages"/*.deb "$root/nodecomm/first"

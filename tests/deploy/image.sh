@@ -13,16 +13,12 @@ packages=$(cd "${1:?the directory of the packages}" && pwd)
 if [[ ${NODECOMM_OWN_MOUNTS:-} != yes ]]; then
   NODECOMM_OWN_MOUNTS=yes exec unshare --mount --propagation private "${BASH_SOURCE[0]}" "$packages"
 fi
-# shellcheck source=tests/deploy/archive.sh
-source "$here/archive.sh"
 work=$(mktemp -d /var/tmp/nodecomm-image.XXXXXX)
 fail() {
   echo "FAILED: $*" >&2
   podman_here logs daemon >&2 || true
   exit 1
 }
-step() { printf '== %s\n' "$*"; }
-quietly() { "$@" >"$work/log" 2>&1 || fail "$*: $(tail -n 30 "$work/log")"; }
 buildah_here() { buildah --root "$work/store" --runroot "$work/state" --storage-driver vfs "$@"; }
 podman_here() {
   podman --root "$work/store" --runroot "$work/state" --storage-driver vfs --cgroup-manager cgroupfs --events-backend none "$@"
@@ -32,6 +28,8 @@ cleanup() {
   rm -rf "$work"
 }
 trap cleanup EXIT
+# shellcheck source=tests/deploy/roots.sh
+source "$here/roots.sh"
 
 # crun takes one hierarchy of cgroups, not two kinds side by side.
 if [[ ! -e /sys/fs/cgroup/cgroup.controllers ]]; then
@@ -49,7 +47,7 @@ CONF
 export CONTAINERS_CONF=$work/containers.conf BUILDAH_ISOLATION=chroot
 
 step "the image"
-quietly debootstrap --variant=minbase --components="$components" "$VERSION_CODENAME" "$work/base" "$mirror"
+make_root "$work/base"
 base=$(buildah_here from scratch)
 quietly buildah_here add "$base" "$work/base" /
 quietly buildah_here commit --rm "$base" localhost/base
@@ -94,10 +92,12 @@ done
 
 step "root of a worker's container finds no administrators' socket"
 if worker 0 nodecommctl status >"$work/log" 2>&1; then fail "it is answered: $(cat "$work/log")"; fi
+grep -q 'admin/admin.sock: No such file or directory' "$work/log" || fail "it says: $(cat "$work/log")"
 
 step "it stops in order"
 quietly podman_here stop --time 60 daemon
 [[ $(podman_here wait daemon) == 0 ]] || fail "it ends with $(podman_here wait daemon)"
-podman_here logs daemon 2>&1 | grep -q 'group ready: 2 ranks' || fail "it logged no group"
+podman_here logs daemon >"$work/daemon.log" 2>&1
+grep -q 'group ready: 2 ranks' "$work/daemon.log" || fail "it logged no group"
 [[ -z $(find "$runtime" -type s) ]] || fail "it leaves $(find "$runtime" -type s)"
 echo ok
