@@ -70,7 +70,7 @@ absl::StatusOr<AllReduceKernels> AllReduceKernels::LoadOnCurrentDevice(WorldSize
   for (const ElementType type :
        {ElementType::kFloat32, ElementType::kFloat16, ElementType::kBfloat16}) {
     for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot}) {
-      for (const Code code : {Code::kLean, Code::kFull}) {
+      for (const Code code : {Code::kLean, Code::kProven, Code::kFull}) {
         for (const bool packet_a_thread : {false, true}) {
           ABSL_ASSIGN_OR_RETURN(
               kernels.functions_[Index(type, algorithm, packet_a_thread, code)],
@@ -89,7 +89,7 @@ size_t AllReduceKernels::Index(ElementType type, Algorithm algorithm, bool packe
   size_t index = static_cast<size_t>(type);
   index = index * 2 + (algorithm == Algorithm::kTwoShot ? 1 : 0);
   index = index * 2 + (packet_a_thread ? 1 : 0);
-  return index * 2 + (code == Code::kFull ? 1 : 0);
+  return index * 3 + static_cast<size_t>(code);
 }
 
 // Where that is not known (the legacy stream beside a capture elsewhere), it is not.
@@ -131,10 +131,9 @@ absl::Status AllReduceKernels::AllReduceOnStream(const Binding& binding, const M
     ABSL_RETURN_IF_ERROR(Launch(check_, {.blocks = 1, .threads = 1}, arguments, binding, stream));
   }
   if (message.count == 0) return absl::OkStatus();
-  call.proves_alone = binding.checked || !IsBeingCaptured(stream);
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const Code code = call.proves_alone ? Code::kFull : CodeFor(message);
+  const Code code = CodeFor(message, binding.checked || !IsBeingCaptured(stream));
   // The boundary between kernels orders launches as it orders calls.
   for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
     const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);

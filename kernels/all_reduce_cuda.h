@@ -45,7 +45,7 @@ class AllReduceKernels {
   bool IsBeingCaptured(cudaStream_t stream) const;
 
   // 3 types, 2 algorithms, 2 kinds of launch, 2 kinds of code.
-  std::array<CUfunction, 3 * 2 * 2 * 2> functions_ = {};
+  std::array<CUfunction, 3 * 2 * 2 * 3> functions_ = {};
   CUfunction check_ = nullptr;
   decltype(&cuLaunchKernelEx) launch_ = nullptr;
   decltype(&cuStreamIsCapturing) is_capturing_ = nullptr;

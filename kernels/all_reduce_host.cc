@@ -17,6 +17,8 @@ namespace {
 
 // One host thread plays the whole grid of its rank.
 constexpr Lane kWholeGrid = {.first = 0, .step = 1};
+// Here every call proves that it is alone, whatever else its code takes.
+constexpr Code kProof = Code::kProven;
 
 using RunFn = bool (*)(const Call& call, const Turn& turn, Failure* failure);
 
@@ -29,9 +31,9 @@ bool RunProtocol(const Call& call, const Turn& turn, Failure* failure) {
 
 template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
 RunFn RunOf(Code code) {
-  return code == Code::kLean
-             ? RunProtocol<Protocol<HostMachine, kType, kRanks, Code::kLean>, kRanks>
-             : RunProtocol<Protocol<HostMachine, kType, kRanks, Code::kFull>, kRanks>;
+  return code == Code::kFull
+             ? RunProtocol<Protocol<HostMachine, kType, kRanks, Code::kFull>, kRanks>
+             : RunProtocol<Protocol<HostMachine, kType, kRanks, Code::kProven>, kRanks>;
 }
 
 // As the kernels are chosen (all_reduce_kernels.cuh).
@@ -39,7 +41,7 @@ template <ElementType kType, int kRanks>
 RunFn FindForRanks(Algorithm algorithm, bool packet_a_thread, Code code) {
   if (algorithm == Algorithm::kTwoShot) {
     if constexpr (kRanks > 2) {
-      if (packet_a_thread && code == Code::kLean) return RunOf<TwoShot, kType, kRanks>(code);
+      if (packet_a_thread && code != Code::kFull) return RunOf<TwoShot, kType, kRanks>(code);
     }
     return RunOf<TwoShotStream, kType, kRanks>(code);
   }
@@ -90,7 +92,7 @@ absl::Status AbortedError(const Call& call) {
 }
 
 absl::Status RunLaunch(const Call& call, RunFn run, int ranks) {
-  const Turn turn = BeginTurn<HostMachine>(call, call.proves_alone);
+  const Turn turn = BeginTurn<HostMachine, kProof>(call);
   Failure failure;
   bool done = false;
   if (IsOver(turn)) {
@@ -98,9 +100,12 @@ absl::Status RunLaunch(const Call& call, RunFn run, int ranks) {
   } else {
     done = run(call, turn, &failure);
   }
-  if (!done) GiveUp<HostMachine>(call, ranks, failure);
-  if (!IsOver(turn)) EndTurn<HostMachine>(call, turn, done);
-  return done ? absl::OkStatus() : AbortedError(call);
+  if (done) {
+    EndTurn<HostMachine, kProof>(call, turn);
+    return absl::OkStatus();
+  }
+  GiveUp<HostMachine>(call, ranks, failure);
+  return AbortedError(call);
 }
 
 }  // namespace
@@ -115,7 +120,7 @@ absl::Status AllReduceOnHost(const Binding& binding, const Message& message) {
   if (message.count == 0) return absl::OkStatus();
   const size_t bytes = message.count * ElementBytes(message.type);
   const Plan plan = SelectPlan(ByteCount{bytes}, message.type, binding.shape);
-  const Code code = CodeFor(message);
+  const Code code = CodeFor(message, kProvesAlone<kProof>);
   for (size_t offset = 0; offset < bytes; offset += plan.launch_bytes) {
     const size_t part_bytes = std::min(plan.launch_bytes, bytes - offset);
     const LaunchPlan launch = PlanLaunch(plan, ByteCount{part_bytes}, binding.shape);

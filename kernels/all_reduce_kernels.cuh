@@ -43,57 +43,57 @@ __global__ void __launch_bounds__(ThreadsMax<Protocol, kRanks>(), kBlocksPerMult
   Protocol protocol(call, lane);
   GpuMachine::WaitForEarlierKernels();
   protocol.Prepare();
-  const Turn turn = BeginTurn<GpuMachine>(call, kCode == Code::kFull && call.proves_alone);
+  const Turn turn = BeginTurn<GpuMachine, kCode>(call);
   Failure failure;
-  bool done = false;
   if (!IsOver(turn)) [[likely]] {
     if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
-    done = RunTurn<GpuMachine, kRanks>(call, turn, protocol, &failure);
-    // EndTurn has nothing to do.
-    if (kCode == Code::kLean && done) [[likely]]
+    if (RunTurn<GpuMachine, kRanks>(call, turn, protocol, &failure)) [[likely]] {
+      EndTurn<GpuMachine, kCode>(call, turn);
       return;
+    }
   } else {
     failure = WhyOver(turn);
-    // Threads of one warp may differ in it, and the others are to meet at barriers: these are out
-    // of the way only by their exit, and the assembler would let them wait for the others before
-    // it.
-    if constexpr (kCode == Code::kFull) {
+    // Where each thread looks at other words, those of a warp may differ in it, and the others are
+    // to meet at barriers: these are out of the way only by their exit, and the assembler would let
+    // them wait for the others before it.
+    if constexpr (kProvesAlone<kCode>) {
       GiveUp<GpuMachine>(call, kRanks, failure);
       return;
     }
   }
-  // In one place, behind everything else: code that is jumped over on the way to the first packet
-  // costs, too.
-  if (!done) [[unlikely]]
-    GiveUp<GpuMachine>(call, kRanks, failure);
-  // In one place, too: a barrier, which the threads of a warp must not meet in two.
-  if (!IsOver(turn)) EndTurn<GpuMachine>(call, turn, done);
+  // Behind everything else: code that is jumped over on the way to the first packet costs, too.
+  GiveUp<GpuMachine>(call, kRanks, failure);
 }
 
-template <class Protocol, int kRanks, Code kCode>
+template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks,
+          Code kCode>
 const void* Address() {
-  return reinterpret_cast<const void*>(&AllReduceKernel<Protocol, kRanks, kCode>);
+  return reinterpret_cast<const void*>(
+      &AllReduceKernel<Protocol<GpuMachine, kType, kRanks, kCode>, kRanks, kCode>);
 }
 
+// For messages of whole packets.
 template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
-const void* LeanAddressOf() {
-  return Address<Protocol<GpuMachine, kType, kRanks, Code::kLean>, kRanks, Code::kLean>();
+const void* PacketsAddressOf(Code code) {
+  return code == Code::kLean ? Address<Protocol, kType, kRanks, Code::kLean>()
+                             : Address<Protocol, kType, kRanks, Code::kProven>();
 }
 
 template <template <class, ElementType, int, Code> class Protocol, ElementType kType, int kRanks>
 const void* AddressOf(Code code) {
-  return code == Code::kLean
-             ? LeanAddressOf<Protocol, kType, kRanks>()
-             : Address<Protocol<GpuMachine, kType, kRanks, Code::kFull>, kRanks, Code::kFull>();
+  return code == Code::kFull ? Address<Protocol, kType, kRanks, Code::kFull>()
+                             : PacketsAddressOf<Protocol, kType, kRanks>(code);
 }
 
 // What a stream does in a launch of a packet a thread, a kernel for that does faster; the packets
-// are the same. Two-shot that needs all code is not worth one more: it takes longer than launching.
+// are the same. Two-shot of messages that end within a packet is not worth one more.
 template <ElementType kType, int kRanks>
 const void* FindForRanks(Algorithm algorithm, bool packet_a_thread, Code code) {
   if (algorithm == Algorithm::kTwoShot) {
     if constexpr (kRanks > 2) {
-      if (packet_a_thread && code == Code::kLean) return LeanAddressOf<TwoShot, kType, kRanks>();
+      if (packet_a_thread && code != Code::kFull) {
+        return PacketsAddressOf<TwoShot, kType, kRanks>(code);
+      }
     }
     return AddressOf<TwoShotStream, kType, kRanks>(code);
   }

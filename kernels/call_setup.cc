@@ -28,7 +28,6 @@ Call CallTemplate(const Binding& binding) {
   call.stop_words = binding.stop_words;
   call.failure = binding.failure;
   call.timeout_ns = binding.timeout_ns;
-  call.proves_alone = true;
   return call;
 }
 
@@ -52,11 +51,12 @@ Call CallForLaunch(Call call, const Message& message, const LaunchPlan& launch, 
   return call;
 }
 
-Code CodeFor(const Message& message) {
+Code CodeFor(const Message& message, bool proves_alone) {
   const uintptr_t addresses =
       reinterpret_cast<uintptr_t>(message.in) | reinterpret_cast<uintptr_t>(message.out);
   const size_t bytes = message.count * ElementBytes(message.type);
-  return (addresses | bytes) % kPacketBytes == 0 ? Code::kLean : Code::kFull;
+  if ((addresses | bytes) % kPacketBytes != 0) return Code::kFull;
+  return proves_alone ? Code::kProven : Code::kLean;
 }
 
 absl::Status CheckMessage(const Binding& binding, const Message& message) {

@@ -23,8 +23,9 @@ CallFacts FactsOf(const Message& message);
 Call CallForLaunch(Call call, const Message& message, const LaunchPlan& launch, size_t offset,
                    size_t bytes, const GroupShape& shape);
 
-// The least that serves this rank's buffers: the same for all launches of a message.
-Code CodeFor(const Message& message);
+// The least that serves this rank's buffers and proves that it is alone, or need not: the same for
+// all launches of a message.
+Code CodeFor(const Message& message, bool proves_alone);
 
 // InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null
 // pointers, more than kMessageBytesMax.

@@ -51,20 +51,23 @@ struct Call {
   StopWords stop_words;
   FailureRecord* failure;
   uint64_t timeout_ns;
-  // Whether this launch finds out that another of the same rank runs beside it; costs 0.2 to 0.5
-  // us. The same on all launches of a call, otherwise anything.
-  bool proves_alone;
 };
 
 // What a kernel has code for. What it lacks is not on the way of the rest: a launch takes less than
 // two microseconds, in which code that is never run costs too. Each rank chooses for itself.
 enum class Code {
-  // Messages of whole packets in buffers that are as aligned. On GPUs also: a launch that does not
-  // prove that it is alone. What replayed graphs of nearly all callers need.
+  // Messages of whole packets in buffers that are as aligned, by launches that do not prove that
+  // they are alone. What replayed graphs of nearly all callers need.
   kLean,
-  // Any number of elements at any element's address, and such a proof, decided as it runs.
+  // The same with such a proof (turn.h). What eager calls of nearly all callers need.
+  kProven,
+  // Any number of elements at any element's address, with such a proof.
   kFull,
 };
+template <Code kCode>
+inline constexpr bool kTakesWholePackets = kCode != Code::kFull;
+template <Code kCode>
+inline constexpr bool kProvesAlone = kCode != Code::kLean;
 
 // Which packets a thread takes: first, first + step, ...
 struct Lane {
@@ -103,8 +106,6 @@ struct Turn {
   bool overlaps;
   // Non-zero: the generation is over.
   uint32_t poison;
-  // As in the call.
-  bool proves_alone;
 };
 
 // Epochs of a launch are computed where they are needed: few are before the first packet.

@@ -235,17 +235,8 @@ struct GpuMachine {
   static __device__ __forceinline__ bool IsLastOfBlock(uint32_t epoch) {
     const uint32_t together = __match_any_sync(__activemask(), epoch);
     __syncwarp(together);
-    const uint32_t lane = threadIdx.x % 32;
-    if (lane != static_cast<uint32_t>(__ffs(static_cast<int>(together)) - 1)) return false;
     uint32_t* count = &FinishedThreads()[epoch % kChunksApartMax];
-    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(count));
-    const auto arrived = static_cast<uint32_t>(__popc(together));
-    uint32_t before;
-    asm volatile("atom.acq_rel.cta.shared::cta.add.u32 %0, [%1], %2;"
-                 : "=r"(before)
-                 : "r"(address), "r"(arrived)
-                 : "memory");
-    if (before + arrived != blockDim.x) return false;
+    if (!CountsLast(count, together)) return false;
     *static_cast<volatile uint32_t*>(count) = 0;
     return true;
   }
@@ -271,21 +262,13 @@ struct GpuMachine {
   // index is its own modulo the grid; its threads share the latter out.
   static __device__ __forceinline__ FoundState FindState(const PlaneHeader* header,
                                                          bool with_others) {
-    constexpr int kWordsMax = kBlocksMax / kGridThreadsMin;
     FoundState found = {.own = LoadRelaxed(&header->block[blockIdx.x]), .others_differ = false};
     if (!with_others) return found;
-    const EpochPair own = found.own.epoch;
-    EpochPair other[kWordsMax];
-    // All loads in flight together, then all checks: one latency.
-#pragma unroll
-    for (int i = 0; i < kWordsMax; ++i) {
-      const uint32_t word = OtherWord(i);
-      other[i] = LoadRelaxedIf(word < kBlocksMax, &header->block[word].epoch);
-    }
-#pragma unroll
-    for (int i = 0; i < kWordsMax; ++i) {
-      const bool differs = other[i].begun != own.begun || other[i].ended != own.begun;
-      found.others_differ |= OtherWord(i) < kBlocksMax && differs;
+    // Most grids have a thread for each.
+    if (gridDim.x * blockDim.x >= kBlocksMax) [[likely]] {
+      found.others_differ = OthersDiffer<1>(header, found.own.epoch);
+    } else {
+      found.others_differ = OthersDiffer<kBlocksMax / kGridThreadsMin>(header, found.own.epoch);
     }
     return found;
   }
@@ -300,6 +283,7 @@ struct GpuMachine {
   // block's first thread asks, the others return what they found before.
   static __device__ __forceinline__ uint32_t TakeEpoch(PlaneHeader* header, uint32_t found,
                                                        uint32_t epoch) {
+    if (threadIdx.x == 0) DoneThreads() = 0;
     __syncthreads();
     for (uint32_t word = OtherWord(0); word < kBlocksMax; word += gridDim.x * blockDim.x) {
       StoreRelaxed(&header->block[word].epoch, {epoch, epoch});
@@ -307,14 +291,53 @@ struct GpuMachine {
     if (threadIdx.x != 0) return found;
     return ExchangeBegun(&header->block[blockIdx.x].epoch, epoch);
   }
-  // Once all of the block's threads have come here, but for those that have exited.
-  static __device__ __forceinline__ void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
-    if (__syncthreads_and(done ? 1 : 0) != 0 && threadIdx.x == 0) {
+  // Once all of the block's threads have come here. No barrier: that would be for whole warps,
+  // whose threads come at different times.
+  static __device__ __forceinline__ void EndEpoch(PlaneHeader* header, uint32_t epoch) {
+    if (CountsLast(&DoneThreads(), __activemask())) {
       StoreRelaxed(&header->block[blockIdx.x].epoch, {epoch, epoch});
     }
   }
 
  private:
+  // Whether one of the first `kWords` pairs that this thread looks at, beside its block's own,
+  // differs from that.
+  template <int kWords>
+  static __device__ __forceinline__ bool OthersDiffer(const PlaneHeader* header, EpochPair own) {
+    EpochPair other[kWords];
+    // All loads in flight together, then all checks: one latency.
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      const uint32_t word = OtherWord(i);
+      other[i] = LoadRelaxedIf(word < kBlocksMax, &header->block[word].epoch);
+    }
+    bool differ = false;
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      const bool differs = other[i].begun != own.begun || other[i].ended != own.begun;
+      differ |= OtherWord(i) < kBlocksMax && differs;
+    }
+    return differ;
+  }
+  // Counts the threads of a warp that are here `together`. True for one of them, if the count is
+  // the block's then: what all did before they counted is visible to it.
+  static __device__ __forceinline__ bool CountsLast(uint32_t* count, uint32_t together) {
+    const uint32_t lane = threadIdx.x % 32;
+    if (lane != static_cast<uint32_t>(__ffs(static_cast<int>(together)) - 1)) return false;
+    const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(count));
+    const auto arrived = static_cast<uint32_t>(__popc(together));
+    uint32_t before;
+    asm volatile("atom.acq_rel.cta.shared::cta.add.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "r"(address), "r"(arrived)
+                 : "memory");
+    return before + arrived == blockDim.x;
+  }
+  // How many threads of this block have done all of this launch.
+  static __device__ __forceinline__ uint32_t& DoneThreads() {
+    __shared__ uint32_t done;
+    return done;
+  }
   // By epoch, of the chunks that are under way: how many threads of this block have finished.
   static __device__ __forceinline__ uint32_t* FinishedThreads() {
     __shared__ uint32_t finished[kChunksApartMax];

@@ -134,8 +134,8 @@ struct HostMachine {
     }
     return ExchangeBegun(&header->block[0].epoch, epoch);
   }
-  static void EndEpoch(PlaneHeader* header, uint32_t epoch, bool done) {
-    if (done) StoreRelaxed(&header->block[0].epoch, {epoch, epoch});
+  static void EndEpoch(PlaneHeader* header, uint32_t epoch) {
+    StoreRelaxed(&header->block[0].epoch, {epoch, epoch});
   }
 
   // The sum of two NaNs is the first.

@@ -38,7 +38,7 @@ NODECOMM_KERNEL_FN Payload LoadPayload(const Call& call, uint32_t index) {
   const auto* words = reinterpret_cast<const uint32_t*>(at);
   const bool is_whole = index < call.whole_packets;
   Payload payload = {};
-  if constexpr (kCode == Code::kLean) {
+  if constexpr (kTakesWholePackets<kCode>) {
     payload = Machine::LoadPayloadIf(is_whole, at);
   } else if (is_whole && IsVector(at)) [[likely]] {
     payload = *reinterpret_cast<const Payload*>(at);
@@ -65,7 +65,7 @@ NODECOMM_KERNEL_FN void StorePayload(const Call& call, uint32_t index, const Pay
   std::byte* at = call.out + offset;
   auto* words = reinterpret_cast<uint32_t*>(at);
   const bool is_whole = index < call.whole_packets;
-  if constexpr (kCode == Code::kLean) {
+  if constexpr (kTakesWholePackets<kCode>) {
     if (is_whole) *reinterpret_cast<Payload*>(at) = payload;
   } else if (is_whole && IsVector(at)) [[likely]] {
     *reinterpret_cast<Payload*>(at) = payload;

@@ -11,16 +11,14 @@
 
 namespace nodecomm::kernels {
 
-// `proves_alone`: call.proves_alone, or false in code that cannot.
 // Every load is in flight before one is looked at: this is on the way of the first packet.
-template <class Machine>
-NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call, bool proves_alone) {
+template <class Machine, Code kCode>
+NODECOMM_KERNEL_FN Turn BeginTurn(const Call& call) {
   PlaneHeader* header = HeaderOf(OwnPlane(call));
-  const FoundState found = Machine::FindState(header, proves_alone);
+  const FoundState found = Machine::FindState(header, kProvesAlone<kCode>);
   return {.found = found.own.epoch.begun,
           .overlaps = found.own.epoch.ended != found.own.epoch.begun || found.others_differ,
-          .poison = found.own.poison,
-          .proves_alone = proves_alone};
+          .poison = found.own.poison};
 }
 
 // True: the generation is over here, and the call ends before it sends anything. After a leave a
@@ -34,50 +32,33 @@ NODECOMM_KERNEL_FN Failure WhyOver(const Turn& turn) {
 }
 
 // Called once by every thread, after its first packets are on their way and before it waits for
-// any: the launch takes its epochs, in all words, while the packets travel. Where it must have it
-// alone, a thread of each block waits for the answer, and gives up if it is no: then the others
-// find their plane poisoned. False: this thread has to give up.
+// any: the launch takes its epochs, in all words, while the packets travel. Returns the last epoch
+// that had begun by then: if it is not the one that was found, another call has taken these.
+// Whoever needs to know looks at it late, when it has waited for packets anyhow.
 //
 // Every thread of the block has read its epoch by then. Of the words, a block takes its own, and
 // those of blocks that this grid does not have, so that the next call may have another grid. The
 // next call reads them after this kernel's end.
-template <class Machine>
-NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, Failure* failure) {
+template <class Machine, Code kCode>
+NODECOMM_KERNEL_FN uint32_t EndSending(const Call& call, const Turn& turn) {
   PlaneHeader* header = HeaderOf(OwnPlane(call));
-  if (!turn.proves_alone) [[likely]] {
-    Machine::AdvanceEpochs(header, FinalEpoch(call, turn));
-    return true;
-  }
-  if (Machine::TakeEpoch(header, turn.found, FinalEpoch(call, turn)) == turn.found) return true;
-  *failure = {FailureRecord::kOverlap, FirstEpoch(turn), -1};
-  return false;
+  const uint32_t final = FinalEpoch(call, turn);
+  if constexpr (kProvesAlone<kCode>) return Machine::TakeEpoch(header, turn.found, final);
+  Machine::AdvanceEpochs(header, final);
+  return turn.found;
 }
 
-// Called once by every thread that has passed EndSending, as its last act. `done`: it has not given
-// up.
-template <class Machine>
-NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn, bool done) {
-  if (turn.proves_alone) {
-    Machine::EndEpoch(HeaderOf(OwnPlane(call)), FinalEpoch(call, turn), done);
+// Called once by every thread that has done its part, as its last act. Who gives up does not come:
+// then the call has not ended, for whoever looks.
+template <class Machine, Code kCode>
+NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn) {
+  if constexpr (kProvesAlone<kCode>) {
+    Machine::EndEpoch(HeaderOf(OwnPlane(call)), FinalEpoch(call, turn));
   }
 }
 
-// The protocol's Advance. In full code, whoever is done waits at the launch's end for the others of
-// its warp, and these must not wait for it in between: they part behind one place, whatever the
-// assembler makes of the loop around it. In lean code, whoever is done exits.
-template <class Machine, class Protocol>
-NODECOMM_KERNEL_FN bool AdvanceTogether(Protocol& protocol) {
-  if constexpr (Protocol::kHasCode == Code::kLean) {
-    return protocol.Advance();
-  } else {
-    const auto together = Machine::Together();
-    const bool done = protocol.Advance();
-    Machine::Meet(together);
-    return done;
-  }
-}
-
-// From the first packet to the last, on this thread. False: it has to give up.
+// From the first packet to the last, on this thread. False: it has to give up. Of a block that is
+// not alone, one thread finds out, and the others find their plane poisoned.
 template <class Machine, int kRanks, class Protocol>
 NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& protocol,
                                 Failure* failure) {
@@ -89,16 +70,20 @@ NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& pr
     }
   }
   protocol.Start(turn);
-  bool goes_on = EndSending<Machine>(call, turn, failure);
+  const uint32_t begun = EndSending<Machine, Protocol::kHasCode>(call, turn);
   if constexpr (!kTakesCredits) {
     if (IsTurnToClearCredits(call, turn)) [[unlikely]]
       ClearCredits<Machine>(call);
   }
   Patience<Machine> patience;
-  while (goes_on && !AdvanceTogether<Machine>(protocol)) {
-    goes_on = patience.MayWait(call, kRanks, protocol.awaited(), failure);
+  bool goes_on = true;
+  while (goes_on && !protocol.Advance()) {
+    goes_on = patience.MayWait(call, kRanks, protocol.awaited(), failure) && begun == turn.found;
   }
-  return goes_on;
+  if (begun == turn.found) [[likely]]
+    return goes_on;
+  *failure = {FailureRecord::kOverlap, FirstEpoch(turn), -1};
+  return false;
 }
 
 }  // namespace nodecomm::kernels

@@ -20,7 +20,6 @@ class TurnTest : public testing::Test {
   TurnTest() {
     for (int r = 0; r < kRanks; ++r) call_.planes[r] = reinterpret_cast<std::byte*>(&headers_[r]);
     call_.failure = &failure_;
-    call_.proves_alone = true;
     call_.chunks = 1;
   }
 
@@ -39,6 +38,27 @@ class TurnTest : public testing::Test {
            std::all_of(std::begin(header.block), std::end(header.block),
                        [](const BlockState& block) { return block.poison != 0; });
   }
+  template <Code kCode = Code::kProven>
+  Turn Begin() const {
+    return BeginTurn<HostMachine, kCode>(call_);
+  }
+  // False: another call has taken these epochs.
+  template <Code kCode = Code::kProven>
+  bool EndsSendingAlone(const Turn& turn) const {
+    return EndSending<HostMachine, kCode>(call_, turn) == turn.found;
+  }
+  template <Code kCode = Code::kProven>
+  void End(const Turn& turn) const {
+    EndTurn<HostMachine, kCode>(call_, turn);
+  }
+  // A launch from beginning to end, beside nobody.
+  template <Code kCode>
+  void Run() const {
+    const Turn turn = Begin<kCode>();
+    EXPECT_FALSE(IsOver(turn));
+    EXPECT_TRUE(EndsSendingAlone<kCode>(turn));
+    End<kCode>(turn);
+  }
   uint32_t ReadLastEpoch() const { return LastEpoch(reinterpret_cast<const std::byte*>(&own_)); }
 
   // Two pages, so that a header's copy may be read as a whole one.
@@ -48,21 +68,20 @@ class TurnTest : public testing::Test {
   Page headers_[kRanks] = {};
   PlaneHeader& own_ = headers_[0].header;
   FailureRecord failure_ = {};
-  Failure why_;
   Call call_ = {};
 };
 
 TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
   for (const uint32_t last : {0u, 1u, 41u, 0xfffffffeu, 0xffffffffu}) {
     SetAll(last);
-    const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
+    const Turn turn = Begin();
     EXPECT_EQ(FirstEpoch(turn), NextEpoch(last));
     EXPECT_FALSE(IsOver(turn));
-    EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_)) << last;
+    EXPECT_TRUE(EndsSendingAlone(turn)) << last;
     EXPECT_EQ(own_.block[0].epoch.begun, FirstEpoch(turn));
     EXPECT_EQ(own_.block[0].epoch.ended, last) << "not before the end";
     EXPECT_EQ(ReadLastEpoch(), last);
-    EndTurn<HostMachine>(call_, turn, /*done=*/true);
+    End(turn);
     for (const BlockState& block : own_.block) {
       EXPECT_EQ(block.epoch.begun, FirstEpoch(turn));
       EXPECT_EQ(block.epoch.ended, FirstEpoch(turn));
@@ -74,16 +93,14 @@ TEST_F(TurnTest, TakesTheNextEpochAndEndsIt) {
 TEST_F(TurnTest, ALaunchOfSeveralChunksTakesAsManyEpochs) {
   call_.chunks = 5;
   for (const auto& [last, end] : {std::pair{0u, 5u}, {41u, 46u}, {0xfffffffdu, 6u}}) {
-    for (const bool proves_alone : {false, true}) {
-      call_.proves_alone = proves_alone;
-      SetAll(last);
-      const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
-      EXPECT_EQ(FirstEpoch(turn), NextEpoch(last));
-      EXPECT_EQ(FinalEpoch(call_, turn), end);
-      EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
-      EndTurn<HostMachine>(call_, turn, /*done=*/true);
-      EXPECT_EQ(ReadLastEpoch(), end);
-    }
+    SetAll(last);
+    EXPECT_EQ(FirstEpoch(Begin()), NextEpoch(last));
+    EXPECT_EQ(FinalEpoch(call_, Begin()), end);
+    Run<Code::kProven>();
+    EXPECT_EQ(ReadLastEpoch(), end);
+    SetAll(last);
+    Run<Code::kLean>();
+    EXPECT_EQ(ReadLastEpoch(), end);
   }
 }
 
@@ -108,9 +125,8 @@ TEST(Credits, AreClearedInEveryLaunchThatPassesTheTopOrBeginsJustBehindIt) {
 
 TEST_F(TurnTest, WhoGaveUpHasNotEnded) {
   SetAll(5);
-  const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
-  EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
-  EndTurn<HostMachine>(call_, turn, /*done=*/false);
+  const Turn turn = Begin();
+  EXPECT_TRUE(EndsSendingAlone(turn));
   EXPECT_EQ(own_.block[0].epoch.begun, 6u);
   EXPECT_EQ(own_.block[0].epoch.ended, 5u);
   EXPECT_EQ(failure_.state, FailureRecord::kNone) << "the cause was written by who gave up";
@@ -124,7 +140,7 @@ TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {
       own_.block[block].epoch = late;
       own_.failure_claimed = 0;
       SetPoison(0);
-      const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
+      const Turn turn = Begin();
       EXPECT_TRUE(IsOver(turn)) << "block " << block;
       GiveUp<HostMachine>(call_, kRanks, WhyOver(turn));
       EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
@@ -136,31 +152,19 @@ TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {
 
 TEST_F(TurnTest, TwoThatTakeTheSameEpochAreSeenByTheSecond) {
   SetAll(5);
-  const Turn first = BeginTurn<HostMachine>(call_, call_.proves_alone);
-  const Turn second = BeginTurn<HostMachine>(call_, call_.proves_alone);
+  const Turn first = Begin();
+  const Turn second = Begin();
   EXPECT_FALSE(IsOver(second));
-  EXPECT_TRUE(EndSending<HostMachine>(call_, first, &why_));
-  EXPECT_FALSE(EndSending<HostMachine>(call_, second, &why_));
-  GiveUp<HostMachine>(call_, kRanks, why_);
-  EndTurn<HostMachine>(call_, second, /*done=*/false);
-  EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
-  EXPECT_EQ(failure_.epoch, 6u);
-  EXPECT_TRUE(IsPoisoned(headers_[1].header));
-  EXPECT_EQ(own_.block[0].epoch.ended, 5u);
+  EXPECT_TRUE(EndsSendingAlone(first));
+  EXPECT_FALSE(EndsSendingAlone(second));
 }
 
 TEST_F(TurnTest, OneThatProvesNothingLeavesTheWordsAsOthersExpectThem) {
-  call_.proves_alone = false;
   for (const uint32_t last : {0u, 41u, 0xffffffffu}) {
     SetAll(last);
-    const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
-    EXPECT_FALSE(IsOver(turn));
-    EXPECT_TRUE(EndSending<HostMachine>(call_, turn, &why_));
-    EndTurn<HostMachine>(call_, turn, /*done=*/true);
+    Run<Code::kLean>();
     EXPECT_EQ(ReadLastEpoch(), NextEpoch(last));
-    call_.proves_alone = true;
-    EXPECT_FALSE(IsOver(BeginTurn<HostMachine>(call_, call_.proves_alone)));
-    call_.proves_alone = false;
+    EXPECT_FALSE(IsOver(Begin()));
   }
 }
 
@@ -168,7 +172,7 @@ TEST_F(TurnTest, ThePoisonOfAnEarlierFailureComesFirst) {
   SetAll(5);
   own_.block[0].epoch = {6, 5};
   own_.block[0].poison = 1;
-  const Turn turn = BeginTurn<HostMachine>(call_, call_.proves_alone);
+  const Turn turn = Begin();
   EXPECT_TRUE(IsOver(turn));
   GiveUp<HostMachine>(call_, kRanks, WhyOver(turn));
   EXPECT_EQ(failure_.state, FailureRecord::kStopped);
