@@ -1,5 +1,5 @@
 // The kernel, and all there are of one type of element: one translation unit a type, since
-// they take minutes to compile. To be included by those alone. Not the launch (all_reduce_cuda.cu).
+// they take minutes to compile. To be included by those alone. Not the launch (all_reduce_cuda.cc).
 #pragma once
 
 #include "kernels/all_reduce_kernels.h"

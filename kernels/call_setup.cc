@@ -51,14 +51,6 @@ Call CallForLaunch(Call call, const Message& message, const LaunchPlan& launch, 
   return call;
 }
 
-Code CodeFor(const Message& message, bool proves_alone) {
-  const uintptr_t addresses =
-      reinterpret_cast<uintptr_t>(message.in) | reinterpret_cast<uintptr_t>(message.out);
-  const size_t bytes = message.count * ElementBytes(message.type);
-  if ((addresses | bytes) % kPacketBytes != 0) return Code::kFull;
-  return proves_alone ? Code::kProven : Code::kLean;
-}
-
 absl::Status CheckMessage(const Binding& binding, const Message& message) {
   const int ranks = binding.shape.world_size.value;
   if (ranks < 2 || ranks > kWorldSizeMax) {

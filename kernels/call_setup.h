@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "kernels/all_reduce.h"
@@ -25,7 +26,13 @@ Call CallForLaunch(Call call, const Message& message, const LaunchPlan& launch, 
 
 // The least that serves this rank's buffers and proves that it is alone, or need not: the same for
 // all launches of a message.
-Code CodeFor(const Message& message, bool proves_alone);
+inline Code CodeFor(const Message& message, bool proves_alone) {
+  const uintptr_t addresses =
+      reinterpret_cast<uintptr_t>(message.in) | reinterpret_cast<uintptr_t>(message.out);
+  const size_t bytes = message.count * ElementBytes(message.type);
+  if ((addresses | bytes) % kPacketBytes != 0) return Code::kFull;
+  return proves_alone ? Code::kProven : Code::kLean;
+}
 
 // InvalidArgument if no kernel can serve the message: world size outside 2 to kWorldSizeMax, null
 // pointers, more than kMessageBytesMax.

@@ -1,6 +1,6 @@
 // One-shot push: every rank pushes its whole message to every peer and sums what it received. One
 // trip; (N-1) S bytes out. For small messages. Not for large ones (one_shot_stream.h), nor for the
-// calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note: kernels/README.md, "why it
+// calls' set-up (all_reduce_host.cc, all_reduce_cuda.cc). Design note: kernels/README.md, "why it
 // is right".
 #pragma once
 

@@ -1,6 +1,6 @@
 // One-shot push of large messages: as one_shot.h, each thread going through the message packet by
 // packet, a few ahead of what it has received. For two ranks, where it moves no more bytes than
-// two-shot. Not for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note:
+// two-shot. Not for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cc). Design note:
 // kernels/README.md, "why it is right", "chunks".
 #pragma once
 

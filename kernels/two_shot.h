@@ -1,6 +1,6 @@
 // Two-shot push: reduce-scatter, then all-gather, both pushed. Two trips; 2 (N-1)/N S bytes out.
 // For messages of medium size. Not for large ones (two_shot_stream.h), nor for the calls' set-up
-// (all_reduce_host.cc, all_reduce_cuda.cu). Design note: kernels/README.md, "why it is right".
+// (all_reduce_host.cc, all_reduce_cuda.cc). Design note: kernels/README.md, "why it is right".
 #pragma once
 
 #include "kernels/device/await.h"

@@ -1,6 +1,6 @@
 // Two-shot push of large messages: as two_shot.h, each thread going through the shards packet by
 // packet, both trips under way at once. Two ranks need it only where they are told to take two
-// trips. Not for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cu). Design note:
+// trips. Not for the calls' set-up (all_reduce_host.cc, all_reduce_cuda.cc). Design note:
 // kernels/README.md, "why it is right", "chunks".
 #pragma once
 

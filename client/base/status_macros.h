@@ -12,9 +12,10 @@
 #define NODECOMM_MACRO_CONCAT(a, b) NODECOMM_MACRO_CONCAT_INNER(a, b)
 
 // Returns from the function if `expr`, an absl::Status, is not OK.
-#define ABSL_RETURN_IF_ERROR(expr)                                    \
-  do {                                                                \
-    if (absl::Status status_ = (expr); !status_.ok()) return status_; \
+#define ABSL_RETURN_IF_ERROR(expr)                                 \
+  do {                                                             \
+    if (absl::Status status_ = (expr); !status_.ok()) [[unlikely]] \
+      return status_;                                              \
   } while (false)
 
 // Evaluates `expr`, an absl::StatusOr; returns its status from the function, or assigns its value
@@ -23,5 +24,6 @@
   NODECOMM_ASSIGN_OR_RETURN_INNER(NODECOMM_MACRO_CONCAT(statusor_, __LINE__), lhs, expr)
 #define NODECOMM_ASSIGN_OR_RETURN_INNER(statusor, lhs, expr) \
   auto statusor = (expr);                                    \
-  if (!statusor.ok()) return std::move(statusor).status();   \
+  if (!statusor.ok()) [[unlikely]]                           \
+    return std::move(statusor).status();                     \
   lhs = *std::move(statusor)

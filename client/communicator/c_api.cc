@@ -74,7 +74,8 @@ nodecomm_result ResultOf(const absl::Status& status) {
 
 // The one place where a status becomes a result and a message.
 nodecomm_result Report(const absl::Status& status) {
-  if (status.ok()) return NODECOMM_OK;
+  if (status.ok()) [[likely]]
+    return NODECOMM_OK;
   const size_t length = std::min(status.message().size(), kErrorBytesMax - 1);
   std::memcpy(last_error, status.message().data(), length);
   last_error[length] = '\0';

@@ -121,7 +121,7 @@ absl::Status Communicator::MakeReady(const CommunicatorOptions& options) {
   if (unsupported_.empty()) {
     FillBinding(options);
     if (info_.world_size.value > 1) {
-      ABSL_RETURN_IF_ERROR(device_->LoadKernels(info_.world_size));
+      ABSL_RETURN_IF_ERROR(device_->Bind(binding_));
       // Nobody writes a plane before all ranks have confirmed.
       ABSL_RETURN_IF_ERROR(CheckFresh());
     }
@@ -212,7 +212,7 @@ absl::Status Communicator::AllReduceAlone(const kernels::Message& message, void*
   ABSL_RETURN_IF_ERROR(Status());
   if (message.count == 0 && !binding_.checked) return absl::OkStatus();
   if (info_.world_size.value == 1) return device_->Copy(message, stream);
-  absl::Status done = device_->AllReduce(binding_, message, stream);
+  absl::Status done = device_->AllReduce(message, stream);
   if (done.ok()) return done;
   // The group's state says why, where the device says only that it gave up.
   absl::Status cause = Status();

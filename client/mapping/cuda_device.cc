@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
@@ -14,6 +15,7 @@
 #include "client/mapping/host_memory.h"
 #include "kernels/all_reduce_cuda.h"
 #include "kernels/cuda_status.h"
+#include "kernels/loaded_kernels.h"
 #include "kernels/zero_check_cuda.h"
 
 namespace nodecomm {
@@ -194,20 +196,22 @@ class CudaDevice : public Device {
                            .on_device = static_cast<const ControlPage*>(on_device)};
   }
 
-  absl::Status LoadKernels(WorldSize world_size) override {
+  absl::Status Bind(const kernels::Binding& binding) override {
     const ContextScope scope(driver_, context_);
     const CaptureExempt exempt(driver_);
-    ABSL_ASSIGN_OR_RETURN(kernels_, kernels::AllReduceKernels::LoadOnCurrentDevice(world_size));
+    ABSL_ASSIGN_OR_RETURN(const kernels::LoadedKernels kernels,
+                          kernels::LoadedKernels::LoadOnCurrentDevice(binding.shape.world_size));
+    calls_.emplace(kernels, binding);
     return absl::OkStatus();
   }
 
-  absl::Status AllReduce(const kernels::Binding& binding, const kernels::Message& message,
-                         void* stream) override {
+  absl::Status AllReduce(const kernels::Message& message, void* stream) override {
     const auto cuda_stream = static_cast<cudaStream_t>(stream);
     // Nearly always the caller's current device is ours already.
-    if (IsCurrent()) return kernels_.AllReduceOnStream(binding, message, cuda_stream);
+    if (IsCurrent()) [[likely]]
+      return calls_->Enqueue(message, cuda_stream);
     const ContextScope scope(driver_, context_);
-    return kernels_.AllReduceOnStream(binding, message, cuda_stream);
+    return calls_->Enqueue(message, cuda_stream);
   }
 
   absl::Status Copy(const kernels::Message& message, void* stream) override {
@@ -297,7 +301,7 @@ class CudaDevice : public Device {
   Mapping control_page_;
   bool control_page_registered_ = false;
   Pinned* pinned_ = nullptr;
-  kernels::AllReduceKernels kernels_;
+  std::optional<kernels::AllReduceCalls> calls_;
   FailureView failure_;
   kernels::ZeroCheck* zero_check_on_device_ = nullptr;
 };

@@ -42,8 +42,8 @@ struct FailureView {
 
 using PlaneHeaderCopy = std::array<std::byte, kernels::kPlaneHeaderBytes>;
 
-// Calls on one device must not overlap, except that AllReduce and Copy need nothing but their
-// arguments. No call changes the calling thread's current GPU.
+// Calls on one device must not overlap, except that AllReduce or Copy, one at a time, may run
+// beside the others. No call changes the calling thread's current GPU.
 class Device {
  public:
   virtual ~Device() = default;
@@ -62,13 +62,13 @@ class Device {
   // Maps it for reading only: the daemon alone writes it. Once a device.
   virtual absl::StatusOr<ControlPageView> MapControlPage(UniqueFd fd) = 0;
 
-  // Loads all that AllReduce may launch. After it AllReduce loads and allocates nothing.
-  virtual absl::Status LoadKernels(WorldSize world_size) = 0;
+  // Loads all that AllReduce may launch, and says between which planes it does. Once a device.
+  // After it AllReduce loads and allocates nothing.
+  virtual absl::Status Bind(const kernels::Binding& binding) = 0;
 
-  // `stream` is a cudaStream_t of this device; ignored on a simulated host, where calls return when
-  // done.
-  virtual absl::Status AllReduce(const kernels::Binding& binding, const kernels::Message& message,
-                                 void* stream) = 0;
+  // After Bind. `stream` is a cudaStream_t of this device; ignored on a simulated host, where calls
+  // return when done.
+  virtual absl::Status AllReduce(const kernels::Message& message, void* stream) = 0;
 
   // out = in, for a group of one.
   virtual absl::Status Copy(const kernels::Message& message, void* stream) = 0;

@@ -44,11 +44,13 @@ class HostDevice : public Device {
     return ControlPageView{.on_host = page, .on_device = page};
   }
 
-  absl::Status LoadKernels(WorldSize /*world_size*/) override { return absl::OkStatus(); }
+  absl::Status Bind(const kernels::Binding& binding) override {
+    binding_ = binding;
+    return absl::OkStatus();
+  }
 
-  absl::Status AllReduce(const kernels::Binding& binding, const kernels::Message& message,
-                         void* /*stream*/) override {
-    return kernels::AllReduceOnHost(binding, message);
+  absl::Status AllReduce(const kernels::Message& message, void* /*stream*/) override {
+    return kernels::AllReduceOnHost(binding_, message);
   }
 
   absl::Status Copy(const kernels::Message& message, void* /*stream*/) override {
@@ -69,6 +71,7 @@ class HostDevice : public Device {
  private:
   const DeviceFacts facts_;
   kernels::FailureRecord failure_ = {};
+  kernels::Binding binding_;
   Mapping control_page_;
 };
 

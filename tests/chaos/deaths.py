@@ -4,6 +4,9 @@ kernels left and all. The survivors stay; the victim is replaced, and the group 
 
 The kills take turns: while the group reduces, while the victim waits for others to join, while the others wait for it to map, and while
 it leaves. Others, or the daemon, are stopped meanwhile, so that each kill falls where it is meant to.
+
+While the victim has yet to map, no kernel waits for it. The others learn of its death as soon, but have their error when they
+have undone their own mappings, which takes a GPU's driver tens of milliseconds. So that phase has a bound of its own.
 """
 
 import argparse
@@ -23,6 +26,9 @@ limits { connections_per_uid_per_second: 100000 calls_per_uid_per_second: 100000
 
 GROUP = "deaths"
 
+# How many times later than otherwise an error may come.
+TIMES_BOUND = {"mapping": 4}
+
 
 class Deaths:
     def __init__(self, options, work_dir):
@@ -30,8 +36,9 @@ class Deaths:
         self.random = random.Random(options.seed)
         self.daemon = Daemon(options.bin, work_dir, options.topology, CONFIG)
         self.workers = []
-        self.times_ms = []
-        self.kills = {}  # by phase
+        # By phase.
+        self.times_ms = {}
+        self.kills = {}
 
     def start_worker(self, rank):
         options = []
@@ -47,13 +54,13 @@ class Deaths:
     def others(self, victim):
         return [worker for worker in self.workers if worker is not victim]
 
-    def expect_errors(self, victim, rank, since_ns, pattern):
+    def expect_errors(self, phase, victim, rank, since_ns, pattern):
         """Each survivor says so, soon."""
         for survivor in self.others(victim):
             moment, text = survivor.wait_for(r"^(error|not-formed) ", after_ns=since_ns)
             if not re.search(pattern, text):
                 raise Failure(f"the error of {survivor.name} does not name rank {rank}, process {victim.pid}: {text}")
-            self.times_ms.append((moment - since_ns) / 1e6)
+            self.times_ms.setdefault(phase, []).append((moment - since_ns) / 1e6)
 
     def death_of(self, rank, victim):
         return rf"NODECOMM_ABORTED: .*rank {rank} \(process {victim.pid}\): process {victim.pid} has (died|ended)"
@@ -62,7 +69,7 @@ class Deaths:
         calls = self.workers[0].count(r"^calls ")
         self.workers[0].wait_for(r"^calls ", times=calls + 1)
         time.sleep(self.random.uniform(0, 0.01))
-        self.expect_errors(victim, rank, victim.kill(), self.death_of(rank, victim))
+        self.expect_errors("reducing", victim, rank, victim.kill(), self.death_of(rank, victim))
 
     def let_only_the_victim_join(self, victim):
         for worker in self.others(victim):
@@ -89,7 +96,7 @@ class Deaths:
             worker.go_on()
         self.daemon.wait_for_group(lambda group: group["state"] == "GROUP_STATE_MAPPING"
                                    and group.get("missing_ranks") == [rank], "mapped by all but the victim")
-        self.expect_errors(victim, rank, victim.kill(), self.death_of(rank, victim))
+        self.expect_errors("mapping", victim, rank, victim.kill(), self.death_of(rank, victim))
 
     def leaving(self, rank, victim):
         """Dead or left: the daemon may hear of either first. Who hears of it leaves, too."""
@@ -102,7 +109,7 @@ class Deaths:
         if victim.count(r"^left "):
             raise Failure(f"{victim.name} left without the daemon: {victim.lines()[-3:]}")
         since_ns = self.daemon.go_on()
-        self.expect_errors(victim, rank, since_ns, rf"{self.death_of(rank, victim)}|rank \d+ has left")
+        self.expect_errors("leaving", victim, rank, since_ns, rf"{self.death_of(rank, victim)}|rank \d+ has left")
 
     def round(self, number):
         phase = (self.reducing, self.joining, self.mapping, self.leaving)[number % 4]
@@ -136,15 +143,20 @@ class Deaths:
         self.report()
 
     def report(self):
-        times = sorted(self.times_ms)
-        if not times:
+        if not self.times_ms:
             raise Failure("no survivor was in a group")
         phases = ", ".join(f"{count} while {phase}" for phase, count in self.kills.items())
-        print(f"{self.options.rounds} deaths ({phases}); {len(times)} survivors with an error after "
-              f"median {times[len(times) // 2]:.2f}, 99 % {times[int(len(times) * 0.99)]:.2f}, max {times[-1]:.2f} ms; "
-              f"seed {self.options.seed}")
-        if times[-1] > self.options.bound_ms:
-            raise Failure(f"{times[-1]:.2f} ms is more than {self.options.bound_ms} ms")
+        print(f"{self.options.rounds} deaths ({phases}); seed {self.options.seed}")
+        late = []
+        for phase, times in self.times_ms.items():
+            times.sort()
+            print(f"  {phase}: {len(times)} survivors with an error after median {times[len(times) // 2]:.2f}, "
+                  f"99 % {times[int(len(times) * 0.99)]:.2f}, max {times[-1]:.2f} ms")
+            bound_ms = self.options.bound_ms * TIMES_BOUND.get(phase, 1)
+            if times[-1] > bound_ms:
+                late.append(f"{times[-1]:.2f} ms is more than {bound_ms} ms while {phase}")
+        if late:
+            raise Failure("; ".join(late))
 
 
 def main():

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "kernels/all_reduce_cuda.h"
+#include "kernels/loaded_kernels.h"
 #include "kernels/tuning.h"
 #include "tests/gpu/cuda_objects.h"
 #include "tests/kernels/reference.h"
@@ -63,8 +64,7 @@ class GpuRankGroup : public RankGroup {
     (void)kPeersEnabled;
     for (int d = 0; d < devices; ++d) {
       CHECK_CUDA(cudaSetDevice(d));
-      absl::StatusOr<AllReduceKernels> loaded =
-          AllReduceKernels::LoadOnCurrentDevice(options.world_size);
+      absl::StatusOr<LoadedKernels> loaded = LoadedKernels::LoadOnCurrentDevice(options.world_size);
       if (!loaded.ok()) {
         std::fprintf(stderr, "%s\n", loaded.status().ToString().c_str());
         std::abort();
@@ -140,14 +140,13 @@ class GpuRankGroup : public RankGroup {
                                           const CallSpec& second) override {
     const RankState& state = ranks_[static_cast<size_t>(rank.value)];
     CHECK_CUDA(cudaSetDevice(state.device));
-    const Binding binding = MakeBinding(rank, kAtOnceTimeoutNs);
+    AllReduceCalls calls(KernelsOf(state), MakeBinding(rank, kAtOnceTimeoutNs));
     const auto enqueue = [&](const CallSpec& call, size_t offset, cudaStream_t stream) {
-      return KernelsOf(state).AllReduceOnStream(binding,
-                                                {.in = state.in + offset,
-                                                 .out = state.out + offset,
-                                                 .count = call.count,
-                                                 .type = call.type},
-                                                stream);
+      return calls.Enqueue({.in = state.in + offset,
+                            .out = state.out + offset,
+                            .count = call.count,
+                            .type = call.type},
+                           stream);
     };
     std::vector<absl::Status> statuses = {enqueue(first, 0, state.stream),
                                           enqueue(second, kBufferBytes / 2, state.other_stream)};
@@ -212,16 +211,16 @@ class GpuRankGroup : public RankGroup {
   }
 
  private:
-  const AllReduceKernels& KernelsOf(const RankState& state) const {
+  const LoadedKernels& KernelsOf(const RankState& state) const {
     return kernels_[static_cast<size_t>(state.device)];
   }
 
-  static void CallInGraph(const AllReduceKernels& kernels, const Binding& binding,
-                          const Message& message, cudaStream_t stream, absl::Status* status) {
+  static void CallInGraph(AllReduceCalls& calls, const Message& message, cudaStream_t stream,
+                          absl::Status* status) {
     cudaGraph_t graph;
     cudaGraphExec_t executable;
     CHECK_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    *status = kernels.AllReduceOnStream(binding, message, stream);
+    *status = calls.Enqueue(message, stream);
     CHECK_CUDA(cudaStreamEndCapture(stream, &graph));
     CHECK_CUDA(cudaGraphInstantiate(&executable, graph, 0));
     CHECK_CUDA(cudaGraphLaunch(executable, stream));
@@ -257,11 +256,11 @@ class GpuRankGroup : public RankGroup {
     const size_t self = static_cast<size_t>(rank.value);
     const RankState& state = ranks_[self];
     CHECK_CUDA(cudaSetDevice(state.device));
-    const Binding binding = MakeBinding(rank, run.timeout_ns);
+    AllReduceCalls calls(KernelsOf(state), MakeBinding(rank, run.timeout_ns));
     RankOutcome outcome;
-    const std::vector<CallSpec>& calls = CallsOf(run, rank);
-    for (size_t c = 0; c < calls.size(); ++c) {
-      const CallSpec& call = calls[c];
+    const std::vector<CallSpec>& specs = CallsOf(run, rank);
+    for (size_t c = 0; c < specs.size(); ++c) {
+      const CallSpec& call = specs[c];
       const size_t size = ElementBytes(call.type);
       const std::vector<uint8_t> input =
           MakeInput(call.type, call.count, rank, call.seed, call.density);
@@ -276,9 +275,9 @@ class GpuRankGroup : public RankGroup {
       const Message message = {
           .in = state.in + in_begin, .out = target, .count = call.count, .type = call.type};
       if (c % 2 == 0 || call.count == 0) {
-        outcome.status = KernelsOf(state).AllReduceOnStream(binding, message, state.stream);
+        outcome.status = calls.Enqueue(message, state.stream);
       } else {
-        CallInGraph(KernelsOf(state), binding, message, state.stream, &outcome.status);
+        CallInGraph(calls, message, state.stream, &outcome.status);
       }
       CHECK_CUDA(cudaStreamSynchronize(state.stream));
       outcome.status.Update(KernelStatus(rank));
@@ -300,8 +299,8 @@ class GpuRankGroup : public RankGroup {
   }
 
   GroupOptions options_;
-  std::optional<int> architecture_;        // CommonArchitecture of the ranks' GPUs
-  std::vector<AllReduceKernels> kernels_;  // of each device
+  std::optional<int> architecture_;     // CommonArchitecture of the ranks' GPUs
+  std::vector<LoadedKernels> kernels_;  // of each device
   std::vector<RankState> ranks_;
   Shared* shared_ = nullptr;
 };
