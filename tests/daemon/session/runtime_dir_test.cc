@@ -15,6 +15,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -64,6 +65,23 @@ class RuntimeDirTest : public testing::Test {
     // Other users pass through it.
     ASSERT_EQ(chmod(parent_.c_str(), 0755), 0);
     path_ = parent_ + "/run";
+  }
+
+  // In a mount namespace that a thread of its own enters. False: not allowed to.
+  bool OnSmallFileSystem(const std::function<void()>& act) const {
+    bool may_mount = true;
+    std::thread([&] {
+      may_mount = unshare(CLONE_NEWNS) == 0 &&
+                  mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                  mount("tmpfs", parent_.c_str(), "tmpfs", 0, "size=64k,nr_inodes=64") == 0;
+      if (may_mount) act();
+    }).join();
+    return may_mount;
+  }
+  // To the last byte.
+  void Fill() const {
+    std::ofstream filler(parent_ + "/filler");
+    filler << std::string(size_t{1} << 20, 'x');
   }
 
   const TemporaryDirectory directory_;
@@ -241,22 +259,13 @@ TEST_F(RuntimeDirTest, TellsWhatSomebodyRemoved) {
   EXPECT_THAT((*dir)->Lost(), AllOf(HasSubstr("session.sock"), HasSubstr("replaced")));
 }
 
-// On a file system of its own, in a mount namespace that a thread of its own enters.
 TEST_F(RuntimeDirTest, SaysThatThereIsNoRoomForWhatItIsToHold) {
-  bool may_mount = true;
-  std::thread([&] {
-    may_mount = unshare(CLONE_NEWNS) == 0 &&
-                mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-                mount("tmpfs", parent_.c_str(), "tmpfs", 0, "size=64k,nr_inodes=64") == 0;
-    if (!may_mount) return;
+  const bool may_mount = OnSmallFileSystem([&] {
     const auto dir = RuntimeDir::Create({.path = path_});
     ASSERT_OK(dir);
     EXPECT_EQ((*dir)->WhyNotWritten(), "");
     EXPECT_TRUE(std::filesystem::is_empty((*dir)->groups_path()));
-    {
-      std::ofstream filler(parent_ + "/filler");
-      filler << std::string(size_t{1} << 20, 'x');
-    }
+    Fill();
     EXPECT_THAT((*dir)->WhyNotWritten(),
                 AllOf(HasSubstr("no worker can open a session: writing in " + path_ + "/sessions"),
                       HasSubstr("No space left on device"), HasSubstr("df -h")));
@@ -268,7 +277,28 @@ TEST_F(RuntimeDirTest, SaysThatThereIsNoRoomForWhatItIsToHold) {
     while (std::ofstream(absl::StrCat(parent_, "/file-", files))) ++files;
     for (int i = 0; i < 2; ++i) std::filesystem::remove(absl::StrCat(parent_, "/file-", i));
     EXPECT_THAT((*dir)->WhyNotWritten(), HasSubstr("no group can form: writing in " + path_));
-  }).join();
+  });
+  if (!may_mount) GTEST_SKIP() << "not allowed to mount";
+}
+
+TEST_F(RuntimeDirTest, FullFileSystemKeepsNoDaemonFromFollowingAnother) {
+  const bool may_mount = OnSmallFileSystem([&] {
+    ASSERT_OK(RuntimeDir::Create({.path = path_}));
+    Fill();
+    for (int i = 0; i < 2; ++i) {
+      const auto next = RuntimeDir::Create({.path = path_});
+      ASSERT_OK(next);
+      EXPECT_EQ((*next)->predecessor(), Predecessor::kKilled);
+    }
+    // An empty lock file: nobody was there who was killed.
+    std::filesystem::resize_file(path_ + "/nodecommd.lock", 0);
+    Fill();
+    EXPECT_THAT(RuntimeDir::Create({.path = path_}),
+                StatusIs(absl::StatusCode::kResourceExhausted,
+                         AllOf(HasSubstr("nodecommd.lock"), HasSubstr("No space left"))));
+    std::filesystem::remove(parent_ + "/filler");
+    EXPECT_OK(RuntimeDir::Create({.path = path_}));
+  });
   if (!may_mount) GTEST_SKIP() << "not allowed to mount";
 }
 
