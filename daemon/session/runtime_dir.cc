@@ -383,14 +383,15 @@ absl::StatusOr<RuntimeDir::Listeners> RuntimeDir::Listen(Listeners kept) {
     socket = *std::move(fresh);
     return Remember(path);
   };
+  // The session's last: who can open one finds all that it will call.
+  ABSL_RETURN_IF_ERROR(listen(kept.admin, admin_socket_path(), SOCK_STREAM, kPrivateSocketMode));
+  ABSL_RETURN_IF_ERROR(listen(kept.control, control_socket_path(), SOCK_STREAM, kSharedSocketMode));
   ABSL_RETURN_IF_ERROR(
       listen(kept.session, session_socket_path(), SOCK_SEQPACKET, kSharedSocketMode));
-  ABSL_RETURN_IF_ERROR(listen(kept.control, control_socket_path(), SOCK_STREAM, kSharedSocketMode));
-  for (const std::string& path : {session_socket_path(), control_socket_path()}) {
+  for (const std::string& path : {control_socket_path(), session_socket_path()}) {
     ABSL_RETURN_IF_ERROR(LinkInto(workers_path(), path));
     ABSL_RETURN_IF_ERROR(Remember(workers_path() + path.substr(path.rfind('/'))));
   }
-  ABSL_RETURN_IF_ERROR(listen(kept.admin, admin_socket_path(), SOCK_STREAM, kPrivateSocketMode));
   return kept;
 }
 
