@@ -33,7 +33,7 @@ constexpr int ThreadsMax() {
 //           a thread of each block has heard from every peer: all peers' blocks are running by
 //           then, and nothing that takes room here can keep them from ending this launch.
 // Before:   planes mapped, zero when the group began; one call in flight a communicator, which the
-//           epoch words prove where the call asks for it: a second one fails the generation.
+//           epoch words prove in code that does so: a second one fails the generation.
 // Failure:  the generation is poisoned; this launch and later ones end soon.
 template <class Protocol, int kRanks, Code kCode>
 __global__ void __launch_bounds__(ThreadsMax<Protocol, kRanks>(), kBlocksPerMultiprocessor)
@@ -43,10 +43,10 @@ __global__ void __launch_bounds__(ThreadsMax<Protocol, kRanks>(), kBlocksPerMult
   Protocol protocol(call, lane);
   GpuMachine::WaitForEarlierKernels();
   protocol.Prepare();
+  if constexpr (Protocol::kMayTakeSeveralChunks || kProvesAlone<kCode>) GpuMachine::ClearCounts();
   const Turn turn = BeginTurn<GpuMachine, kCode>(call);
   Failure failure;
   if (!IsOver(turn)) [[likely]] {
-    if constexpr (Protocol::kMayTakeSeveralChunks) GpuMachine::ClearFinishedThreads();
     if (RunTurn<GpuMachine, kRanks>(call, turn, protocol, &failure)) [[likely]] {
       EndTurn<GpuMachine, kCode>(call, turn);
       return;

@@ -233,10 +233,8 @@ struct GpuMachine {
   // together: one by one, 512 additions to one word of shared memory take microseconds. They may
   // come for different chunks, since who has waited for long is out of step with the others.
   static __device__ __forceinline__ bool IsLastOfBlock(uint32_t epoch) {
-    const uint32_t together = __match_any_sync(__activemask(), epoch);
-    __syncwarp(together);
-    uint32_t* count = &FinishedThreads()[epoch % kChunksApartMax];
-    if (!CountsLast(count, together)) return false;
+    uint32_t* count = &Counts()[epoch % kChunksApartMax];
+    if (!CountsLast(count, __match_any_sync(__activemask(), epoch))) return false;
     *static_cast<volatile uint32_t*>(count) = 0;
     return true;
   }
@@ -246,9 +244,9 @@ struct GpuMachine {
     __threadfence_system();
     __syncthreads();
   }
-  // Before the block's first barrier.
-  static __device__ __forceinline__ void ClearFinishedThreads() {
-    if (threadIdx.x < kChunksApartMax) FinishedThreads()[threadIdx.x] = 0;
+  // By every thread, before the block's first barrier and before any of them may end.
+  static __device__ __forceinline__ void ClearCounts() {
+    if (threadIdx.x <= kChunksApartMax) Counts()[threadIdx.x] = 0;
   }
   // Those of this block, and of blocks that this grid does not have.
   static __device__ __forceinline__ void ClearCredits(PlaneCredits* credits) {
@@ -279,22 +277,25 @@ struct GpuMachine {
       StoreRelaxed(&header->block[word].epoch, {epoch, epoch});
     }
   }
-  // The same, but that the block's own has only begun. Returns the epoch that stood there; only a
-  // block's first thread asks, the others return what they found before.
-  static __device__ __forceinline__ uint32_t TakeEpoch(PlaneHeader* header, uint32_t found,
-                                                       uint32_t epoch) {
-    if (threadIdx.x == 0) DoneThreads() = 0;
+  // The same, but that the block's own has only begun. False: what began last is not what was
+  // found, which the block's first warp finds out. All of it: a thread that left alone could be
+  // made to wait for the others of its warp, and these for packets that never come.
+  static __device__ __forceinline__ bool TakeEpoch(PlaneHeader* header, uint32_t found,
+                                                   uint32_t epoch) {
     __syncthreads();
     for (uint32_t word = OtherWord(0); word < kBlocksMax; word += gridDim.x * blockDim.x) {
       StoreRelaxed(&header->block[word].epoch, {epoch, epoch});
     }
-    if (threadIdx.x != 0) return found;
-    return ExchangeBegun(&header->block[blockIdx.x].epoch, epoch);
+    bool is_next = true;
+    if (threadIdx.x == 0) {
+      is_next = ExchangeBegun(&header->block[blockIdx.x].epoch, epoch) == found;
+    }
+    return __all_sync(0xffffffffu, is_next ? 1 : 0) != 0;
   }
   // Once all of the block's threads have come here. No barrier: that would be for whole warps,
   // whose threads come at different times.
   static __device__ __forceinline__ void EndEpoch(PlaneHeader* header, uint32_t epoch) {
-    if (CountsLast(&DoneThreads(), __activemask())) {
+    if (CountsLast(&Counts()[kChunksApartMax], __activemask())) {
       StoreRelaxed(&header->block[blockIdx.x].epoch, {epoch, epoch});
     }
   }
@@ -322,6 +323,7 @@ struct GpuMachine {
   // Counts the threads of a warp that are here `together`. True for one of them, if the count is
   // the block's then: what all did before they counted is visible to it.
   static __device__ __forceinline__ bool CountsLast(uint32_t* count, uint32_t together) {
+    __syncwarp(together);
     const uint32_t lane = threadIdx.x % 32;
     if (lane != static_cast<uint32_t>(__ffs(static_cast<int>(together)) - 1)) return false;
     const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(count));
@@ -333,15 +335,11 @@ struct GpuMachine {
                  : "memory");
     return before + arrived == blockDim.x;
   }
-  // How many threads of this block have done all of this launch.
-  static __device__ __forceinline__ uint32_t& DoneThreads() {
-    __shared__ uint32_t done;
-    return done;
-  }
-  // By epoch, of the chunks that are under way: how many threads of this block have finished.
-  static __device__ __forceinline__ uint32_t* FinishedThreads() {
-    __shared__ uint32_t finished[kChunksApartMax];
-    return finished;
+  // How many threads of this block have finished: by epoch, with the chunks that are under way, and
+  // behind these, with all of the launch.
+  static __device__ __forceinline__ uint32_t* Counts() {
+    __shared__ uint32_t counts[kChunksApartMax + 1];
+    return counts;
   }
   static __device__ __forceinline__ uint64_t BitsOf(EpochPair pair) {
     return pair.begun | static_cast<uint64_t>(pair.ended) << 32;

@@ -128,11 +128,11 @@ struct HostMachine {
   static void AdvanceEpochs(PlaneHeader* header, uint32_t epoch) {
     for (BlockState& block : header->block) StoreRelaxed(&block.epoch, {epoch, epoch});
   }
-  static uint32_t TakeEpoch(PlaneHeader* header, uint32_t /*found*/, uint32_t epoch) {
+  static bool TakeEpoch(PlaneHeader* header, uint32_t found, uint32_t epoch) {
     for (int word = 1; word < kBlocksMax; ++word) {
       StoreRelaxed(&header->block[word].epoch, {epoch, epoch});
     }
-    return ExchangeBegun(&header->block[0].epoch, epoch);
+    return ExchangeBegun(&header->block[0].epoch, epoch) == found;
   }
   static void EndEpoch(PlaneHeader* header, uint32_t epoch) {
     StoreRelaxed(&header->block[0].epoch, {epoch, epoch});

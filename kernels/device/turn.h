@@ -32,20 +32,25 @@ NODECOMM_KERNEL_FN Failure WhyOver(const Turn& turn) {
 }
 
 // Called once by every thread, after its first packets are on their way and before it waits for
-// any: the launch takes its epochs, in all words, while the packets travel. Returns the last epoch
-// that had begun by then: if it is not the one that was found, another call has taken these.
-// Whoever needs to know looks at it late, when it has waited for packets anyhow.
+// any: the launch takes its epochs, in all words, while the packets travel. False: another call has
+// taken them, and this thread has to give up. That is told to some threads of the block; the others
+// find their plane poisoned by these.
 //
 // Every thread of the block has read its epoch by then. Of the words, a block takes its own, and
 // those of blocks that this grid does not have, so that the next call may have another grid. The
 // next call reads them after this kernel's end.
 template <class Machine, Code kCode>
-NODECOMM_KERNEL_FN uint32_t EndSending(const Call& call, const Turn& turn) {
+NODECOMM_KERNEL_FN bool EndSending(const Call& call, const Turn& turn, Failure* failure) {
   PlaneHeader* header = HeaderOf(OwnPlane(call));
-  const uint32_t final = FinalEpoch(call, turn);
-  if constexpr (kProvesAlone<kCode>) return Machine::TakeEpoch(header, turn.found, final);
-  Machine::AdvanceEpochs(header, final);
-  return turn.found;
+  if constexpr (!kProvesAlone<kCode>) {
+    Machine::AdvanceEpochs(header, FinalEpoch(call, turn));
+    return true;
+  } else {
+    if (Machine::TakeEpoch(header, turn.found, FinalEpoch(call, turn))) [[likely]]
+      return true;
+    *failure = {FailureRecord::kOverlap, FirstEpoch(turn), -1};
+    return false;
+  }
 }
 
 // Called once by every thread that has done its part, as its last act. Who gives up does not come:
@@ -57,8 +62,7 @@ NODECOMM_KERNEL_FN void EndTurn(const Call& call, const Turn& turn) {
   }
 }
 
-// From the first packet to the last, on this thread. False: it has to give up. Of a block that is
-// not alone, one thread finds out, and the others find their plane poisoned.
+// From the first packet to the last, on this thread. False: it has to give up.
 template <class Machine, int kRanks, class Protocol>
 NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& protocol,
                                 Failure* failure) {
@@ -70,20 +74,16 @@ NODECOMM_KERNEL_FN bool RunTurn(const Call& call, const Turn& turn, Protocol& pr
     }
   }
   protocol.Start(turn);
-  const uint32_t begun = EndSending<Machine, Protocol::kHasCode>(call, turn);
+  bool goes_on = EndSending<Machine, Protocol::kHasCode>(call, turn, failure);
   if constexpr (!kTakesCredits) {
     if (IsTurnToClearCredits(call, turn)) [[unlikely]]
       ClearCredits<Machine>(call);
   }
   Patience<Machine> patience;
-  bool goes_on = true;
   while (goes_on && !protocol.Advance()) {
-    goes_on = patience.MayWait(call, kRanks, protocol.awaited(), failure) && begun == turn.found;
+    goes_on = patience.MayWait(call, kRanks, protocol.awaited(), failure);
   }
-  if (begun == turn.found) [[likely]]
-    return goes_on;
-  *failure = {FailureRecord::kOverlap, FirstEpoch(turn), -1};
-  return false;
+  return goes_on;
 }
 
 }  // namespace nodecomm::kernels

@@ -44,8 +44,8 @@ class TurnTest : public testing::Test {
   }
   // False: another call has taken these epochs.
   template <Code kCode = Code::kProven>
-  bool EndsSendingAlone(const Turn& turn) const {
-    return EndSending<HostMachine, kCode>(call_, turn) == turn.found;
+  bool EndsSendingAlone(const Turn& turn) {
+    return EndSending<HostMachine, kCode>(call_, turn, &why_);
   }
   template <Code kCode = Code::kProven>
   void End(const Turn& turn) const {
@@ -53,7 +53,7 @@ class TurnTest : public testing::Test {
   }
   // A launch from beginning to end, beside nobody.
   template <Code kCode>
-  void Run() const {
+  void Run() {
     const Turn turn = Begin<kCode>();
     EXPECT_FALSE(IsOver(turn));
     EXPECT_TRUE(EndsSendingAlone<kCode>(turn));
@@ -68,6 +68,7 @@ class TurnTest : public testing::Test {
   Page headers_[kRanks] = {};
   PlaneHeader& own_ = headers_[0].header;
   FailureRecord failure_ = {};
+  Failure why_;
   Call call_ = {};
 };
 
@@ -157,6 +158,39 @@ TEST_F(TurnTest, TwoThatTakeTheSameEpochAreSeenByTheSecond) {
   EXPECT_FALSE(IsOver(second));
   EXPECT_TRUE(EndsSendingAlone(first));
   EXPECT_FALSE(EndsSendingAlone(second));
+  GiveUp<HostMachine>(call_, kRanks, why_);
+  EXPECT_EQ(failure_.state, FailureRecord::kOverlap);
+  EXPECT_EQ(failure_.epoch, 6u);
+  EXPECT_TRUE(IsPoisoned(headers_[1].header));
+  EXPECT_EQ(own_.block[0].epoch.ended, 5u);
+}
+
+// Another call begins while it sends. What it waits for never comes.
+class Overtaken {
+ public:
+  static constexpr bool kMayTakeSeveralChunks = false;
+  static constexpr Code kHasCode = Code::kProven;
+  explicit Overtaken(const Call& call) : call_(call) {}
+  void Start(const Turn& turn) {
+    Failure none;
+    EXPECT_TRUE((EndSending<HostMachine, Code::kProven>(call_, turn, &none)));
+  }
+  bool Advance() {
+    ADD_FAILURE() << "waits";
+    return true;
+  }
+  Awaited awaited() const { return {}; }
+
+ private:
+  const Call& call_;
+};
+
+TEST_F(TurnTest, WhoIsSecondDoesNotWait) {
+  SetAll(5);
+  Overtaken protocol(call_);
+  EXPECT_FALSE((RunTurn<HostMachine, kRanks>(call_, Begin(), protocol, &why_)));
+  EXPECT_EQ(why_.state, FailureRecord::kOverlap);
+  EXPECT_EQ(why_.epoch, 6u);
 }
 
 TEST_F(TurnTest, OneThatProvesNothingLeavesTheWordsAsOthersExpectThem) {
