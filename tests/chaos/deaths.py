@@ -4,9 +4,6 @@ kernels left and all. The survivors stay; the victim is replaced, and the group 
 
 The kills take turns: while the group reduces, while the victim waits for others to join, while the others wait for it to map, and while
 it leaves. Others, or the daemon, are stopped meanwhile, so that each kill falls where it is meant to.
-
-While the victim has yet to map, no kernel waits for it. The others learn of its death as soon, but have their error when they
-have undone their own mappings, which takes a GPU's driver tens of milliseconds. So that phase has a bound of its own.
 """
 
 import argparse
@@ -25,9 +22,6 @@ limits { connections_per_uid_per_second: 100000 calls_per_uid_per_second: 100000
 
 
 GROUP = "deaths"
-
-# How many times later than otherwise an error may come.
-TIMES_BOUND = {"mapping": 4}
 
 
 class Deaths:
@@ -152,9 +146,8 @@ class Deaths:
             times.sort()
             print(f"  {phase}: {len(times)} survivors with an error after median {times[len(times) // 2]:.2f}, "
                   f"99 % {times[int(len(times) * 0.99)]:.2f}, max {times[-1]:.2f} ms")
-            bound_ms = self.options.bound_ms * TIMES_BOUND.get(phase, 1)
-            if times[-1] > bound_ms:
-                late.append(f"{times[-1]:.2f} ms is more than {bound_ms} ms while {phase}")
+            if times[-1] > self.options.bound_ms:
+                late.append(f"{times[-1]:.2f} ms is more than {self.options.bound_ms} ms while {phase}")
         if late:
             raise Failure("; ".join(late))
 

@@ -20,7 +20,7 @@ struct Launched {
   Call call;
 };
 
-// What the test's driver knows. The real one's functions have no room for more arguments.
+// The test's driver. One for all, as functions of the real one's kind know nothing else.
 struct Driver {
   std::vector<Launched> launched;
   bool capturing = false;

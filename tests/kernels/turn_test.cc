@@ -128,9 +128,11 @@ TEST_F(TurnTest, WhoGaveUpHasNotEnded) {
   SetAll(5);
   const Turn turn = Begin();
   EXPECT_TRUE(EndsSendingAlone(turn));
+  GiveUp<HostMachine>(call_, kRanks, {FailureRecord::kTimeout, FirstEpoch(turn), 1});
   EXPECT_EQ(own_.block[0].epoch.begun, 6u);
   EXPECT_EQ(own_.block[0].epoch.ended, 5u);
-  EXPECT_EQ(failure_.state, FailureRecord::kNone) << "the cause was written by who gave up";
+  EXPECT_EQ(ReadLastEpoch(), 5u);
+  EXPECT_EQ(failure_.state, FailureRecord::kTimeout);
 }
 
 TEST_F(TurnTest, AnEarlierCallThatHasNotEndedIsAnOverlapWhicheverBlockIsLate) {

@@ -366,6 +366,21 @@ TEST_F(RuntimeDirTest, ListenersAreNonBlockingAndCloseOnExec) {
   }
 }
 
+// Who can open a session finds all that it will call.
+TEST_F(RuntimeDirTest, NoSessionCanBeOpenedBeforeTheOtherSocketsListen) {
+  for (const std::string other : {"/control.sock", "/admin/admin.sock", "/workers/control.sock"}) {
+    const auto dir = RuntimeDir::Create({.path = path_});
+    ASSERT_OK(dir);
+    std::filesystem::create_directory(path_ + other);
+    EXPECT_THAT((*dir)->Listen(), Not(IsOk())) << other;
+    EXPECT_FALSE(std::filesystem::exists(path_ + "/workers/session.sock")) << other;
+    if (!other.starts_with("/workers/")) {
+      EXPECT_FALSE(std::filesystem::exists(path_ + "/session.sock")) << other;
+    }
+    std::filesystem::remove(path_ + other);
+  }
+}
+
 TEST_F(RuntimeDirTest, OtherUsersReachTheWorkersSocketsOnly) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
   auto dir = RuntimeDir::Create({.path = path_});
