@@ -46,11 +46,21 @@ const void* FindCheck(WorldSize world_size) {
 }
 
 // Asking for a kernel's attributes loads it.
+//
+// A multiprocessor divides its memory between cache and shared memory, and takes no block of a
+// kernel that is to have it otherwise before its last one has ended. Left to choose, the driver
+// gives kernels that hardly use shared memory little of it, and each another share: one that waits
+// on all multiprocessors then keeps others out, ours and everybody's, for which its peer may wait.
+// With all of it as shared memory, all fit beside it (README.md, "Co-residency").
 absl::StatusOr<CUfunction> LoadKernel(const void* kernel, std::string_view name,
                                       WorldSize world_size) {
   cudaFuncAttributes attributes;
   cudaFunction_t function = nullptr;
   cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error == cudaSuccess) {
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                 cudaSharedmemCarveoutMaxShared);
+  }
   if (error == cudaSuccess) error = cudaGetFuncBySymbol(&function, kernel);
   if (error == cudaSuccess) return function;
   return CudaStatus(error,

@@ -5,6 +5,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -36,6 +37,36 @@ class Stream {
 
  private:
   cudaStream_t stream_ = nullptr;
+};
+
+// What several streams wait for, so that what is enqueued behind it begins on all at the same time.
+class Gate {
+ public:
+  Gate() {
+    CHECK_CUDA(cudaEventCreateWithFlags(&opened_, cudaEventDisableTiming));
+    const auto wait = [](void* is_open) { static_cast<std::atomic<bool>*>(is_open)->wait(false); };
+    CHECK_CUDA(cudaLaunchHostFunc(stream_.get(), wait, &is_open_));
+    CHECK_CUDA(cudaEventRecord(opened_, stream_.get()));
+  }
+  // Opens it.
+  ~Gate() {
+    Open();
+    stream_.Synchronize();
+    CHECK_CUDA(cudaEventDestroy(opened_));
+  }
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+
+  void HoldBack(cudaStream_t stream) const { CHECK_CUDA(cudaStreamWaitEvent(stream, opened_)); }
+  void Open() {
+    is_open_.store(true);
+    is_open_.notify_all();
+  }
+
+ private:
+  std::atomic<bool> is_open_ = false;
+  const Stream stream_;
+  cudaEvent_t opened_ = nullptr;
 };
 
 class DeviceMemory {

@@ -148,8 +148,12 @@ class GpuRankGroup : public RankGroup {
                             .type = call.type},
                            stream);
     };
+    Gate gate;
+    gate.HoldBack(state.stream);
+    gate.HoldBack(state.other_stream);
     std::vector<absl::Status> statuses = {enqueue(first, 0, state.stream),
                                           enqueue(second, kBufferBytes / 2, state.other_stream)};
+    gate.Open();
     CHECK_CUDA(cudaStreamSynchronize(state.stream));
     CHECK_CUDA(cudaStreamSynchronize(state.other_stream));
     // Of one rank there is one record; kernels say nothing else.
