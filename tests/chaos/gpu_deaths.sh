@@ -11,10 +11,12 @@ gpus=$(nvidia-smi -L | grep -c '^GPU ')
 ranks=$((gpus > 2 ? gpus : 2))
 # Ranks that share a GPU take turns on it, for milliseconds each.
 bound=$((gpus >= ranks ? 50 : 500))
+# The driver takes 6 to 10 ms for each on 4 x H100, one after the other for all processes.
+unmap=15
 
 deaths() {
   python3 "$here/deaths.py" --bin "$bin" --worker "$worker" --gpus "$gpus" --ranks "$ranks" --rounds "$rounds" \
-    --bound-ms "$bound" "$@"
+    --bound-ms "$bound" --unmap-ms "$unmap" "$@"
 }
 deaths
 deaths --graph

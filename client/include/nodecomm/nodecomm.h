@@ -23,6 +23,13 @@
  * same calls (count, type, operation) in the same order, graph replays included;
  * nodecomm_options.checked proves it.
  *
+ * GPU: a call may wait on all multiprocessors, where it takes at most half of the registers and
+ * threads and hardly any shared memory; kernels that find room in the rest run beside it. So calls
+ * of two communicators may be in flight on a GPU at the same time, begun in any order on each rank.
+ * Those of more than two can keep each other from starting until the deadline
+ * (nodecomm_options.call_timeout_ms), unless they are ordered alike on all ranks, by one stream or
+ * by events.
+ *
  * Processes: a forked child must not use what its parent created; it may create communicators of
  * its own after exec.
  */
