@@ -14,10 +14,10 @@
 namespace nodecomm::kernels {
 namespace {
 
-constexpr size_t kSizes[] = {1,         2,         4,       11,      12,        13,
-                             48,        1000,      1024,    8192,    65536,     262143,
-                             262144,    262145,    1 << 20, 4 << 20, 6'000'000, (16 << 20) + 2,
-                             64u << 20, 1ull << 32};
+constexpr size_t kSizes[] = {1,         2,          4,          11,      12,        13,
+                             48,        1000,       1024,       8192,    65536,     262143,
+                             262144,    262145,     1 << 20,    4 << 20, 6'000'000, (16 << 20) + 2,
+                             64u << 20, 1ull << 32, 32ull << 30};
 
 GroupShape Shape(int ranks, ByteCount plane = kPlaneBytesDefault) {
   return {.world_size = WorldSize{ranks},

@@ -18,17 +18,30 @@
  * Streams: a communicator has one call in flight at a time. Calls on one stream are in order by
  * themselves; who changes the stream must order the new one after the old one (with an event, say).
  * Two calls that run at the same time all the same fail the group for all ranks, and
- * nodecomm_comm_status says so (always if they were not captured, graph replays in checked mode);
+ * nodecomm_comm_status says so (of two that were not captured; of graph replays in checked mode);
  * what they wrote, and what other ranks received of them, is undefined. All ranks must make the
  * same calls (count, type, operation) in the same order, graph replays included;
- * nodecomm_options.checked proves it.
+ * nodecomm_options.checked proves it. Creating a communicator and allocating or freeing a shared
+ * buffer may wait for the GPU's work, so ranks order them alike among their calls of all
+ * communicators, too.
+ *
+ * Overlap: a call lets the next kernel of its stream begin before it has written `out`, if that was
+ * launched to overlap (programmatic stream serialization). Such a kernel has to wait
+ * (griddepcontrol.wait, cudaGridDependencySynchronize) before it touches what earlier work writes
+ * or what the call reads, and before it ends. A call waits so itself.
  *
  * GPU: a call may wait on all multiprocessors, where it takes at most half of the registers and
  * threads and hardly any shared memory; kernels that find room in the rest run beside it. So calls
- * of two communicators may be in flight on a GPU at the same time, begun in any order on each rank.
- * Those of more than two can keep each other from starting until the deadline
- * (nodecomm_options.call_timeout_ms), unless they are ordered alike on all ranks, by one stream or
- * by events.
+ * of two communicators may be in flight on a GPU at the same time, begun in any order on each rank,
+ * if no hardware queue holds one back behind the other: on two streams of a process that has no
+ * more of them than CUDA_DEVICE_MAX_CONNECTIONS. Otherwise (more streams, branches of a graph) and
+ * where more than two are in flight, order them alike on all ranks, by one stream or by events;
+ * else they can keep each other from starting until the deadline
+ * (nodecomm_options.call_timeout_ms).
+ *
+ * Ranks that are threads of one process: CUDA calls that wait for a GPU's work (cudaMalloc,
+ * cudaFree, the first launch of a kernel) may hold up launches of other threads, and so the rank
+ * that this work waits for. Ranks that are processes know nothing of it.
  *
  * Processes: a forked child must not use what its parent created; it may create communicators of
  * its own after exec.
@@ -196,8 +209,9 @@ NODECOMM_API nodecomm_result nodecomm_comm_create(const nodecomm_options* option
  *            device can access (host memory on a simulated host); equal, or not overlapping.
  *            16-byte alignment is faster.
  *   count:   from 0 to 32 GiB in all, the same on every rank.
- *   stream:  a cudaStream_t of this communicator's device (NULL: the legacy default stream); may be
- *            capturing a graph. Ignored on a simulated host.
+ *   stream:  a cudaStream_t of the primary context of this communicator's device, not of a green
+ *            context (NULL: its legacy default stream); may be capturing a graph. Ignored on a
+ *            simulated host.
  *
  * Returns when the work is enqueued (on a simulated host, when it is done), without host work
  * beyond the kernel launches; allocates nothing. Errors:
