@@ -138,8 +138,8 @@ typedef struct nodecomm_options {
   /* How long to wait for the other ranks to join; 0: the daemon's default. At most 24 hours. Once
      all have joined, they have as long again, 5 to 30 seconds, to map the memory. */
   int64_t rendezvous_timeout_ms;
-  /* How long a call waits for a rank that does not come before the group is given up; 0: 30,000.
-     At most 24 hours. */
+  /* How long a call waits for a rank that does not come before the group is given up, counted from
+     the call's first wait of milliseconds; 0: 30,000. At most 24 hours. */
   int64_t call_timeout_ms;
   /* Directory of the daemon's sockets, an absolute path; NULL: NODECOMM_RUNTIME_DIR, else
      /run/nodecomm. */
