@@ -15,7 +15,7 @@ void Notices::Keep(Notice notice) {
 }
 
 absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
-  TellKept(timeout);
+  if (!DaemonHangs()) TellKept(timeout);
   {
     const absl::MutexLock lock(&mutex_);
     if (!kept_.empty()) {
@@ -31,10 +31,16 @@ absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
   if (!IsKept(told)) return told;
   {
     const absl::MutexLock lock(&mutex_);
+    hangs_ = absl::IsDeadlineExceeded(told);
     Keep(std::move(notice));
   }
   retry_later_();
   return told;
+}
+
+bool Notices::DaemonHangs() const {
+  const absl::MutexLock lock(&mutex_);
+  return hangs_;
 }
 
 bool Notices::IsRefusedForGood(const absl::Status& told, Kept& kept) const {
@@ -63,6 +69,7 @@ void Notices::TellKept(absl::Duration timeout) {
     // It stays the first while it is told, so that later ones queue behind it.
     const absl::Status told = next(timeout);
     const absl::MutexLock lock(&mutex_);
+    hangs_ = absl::IsDeadlineExceeded(told);
     if (IsKept(told) && !IsRefusedForGood(told, kept_.front())) break;
     kept_.pop_front();
   }

@@ -34,7 +34,8 @@ class Notices {
       : retry_later_(std::move(retry_later)), refused_max_(refused_max) {}
 
   // The call's status; made again at once if that is Unavailable. If it could not be delivered it
-  // is kept.
+  // is kept. Where one before it met its deadline, this one is kept at once: a daemon that hangs
+  // costs its callers one deadline, not one a call.
   absl::Status Tell(Notice notice, absl::Duration timeout);
   // Whether Tell, which gave this status, has kept the call: Unavailable, DeadlineExceeded, or
   // ResourceExhausted, where the daemon takes no more calls now.
@@ -51,12 +52,14 @@ class Notices {
 
   void Keep(Notice notice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsRefusedForGood(const absl::Status& told, Kept& kept) const;
+  bool DaemonHangs() const;
 
   const std::function<void()> retry_later_;
   const absl::Duration refused_max_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::deque<Kept> kept_ ABSL_GUARDED_BY(mutex_);
   bool telling_ ABSL_GUARDED_BY(mutex_) = false;  // some thread is in TellKept
+  bool hangs_ ABSL_GUARDED_BY(mutex_) = false;    // the last call that was kept met its deadline
 };
 
 }  // namespace nodecomm

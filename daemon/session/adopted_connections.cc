@@ -87,6 +87,13 @@ void AdoptedConnections::CutOff(uid_t uid) const {
   }
 }
 
+void AdoptedConnections::ProcessEnded(const PeerCredentials& process) const {
+  for (const auto& [id, watched] : watched_) {
+    if (watched.peer.uid != process.uid || watched.peer.pid != process.pid) continue;
+    shutdown(watched.duplicate.get(), SHUT_RDWR);
+  }
+}
+
 void AdoptedConnections::OnHangUp(uint64_t id) {
   const auto it = watched_.find(id);
   if (it == watched_.end()) return;

@@ -48,6 +48,10 @@ class AdoptedConnections {
   // Shuts the user's connections down and drops what their owner has not read yet.
   void CutOff(uid_t uid) const;
 
+  // Shuts down what a process had that has ended: a fork that lives may hold copies, with which it
+  // can do nothing. Their owner closes them.
+  void ProcessEnded(const PeerCredentials& process) const;
+
   void OnHangUp(uint64_t id);
 
   // When RunTimers() has something to do next; InfiniteFuture if never.

@@ -81,35 +81,39 @@ class EpollSessionServer final : public SessionServer {
                            {.per_uid_max = kAdminConnectionsPerUidMax, .name = "not a setting"}),
         rate_(options_.connections_per_uid_per_second,
               kConnectionsBurst * options_.connections_per_uid_per_second),
-        sessions_({.platform = options_.platform,
-                   .rendezvous_timeout = options_.rendezvous_timeout,
-                   .rate = &rate_,
-                   .sessions_max = options_.sessions_max,
-                   .sessions_per_uid_max = options_.sessions_per_uid_max,
-                   .check_room = [this] { return CheckRoom(kDescriptorsOfASession); },
-                   .hello_timeout = options_.hello_timeout,
-                   .resume_timeout = options_.resume_timeout,
-                   .records_dir = options_.records_dir,
-                   .predecessor = options_.predecessor,
-                   .socket_kind = kSessionSocket,
-                   .pidfd_kind = kSessionPidfd,
-                   .opened =
-                       [this](const Caller& caller) {
-                         if (events_.session_opened) events_.session_opened(caller);
-                       },
-                   .died =
-                       [this](SessionId session, std::string_view cause) {
-                         if (events_.session_died) events_.session_died(session, cause);
-                       },
-                   .ended =
-                       [this](const Caller& caller, SessionEnd end, std::string_view cause) {
-                         if (events_.session_ended) events_.session_ended(caller, end, cause);
-                       },
-                   .refused =
-                       [this](const Refusal& refusal) {
-                         if (events_.refused) events_.refused(refusal);
-                       }},
-                  &poller_, &table_, foreign_.get()) {}
+        sessions_(
+            {.platform = options_.platform,
+             .rendezvous_timeout = options_.rendezvous_timeout,
+             .rate = &rate_,
+             .sessions_max = options_.sessions_max,
+             .sessions_per_uid_max = options_.sessions_per_uid_max,
+             .check_room = [this] { return CheckRoom(kDescriptorsOfASession); },
+             .hello_timeout = options_.hello_timeout,
+             .resume_timeout = options_.resume_timeout,
+             .records_dir = options_.records_dir,
+             .predecessor = options_.predecessor,
+             .socket_kind = kSessionSocket,
+             .pidfd_kind = kSessionPidfd,
+             .opened =
+                 [this](const Caller& caller) {
+                   if (events_.session_opened) events_.session_opened(caller);
+                 },
+             .died =
+                 [this](SessionId session, std::string_view cause) {
+                   if (events_.session_died) events_.session_died(session, cause);
+                 },
+             .ended =
+                 [this](const Caller& caller, SessionEnd end, std::string_view cause) {
+                   if (end == SessionEnd::kProcessEnded) {
+                     control_connections_.ProcessEnded({.pid = caller.pid, .uid = caller.uid});
+                   }
+                   if (events_.session_ended) events_.session_ended(caller, end, cause);
+                 },
+             .refused =
+                 [this](const Refusal& refusal) {
+                   if (events_.refused) events_.refused(refusal);
+                 }},
+            &poller_, &table_, foreign_.get()) {}
 
   ~EpollSessionServer() override { Stop(); }
 

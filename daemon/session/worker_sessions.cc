@@ -151,7 +151,8 @@ void WorkerSessions::Accept(UniqueFd socket) {
                                   "limits.connections_per_uid_per_second",
                                   peer->uid));
   }
-  if (const absl::Status within = CheckLimits(peer->uid); !within.ok()) {
+  const absl::Status within = CheckLimits(peer->uid);
+  if (!within.ok() && !MayBeOneThatIsAway(peer->uid)) {
     return refuse(RefusalCause::kLimit, std::string(within.message()));
   }
   absl::StatusOr<UniqueFd> pidfd = OpenPeerPidfd(socket.get(), peer->pid);
@@ -172,8 +173,19 @@ void WorkerSessions::Accept(UniqueFd socket) {
   connection->socket = std::move(socket);
   hello_deadlines_.push_back(
       {.time = SteadyNow() + options_.hello_timeout, .connection = connection->id});
-  Count(*connection);
+  if (within.ok()) Count(*connection);
   connections_.emplace(connection->id, std::move(connection));
+}
+
+bool WorkerSessions::MayBeOneThatIsAway(uid_t uid) const {
+  int away = 0;
+  int not_counted = 0;
+  for (const auto& [id, connection] : connections_) {
+    if (connection->caller.uid != uid) continue;
+    if (connection->IsAway()) ++away;
+    if (!connection->counted) ++not_counted;
+  }
+  return not_counted < away;
 }
 
 void WorkerSessions::Count(Connection& connection) {
@@ -269,6 +281,15 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
     Resume(connection, hello->resume());
     return false;  // this connection is none any more
   }
+  if (!connection.counted) {
+    const absl::Status within = CheckLimits(connection.caller.uid);
+    if (!within.ok()) {
+      const std::string reason(within.message());
+      RefuseAndDrop(connection, RefusalCause::kLimit, reason, RefusalPayload(reason));
+      return false;
+    }
+    Count(connection);
+  }
   const absl::StatusOr<SessionIdentity> identity = NewSessionIdentity();
   absl::Status status = identity.status();
   if (status.ok()) {
@@ -342,6 +363,7 @@ absl::Status WorkerSessions::TakeOver() {
       continue;
     }
     table_->Add(connection->id, connection->caller, connection->token);
+    Count(*connection);
     connections_.emplace(connection->id, std::move(connection));
   }
   for (const LostSession& lost : lost_) ended_.Add(lost.caller.session);
@@ -368,8 +390,7 @@ WorkerSessions::Connection* WorkerSessions::FindAway(const Caller& caller,
   }
   const std::optional<uint64_t> id = table_->ConnectionOf(known->session);
   Connection* connection = id.has_value() ? Find(*id) : nullptr;
-  const bool away = connection != nullptr && (!connection->socket.valid() || connection->resuming);
-  return away ? connection : nullptr;
+  return connection != nullptr && connection->IsAway() ? connection : nullptr;
 }
 
 void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& resume) {
@@ -384,7 +405,6 @@ void WorkerSessions::Resume(Connection& connection, const v1::SessionResume& res
   poller_->Remove(connection.socket.get());
   away->socket = std::move(connection.socket);
   Drop(connection.id);
-  Count(*away);
   away->resuming = true;
   absl::Status status = poller_->Add(away->socket.get(), EPOLLIN | EPOLLRDHUP,
                                      {.kind = options_.socket_kind, .id = away->id});
@@ -443,7 +463,6 @@ void WorkerSessions::Lose(Connection& connection, SessionEnd end, std::string_vi
 void WorkerSessions::GoAway(Connection& connection) {
   connection.resuming = false;
   connection.liveness.reset();
-  Uncount(connection);
   poller_->Remove(connection.socket.get());
   foreign_->Close(std::move(connection.socket), connection.caller.uid);
 }
@@ -557,7 +576,7 @@ void WorkerSessions::RunTimers(SteadyTime now) {
     const uint64_t id = resume_deadlines_.front().connection;
     resume_deadlines_.pop_front();
     const Connection* late = Find(id);
-    if (late == nullptr || late->socket.valid()) continue;
+    if (late == nullptr || !late->IsAway()) continue;
     End(id, SessionEnd::kNotResumed,
         absl::StrFormat("process %d did not come back to the restarted daemon within %s",
                         late->caller.pid, absl::FormatDuration(options_.resume_timeout)));

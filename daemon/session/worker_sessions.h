@@ -100,8 +100,9 @@ class WorkerSessions {
     Token token;
     Caller caller;  // caller.session is set when it is open
     bool open = false;
-    // Counts against the limits. One that is away does not: it comes back by another connection,
-    // which must not find its own place taken.
+    // Counts against the limits: every session, also one that is away, so that nobody takes its
+    // place. It comes back by another connection, which finds them reached then; so that one does
+    // not count until it has said whose it is.
     bool counted = false;
     // Has come back, but may not have its welcome yet: until it says that it is alive, it may lose
     // this connection and come back by another one.
@@ -117,6 +118,9 @@ class WorkerSessions {
     // Could not be sent at once; tried again until the deadline.
     std::optional<Transfer> unsent;
     SteadyTime unsent_deadline;
+
+    // Of a session: its worker may still come back by another connection.
+    bool IsAway() const { return open && (!socket.valid() || resuming); }
   };
   // By when a connection must have said hello, or a worker have come back.
   struct HelloDeadline {
@@ -147,6 +151,9 @@ class WorkerSessions {
   bool SendNext(Connection& connection);
 
   absl::Status CheckLimits(uid_t uid) const;
+  // Whether a connection over the limits may be that of a session that is away: as many may as
+  // there are.
+  bool MayBeOneThatIsAway(uid_t uid) const;
   // For people, what counts against the limits: of a user, or of all.
   std::string DescribeHeld(std::optional<uid_t> uid) const;
   absl::Status Watch(const Connection& connection, int socket);

@@ -56,6 +56,31 @@ TEST_F(NoticesTest, WhatCouldNotBeToldIsToldInOrderLater) {
   }
 }
 
+// As who ends many communicators would find.
+TEST_F(NoticesTest, DaemonThatHangsCostsOneDeadline) {
+  int calls = 0;
+  const auto tell = [&] {
+    return notices_.Tell(
+        [&](absl::Duration) {
+          ++calls;
+          return away_;
+        },
+        absl::Seconds(1));
+  };
+  away_ = absl::DeadlineExceededError("hangs");
+  EXPECT_FALSE(tell().ok());
+  EXPECT_FALSE(tell().ok());
+  EXPECT_FALSE(tell().ok());
+  EXPECT_EQ(calls, 1);
+  notices_.TellKept(absl::Seconds(1));
+  EXPECT_EQ(calls, 2);
+  away_ = absl::OkStatus();
+  notices_.TellKept(absl::Seconds(1));
+  EXPECT_EQ(calls, 5);
+  EXPECT_OK(tell());
+  EXPECT_EQ(calls, 6);
+}
+
 // Nobody would ever tell them: the daemon does not come back, since it is there.
 TEST_F(NoticesTest, LostConnectionIsNotTakenForADaemonThatIsAway) {
   int calls = 0;

@@ -161,6 +161,25 @@ TEST_F(GroupLife, LostGpuEndsItsGroupsAndNoOthers) {
   EXPECT_OK(Confirm(other->generation(), 0).Wait());
 }
 
+// Its memory is on that GPU for as long as the others have it mapped.
+TEST_F(GroupLife, GpuOfARankThatHasLeftEndsTheGroupToo) {
+  for (const bool is_lost : {true, false}) {
+    const Formed formed = FormReady(2);
+    ASSERT_OK(Leave(formed.generation, 1));
+    if (is_lost) {
+      registry_->GpuLost(Uuid(1), "Xid 79");
+    } else {
+      registry_->AbortOnGpu(Uuid(1), "is drained");
+    }
+    const MappedPage page(formed.page_fd(0));
+    EXPECT_NE(page->stop, 0u);
+    EXPECT_EQ(page->culprit_rank, 1);
+    EXPECT_THAT(page->reason, HasSubstr(is_lost ? "Xid 79" : "is drained"));
+    ASSERT_OK(Leave(formed.generation, 0));
+    EXPECT_TRUE(NothingIsHeld());
+  }
+}
+
 TEST_F(GroupLife, FirstAbortIsTheCauseForGood) {
   const Formed formed = FormReady(2);
   ASSERT_OK(Abort(formed.generation, 0, "first"));

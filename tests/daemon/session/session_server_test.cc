@@ -970,6 +970,34 @@ TEST_F(SessionServerTest, ForkOfAWorkerNeitherEndsNorKeepsItsSession) {
   waitpid(worker, nullptr, 0);
 }
 
+// Or it would hold places of its user's for as long as it likes.
+TEST_F(SessionServerTest, ForkOfAWorkerDoesNotKeepItsControlConnections) {
+  StartServer();
+  std::array<int, 2> go_on;
+  ASSERT_EQ(pipe(go_on.data()), 0);
+  const pid_t worker = fork();
+  if (worker == 0) {
+    close(go_on[1]);
+    TestWorker session(socket_path());
+    const UniqueFd control = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+    if (!session.Open().ok()) _exit(1);
+    char byte;
+    if (fork() != 0) pause();
+    [[maybe_unused]] const ssize_t got = read(go_on[0], &byte, 1);  // until the test is over
+    _exit(0);
+  }
+  ASSERT_TRUE(Eventually([&] { return ControlCount() == 1 && server_->session_count() == 1; }));
+  absl::SleepFor(absl::Milliseconds(100));  // it forks
+  ASSERT_EQ(kill(worker, SIGKILL), 0);
+  ASSERT_EQ(waitpid(worker, nullptr, 0), worker);
+  EXPECT_TRUE(Eventually([&] {
+    absl::MutexLock lock(&mu_);
+    char byte;
+    return recv(control_[0].get(), &byte, 1, MSG_DONTWAIT) == 0;
+  }));
+  for (const int fd : go_on) close(fd);
+}
+
 TEST_F(SessionServerTest, DescriptorsThatAUserDoesNotTakeAreBoundedOverAllItsSessions) {
   StartServer();
   const int before = CountOpenFds();
@@ -1154,6 +1182,40 @@ class SessionRestart : public SessionServerTest {
     return worker.Send(FrameType::kHello, 0, hello.SerializeAsString());
   }
 
+  // Two of two that are allowed, when a daemon is killed; whoever comes first.
+  void ExpectAllToComeBack(int allowed_since) {
+    sessions_per_uid_max_ = 2;
+    StartServer(WithRecords());
+    std::vector<v1::SessionWelcome> welcomes;
+    {
+      TestWorker a(socket_path());
+      TestWorker b(socket_path());
+      welcomes.push_back(*a.Open());
+      welcomes.push_back(*b.Open());
+      sessions_per_uid_max_ = allowed_since;
+      KillAndRestart();
+    }
+    ExpectNoRoomForAnother();
+    TestWorker a(socket_path());
+    TestWorker b(socket_path());
+    // As many as are away, and no more, need not say at once which they are.
+    TestWorker silent(socket_path());
+    EXPECT_THAT(silent.ReceiveRefusal()->reason(), HasSubstr("has 2 sessions"));
+    for (TestWorker* worker : {&a, &b}) {
+      ASSERT_OK(SendResume(*worker, welcomes[worker == &a ? 0 : 1]));
+      EXPECT_EQ(worker->Receive()->type, FrameType::kWelcome);
+      ASSERT_OK(worker->Send(FrameType::kAlive));
+    }
+    ExpectNoRoomForAnother();
+    EXPECT_EQ(EndedCount(), 0u);
+  }
+  void ExpectNoRoomForAnother() {
+    TestWorker another(socket_path());
+    // It may be refused before.
+    another.SendHello(kVersionMajor, kVersionMinor).IgnoreError();
+    EXPECT_THAT(another.ReceiveRefusal()->reason(), HasSubstr("has 2 sessions"));
+  }
+
   std::string records_;
   int sessions_per_uid_max_ = 256;
 };
@@ -1279,25 +1341,21 @@ TEST_F(SessionRestart, WorkerThatLosesItsConnectionOnTheWayHasNoMoreTimeForIt) {
   EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("did not come back"));
 }
 
-TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) {
-  sessions_per_uid_max_ = 2;
+TEST_F(SessionRestart, AllComeBackThoughTheDaemonIsFull) { ExpectAllToComeBack(2); }
+
+TEST_F(SessionRestart, AllComeBackThoughFewerAreAllowedSince) { ExpectAllToComeBack(1); }
+
+// Else a worker that stands still just there would count as one that lives.
+TEST_F(SessionRestart, WorkerThatComesBackHalfwayEndsInTime) {
   StartServer(WithRecords());
-  std::vector<v1::SessionWelcome> welcomes;
-  {
-    TestWorker a(socket_path());
-    TestWorker b(socket_path());
-    welcomes.push_back(*a.Open());
-    welcomes.push_back(*b.Open());
-    KillAndRestart();
-  }
-  TestWorker a(socket_path());
-  TestWorker b(socket_path());
-  ASSERT_OK(SendResume(a, welcomes[0]));
-  ASSERT_OK(SendResume(b, welcomes[1]));
-  EXPECT_EQ(a.Receive()->type, FrameType::kWelcome);
-  EXPECT_EQ(b.Receive()->type, FrameType::kWelcome);
-  TestWorker third(socket_path());
-  EXPECT_THAT(third.ReceiveRefusal()->reason(), HasSubstr("has 2 sessions already"));
+  TestWorker before(socket_path());
+  const auto welcome = before.Open();
+  ASSERT_OK(welcome);
+  KillAndRestart(absl::Milliseconds(300));
+  TestWorker halfway(socket_path());
+  ASSERT_OK(SendResume(halfway, *welcome));
+  ASSERT_EQ(halfway.Receive()->type, FrameType::kWelcome);
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("did not come back"));
 }
 
 TEST_F(SessionRestart, TimeToComeBackBeginsWhenTheServerTakesWorkers) {
