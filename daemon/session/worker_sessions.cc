@@ -505,7 +505,9 @@ void WorkerSessions::TellDeaths() {
   }
   for (const uint64_t id : deaths) {
     const Connection* connection = Find(id);
-    if (connection == nullptr || !options_.died) continue;
+    if (connection == nullptr) continue;
+    dying_deadlines_.push_back({.time = SteadyNow() + options_.dying_timeout, .connection = id});
+    if (!options_.died) continue;
     options_.died(connection->caller.session,
                   absl::StrFormat("process %d has died", connection->caller.pid));
   }
@@ -561,6 +563,7 @@ SteadyTime WorkerSessions::NextDeadline() const {
   SteadyTime next = SteadyTime::InfiniteFuture();
   if (!hello_deadlines_.empty()) next = hello_deadlines_.front().time;
   if (!resume_deadlines_.empty()) next = std::min(next, resume_deadlines_.front().time);
+  if (!dying_deadlines_.empty()) next = std::min(next, dying_deadlines_.front().time);
   if (!ack_deadlines_.empty()) next = std::min(next, ack_deadlines_.front().time);
   if (!with_unsent_.empty()) next = std::min(next, SteadyNow() + kSendRetryInterval);
   return next;
@@ -580,6 +583,15 @@ void WorkerSessions::RunTimers(SteadyTime now) {
     End(id, SessionEnd::kNotResumed,
         absl::StrFormat("process %d did not come back to the restarted daemon within %s",
                         late->caller.pid, absl::FormatDuration(options_.resume_timeout)));
+  }
+  while (!dying_deadlines_.empty() && dying_deadlines_.front().time <= now) {
+    const uint64_t id = dying_deadlines_.front().connection;
+    dying_deadlines_.pop_front();
+    const Connection* late = Find(id);
+    if (late == nullptr) continue;
+    End(id, SessionEnd::kProcessEnded,
+        absl::StrFormat("process %d has died, or executed another program, %s ago",
+                        late->caller.pid, absl::FormatDuration(options_.dying_timeout)));
   }
   while (!ack_deadlines_.empty() && ack_deadlines_.front().time <= now) {
     const uint64_t id = ack_deadlines_.front().connection;

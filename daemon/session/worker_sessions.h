@@ -48,6 +48,7 @@ class WorkerSessions {
     std::function<absl::Status()> check_room;  // whether there are descriptors for another
     absl::Duration hello_timeout;
     absl::Duration resume_timeout;
+    absl::Duration dying_timeout;
     std::string records_dir;
     Predecessor predecessor = Predecessor::kEndedInOrder;
     uint8_t socket_kind = 0;  // of the poller's watches
@@ -122,8 +123,8 @@ class WorkerSessions {
     // Of a session: its worker may still come back by another connection.
     bool IsAway() const { return open && (!socket.valid() || resuming); }
   };
-  // By when a connection must have said hello, or a worker have come back.
-  struct HelloDeadline {
+  // By when a connection must have said hello, a worker have come back, and so on.
+  struct Deadline {
     SteadyTime time;
     uint64_t connection = 0;
   };
@@ -177,11 +178,12 @@ class WorkerSessions {
   absl::flat_hash_map<uid_t, int> count_by_uid_;
   const SessionRecords records_;
   std::vector<LostSession> lost_;
-  EndedSessions ended_;                         // and those of lost_
-  std::deque<HelloDeadline> hello_deadlines_;   // in order; one for each connection at most
-  std::deque<HelloDeadline> resume_deadlines_;  // likewise
-  std::deque<HelloDeadline> ack_deadlines_;     // in order; one for each transfer sent
-  std::vector<uint64_t> with_unsent_;           // connections; at most once each
+  EndedSessions ended_;                    // and those of lost_
+  std::deque<Deadline> hello_deadlines_;   // in order; one for each connection at most
+  std::deque<Deadline> resume_deadlines_;  // likewise
+  std::deque<Deadline> dying_deadlines_;   // likewise
+  std::deque<Deadline> ack_deadlines_;     // in order; one for each transfer sent
+  std::vector<uint64_t> with_unsent_;      // connections; at most once each
   absl::Mutex deaths_mu_;
   std::vector<uint64_t> deaths_ ABSL_GUARDED_BY(deaths_mu_);  // connections
   DeathWatcher death_watcher_;                                // last: its threads use the two above

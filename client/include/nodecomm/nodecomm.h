@@ -44,7 +44,8 @@
  * that this work waits for. Ranks that are processes know nothing of it.
  *
  * Processes: a forked child must not use what its parent created; it may create communicators of
- * its own after exec.
+ * its own after exec. A process that has communicators keeps its user: a daemon that was restarted
+ * knows it by its id and user, and ends the groups of one that has changed (setuid).
  */
 #ifndef NODECOMM_NODECOMM_H_
 #define NODECOMM_NODECOMM_H_
@@ -257,7 +258,8 @@ NODECOMM_API nodecomm_result nodecomm_comm_abort(nodecomm_comm* comm, const char
 
 /* Waits for the device's work (if the fast path serves the group), then takes this rank out of the
  * group: calls that began before it complete on every rank, later ones of other ranks fail with
- * "rank r has left". Afterwards only status, info, free and destroy are of use. Not while any
+ * "rank r has left". A daemon that hangs is told later, after ten seconds (once for all that it is
+ * told meanwhile). Afterwards only status, info, free and destroy are of use. Not while any
  * thread captures a graph on this GPU: CUDA ends a capture that somebody waits beside. Then
  * NODECOMM_FAILED_PRECONDITION, and nothing else has happened. */
 NODECOMM_API nodecomm_result nodecomm_comm_leave(nodecomm_comm* comm);

@@ -970,6 +970,36 @@ TEST_F(SessionServerTest, ForkOfAWorkerNeitherEndsNorKeepsItsSession) {
   waitpid(worker, nullptr, 0);
 }
 
+// The pidfd says nothing then, and the fork still holds the socket.
+TEST_F(SessionServerTest, WorkerThatExecutesAnotherProgramEndsThoughAForkOfItLives) {
+  StartServer({.dying_timeout = absl::Milliseconds(200)});
+  std::array<int, 2> told;
+  std::array<int, 2> go_on;
+  ASSERT_EQ(pipe(told.data()), 0);
+  ASSERT_EQ(pipe(go_on.data()), 0);
+  const pid_t worker = fork();
+  if (worker == 0) {
+    close(go_on[1]);
+    auto session = WorkerSession::Connect(parent_ + "/run");
+    const uint64_t id = session.ok() ? (*session)->welcome().session_id() : 0;
+    absl::SleepFor(absl::Milliseconds(200));  // the word that it lives reaches the daemon
+    char byte;
+    if (fork() == 0) {
+      [[maybe_unused]] const ssize_t got = read(go_on[0], &byte, 1);  // until the test is over
+      _exit(0);
+    }
+    if (write(told[1], &id, sizeof(id)) != sizeof(id)) _exit(1);
+    execl("/bin/sleep", "sleep", "60", nullptr);
+    _exit(1);
+  }
+  uint64_t id = 0;
+  ASSERT_EQ(read(told[0], &id, sizeof(id)), static_cast<ssize_t>(sizeof(id)));
+  EXPECT_THAT(WaitForEnd({id}), HasSubstr("executed another program"));
+  EXPECT_EQ(kill(worker, SIGKILL), 0);
+  EXPECT_EQ(waitpid(worker, nullptr, 0), worker);
+  for (const int fd : {told[0], told[1], go_on[0], go_on[1]}) close(fd);
+}
+
 // Or it would hold places of its user's for as long as it likes.
 TEST_F(SessionServerTest, ForkOfAWorkerDoesNotKeepItsControlConnections) {
   StartServer();
