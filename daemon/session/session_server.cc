@@ -90,6 +90,7 @@ class EpollSessionServer final : public SessionServer {
              .check_room = [this] { return CheckRoom(kDescriptorsOfASession); },
              .hello_timeout = options_.hello_timeout,
              .resume_timeout = options_.resume_timeout,
+             .dying_timeout = options_.dying_timeout,
              .records_dir = options_.records_dir,
              .predecessor = options_.predecessor,
              .socket_kind = kSessionSocket,
