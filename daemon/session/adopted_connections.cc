@@ -88,6 +88,7 @@ void AdoptedConnections::CutOff(uid_t uid) const {
 }
 
 void AdoptedConnections::ProcessEnded(const PeerCredentials& process) const {
+  if (process.pid == 0) return;  // hidden from the daemon, as others are
   for (const auto& [id, watched] : watched_) {
     if (watched.peer.uid != process.uid || watched.peer.pid != process.pid) continue;
     shutdown(watched.duplicate.get(), SHUT_RDWR);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace nodecomm {
 namespace {
 
 constexpr size_t kStatBytesMax = 4096;
+constexpr uint32_t kFlagExiting = 0x4;
 constexpr int kSoPeerPidfd = 77;  // SO_PEERPIDFD of Linux 6.5; older C libraries do not name it
 
 absl::Status PidfdError(int error, pid_t pid) {
@@ -74,6 +76,12 @@ absl::StatusOr<uint64_t> ReadProcessStart(pid_t pid) {
   uint64_t start = 0;
   if (!text.ok() || !absl::SimpleAtoi(*text, &start)) return 0;
   return start;
+}
+
+bool LivesOn(pid_t pid) {
+  const absl::StatusOr<std::string> text = ReadStatField(pid, 9);
+  uint32_t flags = 0;
+  return text.ok() && absl::SimpleAtoi(*text, &flags) && (flags & kFlagExiting) == 0;
 }
 
 v1::ProcessState ReadProcessState(pid_t pid) {

@@ -12,6 +12,7 @@ namespace nodecomm {
 
 enum class SessionEnd {
   kProcessEnded,  // its pidfd says so
+  kExecuted,      // it runs another program, and a fork of what it was keeps the socket
   kClosed,        // end of file: mostly the same, a moment earlier
   kProtocol,      // a frame that breaks the protocol
   kNotTaken,      // descriptors that were sent, or queued, are not taken
@@ -20,15 +21,17 @@ enum class SessionEnd {
   kNotTakenOver,  // its record is of no use to a daemon that was restarted
   kDaemonStopping,
 };
-inline constexpr std::array kSessionEnds = {SessionEnd::kProcessEnded, SessionEnd::kClosed,
-                                            SessionEnd::kProtocol,     SessionEnd::kNotTaken,
-                                            SessionEnd::kNotSent,      SessionEnd::kNotResumed,
-                                            SessionEnd::kNotTakenOver, SessionEnd::kDaemonStopping};
+inline constexpr std::array kSessionEnds = {
+    SessionEnd::kProcessEnded, SessionEnd::kExecuted,     SessionEnd::kClosed,
+    SessionEnd::kProtocol,     SessionEnd::kNotTaken,     SessionEnd::kNotSent,
+    SessionEnd::kNotResumed,   SessionEnd::kNotTakenOver, SessionEnd::kDaemonStopping};
 
 constexpr std::string_view Word(SessionEnd end) {
   switch (end) {
     case SessionEnd::kProcessEnded:
       return "process_ended";
+    case SessionEnd::kExecuted:
+      return "executed";
     case SessionEnd::kClosed:
       return "closed";
     case SessionEnd::kProtocol:

@@ -56,8 +56,8 @@ class SessionServer : public FdCourier {
     Predecessor predecessor = Predecessor::kEndedInOrder;
     // How long a worker of an earlier daemon may take to come back, from Start on.
     absl::Duration resume_timeout = absl::Seconds(30);
-    // How long a process that has died may take to let go of what it had. It may go on for ever: as
-    // another program, if a fork of what it was still holds its socket.
+    // After how long a process that seems to have died is asked for again. It may have executed
+    // another program, and a fork of what it was hold its socket for ever.
     absl::Duration dying_timeout = absl::Seconds(60);
   };
   // Called on the server's thread, with no lock held.

@@ -589,8 +589,14 @@ void WorkerSessions::RunTimers(SteadyTime now) {
     dying_deadlines_.pop_front();
     const Connection* late = Find(id);
     if (late == nullptr) continue;
-    End(id, SessionEnd::kProcessEnded,
-        absl::StrFormat("process %d has died, or executed another program, %s ago",
+    if (!LivesOn(late->caller.pid)) {
+      // It may be held up by a driver, and holds its memory until then.
+      dying_deadlines_.push_back({.time = now + options_.dying_timeout, .connection = id});
+      continue;
+    }
+    End(id, SessionEnd::kExecuted,
+        absl::StrFormat("process %d executed another program, and a fork of what it was kept its "
+                        "session for %s",
                         late->caller.pid, absl::FormatDuration(options_.dying_timeout)));
   }
   while (!ack_deadlines_.empty() && ack_deadlines_.front().time <= now) {

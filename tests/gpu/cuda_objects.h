@@ -1,4 +1,4 @@
-// Streams, memory and graphs of the CUDA runtime, each owned by one object, for tests.
+// Streams, gates, memory and graphs of the CUDA runtime, each owned by one object, for tests.
 // Everything is made on the current device. A CUDA error ends the program: its context is lost, and
 // later results would mean nothing.
 #pragma once

@@ -258,10 +258,10 @@ NODECOMM_API nodecomm_result nodecomm_comm_abort(nodecomm_comm* comm, const char
 
 /* Waits for the device's work (if the fast path serves the group), then takes this rank out of the
  * group: calls that began before it complete on every rank, later ones of other ranks fail with
- * "rank r has left". A daemon that hangs is told later, after ten seconds (once for all that it is
- * told meanwhile). Afterwards only status, info, free and destroy are of use. Not while any
- * thread captures a graph on this GPU: CUDA ends a capture that somebody waits beside. Then
- * NODECOMM_FAILED_PRECONDITION, and nothing else has happened. */
+ * "rank r has left". Where the daemon hangs, the first such call of a process takes ten seconds,
+ * and it is told all of them later. Afterwards only status, info, free and destroy are of use. Not
+ * while any thread captures a graph on this GPU: CUDA ends a capture that somebody waits beside.
+ * Then NODECOMM_FAILED_PRECONDITION, and nothing else has happened. */
 NODECOMM_API nodecomm_result nodecomm_comm_leave(nodecomm_comm* comm);
 
 /* Leaves if that has not been done, unmaps everything and frees `comm`. Graphs that captured its
