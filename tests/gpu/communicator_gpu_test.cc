@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +22,7 @@
 #include "absl/strings/str_format.h"
 #include "tests/gpu/busy_multiprocessors.h"
 #include "tests/gpu/communicator_worker.h"
+#include "tests/gpu/early_reader.h"
 #include "tests/gpu/late_writer.h"
 #include "tests/gpu/rank_checks.h"
 #include "tests/gpu/sum_pattern.h"
@@ -202,7 +204,8 @@ class SumCalls {
     in_place_.emplace(stream_, [this] { Sum(in_, in_); });
   }
 
-  // All of them, one behind the other, with nothing but copies between them.
+  // All of them, one behind the other, with nothing but copies between them; and each kind right
+  // behind the other.
   void Enqueue() {
     stream_.Copy(in_, source_.data(), bytes_);
     Sum(in_, out_);
@@ -221,12 +224,21 @@ class SumCalls {
     chain_->Launch();
     chain_->Launch();
     Keep(5, out_);
+    stream_.Copy(in_, source_.data(), bytes_);
+    Sum(in_, in_);
+    in_place_->Launch();
+    Keep(6, in_);
+    stream_.Copy(in_, source_.data(), bytes_);
+    in_place_->Launch();
+    Sum(in_, out_);
+    Keep(7, out_);
   }
 
   void ExpectRight() {
     const std::vector<uint8_t>* expected[kResults] = {
-        &pattern_.sums, &pattern_.sums_of_sums, &pattern_.sums,
-        &pattern_.sums, &pattern_.sums_of_sums, &pattern_.sums_of_sums};
+        &pattern_.sums,         &pattern_.sums_of_sums, &pattern_.sums,
+        &pattern_.sums,         &pattern_.sums_of_sums, &pattern_.sums_of_sums,
+        &pattern_.sums_of_sums, &pattern_.sums_of_sums};
     for (int i = 0; i < kResults; ++i) {
       EXPECT_THAT(Download(stream_, results_[i]->data(), bytes_), Repeats(*expected[i]))
           << "result " << i << " of " << count_ << " elements of type " << static_cast<int>(type_);
@@ -235,7 +247,7 @@ class SumCalls {
   }
 
  private:
-  static constexpr int kResults = 6;
+  static constexpr int kResults = 8;
 
   void Sum(const void* in, void* out) {
     EXPECT_THAT(comm_.AllReduce(in, out, count_, type_, ReduceOp::kSum, stream_.get()), Succeeds());
@@ -284,7 +296,7 @@ TEST_F(CommunicatorGpuTest, EagerCallsAndReplaysSumToTheSameBitsOnAllRanks) {
 
 TEST_F(CommunicatorGpuTest, TwoGroupsCalledInOppositeOrderBothFinish) {
   if (devices_ < 2) GTEST_SKIP() << "needs two GPUs: four ranks do not fit on one at the same time";
-  constexpr int kRounds = 50;
+  constexpr int kCalls = 48;
   Comms others;
   ASSERT_TRUE(FormGroup("first", comms_));
   ASSERT_TRUE(FormGroup("second", others));
@@ -302,17 +314,22 @@ TEST_F(CommunicatorGpuTest, TwoGroupsCalledInOppositeOrderBothFinish) {
         work->stream.Synchronize();
       }
     });
-    const auto call = [bytes](Communicator& comm, const Workspace& work) {
+    const auto call = [bytes](int times, Communicator& comm, const Workspace& work) {
       uint8_t* in = work.memory.data();
-      EXPECT_THAT(comm.AllReduce(in, in + Workspace::kBytes / 2, bytes / 4, DataType::kFloat32,
-                                 ReduceOp::kSum, work.stream.get()),
-                  Succeeds());
+      for (int i = 0; i < times; ++i) {
+        EXPECT_THAT(comm.AllReduce(in, in + Workspace::kBytes / 2, bytes / 4, DataType::kFloat32,
+                                   ReduceOp::kSum, work.stream.get()),
+                    Succeeds());
+      }
     };
     OnEachRank([&](int rank) {
-      for (int round = 0; round < kRounds; ++round) {
-        if (rank % 2 == 0) call(*comms_[rank], *work_[rank]);
-        call(*others[rank], *other_work[rank]);
-        if (rank % 2 == 1) call(*comms_[rank], *work_[rank]);
+      // One at a time, and some behind each other.
+      for (const int burst : {1, 4}) {
+        for (int round = 0; round < kCalls / burst; ++round) {
+          if (rank % 2 == 0) call(burst, *comms_[rank], *work_[rank]);
+          call(burst, *others[rank], *other_work[rank]);
+          if (rank % 2 == 1) call(burst, *comms_[rank], *work_[rank]);
+        }
       }
       for (const Workspace* work : {work_[rank].get(), other_work[rank].get()}) {
         EXPECT_THAT(Download(work->stream, work->memory.data() + Workspace::kBytes / 2, bytes),
@@ -356,45 +373,135 @@ TEST_F(CommunicatorGpuTest, GoesOnBesideAKernelThatHoldsAllMultiprocessorsButOne
 TEST_F(CommunicatorGpuTest, SumsWhatALateKernelWritesThoughOneBetweenThemDoesNotWait) {
   ASSERT_TRUE(FormGroup("late", comms_));
   constexpr int kRounds = 10;
+  // The call comes on a stream of its own, ordered by events.
+  struct Elsewhere {
+    Stream stream;
+    Event written;
+    Event summed;
+  };
   // A packet a thread, and several.
-  for (const size_t count : {size_t{1000}, size_t{2} << 20}) {
+  for (const auto& [count, is_elsewhere] : {std::pair{size_t{1000}, false},
+                                            {size_t{1000}, true},
+                                            {size_t{2} << 20, false},
+                                            {size_t{2} << 20, true}}) {
+    SCOPED_TRACE(testing::Message() << count << " elements" << (is_elsewhere ? ", elsewhere" : ""));
     std::vector<std::unique_ptr<LateWriter>> late(comms_.size());
+    std::vector<std::unique_ptr<Elsewhere>> elsewhere(comms_.size());
     std::vector<std::unique_ptr<Graph>> graphs(comms_.size());
-    const auto call = [&](int rank) {
-      late[rank]->Enqueue(work_[rank]->stream.get());
-      EXPECT_THAT(
-          comms_[rank]->AllReduce(late[rank]->numbers(), work_[rank]->memory.data(), count,
-                                  DataType::kFloat32, ReduceOp::kSum, work_[rank]->stream.get()),
-          Succeeds());
+    const auto call = [&, count = count](int rank) {
+      const Stream& stream = work_[rank]->stream;
+      const Elsewhere* other = elsewhere[rank].get();
+      late[rank]->Enqueue(stream.get());
+      if (other != nullptr) {
+        other->written.Record(stream);
+        other->written.HoldBack(other->stream.get());
+      }
+      EXPECT_THAT(comms_[rank]->AllReduce(late[rank]->numbers(), work_[rank]->memory.data(), count,
+                                          DataType::kFloat32, ReduceOp::kSum,
+                                          (other != nullptr ? other->stream : stream).get()),
+                  Succeeds());
+      if (other != nullptr) {
+        other->summed.Record(other->stream);
+        other->summed.HoldBack(stream.get());
+      }
     };
-    OnEachRank([&](int rank) {
+    OnEachRank([&, count = count, is_elsewhere = is_elsewhere](int rank) {
       late[rank] = std::make_unique<LateWriter>(count);
+      if (is_elsewhere) elsewhere[rank] = std::make_unique<Elsewhere>();
       graphs[rank] = std::make_unique<Graph>(work_[rank]->stream, [&] { call(rank); });
     });
-    OnEachRank([&](int rank) {
-      int overlapped = 0;
-      for (int round = 1; round <= 2 * kRounds; ++round) {
+    std::vector<int> overlapped(comms_.size());
+    for (int round = 1; round <= 2 * kRounds; ++round) {
+      OnEachRank([&](int rank) {
         if (round % 2 == 0) {
           graphs[rank]->Launch();
         } else {
           call(rank);
         }
+      });
+      OnEachRank([&, count = count](int rank) {
         std::vector<float> sums(count);
         work_[rank]->stream.Copy(sums.data(), work_[rank]->memory.data(), count * sizeof(float));
         work_[rank]->stream.Synchronize();
         const auto is_right = [&](float sum) { return sum == world_size_ * round; };
         EXPECT_EQ(std::count_if(sums.begin(), sums.end(), is_right), count) << "round " << round;
-        if (late[rank]->HaveOverlapped()) ++overlapped;
-      }
+        if (late[rank]->HaveOverlapped()) ++overlapped[rank];
+      });
+    }
+    OnEachRank([&](int rank) {
       // Else nothing was tried, eagerly or in graphs.
       if (ComputeCapabilityMajor(Spec(rank).device) >= 9) {
-        EXPECT_GT(overlapped, kRounds);
+        EXPECT_GT(overlapped[rank], kRounds);
       }
       EXPECT_THAT(comms_[rank]->GetStatus(), Succeeds());
     });
     OnEachRank([&](int rank) {
       graphs[rank].reset();
+      elsewhere[rank].reset();
       late[rank].reset();
+    });
+    if (HasFailure()) return;
+  }
+}
+
+// The kernel behind a call begins before the call has ended, and finds its sums behind its wait.
+TEST_F(CommunicatorGpuTest, AKernelThatOverlapsACallAndWaitsFindsItsSums) {
+  ASSERT_TRUE(FormGroup("early", comms_));
+  constexpr int kRounds = 10;
+  // Short calls let the next kernel in as their packets come, which is seen where they take long
+  // enough; those of several packets a thread, never.
+  constexpr size_t kLongEnough = 100'000;
+  for (const size_t count : {size_t{1000}, kLongEnough, size_t{2} << 20}) {
+    std::atomic<uint32_t> seen_changing = 0;
+    std::vector<std::unique_ptr<EarlyReader>> readers(comms_.size());
+    std::vector<std::unique_ptr<Graph>> graphs(comms_.size());
+    const auto call = [&](int rank) {
+      float* in = reinterpret_cast<float*>(work_[rank]->memory.data());
+      float* sums = in + Workspace::kBytes / 2 / sizeof(float);
+      const cudaStream_t stream = work_[rank]->stream.get();
+      EXPECT_THAT(
+          comms_[rank]->AllReduce(in, sums, count, DataType::kFloat32, ReduceOp::kSum, stream),
+          Succeeds());
+      readers[rank]->Enqueue(sums, stream);
+    };
+    OnEachRank([&](int rank) {
+      readers[rank] = std::make_unique<EarlyReader>(count);
+      graphs[rank] = std::make_unique<Graph>(work_[rank]->stream, [&] { call(rank); });
+    });
+    for (int round = 1; round <= 2 * kRounds; ++round) {
+      OnEachRank([&](int rank) {
+        const std::vector<float> input(count, static_cast<float>(round));
+        work_[rank]->stream.Copy(work_[rank]->memory.data(), input.data(), count * sizeof(float));
+        work_[rank]->stream.Synchronize();
+      });
+      OnEachRank([&](int rank) {
+        // So that the others' calls wait, and what is behind them is there.
+        if (rank == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        if (round % 2 == 0) {
+          graphs[rank]->Launch();
+        } else {
+          call(rank);
+        }
+      });
+      OnEachRank([&](int rank) {
+        std::vector<float> sums(count);
+        work_[rank]->stream.Copy(sums.data(), readers[rank]->copies(), count * sizeof(float));
+        work_[rank]->stream.Synchronize();
+        const auto is_right = [&](float sum) { return sum == world_size_ * round; };
+        EXPECT_EQ(std::count_if(sums.begin(), sums.end(), is_right), count) << "round " << round;
+      });
+    }
+    OnEachRank([&](int rank) {
+      seen_changing += readers[rank]->CountSeenChanging();
+      EXPECT_THAT(comms_[rank]->GetStatus(), Succeeds());
+    });
+    // Else nothing was tried.
+    if (count == kLongEnough && ComputeCapabilityMajor(0) >= 9) {
+      EXPECT_GT(seen_changing, 0u);
+    }
+    OnEachRank([&](int rank) {
+      graphs[rank].reset();
+      readers[rank].reset();
     });
     if (HasFailure()) return;
   }
@@ -659,25 +766,53 @@ class ForeignCapture {
   explicit ForeignCapture(cudaStreamCaptureMode mode) {
     CHECK_CUDA(cudaStreamBeginCapture(stream_.get(), mode));
   }
-  ~ForeignCapture() {
-    cudaGraph_t graph = nullptr;
-    cudaStreamEndCapture(stream_.get(), &graph);
-    if (graph != nullptr) cudaGraphDestroy(graph);
-    cudaGetLastError();
-  }
+  ~ForeignCapture() { End(); }
   ForeignCapture(const ForeignCapture&) = delete;
   ForeignCapture& operator=(const ForeignCapture&) = delete;
 
+  // Whether nobody has broken it. Once, in the thread that began it.
+  bool End() {
+    if (std::exchange(has_ended_, true)) return false;
+    cudaGraph_t graph = nullptr;
+    const cudaError_t error = cudaStreamEndCapture(stream_.get(), &graph);
+    if (graph != nullptr) CHECK_CUDA(cudaGraphDestroy(graph));
+    cudaGetLastError();
+    return error == cudaSuccess;
+  }
+
  private:
   const Stream stream_;
+  bool has_ended_ = false;
 };
+
+constexpr cudaStreamCaptureMode kCaptureModes[] = {
+    cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed};
+
+// Of threads that know nothing of it, as an engine's that captures one model while it loads
+// another.
+TEST_F(CommunicatorGpuTest, JoinsCallsAndSharesBesideACaptureAndDoesNotBreakIt) {
+  CHECK_CUDA(cudaSetDevice(Spec(0).device));
+  for (const cudaStreamCaptureMode mode : kCaptureModes) {
+    SCOPED_TRACE(testing::Message() << "mode " << mode);
+    ForeignCapture capture(mode);
+    ASSERT_TRUE(FormGroup("beside-capture-" + std::to_string(mode), comms_));
+    OnEachRank([this](int rank) {
+      Result<SharedBuffer> shared = comms_[rank]->AllocateShared(4096);
+      ASSERT_THAT(shared.status(), Succeeds());
+      MeetOthers(*comms_[rank], world_size_, *work_[rank]);
+      shared->Free();
+      MeetOthers(*comms_[rank], world_size_, *work_[rank]);
+    });
+    EXPECT_TRUE(capture.End());
+    DestroyGroup(comms_);
+    ASSERT_FALSE(HasFailure());
+  }
+}
 
 TEST_F(CommunicatorGpuTest, LeavingBesideACaptureIsRefusedAndMayBeRepeated) {
   ASSERT_TRUE(FormGroup("captures", comms_));
   CHECK_CUDA(cudaSetDevice(Spec(0).device));
-  for (const cudaStreamCaptureMode mode :
-       {cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal,
-        cudaStreamCaptureModeRelaxed}) {
+  for (const cudaStreamCaptureMode mode : kCaptureModes) {
     const ForeignCapture capture(mode);
     EXPECT_THAT(comms_[0]->Leave(),
                 Fails(NODECOMM_FAILED_PRECONDITION, HasSubstr("a graph is being captured")));

@@ -33,31 +33,49 @@ class Stream {
   void Copy(void* to, const void* from, size_t bytes) const {
     CHECK_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_));
   }
-  void Synchronize() const { CHECK_CUDA(cudaStreamSynchronize(stream_)); }
+  // Also beside somebody's capture, which forbids it to who has not said that he knows.
+  void Synchronize() const {
+    cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+    CHECK_CUDA(cudaThreadExchangeStreamCaptureMode(&mode));
+    CHECK_CUDA(cudaStreamSynchronize(stream_));
+    CHECK_CUDA(cudaThreadExchangeStreamCaptureMode(&mode));
+  }
 
  private:
   cudaStream_t stream_ = nullptr;
+};
+
+class Event {
+ public:
+  Event() { CHECK_CUDA(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming)); }
+  ~Event() { CHECK_CUDA(cudaEventDestroy(event_)); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  void Record(const Stream& stream) const { CHECK_CUDA(cudaEventRecord(event_, stream.get())); }
+  void HoldBack(cudaStream_t stream) const { CHECK_CUDA(cudaStreamWaitEvent(stream, event_)); }
+
+ private:
+  cudaEvent_t event_ = nullptr;
 };
 
 // What several streams wait for, so that what is enqueued behind it begins on all at the same time.
 class Gate {
  public:
   Gate() {
-    CHECK_CUDA(cudaEventCreateWithFlags(&opened_, cudaEventDisableTiming));
     const auto wait = [](void* is_open) { static_cast<std::atomic<bool>*>(is_open)->wait(false); };
     CHECK_CUDA(cudaLaunchHostFunc(stream_.get(), wait, &is_open_));
-    CHECK_CUDA(cudaEventRecord(opened_, stream_.get()));
+    opened_.Record(stream_);
   }
   // Opens it.
   ~Gate() {
     Open();
     stream_.Synchronize();
-    CHECK_CUDA(cudaEventDestroy(opened_));
   }
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
 
-  void HoldBack(cudaStream_t stream) const { CHECK_CUDA(cudaStreamWaitEvent(stream, opened_)); }
+  void HoldBack(cudaStream_t stream) const { opened_.HoldBack(stream); }
   void Open() {
     is_open_.store(true);
     is_open_.notify_all();
@@ -66,7 +84,7 @@ class Gate {
  private:
   std::atomic<bool> is_open_ = false;
   const Stream stream_;
-  cudaEvent_t opened_ = nullptr;
+  const Event opened_;
 };
 
 class DeviceMemory {
