@@ -1,11 +1,14 @@
 #include "daemon/files/read_only.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -26,9 +29,38 @@ struct MountAttributes {
   uint64_t user_namespace = 0;
 };
 
+bool IsReadOnly(int fd) {
+  struct statvfs system = {};
+  return fstatvfs(fd, &system) == 0 && (system.f_flag & ST_RDONLY) != 0;
+}
+
+bool IsSameFile(int a, int b) {
+  struct stat first = {};
+  struct stat second = {};
+  return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
+}
+
+// The directory in the mount that the daemon was given, or as it is where there is none of this
+// very directory.
+absl::StatusOr<UniqueFd> OpenGivenDirectory(const std::string& dir) {
+  constexpr int kFlags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+  UniqueFd directory(open(dir.c_str(), kFlags));
+  if (!directory.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", dir));
+  const std::string path = ReadOnlyViewOf(dir);
+  UniqueFd view(open(path.c_str(), kFlags));
+  if (!view.valid()) {
+    absl::Status failed = absl::ErrnoToStatus(errno, absl::StrCat("opening ", path));
+    if (absl::IsResourceExhausted(failed)) return failed;
+    return directory;
+  }
+  return IsReadOnly(view.get()) && IsSameFile(view.get(), directory.get()) ? std::move(view)
+                                                                           : std::move(directory);
+}
+
 // A second mount of the directory, in nobody's tree, which lives while it or a file opened through
-// it is open. Where that is not allowed, the directory itself. ResourceExhausted: it is allowed,
-// and whoever is short of it now must not get the file without.
+// it is open. Where that is not allowed, what the daemon was given. ResourceExhausted: it is
+// allowed, and whoever is short of it now must not get the file without.
 absl::StatusOr<UniqueFd> OpenDirectory(const std::string& dir) {
   UniqueFd mount(static_cast<int>(
       syscall(kSysOpenTree, AT_FDCWD, dir.c_str(), kOpenTreeClone | unsigned{O_CLOEXEC})));
@@ -39,9 +71,7 @@ absl::StatusOr<UniqueFd> OpenDirectory(const std::string& dir) {
   }
   absl::Status failed = absl::ErrnoToStatus(errno, absl::StrFormat("mounting %s read-only", dir));
   if (absl::IsResourceExhausted(failed)) return failed;
-  UniqueFd directory(open(dir.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", dir));
-  return directory;
+  return OpenGivenDirectory(dir);
 }
 
 }  // namespace
@@ -51,6 +81,17 @@ absl::StatusOr<UniqueFd> OpenForStrangers(const std::string& dir, const std::str
   UniqueFd file(openat(directory.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (file.valid()) return file;
   return absl::ErrnoToStatus(errno, absl::StrFormat("opening %s/%s read-only", dir, name));
+}
+
+bool IsReadOnlyForStrangers(const std::string& dir) {
+  const absl::StatusOr<UniqueFd> directory = OpenDirectory(dir);
+  return directory.ok() && IsReadOnly(directory->get());
+}
+
+std::string ReadOnlyViewOf(const std::string& dir) {
+  const size_t slash = dir.rfind('/');
+  const size_t parent_end = dir.find_last_not_of('/', slash) + 1;
+  return absl::StrCat(dir.substr(0, parent_end), ".read-only", dir.substr(slash));
 }
 
 }  // namespace nodecomm

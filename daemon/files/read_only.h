@@ -11,8 +11,16 @@
 
 namespace nodecomm {
 
-// Close-on-exec. Where the daemon may not make mounts (it needs CAP_SYS_ADMIN, and Linux 5.12), the
-// file is opened as it is. ResourceExhausted: no descriptor or mount is to be had now.
+// Close-on-exec. Through a mount that the daemon makes (it needs CAP_SYS_ADMIN, and Linux 5.12) or
+// one that it was given: the parent of `dir`, read-only, beside itself as PARENT.read-only. Where
+// there is neither, the file is opened as it is. ResourceExhausted: no descriptor or mount is to be
+// had now.
 absl::StatusOr<UniqueFd> OpenForStrangers(const std::string& dir, const std::string& name);
+
+// Whether strangers get files of this directory through a read-only mount.
+bool IsReadOnlyForStrangers(const std::string& dir);
+
+// Where the second mount of the parent of `dir` is looked for.
+std::string ReadOnlyViewOf(const std::string& dir);
 
 }  // namespace nodecomm

@@ -13,6 +13,7 @@
 #include "client/base/status_macros.h"
 #include "client/base/steady_clock.h"
 #include "daemon/config/config_message.h"
+#include "daemon/files/read_only.h"
 #include "daemon/main/drained_gpus.h"
 #include "daemon/main/link_log.h"
 #include "daemon/main/log.h"
@@ -111,6 +112,14 @@ void WarnOfHiddenProcesses() {
       "the daemon is in a PID namespace of its own: workers outside of it are process 0 in errors, "
       "log and nodecommctl, and if it is killed their groups end; with the host's process ids "
       "(hostPID) neither is so");
+}
+
+void WarnOfWritablePages(const std::string& groups_dir) {
+  if (IsReadOnlyForStrangers(groups_dir)) return;
+  spdlog::warn(
+      "workers that get past files' modes (root, in most containers) can write the control page of "
+      "their own group: the daemon can make no mount, and {} is no read-only mount of {}",
+      ReadOnlyViewOf(groups_dir), groups_dir);
 }
 
 void WarnOfUnmappedUsers() {
@@ -494,6 +503,7 @@ absl::Status Daemon::MakeSessions(RuntimeDir::Listeners kept) {
   options.descriptors_max = static_cast<size_t>(OpenFdsMax());
   WarnOfHiddenProcesses();
   WarnOfUnmappedUsers();
+  WarnOfWritablePages(runtime_dir_->groups_path());
   WarnOfFewDescriptors(OpenFdsMax(), config_.limits.sessions_max);
   options.sessions_max = config_.limits.sessions_max;
   options.sessions_per_uid_max = config_.limits.sessions_per_uid_max;

@@ -71,6 +71,8 @@ check_pod("worker.yaml", worker)
 host_paths = lambda pod: {v["name"]: v["hostPath"]["path"] for v in pod["volumes"] if "hostPath" in v}
 check(list(host_paths(worker).values()) == ["/run/nodecomm/workers"], f"worker.yaml mounts {host_paths(worker)}")
 check(list(host_paths(daemon).values()) == ["/run/nodecomm"], f"daemonset.yaml mounts {host_paths(daemon)}")
+views = [m["mountPath"] for m in daemon["containers"][0]["volumeMounts"] if m["name"] == "runtime-dir" and m.get("readOnly")]
+check(views == ["/run/nodecomm.read-only"], f"daemonset.yaml: read-only it has {views}")
 (container,) = worker["containers"]
 mounts = {m["name"]: m for m in container["volumeMounts"]}
 (volume,) = host_paths(worker)

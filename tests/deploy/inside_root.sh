@@ -43,6 +43,7 @@ pid=$(show MainPID)
 [[ $(stat -c %U "/proc/$pid") == nodecomm ]] || fail "it runs as $(stat -c %U "/proc/$pid")"
 grep -q '^CapBnd:.0*$' "/proc/$pid/status" || fail "it has capabilities"
 grep -q '^Seccomp:.2$' "/proc/$pid/status" || fail "its system calls are not filtered"
+if logged 'can write the control page'; then fail "it has no read-only mount of its directory"; fi
 
 step "workers in C and C++, of a user without any right, get the sum"
 cd /nodecomm/built

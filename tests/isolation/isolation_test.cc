@@ -400,6 +400,39 @@ TEST_F(Isolation, ControlPageCannotBeWrittenByMembersWhoAreRoot) {
   }
 }
 
+// As the unit and the DaemonSet start it: without any capability, as a user of its own.
+std::vector<std::string> Unprivileged(bool has_read_only_view) {
+  const std::string view =
+      has_read_only_view ? "mkdir $3.read-only && mount --bind -o ro $3 $3.read-only && " : "";
+  const std::string script =
+      "chmod 755 ${3%/*} && mkdir $3 && chown 60004 $3 && " + view +
+      "exec setpriv --reuid 60004 --regid 60004 --clear-groups --bounding-set=-all "
+      "--inh-caps=-all --pdeathsig KILL \"$@\"";
+  return {"/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, "sh"};
+}
+
+TEST(UnprivilegedDaemon, ControlPageCannotBeWrittenByRootWhereItHasAReadOnlyView) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become other users";
+  for (const bool has_view : {true, false}) {
+    const auto daemon = DaemonProcess::Start({.program = NODECOMM_DAEMON,
+                                              .topology = NODECOMM_TOPOLOGY,
+                                              .config = "log_level: 'warning'",
+                                              .wrapper = Unprivileged(has_view),
+                                              .keep_log = true});
+    ASSERT_OK(daemon);
+    const std::string dir = (*daemon)->runtime_dir();
+    const int code = RunAs(kRoot, [&] { return TryToWriteThePage(dir, Powers::kAsTheyAre); });
+    const auto warning = testing::HasSubstr("can write the control page");
+    if (has_view) {
+      EXPECT_EQ(code, 0);
+      EXPECT_THAT((*daemon)->ReadLog(), testing::Not(warning));
+    } else {
+      EXPECT_EQ(code, 6) << "nothing was tried";
+      EXPECT_THAT((*daemon)->ReadLog(), warning);
+    }
+  }
+}
+
 // Root in a user namespace of its own is, to the daemon, the user who made the namespace.
 TEST_F(Isolation, RootOfAUserNamespaceIsItsMaker) {
   const int code = RunAs(kAttacker, [&] {

@@ -56,7 +56,8 @@ pid_t Spawn(std::vector<std::string> arguments, const std::string& log_path) {
 absl::StatusOr<std::unique_ptr<DaemonProcess>> DaemonProcess::Start(const Options& options) {
   std::unique_ptr<DaemonProcess> daemon(new DaemonProcess);
   daemon->runtime_dir_ = daemon->directory_.path() + "/run";
-  std::vector<std::string> arguments = {options.program, "--runtime-dir", daemon->runtime_dir_};
+  std::vector<std::string> arguments = options.wrapper;
+  arguments.insert(arguments.end(), {options.program, "--runtime-dir", daemon->runtime_dir_});
   if (!options.topology.empty()) {
     arguments.insert(arguments.end(), {"--simulate", options.topology});
   }

@@ -20,6 +20,8 @@ class DaemonProcess {
     std::string program;   // nodecommd
     std::string topology;  // file of the host to simulate; empty: this host's GPUs
     std::string config;    // text of a configuration file; empty: none
+    // A program and its arguments that are to start it with its own behind them; {}: none.
+    std::vector<std::string> wrapper = {};
     bool keep_log =
         false;  // in a file, for ReadLog(); otherwise it goes where the test's output goes
   };
