@@ -14,10 +14,6 @@ namespace {
 // How long a link whose daemon was restarted may take to stand again.
 constexpr absl::Duration kReconnectTimeout = absl::Seconds(5);
 
-// For each of what the daemon is told by the session's thread, which is needed for other things:
-// when it is back, before anybody else may use the link, and later.
-constexpr absl::Duration kTellTimeout = absl::Seconds(2);
-
 // A daemon that is only restarted is back by then. One that is not learns of what it was to be told
 // when the session has not come back in time.
 constexpr absl::Duration kLingerTimeout = absl::Minutes(2);
@@ -126,9 +122,9 @@ DaemonLink::DaemonLink(std::string runtime_dir, WorkerSession::Owner session,
       session_(std::move(session)) {
   session_->OnResume([this] {
     control_->Reconnect();
-    notices_.TellKept(kTellTimeout);
+    notices_.TellKept();
   });
-  session_->OnRetry([this] { notices_.TellKept(kTellTimeout); });
+  session_->OnRetry([this] { notices_.TellKept(); });
   // The link stays until the next is opened, which may never be; its connection is not to.
   session_->OnUnused([this] { control_->Reconnect(); });
 }

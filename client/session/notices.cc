@@ -15,13 +15,14 @@ void Notices::Keep(Notice notice) {
 }
 
 absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
-  if (!DaemonHangs()) TellKept(timeout);
+  TellKeptFor(DaemonHangs() ? std::min(timeout, kHangingTimeout) : timeout);
   {
     const absl::MutexLock lock(&mutex_);
     if (!kept_.empty()) {
       Keep(std::move(notice));  // after those that came before it
       return absl::UnavailableError(
-          "nodecommd is away or takes no more calls now; it will be told later");
+          hangs_ ? "nodecommd did not answer in time; it will be told later"
+                 : "nodecommd is away or takes no more calls now; it will be told later");
     }
   }
   absl::Status told = notice(timeout);
@@ -50,34 +51,50 @@ bool Notices::IsRefusedForGood(const absl::Status& told, Kept& kept) const {
   return now - kept.refused_since >= refused_max_;
 }
 
-void Notices::TellKept(absl::Duration timeout) {
+void Notices::TellKept() {
+  absl::Duration timeout;
   {
     const absl::MutexLock lock(&mutex_);
-    if (telling_ || kept_.empty()) return;
+    timeout = tell_timeout_;
+  }
+  const std::optional<absl::Status> told = TellKeptFor(timeout);
+  if (!told.has_value()) return;
+  const absl::MutexLock lock(&mutex_);
+  tell_timeout_ =
+      absl::IsDeadlineExceeded(*told) ? std::min(2 * timeout, kTellTimeoutMax) : kTellTimeoutMin;
+}
+
+std::optional<absl::Status> Notices::TellKeptFor(absl::Duration timeout) {
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (telling_ || kept_.empty()) return std::nullopt;
     telling_ = true;
   }
-  while (true) {
+  const SteadyTime deadline = SteadyNow() + timeout;
+  absl::Status told;
+  do {
     Notice next;
     {
       const absl::MutexLock lock(&mutex_);
       if (kept_.empty()) {
         telling_ = false;
-        return;
+        return told;
       }
       next = kept_.front().notice;
     }
     // It stays the first while it is told, so that later ones queue behind it.
-    const absl::Status told = next(timeout);
+    told = next(timeout);
     const absl::MutexLock lock(&mutex_);
     hangs_ = absl::IsDeadlineExceeded(told);
     if (IsKept(told) && !IsRefusedForGood(told, kept_.front())) break;
     kept_.pop_front();
-  }
+  } while (SteadyNow() < deadline);
   {
     const absl::MutexLock lock(&mutex_);
     telling_ = false;
   }
   retry_later_();
+  return told;
 }
 
 }  // namespace nodecomm

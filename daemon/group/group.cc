@@ -523,10 +523,13 @@ void Group::WithdrawJoins(const std::function<bool(const Member&)>& which, Group
 
 void Group::AbortOnGpu(std::string_view gpu_uuid, GroupEnd end, std::string_view reason,
                        AfterUnlock& after) {
-  // Also one that has left: the others have its memory mapped.
-  const auto on_it = std::find_if(members_.begin(), members_.end(), [&](const auto& member) {
+  // If nobody else, one that has left: the others have its memory mapped.
+  const auto is_on_it = [&](const auto& member) {
     return member.has_value() && member->request.gpu_uuid() == gpu_uuid;
-  });
+  };
+  auto on_it = std::find_if(members_.begin(), members_.end(),
+                            [&](const auto& member) { return is_on_it(member) && !member->gone; });
+  if (on_it == members_.end()) on_it = std::find_if(members_.begin(), members_.end(), is_on_it);
   if (on_it == members_.end()) return;
   if (state_ == State::kGathering || state_ == State::kAllocating) {
     AbortFromOutside(end, reason, after);

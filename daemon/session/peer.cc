@@ -1,5 +1,6 @@
 #include "daemon/session/peer.h"
 
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -19,6 +21,7 @@ namespace nodecomm {
 namespace {
 
 constexpr size_t kStatBytesMax = 4096;
+constexpr size_t kStatusBytesMax = 16384;
 constexpr uint32_t kFlagExiting = 0x4;
 constexpr int kSoPeerPidfd = 77;  // SO_PEERPIDFD of Linux 6.5; older C libraries do not name it
 
@@ -40,6 +43,22 @@ absl::StatusOr<std::string> ReadStatField(pid_t pid, size_t number) {
   const size_t index = number - 2;  // the name was the second; an empty one comes before
   if (fields.size() <= index) return absl::NotFoundError("fewer fields");
   return fields[index];
+}
+
+// Of the whole process or of its first thread.
+bool IsBeingKilled(pid_t pid) {
+  const absl::StatusOr<std::string> status =
+      ReadSmallFile(absl::StrFormat("/proc/%d/status", pid), kStatusBytesMax);
+  if (!status.ok()) return true;
+  for (const absl::string_view line : absl::StrSplit(*status, '\n')) {
+    const std::pair<absl::string_view, absl::string_view> field = absl::StrSplit(line, ":\t");
+    uint64_t signals = 0;
+    if ((field.first == "SigPnd" || field.first == "ShdPnd") &&
+        absl::SimpleHexAtoi(field.second, &signals) && (signals >> (SIGKILL - 1) & 1u) != 0) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -81,7 +100,8 @@ absl::StatusOr<uint64_t> ReadProcessStart(pid_t pid) {
 bool LivesOn(pid_t pid) {
   const absl::StatusOr<std::string> text = ReadStatField(pid, 9);
   uint32_t flags = 0;
-  return text.ok() && absl::SimpleAtoi(*text, &flags) && (flags & kFlagExiting) == 0;
+  return text.ok() && absl::SimpleAtoi(*text, &flags) && (flags & kFlagExiting) == 0 &&
+         !IsBeingKilled(pid);
 }
 
 v1::ProcessState ReadProcessState(pid_t pid) {

@@ -100,8 +100,10 @@ class EpollSessionServer final : public SessionServer {
                    if (events_.session_opened) events_.session_opened(caller);
                  },
              .died =
-                 [this](SessionId session, std::string_view cause) {
-                   if (events_.session_died) events_.session_died(session, cause);
+                 [this](const Caller& caller, std::string_view cause) {
+                   // Now, since a program that it has executed gets its own later.
+                   control_connections_.ProcessEnded({.pid = caller.pid, .uid = caller.uid});
+                   if (events_.session_died) events_.session_died(caller.session, cause);
                  },
              .ended =
                  [this](const Caller& caller, SessionEnd end, std::string_view cause) {

@@ -182,7 +182,8 @@ bool WorkerSessions::MayBeOneThatIsAway(uid_t uid) const {
   int not_counted = 0;
   for (const auto& [id, connection] : connections_) {
     if (connection->caller.uid != uid) continue;
-    if (connection->IsAway()) ++away;
+    // One that is resuming has its connection, and uses all that its place is worth.
+    if (connection->open && !connection->socket.valid()) ++away;
     if (!connection->counted) ++not_counted;
   }
   return not_counted < away;
@@ -208,7 +209,8 @@ WorkerSessions::Connection* WorkerSessions::Find(uint64_t connection) {
 
 void WorkerSessions::OnSocket(uint64_t id) {
   Connection* connection = Find(id);
-  if (connection == nullptr) return;
+  // It may have gone away by an event before this one.
+  if (connection == nullptr || !connection->socket.valid()) return;
   for (int i = 0; i < kFramesAtOnceMax; ++i) {
     const absl::StatusOr<std::optional<Frame>> frame =
         ReceiveFrameWithoutFds(connection->socket.get());
@@ -508,7 +510,7 @@ void WorkerSessions::TellDeaths() {
     if (connection == nullptr) continue;
     dying_deadlines_.push_back({.time = SteadyNow() + options_.dying_timeout, .connection = id});
     if (!options_.died) continue;
-    options_.died(connection->caller.session,
+    options_.died(connection->caller,
                   absl::StrFormat("process %d has died", connection->caller.pid));
   }
 }
@@ -581,8 +583,10 @@ void WorkerSessions::RunTimers(SteadyTime now) {
     const Connection* late = Find(id);
     if (late == nullptr || !late->IsAway()) continue;
     End(id, SessionEnd::kNotResumed,
-        absl::StrFormat("process %d did not come back to the restarted daemon within %s",
-                        late->caller.pid, absl::FormatDuration(options_.resume_timeout)));
+        absl::StrFormat("process %d %s the restarted daemon within %s", late->caller.pid,
+                        late->resuming ? "came back, but did not say that it is alive to"
+                                       : "did not come back to",
+                        absl::FormatDuration(options_.resume_timeout)));
   }
   while (!dying_deadlines_.empty() && dying_deadlines_.front().time <= now) {
     const uint64_t id = dying_deadlines_.front().connection;

@@ -55,7 +55,7 @@ class WorkerSessions {
     uint8_t pidfd_kind = 0;
     std::function<void(const Caller&)> opened;
     // The process has died, but may still hold what it had; `ended` follows.
-    std::function<void(SessionId, std::string_view cause)> died;
+    std::function<void(const Caller&, std::string_view cause)> died;
     std::function<void(const Caller&, SessionEnd, std::string_view cause)> ended;
     std::function<void(const Refusal&)> refused;
   };
@@ -153,7 +153,7 @@ class WorkerSessions {
 
   absl::Status CheckLimits(uid_t uid) const;
   // Whether a connection over the limits may be that of a session that is away: as many may as
-  // there are.
+  // there are without a connection.
   bool MayBeOneThatIsAway(uid_t uid) const;
   // For people, what counts against the limits: of a user, or of all.
   std::string DescribeHeld(std::optional<uid_t> uid) const;

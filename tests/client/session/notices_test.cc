@@ -35,7 +35,7 @@ TEST_F(NoticesTest, AnswerIsHandedOn) {
   EXPECT_OK(Tell("a"));
   answer_ = absl::NotFoundError("no such group");
   EXPECT_THAT(Tell("b"), StatusIs(absl::StatusCode::kNotFound));
-  notices_.TellKept(absl::Seconds(1));
+  notices_.TellKept();
   EXPECT_THAT(told_, ElementsAre("a", "b")) << "told once";
 }
 
@@ -46,11 +46,11 @@ TEST_F(NoticesTest, WhatCouldNotBeToldIsToldInOrderLater) {
     away_ = away;
     EXPECT_EQ(Tell("a").code(), away.code());
     EXPECT_FALSE(Tell("b").ok());
-    notices_.TellKept(absl::Seconds(1));
+    notices_.TellKept();
     EXPECT_THAT(told_, IsEmpty());
     away_ = absl::OkStatus();
     answer_ = absl::NotFoundError("a group that is over is as good");
-    notices_.TellKept(absl::Seconds(1));
+    notices_.TellKept();
     EXPECT_THAT(told_, ElementsAre("a", "b"));
     told_.clear();
   }
@@ -58,27 +58,49 @@ TEST_F(NoticesTest, WhatCouldNotBeToldIsToldInOrderLater) {
 
 // As who ends many communicators would find.
 TEST_F(NoticesTest, DaemonThatHangsCostsOneDeadline) {
-  int calls = 0;
+  std::vector<absl::Duration> waits;
   const auto tell = [&] {
     return notices_.Tell(
-        [&](absl::Duration) {
-          ++calls;
+        [&](absl::Duration timeout) {
+          waits.push_back(timeout);
           return away_;
         },
         absl::Seconds(1));
   };
   away_ = absl::DeadlineExceededError("hangs");
-  EXPECT_FALSE(tell().ok());
-  EXPECT_FALSE(tell().ok());
-  EXPECT_FALSE(tell().ok());
-  EXPECT_EQ(calls, 1);
-  notices_.TellKept(absl::Seconds(1));
-  EXPECT_EQ(calls, 2);
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(tell().ok());
+  EXPECT_THAT(waits,
+              ElementsAre(absl::Seconds(1), Notices::kHangingTimeout, Notices::kHangingTimeout));
+  // Whoever comes when it answers again tells it all, and its own.
   away_ = absl::OkStatus();
-  notices_.TellKept(absl::Seconds(1));
-  EXPECT_EQ(calls, 5);
+  waits.clear();
   EXPECT_OK(tell());
-  EXPECT_EQ(calls, 6);
+  EXPECT_THAT(waits, testing::SizeIs(4));
+  EXPECT_EQ(waits.back(), absl::Seconds(1));
+}
+
+TEST_F(NoticesTest, DaemonThatIsSlowIsToldByWhoTriesAgain) {
+  constexpr absl::Duration kSlow = absl::Seconds(7);
+  absl::Duration answers_after = absl::InfiniteDuration();
+  int told = 0;
+  const auto tell = [&] {
+    return notices_.Tell(
+        [&](absl::Duration timeout) {
+          if (timeout < answers_after) return absl::DeadlineExceededError("slow");
+          ++told;
+          return absl::OkStatus();
+        },
+        absl::Seconds(1));
+  };
+  EXPECT_FALSE(tell().ok());
+  EXPECT_FALSE(tell().ok());
+  answers_after = kSlow;
+  for (absl::Duration wait = Notices::kTellTimeoutMin; wait < kSlow; wait *= 2) {
+    notices_.TellKept();
+    EXPECT_EQ(told, 0);
+  }
+  notices_.TellKept();
+  EXPECT_EQ(told, 2);
 }
 
 // Nobody would ever tell them: the daemon does not come back, since it is there.
@@ -90,7 +112,7 @@ TEST_F(NoticesTest, LostConnectionIsNotTakenForADaemonThatIsAway) {
       },
       absl::Seconds(1));
   EXPECT_OK(told);
-  notices_.TellKept(absl::Seconds(1));
+  notices_.TellKept();
   EXPECT_EQ(calls, 2) << "it was kept as well";
 }
 
@@ -109,10 +131,10 @@ TEST_F(NoticesTest, AsksForAnotherTryWheneverSomethingIsLeft) {
   away_ = absl::ResourceExhaustedError("too many calls a second");
   EXPECT_FALSE(Tell("b").ok());
   EXPECT_EQ(retries_wanted_, 1);
-  notices_.TellKept(absl::Seconds(1));
+  notices_.TellKept();
   EXPECT_EQ(retries_wanted_, 2);
   away_ = absl::OkStatus();
-  notices_.TellKept(absl::Seconds(1));
+  notices_.TellKept();
   EXPECT_EQ(retries_wanted_, 2);
   EXPECT_THAT(told_, ElementsAre("a", "b"));
 }
@@ -134,7 +156,7 @@ TEST_F(NoticesTest, OneThatIsRefusedForTooLongKeepsNobodyBack) {
 TEST_F(NoticesTest, OneThatIsRefusedForAMomentKeepsItsPlace) {
   away_ = absl::ResourceExhaustedError("too many calls a second");
   EXPECT_FALSE(Tell("a").ok());
-  for (int i = 0; i < 100; ++i) notices_.TellKept(absl::Seconds(1));
+  for (int i = 0; i < 100; ++i) notices_.TellKept();
   away_ = absl::OkStatus();
   EXPECT_OK(Tell("b"));
   EXPECT_THAT(told_, ElementsAre("a", "b"));
@@ -144,7 +166,7 @@ TEST_F(NoticesTest, KeptOnesAreBounded) {
   away_ = absl::UnavailableError("away");
   for (size_t i = 0; i < Notices::kKeptMax + 10; ++i) EXPECT_FALSE(Tell("x").ok());
   away_ = absl::OkStatus();
-  notices_.TellKept(absl::Seconds(1));
+  notices_.TellKept();
   EXPECT_EQ(told_.size(), Notices::kKeptMax);
 }
 

@@ -982,6 +982,7 @@ TEST_F(SessionServerTest, WorkerThatExecutesAnotherProgramEndsThoughAForkOfItLiv
     close(go_on[1]);
     auto session = WorkerSession::Connect(parent_ + "/run");
     const uint64_t id = session.ok() ? (*session)->welcome().session_id() : 0;
+    const UniqueFd control = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
     absl::SleepFor(absl::Milliseconds(200));  // the word that it lives reaches the daemon
     char byte;
     if (fork() == 0) {
@@ -996,6 +997,13 @@ TEST_F(SessionServerTest, WorkerThatExecutesAnotherProgramEndsThoughAForkOfItLiv
   ASSERT_EQ(read(told[0], &id, sizeof(id)), static_cast<ssize_t>(sizeof(id)));
   EXPECT_THAT(WaitForEnd({id}), AllOf(HasSubstr("executed another program"), HasSubstr("200ms")));
   EXPECT_EQ(EndOf({id}), SessionEnd::kExecuted);
+  {
+    absl::MutexLock lock(&mu_);
+    char byte;
+    ASSERT_EQ(control_.size(), 1u);
+    EXPECT_EQ(recv(control_[0].get(), &byte, 1, MSG_DONTWAIT), 0)
+        << "the fork keeps its control connection";
+  }
   EXPECT_EQ(kill(worker, SIGKILL), 0);
   EXPECT_EQ(waitpid(worker, nullptr, 0), worker);
   for (const int fd : {told[0], told[1], go_on[0], go_on[1]}) close(fd);
@@ -1235,6 +1243,9 @@ class SessionRestart : public SessionServerTest {
     for (TestWorker* worker : {&a, &b}) {
       ASSERT_OK(SendResume(*worker, welcomes[worker == &a ? 0 : 1]));
       EXPECT_EQ(worker->Receive()->type, FrameType::kWelcome);
+      // Nor by those that are on their way.
+      TestWorker over(socket_path());
+      EXPECT_THAT(over.ReceiveRefusal()->reason(), HasSubstr("has 2 sessions"));
       ASSERT_OK(worker->Send(FrameType::kAlive));
     }
     ExpectNoRoomForAnother();
@@ -1386,7 +1397,7 @@ TEST_F(SessionRestart, WorkerThatComesBackHalfwayEndsInTime) {
   TestWorker halfway(socket_path());
   ASSERT_OK(SendResume(halfway, *welcome));
   ASSERT_EQ(halfway.Receive()->type, FrameType::kWelcome);
-  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("did not come back"));
+  EXPECT_THAT(WaitForEnd({welcome->session_id()}), HasSubstr("did not say that it is alive"));
 }
 
 TEST_F(SessionRestart, TimeToComeBackBeginsWhenTheServerTakesWorkers) {
