@@ -77,6 +77,7 @@ class Rank {
 
   // Returns when the group has failed or stop was asked for.
   void UseOneGroup() {
+    Say("joining");
     Result<Communicator> comm = Form();
     if (!comm.ok()) {
       Say("not-formed %s", comm.status().ToString().c_str());

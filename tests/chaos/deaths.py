@@ -3,7 +3,8 @@
 kernels left and all. The survivors stay; the victim is replaced, and the group forms anew.
 
 The kills take turns: while the group reduces, while the victim waits for others to join, while the others wait for it to map, and while
-it leaves. Others, or the daemon, are stopped meanwhile, so that each kill falls where it is meant to.
+it leaves, and while it reduces again after its daemon was killed. Others, or the daemon, are stopped meanwhile, so that each kill
+falls where it is meant to.
 """
 
 import argparse
@@ -33,6 +34,7 @@ class Deaths:
         # By phase.
         self.times_ms = {}
         self.kills = {}
+        self.forming_ms = []
 
     def start_worker(self, rank):
         options = []
@@ -59,9 +61,12 @@ class Deaths:
     def death_of(self, rank, victim):
         return rf"NODECOMM_ABORTED: .*rank {rank} \(process {victim.pid}\): process {victim.pid} has (died|ended)"
 
+    def expect_calls(self):
+        for worker in self.workers:
+            worker.wait_for(r"^calls ", times=worker.count(r"^calls ") + 2)
+
     def reducing(self, rank, victim):
-        calls = self.workers[0].count(r"^calls ")
-        self.workers[0].wait_for(r"^calls ", times=calls + 1)
+        self.expect_calls()
         time.sleep(self.random.uniform(0, 0.01))
         self.expect_errors("reducing", victim, rank, victim.kill(), self.death_of(rank, victim))
 
@@ -105,8 +110,22 @@ class Deaths:
         since_ns = self.daemon.go_on()
         self.expect_errors("leaving", victim, rank, since_ns, rf"{self.death_of(rank, victim)}|rank \d+ has left")
 
+    def restarted(self, rank, victim):
+        """It goes on without a daemon, and without what makes the daemon's memory; the next one hears of deaths as the last did."""
+        had_allocator = self.daemon.kill_allocator()
+        if not had_allocator and not self.options.topology:
+            raise Failure("the daemon has no allocator")
+        self.expect_calls()
+        self.daemon.kill()
+        self.expect_calls()
+        opened = self.daemon.log().count("session opened")
+        self.daemon.start()
+        self.daemon.wait_for_log("session opened", opened + self.options.ranks)
+        self.expect_calls()
+        self.expect_errors("restarted", victim, rank, victim.kill(), self.death_of(rank, victim))
+
     def round(self, number):
-        phase = (self.reducing, self.joining, self.mapping, self.leaving)[number % 4]
+        phase = (self.reducing, self.joining, self.mapping, self.leaving, self.restarted)[number % 5]
         rank = self.random.randrange(self.options.ranks)
         victim = self.workers[rank]
         phase(rank, victim)
@@ -123,9 +142,14 @@ class Deaths:
             before = [worker.count(r"^ready ") for worker in self.workers]
             self.round(number)
             # The new generation, before the next round.
+            formed_ns = 0
             for rank, worker in enumerate(self.workers):
                 is_new = worker.count(r"^(error|not-formed) ") == 0
-                worker.wait_for(r"^ready ", times=1 if is_new else before[rank] + 1, timeout_s=120)
+                ready_ns, _ = worker.wait_for(r"^ready ", times=1 if is_new else before[rank] + 1, timeout_s=120)
+                formed_ns = max(formed_ns, ready_ns)
+            # The last to come is whoever was started anew, and may have to start CUDA.
+            joined_ns = max(ns for worker in self.workers for ns, text in worker.lines() if text == "joining" and ns < formed_ns)
+            self.forming_ms.append((formed_ns - joined_ns) / 1e6)
         for worker in self.workers:
             worker.stop()
         for worker in self.workers:
@@ -141,7 +165,12 @@ class Deaths:
             raise Failure("no survivor was in a group")
         phases = ", ".join(f"{count} while {phase}" for phase, count in self.kills.items())
         print(f"{self.options.rounds} deaths ({phases}); seed {self.options.seed}")
+        self.forming_ms.sort()
+        print(f"  formed anew, once the last had come, after median {self.forming_ms[len(self.forming_ms) // 2]:.1f}, "
+              f"max {self.forming_ms[-1]:.1f} ms")
         late = []
+        if self.forming_ms[-1] > self.options.forming_ms:
+            late.append(f"{self.forming_ms[-1]:.1f} ms is more than {self.options.forming_ms} ms to form anew")
         for phase, times in self.times_ms.items():
             times.sort()
             print(f"  {phase}: {len(times)} survivors with an error after median {times[len(times) // 2]:.2f}, "
@@ -170,6 +199,7 @@ def main():
     parser.add_argument("--unmap-ms", type=float, default=0.0,
                         help="what giving back the mapping of one rank's memory may take on top: who maps has its error "
                         "in hand when that is done, and waits in no kernel")
+    parser.add_argument("--forming-ms", type=float, default=2000.0, help="what forming anew may take, once all have come")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nodecomm-deaths.", dir="/tmp") as work_dir:

@@ -6,7 +6,7 @@ set -euo pipefail
 bin=$1
 worker=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-rounds=${NODECOMM_DEATHS:-8}
+rounds=${NODECOMM_DEATHS:-10}
 gpus=$(nvidia-smi -L | grep -c '^GPU ')
 ranks=$((gpus > 2 ? gpus : 2))
 # Ranks that share a GPU take turns on it, for milliseconds each.

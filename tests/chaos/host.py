@@ -136,6 +136,15 @@ class Daemon:
         self.process.kill()
         self.process.wait()
 
+    def kill_allocator(self):
+        """Whether it had one: only where there are GPUs."""
+        for pid in self.children():
+            with open(f"/proc/{pid}/comm") as name:
+                if name.read().startswith("nodecomm-alloca"):
+                    os.kill(int(pid), signal.SIGKILL)
+                    return True
+        return False
+
     def pause(self):
         pause(self.process)
 
@@ -171,6 +180,13 @@ class Daemon:
     def log(self):
         with open(self._log) as log:
             return log.read()
+
+    def wait_for_log(self, text, times, timeout_s=60):
+        deadline = time.monotonic() + timeout_s
+        while self.log().count(text) < times:
+            if time.monotonic() > deadline:
+                raise Failure(f"the daemon has not logged '{text}' {times} times")
+            time.sleep(0.01)
 
     def descriptors(self):
         names = []
