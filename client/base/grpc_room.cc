@@ -42,12 +42,14 @@ absl::Status CheckDescriptorsForGrpc() {
        it.increment(error)) {
     ++taken;
   }
-  if (error && error != std::errc::too_many_files_open) return absl::OkStatus();  // not told
+  const bool none_is_left = error == std::errc::too_many_files_open;
+  if (error && !none_is_left) return absl::OkStatus();  // not told
   if (!error && taken + kDescriptorsOfFirstCalls <= limit.rlim_cur) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
-      "this process may open too few files for its calls to the daemon, which take up to %d: raise "
-      "its limit (ulimit -n)",
-      kDescriptorsOfFirstCalls));
+      "this process may open too few files for its calls to the daemon, which take up to %d: it "
+      "has %d open, of at most %d; close some, or raise its limit (ulimit -n)",
+      // Less the one that read the directory.
+      kDescriptorsOfFirstCalls, none_is_left ? limit.rlim_cur : taken - 1, limit.rlim_cur));
 }
 
 absl::Status CheckRoomForGrpc() {

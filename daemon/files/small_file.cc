@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <system_error>
 
@@ -18,11 +20,22 @@ namespace {
 
 constexpr char kUnfinished[] = ".new";
 
-absl::Status WriteAll(int fd, std::string_view text) {
+// Empty: that cannot be told.
+std::string RoomBeside(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  struct statvfs info = {};
+  if (statvfs(directory.c_str(), &info) != 0) return "";
+  return absl::StrFormat(" (of its file system %d of %d bytes are free, and %d of %d files)",
+                         uint64_t{info.f_bavail} * info.f_frsize,
+                         uint64_t{info.f_blocks} * info.f_frsize, info.f_favail, info.f_files);
+}
+
+absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
   while (!text.empty()) {
     const ssize_t put = write(fd, text.data(), text.size());
     if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return absl::ErrnoToStatus(errno, "writing");
+    if (put < 0) return WriteErrorToStatus(errno, "writing", path);
     text.remove_prefix(static_cast<size_t>(put));
   }
   return absl::OkStatus();
@@ -32,8 +45,8 @@ absl::Status WriteNewFile(const std::string& path, std::string_view text, Reader
   unlink(path.c_str());  // of a daemon that was killed while it wrote
   const UniqueFd file(
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
-  if (!file.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("creating ", path));
-  absl::Status written = WriteAll(file.get(), text);
+  if (!file.valid()) return WriteErrorToStatus(errno, absl::StrCat("creating ", path), path);
+  absl::Status written = WriteAll(file.get(), text, path);
   // Explicitly: the umask would have its say in open().
   if (written.ok() && readers == Readers::kEverybody &&
       fchmod(file.get(), S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH) != 0) {
@@ -92,7 +105,13 @@ absl::Status ReplaceSmallFile(const std::string& path, std::string_view content,
   if (rename(fresh.c_str(), path.c_str()) == 0) return absl::OkStatus();
   const int error = errno;
   unlink(fresh.c_str());
-  return absl::ErrnoToStatus(error, absl::StrFormat("renaming %s to %s", fresh, path));
+  return WriteErrorToStatus(error, absl::StrFormat("renaming %s to %s", fresh, path), path);
+}
+
+absl::Status WriteErrorToStatus(int error, const std::string& what, const std::string& path) {
+  absl::Status status = absl::ErrnoToStatus(error, what);
+  if (error != ENOSPC) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), RoomBeside(path)));
 }
 
 absl::StatusOr<std::vector<std::string>> ListSmallFiles(const std::string& dir,

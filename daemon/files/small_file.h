@@ -33,6 +33,10 @@ enum class Readers { kOwner, kEverybody };
 absl::Status ReplaceSmallFile(const std::string& path, std::string_view content,
                               Readers readers = Readers::kOwner);
 
+// As ErrnoToStatus, of a file that cannot be written; where its file system is full, with how much
+// room there is.
+absl::Status WriteErrorToStatus(int error, const std::string& what, const std::string& path);
+
 // Removes what a process that was killed while it replaced a small file of `dir` left of the new
 // one. Not while another writes there.
 void RemoveUnfinished(const std::string& dir);

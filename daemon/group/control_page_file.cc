@@ -52,7 +52,7 @@ absl::StatusOr<std::unique_ptr<ControlPageFile>> ControlPageFile::Create(const s
                   ? memfd_create("control-page", MFD_CLOEXEC)
                   : open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) {
-    return absl::ErrnoToStatus(errno, absl::StrFormat("creating the control page %s", path));
+    return WriteErrorToStatus(errno, absl::StrFormat("creating the control page %s", path), path);
   }
   // From here on its destructor removes the file.
   std::unique_ptr<ControlPageFile> page(
@@ -259,7 +259,7 @@ absl::Status ControlPageFile::WriteAt(size_t offset, const void* data, size_t by
     written = pwrite(fd_.get(), data, bytes, static_cast<off_t>(offset));
   } while (written < 0 && errno == EINTR);
   if (written < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrFormat("writing the control page %s", path_));
+    return WriteErrorToStatus(errno, absl::StrFormat("writing the control page %s", path_), path_);
   }
   if (static_cast<size_t>(written) != bytes) {
     return absl::ResourceExhaustedError(

@@ -188,6 +188,12 @@ ByteCount Group::BytesOn(std::string_view gpu_uuid) const {
   return ByteCount{members_there * (plane + shared_.bytes().value)};
 }
 
+size_t Group::OpenFds() const {
+  // A page is open for the daemon to write and for members to read.
+  const size_t page = memory_.page == nullptr ? 0 : 2;
+  return CountFds(memory_.planes) + page + shared_.OpenFds();
+}
+
 v1::JoinGroupResponse Group::JoinResponse() const {
   v1::JoinGroupResponse response;
   response.set_generation(generation_);

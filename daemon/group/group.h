@@ -79,6 +79,8 @@ class Group {
   absl::Duration ShortestTimeout() const;
   // What the group holds on the GPU: planes and shared buffers.
   ByteCount BytesOn(std::string_view gpu_uuid) const;
+  // The daemon's descriptors that it takes.
+  size_t OpenFds() const;
   // All but the transfer and the fast path.
   v1::JoinGroupResponse JoinResponse() const;
   // Returns the callbacks of the joins, in rank order, for the caller to answer.

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
 
 namespace nodecomm {
@@ -13,17 +13,17 @@ namespace {
 
 absl::Status AddDuplicate(int fd, Parcel& parcel) {
   UniqueFd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
-  if (!copy.valid()) {
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("duplicating a descriptor for a member: %s; raise the daemon's limit of "
-                        "open files or end other groups",
-                        absl::ErrnoToStatus(errno, "fcntl").message()));
-  }
+  if (!copy.valid()) return absl::ErrnoToStatus(errno, "duplicating a descriptor for a member");
   parcel.push_back(std::move(copy));
   return absl::OkStatus();
 }
 
 }  // namespace
+
+size_t CountFds(std::span<const PlaneLease> planes) {
+  return static_cast<size_t>(std::count_if(
+      planes.begin(), planes.end(), [](const PlaneLease& plane) { return plane.fd() >= 0; }));
+}
 
 absl::StatusOr<std::vector<PlaneLease>> AcquireEach(PlanePool& pool,
                                                     std::span<const std::string> gpu_uuids,

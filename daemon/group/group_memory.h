@@ -20,6 +20,9 @@ struct GroupMemory {
   std::unique_ptr<GroupRecordFile> record;
 };
 
+// The daemon's descriptors that they take: none, if an earlier daemon handed them out.
+size_t CountFds(std::span<const PlaneLease> planes);
+
 // The fds of one transfer.
 using Parcel = std::vector<UniqueFd>;
 

@@ -24,6 +24,7 @@
 #include "daemon/group/group_memory.h"
 #include "daemon/group/join_rules.h"
 #include "daemon/group/text.h"
+#include "daemon/process/open_fds.h"
 
 namespace nodecomm {
 namespace {
@@ -150,10 +151,18 @@ class RendezvousGroupRegistry final : public GroupRegistry {
   std::optional<Plan> PlanOf(const Job& job);
   void FormGroup(const Job& job, Plan plan);
   ByteCount HeldBy(uid_t uid, std::string_view gpu_uuid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  size_t GroupsOf(uid_t uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  // The daemon's descriptors that a user's groups take, or all groups.
+  size_t FdsOf(std::optional<uid_t> uid) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  absl::Status CheckMayStart(const GroupKey& key) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   absl::Status CheckQuota(const Plan& plan) const;
+  // The pool's account of the GPU, of all users.
+  std::string AccountOf(std::string_view gpu_uuid) const;
   absl::StatusOr<std::vector<PlaneLease>> AcquirePlanes(const Plan& plan);
   absl::Status MakeFiles(const Plan& plan, GroupMemory& memory);
+  absl::Status FilesError(const absl::Status& failure, const Plan& plan) const;
   absl::StatusOr<Formed> MakeMemory(const Job& job, const Plan& plan);
+  absl::StatusOr<Formed> TryToMakeMemory(const Job& job, const Plan& plan);
   void MakeSharedBuffer(const Job& job, Plan plan);
   void Stop();
 
@@ -397,21 +406,7 @@ absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group
   GroupKey key{.uid = join.caller.uid, .name = join.request.name(), .key = join.request.key()};
   const auto found = gathering_.find(key);
   if (found != gathering_.end()) return found->second;
-  if (static_cast<int>(groups_.size()) >= limits_.groups_max) {
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("this daemon has %d groups already, the most there may be; end some, or "
-                        "raise limits.groups_max",
-                        limits_.groups_max));
-  }
-  const auto of_user = std::count_if(groups_.begin(), groups_.end(), [&](const auto& group) {
-    return group.second->key().uid == key.uid;
-  });
-  if (of_user >= limits_.groups_per_uid_max) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "user %d has %d groups already, the most that one may have; end some, or raise "
-        "limits.groups_per_uid_max (this daemon has %d groups in all, of at most %d)",
-        key.uid, of_user, groups_.size(), limits_.groups_max));
-  }
+  ABSL_RETURN_IF_ERROR(CheckMayStart(key));
   const uint64_t generation = next_generation_++;
   auto group = std::make_unique<Group>(generation, key, WorldSize{join.request.world_size()},
                                        &options_.observer);
@@ -419,6 +414,24 @@ absl::StatusOr<Group*> RendezvousGroupRegistry::FindOrStartGathering(const Group
   groups_.emplace(generation, std::move(group));
   gathering_.emplace(std::move(key), started);
   return started;
+}
+
+absl::Status RendezvousGroupRegistry::CheckMayStart(const GroupKey& key) const {
+  const size_t own = GroupsOf(key.uid);
+  const size_t all = groups_.size();
+  if (all >= static_cast<size_t>(limits_.groups_max)) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "this daemon has %d groups already, of at most %d, and user %d has %d of them; end some, "
+        "or raise limits.groups_max",
+        all, limits_.groups_max, key.uid, own));
+  }
+  if (own >= static_cast<size_t>(limits_.groups_per_uid_max)) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "user %d has %d groups already, of at most %d, and this daemon %d in all, of at most %d; "
+        "end some, or raise limits.groups_per_uid_max",
+        key.uid, own, limits_.groups_per_uid_max, all, limits_.groups_max));
+  }
+  return absl::OkStatus();
 }
 
 void RendezvousGroupRegistry::StopGathering(const Group& group) {
@@ -536,6 +549,27 @@ ByteCount RendezvousGroupRegistry::HeldBy(uid_t uid, std::string_view gpu_uuid) 
   return sum;
 }
 
+size_t RendezvousGroupRegistry::GroupsOf(uid_t uid) const {
+  return static_cast<size_t>(
+      std::count_if(groups_.begin(), groups_.end(),
+                    [uid](const auto& entry) { return entry.second->key().uid == uid; }));
+}
+
+size_t RendezvousGroupRegistry::FdsOf(std::optional<uid_t> uid) const {
+  size_t sum = 0;
+  for (const auto& [generation, group] : groups_) {
+    if (!uid.has_value() || group->key().uid == *uid) sum += group->OpenFds();
+  }
+  return sum;
+}
+
+std::string RendezvousGroupRegistry::AccountOf(std::string_view gpu_uuid) const {
+  for (const v1::PoolInfo& pool : pool_->List()) {
+    if (pool.gpu_uuid() == gpu_uuid) return AccountText(pool);
+  }
+  return "nothing is known";
+}
+
 absl::Status RendezvousGroupRegistry::CheckQuota(const Plan& plan) const {
   const size_t limit = CurrentLimits().bytes_per_gpu_per_uid_max.value;
   for (size_t i = 0; i < plan.gpu_uuids.size(); ++i) {
@@ -545,8 +579,10 @@ absl::Status RendezvousGroupRegistry::CheckQuota(const Plan& plan) const {
     if (held <= limit && plan.bytes.value <= (limit - held) / static_cast<size_t>(here)) continue;
     return absl::ResourceExhaustedError(absl::StrFormat(
         "user %d asks for %d x %u bytes on GPU %s and holds %u there, of at most %u "
-        "(pool.bytes_per_gpu_per_uid_max); ask for less, or end other groups",
-        plan.uid, here, plan.bytes.value, plan.gpu_uuids[i], held, limit));
+        "(pool.bytes_per_gpu_per_uid_max); ask for less, or end other groups. Of all users' bytes "
+        "there, %s",
+        plan.uid, here, plan.bytes.value, plan.gpu_uuids[i], held, limit,
+        AccountOf(plan.gpu_uuids[i])));
   }
   return absl::OkStatus();
 }
@@ -554,7 +590,7 @@ absl::Status RendezvousGroupRegistry::CheckQuota(const Plan& plan) const {
 absl::StatusOr<std::vector<PlaneLease>> RendezvousGroupRegistry::AcquirePlanes(const Plan& plan) {
   ABSL_RETURN_IF_ERROR(CheckQuota(plan));
   absl::StatusOr<std::vector<PlaneLease>> planes = AcquireEach(*pool_, plan.gpu_uuids, plan.bytes);
-  if (!absl::IsResourceExhausted(planes.status())) return planes;
+  if (!absl::IsResourceExhausted(planes.status()) || SaysNoFdIsLeft(planes.status())) return planes;
   std::string held;
   for (size_t i = 0; i < plan.held.size(); ++i) {
     absl::StrAppend(&held, i == 0 ? "" : ", ", plan.held[i].value);
@@ -577,7 +613,34 @@ absl::Status RendezvousGroupRegistry::MakeFiles(const Plan& plan, GroupMemory& m
   return absl::OkStatus();
 }
 
+absl::Status RendezvousGroupRegistry::FilesError(const absl::Status& failure,
+                                                 const Plan& plan) const {
+  if (SaysNoFdIsLeft(failure)) return failure;
+  // The codes of errno would say that whoever asks is at fault.
+  if (!absl::IsResourceExhausted(failure)) {
+    return absl::UnavailableError(
+        absl::StrFormat("the daemon cannot keep what belongs to the group: %s; see nodecommctl "
+                        "doctor on the host",
+                        failure.message()));
+  }
+  absl::MutexLock lock(&mu_);
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s; user %d has %d groups, this one among them, and this daemon %d in all; end some, or see "
+      "nodecommctl doctor on the host",
+      failure.message(), plan.uid, GroupsOf(plan.uid), groups_.size()));
+}
+
 absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMemory(
+    const Job& job, const Plan& plan) {
+  absl::StatusOr<Formed> formed = TryToMakeMemory(job, plan);
+  if (!SaysNoFdIsLeft(formed.status())) return formed;
+  absl::MutexLock lock(&mu_);
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s, or end other groups. User %d's groups hold %d descriptors of the daemon, all groups %d",
+      WithFdAdvice(formed.status()).message(), plan.uid, FdsOf(plan.uid), FdsOf(std::nullopt)));
+}
+
+absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::TryToMakeMemory(
     const Job& job, const Plan& plan) {
   Formed formed;
   // A group without fast path only needs its page, to learn of its end.
@@ -586,14 +649,7 @@ absl::StatusOr<RendezvousGroupRegistry::Formed> RendezvousGroupRegistry::MakeMem
   }
   if (!job.shared_sequence.has_value()) {
     const absl::Status made = MakeFiles(plan, formed.memory);
-    // The codes of errno would say that whoever asks is at fault.
-    if (!made.ok() && !absl::IsResourceExhausted(made)) {
-      return absl::UnavailableError(
-          absl::StrFormat("the daemon cannot keep what belongs to the group: %s; see nodecommctl "
-                          "doctor on the host",
-                          made.message()));
-    }
-    ABSL_RETURN_IF_ERROR(made);
+    if (!made.ok()) return FilesError(made, plan);
   }
   ABSL_ASSIGN_OR_RETURN(formed.parcels, PackForAll(plan.sessions.size(), formed.memory.planes,
                                                    formed.memory.page.get()));

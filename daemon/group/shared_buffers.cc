@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "daemon/group/group_memory.h"
 #include "daemon/group/text.h"
 
 namespace nodecomm {
@@ -16,9 +17,7 @@ absl::Status SharedBuffers::CheckAsk(const Ask& ask) const {
   const auto found = buffers_.find(ask.sequence);
   if (found == buffers_.end()) {
     if (buffers_.size() < kSharedBuffersMax) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("%s has %d shared buffers already, the most there may be; free some",
-                        group_label_, kSharedBuffersMax));
+    return TooMany(ask.rank);
   }
   const Buffer& buffer = found->second;
   if (buffer.state == State::kHeld || buffer.asks.contains(ask.rank)) {
@@ -27,6 +26,18 @@ absl::Status SharedBuffers::CheckAsk(const Ask& ask) const {
                         ask.sequence, group_label_));
   }
   return absl::OkStatus();
+}
+
+absl::Status SharedBuffers::TooMany(Rank asking) const {
+  const auto of_asking = std::count_if(buffers_.begin(), buffers_.end(), [&](const auto& entry) {
+    const Buffer& buffer = entry.second;
+    return buffer.asks.contains(asking) ||
+           (buffer.state == State::kHeld && buffer.held_by[static_cast<size_t>(asking.value)]);
+  });
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s has %d shared buffers already, of at most %d, and rank %d holds or waits for %d of them; "
+      "free some",
+      group_label_, buffers_.size(), kSharedBuffersMax, asking.value, of_asking));
 }
 
 SharedBuffers::Rendezvous SharedBuffers::Add(Ask ask, AfterUnlock& after) {
@@ -144,6 +155,12 @@ ByteCount SharedBuffers::bytes() const {
   for (const auto& [sequence, buffer] : buffers_) {
     if (!buffer.leases.empty()) sum.value += buffer.leases.front().bytes().value;
   }
+  return sum;
+}
+
+size_t SharedBuffers::OpenFds() const {
+  size_t sum = 0;
+  for (const auto& [sequence, buffer] : buffers_) sum += CountFds(buffer.leases);
   return sum;
 }
 

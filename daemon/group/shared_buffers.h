@@ -59,6 +59,8 @@ class SharedBuffers {
 
   // What they hold on each GPU of the group.
   ByteCount bytes() const;
+  // The daemon's descriptors that they take.
+  size_t OpenFds() const;
 
   // Those that are held, for the group's record; and back.
   void AddTo(v1::GroupRecord& record) const;
@@ -75,6 +77,7 @@ class SharedBuffers {
   using Buffers = std::map<uint64_t, Buffer>;
 
   absl::Status CheckAsk(const Ask& ask) const;
+  absl::Status TooMany(Rank asking) const;
   absl::Status TimeoutStatus(uint64_t sequence, const Buffer& buffer, absl::Duration timeout) const;
   Buffers::iterator FailOne(Buffers::iterator buffer, const absl::Status& status,
                             AfterUnlock& after);

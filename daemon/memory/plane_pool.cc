@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "client/base/steady_clock.h"
 #include "client/base/steady_wait.h"
+#include "daemon/process/open_fds.h"
 
 namespace nodecomm {
 namespace {
@@ -105,6 +106,11 @@ class RefilledPlanePool final : public PlanePool {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status OverLimit(const std::string& gpu_uuid, const Stock& stock, size_t bytes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What the source could not make, with the account where memory is used up.
+  absl::Status NotMade(const absl::Status& failure, const std::string& gpu_uuid,
+                       const Stock& stock) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  v1::PoolInfo InfoOf(const std::string& gpu_uuid, const Stock& stock) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   PlaneSource* const source_;  // outlives the pool
@@ -158,6 +164,7 @@ absl::StatusOr<Plane> RefilledPlanePool::CreateForCaller(const std::string& gpu_
   absl::StatusOr<Plane> plane = source_->Create(gpu_uuid, ByteCount{bytes});
   mu_.Lock();
   stock.bytes_pending -= reserved;
+  if (!plane.ok()) plane = NotMade(plane.status(), gpu_uuid, stock);
   // One that was made while the pool was closed goes back at once.
   if (plane.ok() && stock.closed) plane = ClosedError(gpu_uuid, stock);
   if (plane.ok()) {
@@ -177,10 +184,18 @@ absl::Status RefilledPlanePool::ClosedError(const std::string& gpu_uuid, const S
 absl::Status RefilledPlanePool::OverLimit(const std::string& gpu_uuid, const Stock& stock,
                                           size_t bytes) const {
   return absl::ResourceExhaustedError(absl::StrFormat(
-      "%u bytes asked for on GPU %s, but %u are in use and %u ready or being made, of at most %u; "
-      "ask for less, end other groups, or raise pool.bytes_per_gpu_max",
-      bytes, gpu_uuid, stock.bytes_in_use, stock.bytes_ready + stock.bytes_pending,
-      options_.bytes_per_gpu_max.value));
+      "%u bytes asked for on GPU %s, but %s; ask for less, end other groups, or raise "
+      "pool.bytes_per_gpu_max",
+      bytes, gpu_uuid, AccountText(InfoOf(gpu_uuid, stock))));
+}
+
+absl::Status RefilledPlanePool::NotMade(const absl::Status& failure, const std::string& gpu_uuid,
+                                        const Stock& stock) const {
+  if (!absl::IsResourceExhausted(failure) || SaysNoFdIsLeft(failure)) return failure;
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s; of the daemon's bytes on GPU %s, %s; ask for less, or end other groups or programs that "
+      "hold its memory (nvidia-smi)",
+      failure.message(), gpu_uuid, AccountText(InfoOf(gpu_uuid, stock))));
 }
 
 void RefilledPlanePool::RefillOne(const std::string& gpu_uuid, Stock& stock) {
@@ -291,24 +306,28 @@ std::vector<v1::PoolInfo> RefilledPlanePool::List() const {
   pools.reserve(stocks_.size());
   // In the order of the options, which is the host's.
   for (const std::string& uuid : options_.gpu_uuids) {
-    const Stock& stock = stocks_.find(uuid)->second;
-    v1::PoolInfo& info = pools.emplace_back();
-    info.set_gpu_uuid(uuid);
-    info.set_plane_bytes(options_.plane_bytes.value);
-    info.set_planes_ready(static_cast<int>(stock.ready.size()));
-    info.set_planes_ready_target(stock.closed ? 0 : options_.planes_ready);
-    info.set_planes_in_use(stock.planes_in_use);
-    info.set_bytes_ready(stock.bytes_ready);
-    info.set_bytes_in_use(stock.bytes_in_use);
-    info.set_bytes_pending(stock.bytes_pending);
-    info.set_bytes_max(options_.bytes_per_gpu_max.value);
-    if (!stock.refill_error.empty()) {
-      info.set_last_error(stock.refill_error);
-    } else if (IsShort(stock) && !stock.refilling && !CanRefill(stock)) {
-      info.set_last_error("no room for another ready plane below pool.bytes_per_gpu_max");
-    }
+    pools.push_back(InfoOf(uuid, stocks_.find(uuid)->second));
   }
   return pools;
+}
+
+v1::PoolInfo RefilledPlanePool::InfoOf(const std::string& gpu_uuid, const Stock& stock) const {
+  v1::PoolInfo info;
+  info.set_gpu_uuid(gpu_uuid);
+  info.set_plane_bytes(options_.plane_bytes.value);
+  info.set_planes_ready(static_cast<int>(stock.ready.size()));
+  info.set_planes_ready_target(stock.closed ? 0 : options_.planes_ready);
+  info.set_planes_in_use(stock.planes_in_use);
+  info.set_bytes_ready(stock.bytes_ready);
+  info.set_bytes_in_use(stock.bytes_in_use);
+  info.set_bytes_pending(stock.bytes_pending);
+  info.set_bytes_max(options_.bytes_per_gpu_max.value);
+  if (!stock.refill_error.empty()) {
+    info.set_last_error(stock.refill_error);
+  } else if (IsShort(stock) && !stock.refilling && !CanRefill(stock)) {
+    info.set_last_error("no room for another ready plane below pool.bytes_per_gpu_max");
+  }
+  return info;
 }
 
 void RefilledPlanePool::Returned(const std::string& gpu_uuid, ByteCount bytes) {
@@ -320,6 +339,12 @@ void RefilledPlanePool::Returned(const std::string& gpu_uuid, ByteCount bytes) {
 }
 
 }  // namespace
+
+std::string AccountText(const v1::PoolInfo& pool) {
+  return absl::StrFormat("%u are in use and %u ready or being made, of at most %u",
+                         pool.bytes_in_use(), pool.bytes_ready() + pool.bytes_pending(),
+                         pool.bytes_max());
+}
 
 PlaneLease PlanePool::MakeLease(PlanePool* pool, std::string gpu_uuid, Plane plane) {
   return PlaneLease(pool, std::move(gpu_uuid), std::move(plane));

@@ -21,6 +21,10 @@ namespace nodecomm {
 
 class PlanePool;
 
+// For messages, the account of a GPU: "8388608 are in use and 4194304 ready or being made, of at
+// most 16777216".
+std::string AccountText(const v1::PoolInfo& pool);
+
 // A plane, or shared buffer, that is accounted for; destroying it closes the fd and gives the bytes
 // back to the account. (The memory itself lives on while a worker maps it.) Move-only; must not
 // outlive its pool.
@@ -68,9 +72,9 @@ class PlanePool {
   virtual ~PlanePool() = default;
 
   // A ready plane if `bytes` is the pool's plane size and one is there, else a new one. Never
-  // returns memory that was used before. ResourceExhausted: over bytes_per_gpu_max (the message
-  // gives GPU, asked, in use, limit) or the GPU is full; NotFound: no such GPU;
-  // Unavailable: it is closed.
+  // returns memory that was used before. ResourceExhausted: over bytes_per_gpu_max or the GPU is
+  // full (the message gives GPU, asked, and the account), or the daemon has no descriptors left;
+  // NotFound: no such GPU; Unavailable: it is closed.
   virtual absl::StatusOr<PlaneLease> Acquire(std::string_view gpu_uuid, ByteCount bytes) = 0;
 
   // Books memory that an earlier daemon handed out and that workers still map; its descriptors died

@@ -44,8 +44,8 @@ bool SaysNoFdIsLeft(const absl::Status& status) {
 
 absl::Status WithFdAdvice(const absl::Status& status) {
   if (!SaysNoFdIsLeft(status)) return status;
-  return absl::ResourceExhaustedError(
-      absl::StrFormat("%s: raise LimitNOFILE (now %d)", status.message(), OpenFdsMax()));
+  return absl::ResourceExhaustedError(absl::StrFormat("%s: raise LimitNOFILE (now %d, all in use)",
+                                                      status.message(), OpenFdsMax()));
 }
 
 }  // namespace nodecomm

@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "client/base/status_macros.h"
+#include "daemon/process/open_fds.h"
 
 namespace nodecomm {
 namespace {
@@ -38,12 +40,17 @@ void DropWhatHasCome(int socket) {
 absl::Status AdoptedConnections::Add(const UniqueFd& connection, const PeerCredentials& peer) {
   if (CountOf(peer.uid) >= limit_.per_uid_max) {
     return absl::ResourceExhaustedError(
-        absl::StrFormat("uid %d has %d connections already, the most allowed (%s)%s", peer.uid,
-                        limit_.per_uid_max, limit_.name, MostOf(peer.uid)));
+        absl::StrFormat("uid %d has %d connections already, the most allowed (%s)%s; all "
+                        "users have %d",
+                        peer.uid, limit_.per_uid_max, limit_.name, MostOf(peer.uid), count()));
   }
   UniqueFd duplicate = connection.Duplicate();
   if (!duplicate.valid()) {
-    return absl::ResourceExhaustedError("the daemon is out of file descriptors");
+    const absl::Status failed = absl::ErrnoToStatus(errno, "watching a connection");
+    return absl::Status(
+        failed.code(),
+        absl::StrFormat("%s; uid %d has %d connections, all users have %d",
+                        WithFdAdvice(failed).message(), peer.uid, CountOf(peer.uid), count()));
   }
   const uint64_t id = ++last_id_;
   // Hang-ups only: what there is to read is gRPC's.

@@ -28,7 +28,7 @@ class AdoptedConnections {
  public:
   struct Limit {
     int per_uid_max = 0;
-    std::string_view name;  // for people who would raise it
+    std::string_view name;  // for people, with what to do
   };
 
   // All outlive it; the poller's events of `kind` belong to OnHangUp.
@@ -36,11 +36,12 @@ class AdoptedConnections {
       : poller_(poller), foreign_(foreign), kind_(kind), limit_(limit) {}
 
   // Counts the connection until its owner, who gets this very descriptor, has closed it.
-  // ResourceExhausted: the user has as many as allowed; the message names the process with the
-  // most.
+  // ResourceExhausted: the user has as many as allowed, and the message names the process with the
+  // most; or the daemon has no descriptor left.
   absl::Status Add(const UniqueFd& connection, const PeerCredentials& peer);
 
   size_t count() const { return watched_.size(); }
+  int CountOf(uid_t uid) const;
 
   // Of users that have any. Thread-safe.
   std::map<uid_t, int> CountByUser() const;
@@ -69,7 +70,6 @@ class AdoptedConnections {
 
   // The user's process that has the most, in words; empty: its id is hidden from the daemon.
   std::string MostOf(uid_t uid) const;
-  int CountOf(uid_t uid) const;
 
   // False: its owner has it still.
   bool ForgetIfClosed(uint64_t id);

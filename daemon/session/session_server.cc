@@ -76,7 +76,8 @@ class EpollSessionServer final : public SessionServer {
         table_(options_.descriptors_max == 0 ? SIZE_MAX : options_.descriptors_max / 8),
         control_connections_(&poller_, foreign_.get(), kControlConnection,
                              {.per_uid_max = options_.control_connections_per_uid_max,
-                              .name = "limits.control_connections_per_uid_max"}),
+                              .name = "limits.control_connections_per_uid_max: end some processes, "
+                                      "or raise it"}),
         admin_connections_(&poller_, foreign_.get(), kAdminConnection,
                            {.per_uid_max = kAdminConnectionsPerUidMax, .name = "not a setting"}),
         rate_(options_.connections_per_uid_per_second,
@@ -87,7 +88,8 @@ class EpollSessionServer final : public SessionServer {
              .rate = &rate_,
              .sessions_max = options_.sessions_max,
              .sessions_per_uid_max = options_.sessions_per_uid_max,
-             .check_room = [this] { return CheckRoom(kDescriptorsOfASession); },
+             .check_room = [this](uid_t uid) { return CheckRoom(kDescriptorsOfASession, uid); },
+             .describe_fds = [this](uid_t uid) { return DescribeFds(uid); },
              .hello_timeout = options_.hello_timeout,
              .resume_timeout = options_.resume_timeout,
              .dying_timeout = options_.dying_timeout,
@@ -289,19 +291,33 @@ class EpollSessionServer final : public SessionServer {
         .IgnoreError();
   }
 
-  // Of all users together.
-  absl::Status CheckRoom(size_t descriptors) const {
+  // What connections of workers hold: all, and one user's.
+  size_t CountFds() const {
+    return kDescriptorsOfASession * static_cast<size_t>(sessions_.counted()) +
+           kDescriptorsOfACall * control_connections_.count() +
+           static_cast<size_t>(foreign_->count());
+  }
+  size_t CountFdsOf(uid_t uid) const {
+    return kDescriptorsOfASession * static_cast<size_t>(sessions_.CountOf(uid)) +
+           kDescriptorsOfACall * static_cast<size_t>(control_connections_.CountOf(uid)) +
+           static_cast<size_t>(foreign_->CountOf(uid));
+  }
+  std::string DescribeFds(uid_t uid) const {
+    return absl::StrFormat("connections of uid %d hold %d of them, those of all workers %d", uid,
+                           CountFdsOf(uid), CountFds());
+  }
+
+  // Whether all users together leave as many for another of this user's connections.
+  absl::Status CheckRoom(size_t descriptors, uid_t uid) const {
     if (options_.descriptors_max == 0) return absl::OkStatus();
-    const size_t taken = kDescriptorsOfASession * static_cast<size_t>(sessions_.counted()) +
-                         kDescriptorsOfACall * control_connections_.count() +
-                         static_cast<size_t>(foreign_->count());
+    const size_t taken = CountFds();
     const size_t taken_max = options_.descriptors_max / 4 * 3;
     if (taken + descriptors <= taken_max) return absl::OkStatus();
     return absl::ResourceExhaustedError(absl::StrFormat(
         "the daemon has no file descriptors to spare: connections of workers hold %d of at most "
-        "%d, three quarters of its limit of open files; end some processes, or raise LimitNOFILE "
-        "(%d now)",
-        taken, taken_max, options_.descriptors_max));
+        "%d, three quarters of its limit of open files, and those of uid %d %d; end some "
+        "processes, or raise LimitNOFILE (%d now)",
+        taken, taken_max, uid, CountFdsOf(uid), options_.descriptors_max));
   }
 
   // A connection over a limit is closed; the worker's gRPC reports that it could not connect.
@@ -323,7 +339,7 @@ class EpollSessionServer final : public SessionServer {
                                     "and none is taken for %s",
                                     absl::FormatDuration(kCutOffTime)));
     }
-    if (const absl::Status room = CheckRoom(kDescriptorsOfACall); !room.ok()) {
+    if (const absl::Status room = CheckRoom(kDescriptorsOfACall, peer->uid); !room.ok()) {
       return refuse(RefusalCause::kLimit, std::string(room.message()));
     }
     if (const absl::Status added = control_connections_.Add(socket, *peer); !added.ok()) {

@@ -47,7 +47,7 @@ uint64_t SessionTable::Queue(SessionId session, std::vector<UniqueFd> fds) {
   transfer.id = ++last_transfer_;
   const uint64_t id = transfer.id;
   const auto it = entries_.find(session.value);
-  if (it == entries_.end() || it->second.overflowed) return id;
+  if (it == entries_.end() || !it->second.overflow.ok()) return id;
   Entry& entry = it->second;
   const auto queued = fds_queued_by_uid_.find(entry.caller.uid);
   const size_t fds_before = queued == fds_queued_by_uid_.end() ? 0 : queued->second;
@@ -59,7 +59,12 @@ uint64_t SessionTable::Queue(SessionId session, std::vector<UniqueFd> fds) {
     if (fds_after > 0) fds_queued_by_uid_[entry.caller.uid] = fds_after;
     entry.waiting.push_back(std::move(transfer));
   } else {
-    entry.overflowed = true;
+    entry.overflow = absl::ResourceExhaustedError(absl::StrFormat(
+        "process %d does not take the file descriptors sent to it (is it stopped?): %d more would "
+        "wait beside %d transfers for it, of at most %d, with %d descriptors for all processes of "
+        "its user, of at most %d, and %d for all processes, of at most %d",
+        entry.caller.pid, transfer.fds.size(), entry.waiting.size(), kTransfersQueuedMax,
+        fds_before, kFdsQueuedPerUidMax, fds_queued_, fds_queued_max_));
   }
   news_.push_back(entry.connection);
   return id;
@@ -91,11 +96,7 @@ void SessionTable::Uncount(const Entry& entry, size_t fds) {
 absl::Status SessionTable::CheckQueue(SessionId session) const {
   absl::MutexLock lock(&mu_);
   const auto it = entries_.find(session.value);
-  if (it == entries_.end() || !it->second.overflowed) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "process %d does not take the file descriptors sent to it: %d transfers were waiting, or %d "
-      "descriptors for all processes of its user, or %d for all processes",
-      it->second.caller.pid, kTransfersQueuedMax, kFdsQueuedPerUidMax, fds_queued_max_));
+  return it == entries_.end() ? absl::OkStatus() : it->second.overflow;
 }
 
 std::optional<Caller> SessionTable::FindByToken(std::string_view token) const {

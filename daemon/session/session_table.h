@@ -85,7 +85,7 @@ class SessionTable {
     SteadyTime since;
     Token token;
     std::deque<Transfer> waiting;
-    bool overflowed = false;
+    absl::Status overflow;  // not OK: more was queued than may wait
   };
 
   // A transfer leaves the queue: taken, or dropped with its session.

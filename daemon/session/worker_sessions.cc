@@ -89,25 +89,39 @@ std::string WorkerSessions::DescribeHeld(std::optional<uid_t> uid) const {
     held.push_back(absl::StrFormat("%d connections that have said nothing yet", silent));
   }
   if (closing > 0) held.push_back(absl::StrFormat("%d connections that are being closed", closing));
-  return absl::StrJoin(held, " and ");
+  return held.empty() ? "no sessions" : absl::StrJoin(held, " and ");
+}
+
+std::string WorkerSessions::Describe(const absl::Status& failure, uid_t uid) const {
+  if (SaysNoFdIsLeft(failure)) {
+    return absl::StrFormat("%s; %s", WithFdAdvice(failure).message(), options_.describe_fds(uid));
+  }
+  if (!absl::IsResourceExhausted(failure)) return std::string(failure.message());
+  return absl::StrFormat("%s; uid %d has %s, and the daemon serves %s in all, of at most %d",
+                         failure.message(), uid, DescribeHeld(uid), DescribeHeld(std::nullopt),
+                         options_.sessions_max);
+}
+
+int WorkerSessions::CountOf(uid_t uid) const {
+  const auto count = count_by_uid_.find(uid);
+  return count == count_by_uid_.end() ? 0 : count->second;
 }
 
 absl::Status WorkerSessions::CheckLimits(uid_t uid) const {
   if (counted_ + foreign_->count() >= options_.sessions_max) {
     return absl::ResourceExhaustedError(absl::StrFormat(
-        "the daemon serves %s already, the most allowed: end some processes or raise "
-        "limits.sessions_max in its configuration",
-        DescribeHeld(std::nullopt)));
+        "the daemon serves %s already, of at most %d, and uid %d has %s: end some processes or "
+        "raise limits.sessions_max in its configuration",
+        DescribeHeld(std::nullopt), options_.sessions_max, uid, DescribeHeld(uid)));
   }
-  const auto count = count_by_uid_.find(uid);
-  const int open = count == count_by_uid_.end() ? 0 : count->second;
-  if (open + foreign_->CountOf(uid) >= options_.sessions_per_uid_max) {
-    return absl::ResourceExhaustedError(
-        absl::StrFormat("uid %d has %s already, the most allowed: end some processes or raise "
-                        "limits.sessions_per_uid_max in the daemon's configuration",
-                        uid, DescribeHeld(uid)));
+  if (CountOf(uid) + foreign_->CountOf(uid) >= options_.sessions_per_uid_max) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "uid %d has %s already, of at most %d, and the daemon serves %s in all, of at most %d: end "
+        "some processes or raise limits.sessions_per_uid_max in the daemon's configuration",
+        uid, DescribeHeld(uid), options_.sessions_per_uid_max, DescribeHeld(std::nullopt),
+        options_.sessions_max));
   }
-  return options_.check_room ? options_.check_room() : absl::OkStatus();
+  return options_.check_room(uid);
 }
 
 absl::Status WorkerSessions::Watch(const Connection& connection, int socket) {
@@ -160,7 +174,7 @@ void WorkerSessions::Accept(UniqueFd socket) {
     return fail(CauseOf(pidfd.status()),
                 absl::Status(pidfd.status().code(),
                              absl::StrFormat("the daemon cannot watch the process: %s",
-                                             WithFdAdvice(pidfd.status()).message())));
+                                             Describe(pidfd.status(), peer->uid))));
   }
   auto connection = std::make_unique<Connection>();
   connection->id = ++last_connection_;
@@ -168,7 +182,7 @@ void WorkerSessions::Accept(UniqueFd socket) {
   connection->caller = {.session = {}, .uid = peer->uid, .pid = peer->pid};
   if (const absl::Status watched = Watch(*connection, socket.get()); !watched.ok()) {
     poller_->Remove(socket.get());
-    return fail(RefusalCause::kFailure, watched);
+    return fail(RefusalCause::kFailure, absl::Status(watched.code(), Describe(watched, peer->uid)));
   }
   connection->socket = std::move(socket);
   hello_deadlines_.push_back(
@@ -300,11 +314,12 @@ bool WorkerSessions::HandleHello(Connection& connection, const Frame& frame) {
     status = records_.Add(connection.caller, connection.token);
   }
   if (!status.ok()) {
+    Uncount(connection);  // what is told of is the others'
     const absl::Status failure(
         status.code(),
         absl::StrFormat("the daemon cannot open a session: %s; nodecommctl doctor on the host says "
                         "more",
-                        WithFdAdvice(status).message()));
+                        Describe(status, connection.caller.uid)));
     RefuseAndDrop(connection, CauseOf(status), std::string(failure.message()),
                   FailurePayload(failure));
     return false;

@@ -45,7 +45,10 @@ class WorkerSessions {
     RateLimit* rate = nullptr;                           // outlives this
     int sessions_max = 0;
     int sessions_per_uid_max = 0;
-    std::function<absl::Status()> check_room;  // whether there are descriptors for another
+    // Whether there are descriptors for another of this user's; and, for people, how many the
+    // connections of the user, and of all, hold.
+    std::function<absl::Status(uid_t)> check_room;
+    std::function<std::string(uid_t)> describe_fds;
     absl::Duration hello_timeout;
     absl::Duration resume_timeout;
     absl::Duration dying_timeout;
@@ -80,6 +83,7 @@ class WorkerSessions {
 
   // Those that count against the limits.
   int counted() const { return counted_; }
+  int CountOf(uid_t uid) const;
 
   // What the threads of the death watcher found meanwhile.
   void TellDeaths();
@@ -157,6 +161,9 @@ class WorkerSessions {
   bool MayBeOneThatIsAway(uid_t uid) const;
   // For people, what counts against the limits: of a user, or of all.
   std::string DescribeHeld(std::optional<uid_t> uid) const;
+  // A failure that costs the user a session; where something is used up, with what it holds and
+  // what all do.
+  std::string Describe(const absl::Status& failure, uid_t uid) const;
   absl::Status Watch(const Connection& connection, int socket);
   void End(uint64_t connection, SessionEnd end, std::string_view cause);
   // The socket is of no use any more; so the session ends, unless its worker may come back.

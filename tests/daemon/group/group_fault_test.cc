@@ -11,12 +11,14 @@
 #include <fstream>
 #include <thread>
 
+#include "daemon/process/open_fds.h"
 #include "tests/daemon/group/group_fixture.h"
 
 namespace nodecomm {
 namespace {
 
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 int OpenFds() {
@@ -86,6 +88,16 @@ class GroupFault : public GroupTest {
     return shared == kRanks;
   }
 
+  // A group of one rank, on the first GPU.
+  uint64_t FormOfAnotherUser(ByteCount plane_bytes) {
+    v1::JoinGroupRequest request = Request(0, 1);
+    request.set_plane_bytes(plane_bytes.value);
+    const auto& joined = Join(request, AnotherUser()).Wait();
+    EXPECT_OK(joined);
+    return joined.ok() ? joined->generation() : 0;
+  }
+  static Caller AnotherUser() { return {.session = {99}, .uid = 1001, .pid = 4099}; }
+
   static constexpr int kRanks = 3;
 };
 
@@ -135,10 +147,20 @@ TEST_F(GroupFault, FullDiskFailsTheGroupAndEverythingWorksAgain) {
                 mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=64k") == 0;
     if (!may_mount) return;
     Restart();
+    const uint64_t first = FormReady(1, "first").generation;
+    const uint64_t of_another = FormOfAnotherUser(4_MiB);
     std::ofstream filler(dir_ + "/filler");
     filler << std::string(size_t{1} << 20, 'x');
     filler.close();
     EXPECT_FALSE(LiveOnce());
+    EXPECT_THAT(Join(Request(0, 1)).Wait(),
+                StatusIs(absl::StatusCode::kResourceExhausted,
+                         AllOf(HasSubstr("No space left on device (of its file system 0 of 65536 "
+                                         "bytes are free, and "),
+                               HasSubstr("user 1000 has 2 groups, this one among them, and this "
+                                         "daemon 3 in all"))));
+    EXPECT_OK(Leave(first, 0));
+    EXPECT_OK(Leave(of_another, 0, 0, AnotherUser()));
     std::filesystem::remove(dir_ + "/filler");
     EXPECT_TRUE(NothingIsHeld());
     EXPECT_TRUE(LiveOnce());
@@ -204,23 +226,49 @@ TEST_F(GroupFault, LeaveThatCannotBeWrittenStopsTheOthers) {
 }
 
 TEST_F(GroupFault, ErrorsOfAFullPoolSayWhatTheCallerHoldsAndTheTotals) {
-  bytes_per_gpu_max_ = 8_MiB;  // two planes
+  bytes_per_gpu_max_ = 12_MiB;  // three planes
   Restart();
   FormReady(2, "first");
-  FormReady(2, "second");
-  for (int rank = 0; rank < 2; ++rank) {
-    v1::JoinGroupRequest request = Request(rank, 2);
-    request.set_name("third");
-    JoinAnswer& answer = Join(request);
-    if (rank == 1) {
-      EXPECT_THAT(answer.Wait(),
-                  StatusIs(absl::StatusCode::kResourceExhausted,
-                           HasSubstr("8388608 are in use and 0 ready or being made, of at most "
-                                     "8388608")));
-      EXPECT_THAT(answer.Wait(), StatusIs(absl::StatusCode::kResourceExhausted,
-                                          HasSubstr("User 1000 holds 8388608, 8388608 bytes")));
+  FormReady(1, "second");
+  FormOfAnotherUser(2_MiB);
+  v1::JoinGroupRequest request = Request(0, 2);
+  request.set_name("third");
+  JoinAnswer& answer = Join(request);
+  request.set_rank(1);
+  request.set_gpu_uuid(Uuid(1));
+  Join(request);
+  EXPECT_THAT(answer.Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "4194304 bytes asked for on GPU GPU-0, but 10485760 are in use and 0 ready "
+                       "or being made, of at most 12582912; ask for less, end other groups, or "
+                       "raise pool.bytes_per_gpu_max. User 1000 holds 8388608, 4194304 bytes on "
+                       "the group's GPUs in rank order"));
+}
+
+TEST_F(GroupFault, ErrorsForWantOfDescriptorsSayWhatTheCallersGroupsHoldAndTheTotals) {
+  FormReady(2, "first");  // two planes, and a page twice
+  FormOfAnotherUser(4_MiB);
+  v1::JoinGroupRequest request = Request(0, 1);
+  request.set_name("second");
+  int failures = 0;
+  for (bool lived = false; !lived; ++failures) {
+    ASSERT_LT(failures, 100) << "it never gets to its end";
+    absl::Status joined;
+    int limit = 0;
+    {
+      const FewDescriptors few(failures);
+      limit = OpenFdsMax();
+      joined = Join(request).Wait().status();
     }
+    lived = joined.ok();
+    if (lived) break;
+    EXPECT_THAT(joined, StatusIs(absl::StatusCode::kResourceExhausted,
+                                 HasSubstr(absl::StrCat(
+                                     ": Too many open files: raise LimitNOFILE (now ", limit,
+                                     ", all in use), or end other groups. User 1000's groups hold "
+                                     "4 descriptors of the daemon, all groups 7"))));
   }
+  EXPECT_GT(failures, 4) << "a plane, a page, its record, and what members get";
 }
 
 }  // namespace

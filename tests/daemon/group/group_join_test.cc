@@ -378,13 +378,28 @@ TEST_F(GivenUpJoin, WhoHasConfirmedHadItsAnswer) {
 }
 
 TEST_F(GroupJoin, GroupsAreBounded) {
-  options_.limits.groups_max = 1;
+  options_.limits.groups_max = 3;
   Restart();
   Join(Request(0, 2));
+  Caller another_user = CallerOf(7);
+  another_user.uid = 1001;
   v1::JoinGroupRequest other = Request(1, 2);
+  for (const char* name : {"a", "b"}) {
+    other.set_name(name);
+    EXPECT_FALSE(Join(other, another_user).come());
+  }
   other.set_name("other");
   EXPECT_THAT(Join(other).Wait(),
-              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("1 groups already")));
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "this daemon has 3 groups already, of at most 3, and user 1000 has 1 of "
+                       "them; end some, or raise limits.groups_max"));
+  // As after a reload.
+  GroupRegistry::Limits limits = options_.limits;
+  limits.groups_max = 2;
+  registry_->SetLimits(limits);
+  EXPECT_THAT(Join(other).Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("has 3 groups already, of at most 2, and user 1000 has 1 of")));
   EXPECT_OK(Join(Request(1, 2)).Wait());
 }
 
@@ -456,18 +471,32 @@ TEST_F(GroupJoin, OptionsThatMakeNoSenseAreRefused) {
 }
 
 TEST_F(GroupJoin, GroupsAreLimitedByUser) {
-  options_.limits.groups_per_uid_max = 1;
+  options_.limits.groups_per_uid_max = 2;
+  options_.limits.groups_max = 9;
   Restart();
   Join(Request(0, 2));
-  v1::JoinGroupRequest second = Request(0, 2);
-  second.set_name("second");
-  EXPECT_THAT(Join(second).Wait(),
-              StatusIs(absl::StatusCode::kResourceExhausted,
-                       AllOf(HasSubstr("user 1000 has 1 groups already"), HasSubstr("1 groups"))));
+  v1::JoinGroupRequest another = Request(0, 2);
+  another.set_name("second");
+  Join(another);
   Caller other = CallerOf(1);
   other.uid = 1001;
-  second.set_rank(1);
-  EXPECT_FALSE(Join(second, other).come()) << "another user's groups do not count";
+  for (const char* name : {"a", "b"}) {
+    another.set_name(name);
+    EXPECT_FALSE(Join(another, other).come()) << "another user's groups do not count";
+  }
+  another.set_name("third");
+  EXPECT_THAT(Join(another).Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "user 1000 has 2 groups already, of at most 2, and this daemon 4 in all, of "
+                       "at most 9; end some, or raise limits.groups_per_uid_max"));
+  // As after a reload.
+  GroupRegistry::Limits limits = options_.limits;
+  limits.groups_per_uid_max = 1;
+  registry_->SetLimits(limits);
+  EXPECT_THAT(Join(another).Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("user 1000 has 2 groups already, of at most 1, and this daemon 4 "
+                                 "in all, of at most 9")));
 }
 
 TEST_F(GroupJoin, LimitsMayChangeMeanwhile) {
@@ -486,21 +515,27 @@ TEST_F(GroupJoin, LimitsMayChangeMeanwhile) {
 }
 
 TEST_F(GroupJoin, BytesOnAGpuAreLimitedByUser) {
-  options_.limits.bytes_per_gpu_per_uid_max = 6_MiB;  // planes have 4
+  options_.limits.bytes_per_gpu_per_uid_max = 10_MiB;
+  planes_ready_ = 3;
   Restart();
-  FormReady(2, "first");
-  v1::JoinGroupRequest request = Request(0, 1);
-  request.set_name("second");
-  EXPECT_THAT(Join(request).Wait(),
-              StatusIs(absl::StatusCode::kResourceExhausted,
-                       AllOf(HasSubstr("user 1000 asks for 1 x 4194304 bytes"),
-                             HasSubstr("holds 4194304 there, of at most 6291456"))));
-  // Elsewhere, and for others, there is room.
-  request.set_gpu_uuid(Uuid(3));
-  EXPECT_OK(Join(request).Wait());
+  FormReady(2, "first");  // planes have 4
+  // For others, and elsewhere, there is room.
   Caller other = CallerOf(7);
   other.uid = 1001;
-  EXPECT_OK(Join(Request(0, 1), other).Wait());
+  v1::JoinGroupRequest request = Request(0, 1);
+  request.set_plane_bytes((10_MiB).value);
+  EXPECT_OK(Join(request, other).Wait());
+  request.set_name("second");
+  request.set_plane_bytes((8_MiB).value);
+  ASSERT_TRUE(pool_->WaitUntilFilled(kLong));
+  EXPECT_THAT(Join(request).Wait(),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "user 1000 asks for 1 x 8388608 bytes on GPU GPU-0 and holds 4194304 there, "
+                       "of at most 10485760 (pool.bytes_per_gpu_per_uid_max); ask for less, or end "
+                       "other groups. Of all users' bytes there, 14680064 are in use and 12582912 "
+                       "ready or being made, of at most 1073741824"));
+  request.set_gpu_uuid(Uuid(3));
+  EXPECT_OK(Join(request).Wait());
 }
 
 // Such a group has no planes, but may ask for shared buffers all the same.

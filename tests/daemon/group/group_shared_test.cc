@@ -144,9 +144,23 @@ TEST_F(GroupShared, BadAsksAreTheCallersAlone) {
 
 TEST_F(GroupShared, BuffersAreBounded) {
   const Formed formed = FormReady(2);
-  for (uint64_t i = 0; i < kSharedBuffersMax; ++i) AllocateShared(formed.generation, 0, 2_MiB, i);
-  EXPECT_THAT(AllocateShared(formed.generation, 0, 2_MiB, kSharedBuffersMax).Wait(),
-              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("64 shared buffers")));
+  // Two that both hold, one of them freed by rank 0; four that rank 1 asks for, the rest rank 0.
+  for (uint64_t i = 0; i < 2; ++i) {
+    AllocateShared(formed.generation, 0, 2_MiB, i);
+    ASSERT_OK(AllocateShared(formed.generation, 1, 2_MiB, i).Wait());
+  }
+  ASSERT_OK(FreeShared(formed.generation, 0, 0));
+  for (uint64_t i = 2; i < kSharedBuffersMax; ++i) {
+    AllocateShared(formed.generation, i < 6 ? 1 : 0, 2_MiB, i);
+  }
+  const auto full = [](int rank, int held) {
+    return StatusIs(absl::StatusCode::kResourceExhausted,
+                    absl::StrCat("group 'tp' has 64 shared buffers already, of at most 64, and "
+                                 "rank ",
+                                 rank, " holds or waits for ", held, " of them; free some"));
+  };
+  EXPECT_THAT(AllocateShared(formed.generation, 0, 2_MiB, kSharedBuffersMax).Wait(), full(0, 59));
+  EXPECT_THAT(AllocateShared(formed.generation, 1, 2_MiB, kSharedBuffersMax).Wait(), full(1, 6));
 }
 
 TEST_F(GroupShared, GroupMustBeReadyAndComplete) {
@@ -173,7 +187,11 @@ TEST_F(GroupShared, FailedAllocationFailsAllRanksAndGivesTheOthersBack) {
   source_.FailCalls(1, 1, absl::ResourceExhaustedError("the GPU is full"));
   SharedAnswer& first = AllocateShared(formed.generation, 0, 2_MiB);
   const auto full = StatusIs(absl::StatusCode::kResourceExhausted,
-                             HasSubstr("the GPU is full. User 1000 holds 4194304, 4194304 bytes"));
+                             "the GPU is full; of the daemon's bytes on GPU GPU-1, 4194304 are in "
+                             "use and 0 ready or being made, of at most 1073741824; ask for less, "
+                             "or end other groups or programs that hold its memory (nvidia-smi). "
+                             "User 1000 holds 4194304, 4194304 bytes on the group's GPUs in rank "
+                             "order");
   EXPECT_THAT(AllocateShared(formed.generation, 1, 2_MiB).Wait(), full);
   EXPECT_THAT(first.Wait(), full);
   EXPECT_TRUE(Eventually([&] { return BytesInUse() == kPlanes; }));

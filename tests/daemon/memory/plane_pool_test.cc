@@ -112,11 +112,28 @@ TEST_F(PlanePoolTest, OverTheLimitSaysGpuAskedInUseAndLimit) {
   ASSERT_TRUE(pool->WaitUntilFilled(kLong));
   auto lease = pool->Acquire("GPU-a", 6_MiB);
   ASSERT_OK(lease);
-  EXPECT_THAT(pool->Acquire("GPU-a", 6_MiB),
+  EXPECT_THAT(pool->Acquire("GPU-a", 10_MiB),
               StatusIs(absl::StatusCode::kResourceExhausted,
-                       AllOf(HasSubstr("GPU-a"), HasSubstr("6291456 bytes asked"),
-                             HasSubstr("6291456 are in use"), HasSubstr("at most 16777216"))));
+                       "10485760 bytes asked for on GPU GPU-a, but 6291456 are in use and 8388608 "
+                       "ready or being made, of at most 16777216; ask for less, end other groups, "
+                       "or raise pool.bytes_per_gpu_max"));
   EXPECT_OK(pool->Acquire("GPU-b", 6_MiB));
+}
+
+TEST_F(PlanePoolTest, FullGpuIsToldWithTheAccount) {
+  auto pool = Make(Options());
+  ASSERT_TRUE(pool->WaitUntilFilled(kLong));
+  auto lease = pool->Acquire("GPU-a", 6_MiB);
+  ASSERT_OK(lease);
+  source_.FailCalls(0, 1, absl::ResourceExhaustedError("out of memory"));
+  EXPECT_THAT(pool->Acquire("GPU-a", 2_MiB),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("out of memory; of the daemon's bytes on GPU GPU-a, 6291456 are "
+                                 "in use and 8388608 ready or being made, of at most 16777216")));
+  // Other wants are not the GPU's.
+  const absl::Status no_fd = absl::ErrnoToStatus(EMFILE, "receiving");
+  source_.FailCalls(0, 1, no_fd);
+  EXPECT_EQ(pool->Acquire("GPU-a", 2_MiB).status(), no_fd);
 }
 
 TEST_F(PlanePoolTest, RefillRespectsTheLimitAndSaysSo) {

@@ -5,13 +5,19 @@
 #include <array>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "daemon/process/open_fds.h"
 #include "daemon/session/foreign_sockets.h"
 #include "daemon/session/poller.h"
+#include "tests/support/few_fds.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
 namespace {
+
+using ::absl_testing::StatusIs;
 
 constexpr uid_t kUser = 60001;
 
@@ -50,6 +56,31 @@ class AdoptedConnectionsTest : public testing::Test {
   std::unique_ptr<ForeignSockets> foreign_;
   std::unique_ptr<AdoptedConnections> adopted_;
 };
+
+TEST_F(AdoptedConnectionsTest, RefusalsSayWhatTheUserHasAndWhatAllHave) {
+  std::vector<Ends> held;
+  for (int i = 0; i < 3; ++i) held.push_back(Add({.pid = 100, .uid = kUser}));
+  for (int i = 0; i < 2; ++i) held.push_back(Add({.pid = 100, .uid = kUser + 1}));
+  const UniqueFd another = held.front().ours.Duplicate();
+  absl::Status no_fd;
+  int limit = 0;
+  {
+    const FewFds few;
+    limit = OpenFdsMax();
+    no_fd = adopted_->Add(another, {.pid = 100, .uid = kUser});
+  }
+  EXPECT_THAT(no_fd, StatusIs(absl::StatusCode::kResourceExhausted,
+                              absl::StrCat("watching a connection: Too many open files: raise "
+                                           "LimitNOFILE (now ",
+                                           limit,
+                                           ", all in use); uid 60001 has 3 connections, "
+                                           "all users have 5")));
+  for (int i = 0; i < 7; ++i) held.push_back(Add({.pid = 101, .uid = kUser}));
+  EXPECT_THAT(adopted_->Add(another, {.pid = 100, .uid = kUser}),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       "uid 60001 has 10 connections already, the most allowed (the limit); "
+                       "process 101 has 7 of them; all users have 12"));
+}
 
 TEST_F(AdoptedConnectionsTest, ThoseOfAProcessThatEndedAreShutDownAndNoOthers) {
   const Ends ended = Add({.pid = 100, .uid = kUser});

@@ -1,8 +1,10 @@
 #include "daemon/session/session_server.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
@@ -294,7 +297,8 @@ TEST_F(SessionServerTest, SessionsAreLimitedInAll) {
     const auto refusal = c.ReceiveRefusal();
     ASSERT_OK(refusal);
     EXPECT_THAT(refusal->reason(),
-                AllOf(HasSubstr("2 sessions"), HasSubstr("limits.sessions_max")));
+                AllOf(HasSubstr("serves 2 sessions already, of at most 2, and uid"),
+                      HasSubstr("limits.sessions_max")));
     EXPECT_TRUE(c.IsClosed());
   }
   b.Close();
@@ -311,7 +315,10 @@ TEST_F(SessionServerTest, SessionsAreLimitedByUser) {
   const auto refusal = b.ReceiveRefusal();
   ASSERT_OK(refusal);
   EXPECT_THAT(refusal->reason(),
-              AllOf(HasSubstr("uid " + std::to_string(geteuid()) + " has 1 sessions already"),
+              AllOf(HasSubstr(absl::StrCat("uid ", geteuid(),
+                                           " has 1 sessions already, of at most "
+                                           "1, and the daemon serves 1 sessions in all, of at most "
+                                           "1024")),
                     HasSubstr("limits.sessions_per_uid_max")));
   EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kLimit);
 }
@@ -844,7 +851,7 @@ TEST_F(SessionServerTest, AdministratorOverTheLimitIsToldWhoHasTheConnections) {
   EXPECT_EQ(std::string_view(line.data()),
             absl::StrCat(kRefusalStart, "uid ", geteuid(),
                          " has 64 connections already, the most allowed (not a setting); process ",
-                         getpid(), " has 64 of them\n"));
+                         getpid(), " has 64 of them; all users have 64\n"));
   EXPECT_EQ(recv(over.get(), line.data(), line.size(), 0), 0) << "closed";
   EXPECT_EQ(WaitForRefusal().door, Door::kAdmin);
   EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kLimit);
@@ -894,6 +901,41 @@ TEST_F(SessionServerTest, OtherUsersHaveTheirOwnLimit) {
   ASSERT_THAT(opened_, SizeIs(2));
   EXPECT_EQ(opened_[1].uid, 65534u);
   EXPECT_EQ(opened_[1].pid, child.pid());
+}
+
+TEST_F(SessionServerTest, RefusalsSayWhatTheUserHoldsAndWhatAllDo) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can become another user";
+  // Of two sessions of this user and one of another; a third one is not taken.
+  const auto refusal_of = [this](SessionServer::Options options) -> std::string {
+    StartServer(std::move(options));
+    std::filesystem::permissions(parent_, std::filesystem::perms(0755));
+    ChildProcess another_user([path = socket_path()](int report) {
+      if (setuid(65534) != 0) _exit(1);
+      TestWorker worker(path);
+      WriteValue(report, worker.Open().ok());
+      pause();
+    });
+    EXPECT_TRUE(another_user.Read<bool>());
+    TestWorker a(socket_path());
+    TestWorker b(socket_path());
+    EXPECT_OK(a.Open());
+    EXPECT_OK(b.Open());
+    const auto refusal = TestWorker(socket_path()).ReceiveRefusal();
+    TearDown();
+    EXPECT_OK(refusal);
+    return refusal.ok() ? refusal->reason() : "";
+  };
+  EXPECT_EQ(refusal_of({.sessions_max = 3}),
+            "the daemon serves 3 sessions already, of at most 3, and uid 0 has 2 sessions: end "
+            "some processes or raise limits.sessions_max in its configuration");
+  EXPECT_EQ(refusal_of({.sessions_max = 9, .sessions_per_uid_max = 2}),
+            "uid 0 has 2 sessions already, of at most 2, and the daemon serves 3 sessions in all, "
+            "of at most 9: end some processes or raise limits.sessions_per_uid_max in the daemon's "
+            "configuration");
+  EXPECT_EQ(refusal_of({.descriptors_max = 15}),
+            "the daemon has no file descriptors to spare: connections of workers hold 9 of at most "
+            "9, three quarters of its limit of open files, and those of uid 0 6; end some "
+            "processes, or raise LimitNOFILE (15 now)");
 }
 
 TEST_F(SessionServerTest, DeathIsToldBeforeTheEnd) {
@@ -1100,6 +1142,19 @@ TEST_F(SessionServerTest, ConnectionsOfAllLeaveDescriptorsToTheDaemon) {
 
 TEST_F(SessionServerTest, WorkerForWhomNoDescriptorIsLeftIsToldWhatToRaise) {
   StartServer();
+  TestWorker there(socket_path());
+  ASSERT_OK(there.Open());
+  const UniqueFd call = ConnectTo(dir_->control_socket_path(), SOCK_STREAM);
+  ASSERT_TRUE(Eventually([&] { return ControlCount() == 1; }));
+  // Another user's sessions, where that can be.
+  std::filesystem::permissions(parent_, std::filesystem::perms(0755));
+  ChildProcess another_user([path = socket_path()](int report) {
+    if (setuid(65534) != 0) _exit(1);
+    TestWorker worker(path);
+    WriteValue(report, worker.Open().ok());
+    pause();
+  });
+  const int of_another = geteuid() == 0 && another_user.Read<bool>() ? 3 : 0;
   rlimit before = {};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
   const int next = dup(0);
@@ -1115,7 +1170,8 @@ TEST_F(SessionServerTest, WorkerForWhomNoDescriptorIsLeftIsToldWhatToRaise) {
               HasSubstr(absl::StrCat("cannot watch the process: pidfd of process ", getpid(),
                                      ": Too many open files: raise "
                                      "LimitNOFILE (now ",
-                                     next + 2, ")")));
+                                     next + 2, ", all in use); connections of uid ", geteuid(),
+                                     " hold 5 of them, those of all workers ", 5 + of_another)));
 }
 
 TEST_F(SessionServerTest, DescriptorsThatWaitForAllWorkersAreBounded) {
@@ -1255,7 +1311,9 @@ class SessionRestart : public SessionServerTest {
     TestWorker another(socket_path());
     // It may be refused before.
     another.SendHello(kVersionMajor, kVersionMinor).IgnoreError();
-    EXPECT_THAT(another.ReceiveRefusal()->reason(), HasSubstr("has 2 sessions"));
+    EXPECT_THAT(another.ReceiveRefusal()->reason(),
+                HasSubstr(absl::StrCat("has 2 sessions already, of at most ", sessions_per_uid_max_,
+                                       ", and the daemon serves 2 sessions in all")));
   }
 
   std::string records_;
@@ -1499,6 +1557,45 @@ TEST_F(SessionRestart, WorkerIsToldThatTheDaemonCannotKeepARecord) {
   EXPECT_THAT(refusal->reason(), AllOf(HasSubstr("its record cannot be written"),
                                        HasSubstr(records_), HasSubstr("No such file")));
   EXPECT_EQ(WaitForRefusal().cause, RefusalCause::kFailure);
+}
+
+// In a mount namespace that a thread of its own enters and the server's inherits.
+TEST_F(SessionRestart, WorkerForWhoseRecordThereIsNoRoomIsToldWhatIsHeld) {
+  bool may_mount = true;
+  std::thread([&] {
+    SessionServer::Options options = WithRecords();
+    may_mount = unshare(CLONE_NEWNS) == 0 &&
+                mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                mount("tmpfs", records_.c_str(), "tmpfs", 0, "size=64k") == 0;
+    if (!may_mount) return;
+    StartServer(std::move(options));
+    std::filesystem::permissions(parent_, std::filesystem::perms(0755));
+    ChildProcess another_user([path = socket_path()](int report) {
+      if (setuid(65534) != 0) _exit(1);
+      TestWorker worker(path);
+      WriteValue(report, worker.Open().ok());
+      pause();
+    });
+    EXPECT_TRUE(another_user.Read<bool>());
+    TestWorker there(socket_path());
+    EXPECT_OK(there.Open());
+    std::ofstream(records_ + "/filler") << std::string(size_t{1} << 20, 'x');
+    TestWorker worker(socket_path());
+    EXPECT_OK(worker.SendHello(kVersionMajor, kVersionMinor));
+    const auto refusal = worker.ReceiveRefusal();
+    EXPECT_OK(refusal);
+    if (refusal.ok()) {
+      EXPECT_FALSE(refusal->daemon_failed()) << "it is for the user to end some";
+      EXPECT_THAT(
+          refusal->reason(),
+          AllOf(HasSubstr("cannot open a session: its record cannot be written: "),
+                HasSubstr("No space left on device (of its file system 0 of 65536 bytes are free"),
+                HasSubstr("; uid 0 has 1 sessions, and the daemon serves 2 sessions in all, of at "
+                          "most 1024; nodecommctl doctor")));
+    }
+    TearDown();
+  }).join();
+  if (!may_mount) GTEST_SKIP() << "not allowed to mount";
 }
 
 // The daemon was replaced by one of a version that is too far away.
