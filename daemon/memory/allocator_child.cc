@@ -10,6 +10,7 @@
 #include "client/base/status_macros.h"
 #include "client/base/steady_clock.h"
 #include "daemon/memory/allocator_protocol.h"
+#include "daemon/process/open_fds.h"
 
 namespace nodecomm {
 namespace {
@@ -67,6 +68,7 @@ AllocatorChild::Answer AllocatorChild::Ask(std::string_view gpu_uuid, ByteCount 
   if (absl::IsUnavailable(reply.status())) {
     return {.usable = false, .plane = Broken("died before it answered")};
   }
+  if (SaysNoFdIsLeft(reply.status())) return {.usable = true, .plane = reply.status()};
   if (!reply.ok()) {
     return {.usable = false, .plane = Broken(std::string(reply.status().message()))};
   }

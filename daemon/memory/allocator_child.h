@@ -31,7 +31,7 @@ class AllocatorChild {
 
   // The child's own answer, or Unavailable: it died, did not answer in time, or answered with what
   // is no answer to this request. After any Unavailable, its own too, the child is of no further
-  // use.
+  // use. ResourceExhausted may be the daemon's own, too: it had no descriptor for the plane.
   struct Answer {
     bool usable = false;  // whether the child can be asked again
     absl::StatusOr<Plane> plane = absl::UnknownError("not asked");

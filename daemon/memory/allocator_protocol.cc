@@ -125,6 +125,10 @@ absl::Status ReceiveRecord(int socket, SteadyTime deadline, void* record, size_t
   }
   if (received < 0) return absl::ErrnoToStatus(errno, "recvmsg on the allocator's socket");
   fds = TakeFds(message);
+  // There was room for more in the message, but not in this process.
+  if ((message.msg_flags & MSG_CTRUNC) != 0 && fds.size() < kFdsMax) {
+    return absl::ErrnoToStatus(EMFILE, "taking a plane from the allocator");
+  }
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
       static_cast<size_t>(received) != bytes) {
     return absl::DataLossError(absl::StrFormat(

@@ -39,7 +39,8 @@ absl::Status SendAllocatorReply(int socket, const AllocatorReply& reply);
 
 // Both wait until `deadline`, which may be infinite. Unavailable: the other end is gone;
 // DeadlineExceeded: nothing came; DataLoss: what came is no such record (every fd that came with it
-// has been closed).
+// has been closed). ResourceExhausted, in the words of EMFILE: this process had no descriptor for
+// what came, and the record is lost; the next one is whole.
 absl::StatusOr<AllocatorRequest> ReceiveAllocatorRequest(int socket, SteadyTime deadline);
 absl::StatusOr<AllocatorReply> ReceiveAllocatorReply(int socket, SteadyTime deadline);
 

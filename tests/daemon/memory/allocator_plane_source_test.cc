@@ -9,6 +9,7 @@
 #include "client/base/steady_clock.h"
 #include "daemon/memory/allocator_protocol.h"
 #include "tests/daemon/memory/plane_source_conformance.h"
+#include "tests/support/few_fds.h"
 
 namespace nodecomm {
 namespace {
@@ -68,6 +69,20 @@ INSTANTIATE_TEST_SUITE_P(AllocatorPlaneSource, BadChild,
                                            std::pair{"GPU-garbage", "a record of 7 bytes"},
                                            std::pair{"GPU-other-question", "another question"},
                                            std::pair{"GPU-too-small", "another question"}));
+
+TEST(AllocatorPlaneSource, WantOfADescriptorForAPlaneCostsOneCallAndTheChildStays) {
+  auto source = Open();
+  const pid_t child = ChildOf(*source);
+  absl::Status created;
+  {
+    const FewFds none;
+    created = source->Create("GPU-good", 2_MiB).status();
+  }
+  EXPECT_THAT(created, StatusIs(absl::StatusCode::kResourceExhausted,
+                                "taking a plane from the allocator: Too many open files"));
+  EXPECT_OK(source->Create("GPU-good", 2_MiB));
+  EXPECT_EQ(ChildOf(*source), child);
+}
 
 TEST(AllocatorPlaneSource, ChildThatDiedBetweenCallsCostsNone) {
   auto source = Open();
