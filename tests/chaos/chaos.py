@@ -150,7 +150,7 @@ def main():
     parser.add_argument("--bin", required=True, help="directory of the programs")
     parser.add_argument("--worker", required=True, help="tests/chaos/chaos_worker, built")
     parser.add_argument("--topology", required=True, help="a host of eight GPUs to simulate")
-    parser.add_argument("--seconds", type=float, default=float(os.environ.get("NODECOMM_CHAOS_SECONDS", "15")))
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("NODECOMM_CHAOS_SECONDS", "120")))
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nodecomm-chaos.", dir="/tmp") as work_dir:

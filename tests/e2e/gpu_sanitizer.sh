@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nodecomm-perf under compute-sanitizer on real GPUs: every protocol, lean and full, one chunk and many, checked for wrong
+# nodecomm-perf under compute-sanitizer on real GPUs: every protocol, lean and full, one chunk and many, and checked mode, looked at for wrong
 # accesses, for races in shared memory and for barriers that threads of a block meet in two places.
 # Usage: tests/e2e/gpu_sanitizer.sh DIRECTORY-OF-THE-PROGRAMS [TOOL [RANKS]]: one tool alone, with so many ranks alone. All
 # three with 2 to all ranks take many minutes.
@@ -33,11 +33,13 @@ for tool in ${2:-memcheck racecheck synccheck}; do
   for ((ranks = first; ranks <= last; ++ranks)); do
     for mode in graph eager; do
       # A packet a thread, of each protocol, and several.
-      checked "$tool" -n "$ranks" -b 1K -e 4M -f 16 -d bf16,f32 --mode "$mode"
+      checked "$tool" -n "$ranks" -b 1K -e 4M -f 16 -d bf16,f16,f32 --mode "$mode"
       # Odd sizes: all code.
       checked "$tool" -n "$ranks" -b 1030 -e 32K -f 31 -d f16 --mode "$mode"
       # Several chunks, which take credits.
       checked "$tool" -n "$ranks" -b 4M -e 4M -d bf16 --mode "$mode" --plane-bytes 4M
+      # What ranks tell each other before a call.
+      NODECOMM_CHECKED=1 checked "$tool" -n "$ranks" -b 1K -e 64K -f 64 -d bf16 --mode "$mode"
     done
   done
 done

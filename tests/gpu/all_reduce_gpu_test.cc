@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -22,6 +23,24 @@ INSTANTIATE_TEST_SUITE_P(Gpu, AllReduceOnGpus, testing::Values(&MakeGpuRankGroup
 
 // From a thread to grids that fill a GPU, of whole packets and not.
 constexpr size_t kCounts[] = {1, 17, 512, 4096, 16'384, 100'000, 262'144, 1'000'001, 2'097'152};
+
+// Also those of large messages, for which host threads are too slow.
+TEST_P(AllReduceOnGpus, IsRightOnBothSidesOfEverySwitchOverOfTheDefaultPlane) {
+  constexpr ByteCount kPlaneBytes{size_t{36} << 20};
+  for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}, .plane_bytes = kPlaneBytes});
+    for (const ElementType type : kTypes) {
+      RankGroup::Run run;
+      const std::vector<size_t> counts = SwitchOvers(kPlaneBytes, ranks, type, size_t{12} << 20);
+      ASSERT_FALSE(counts.empty());
+      std::printf("%d ranks, type %d: %zu switch-overs, the last at %zu elements\n", ranks,
+                  static_cast<int>(type), counts.size(), counts.back());
+      AddBothSides(counts, type, ranks, run);
+      ExpectRight(*group, run, ranks);
+      ASSERT_FALSE(HasFailure());
+    }
+  }
+}
 
 // Both begin within a microsecond. Neither can end, so each pair has to be on the GPU together.
 TEST_P(AllReduceOnGpus, TwoCallsOfOneRankThatBeginTogetherAreAnOverlapWhateverTheirSizes) {

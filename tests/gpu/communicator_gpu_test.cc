@@ -9,8 +9,10 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <functional>
+#include <iterator>
 #include <latch>
 #include <memory>
 #include <optional>
@@ -292,6 +294,62 @@ TEST_F(CommunicatorGpuTest, EagerCallsAndReplaysSumToTheSameBitsOnAllRanks) {
       }
     }
   }
+}
+
+// Where 32 bits are too few for a byte's place, and 31 for an element's.
+TEST_F(CommunicatorGpuTest, SumsMoreThanFourGiB) {
+  constexpr size_t kBytesPerStep = size_t{64} << 20;
+  // Each a value of its own, so that what goes astray shows.
+  constexpr size_t kParts[] = {(size_t{1} << 31) + 4, (size_t{1} << 31) - 20,
+                               (size_t{12} << 20) + 1000};
+  constexpr size_t kBytes = kParts[0] + kParts[1] + kParts[2];
+  static_assert(kBytes > size_t{1} << 32);
+  ASSERT_TRUE(FormGroup("large", comms_));
+  const auto byte_of = [](int rank, size_t part) {
+    return 0x38 + rank + 8 * static_cast<int>(part);
+  };
+  const auto value_of = [&](int rank, size_t part) {
+    const std::vector<uint8_t> bytes(sizeof(float), static_cast<uint8_t>(byte_of(rank, part)));
+    float value;
+    std::memcpy(&value, bytes.data(), sizeof(value));
+    return value;
+  };
+  std::vector<std::unique_ptr<DeviceMemory>> data(comms_.size());
+  OnEachRank([&](int rank) {
+    data[rank] = std::make_unique<DeviceMemory>(kBytes);
+    size_t offset = 0;
+    for (size_t part = 0; part < std::size(kParts); ++part) {
+      CHECK_CUDA(cudaMemset(data[rank]->data() + offset, byte_of(rank, part), kParts[part]));
+      offset += kParts[part];
+    }
+    CHECK_CUDA(cudaDeviceSynchronize());
+  });
+  OnEachRank([&](int rank) {
+    EXPECT_THAT(
+        comms_[rank]->AllReduce(data[rank]->data(), data[rank]->data(), kBytes / sizeof(float),
+                                DataType::kFloat32, ReduceOp::kSum, work_[rank]->stream.get()),
+        Succeeds());
+  });
+  OnEachRank([&](int rank) {
+    const Stream& stream = work_[rank]->stream;
+    stream.Synchronize();
+    EXPECT_THAT(comms_[rank]->GetStatus(), Succeeds());
+    size_t begin = 0;
+    for (size_t part = 0; part < std::size(kParts); ++part) {
+      float sum = value_of(0, part);
+      for (int r = 1; r < world_size_; ++r) sum += value_of(r, part);
+      const size_t end = begin + kParts[part];
+      for (size_t offset = begin; offset < end; offset += kBytesPerStep) {
+        std::vector<float> got(std::min(kBytesPerStep, end - offset) / sizeof(float));
+        stream.Copy(got.data(), data[rank]->data() + offset, got.size() * sizeof(float));
+        stream.Synchronize();
+        ASSERT_EQ(std::count(got.begin(), got.end(), sum), got.size())
+            << "part " << part << ", within " << kBytesPerStep << " bytes from " << offset;
+      }
+      begin = end;
+    }
+  });
+  OnEachRank([&](int rank) { data[rank].reset(); });
 }
 
 TEST_F(CommunicatorGpuTest, TwoGroupsCalledInOppositeOrderBothFinish) {
@@ -638,6 +696,7 @@ TEST_F(CommunicatorGpuTest, RankThatStopsCallingIsNamedAndReplaysEnd) {
   }
 }
 
+// Of replays, in checked mode alone.
 TEST_F(CommunicatorGpuTest, CallsOnTwoStreamsWithoutAnOrderAreAnErrorThatSaysSo) {
   // One launch each: a second of the same call would wait behind the first, and with it whatever
   // else the driver has put into the same queue.
@@ -648,28 +707,49 @@ TEST_F(CommunicatorGpuTest, CallsOnTwoStreamsWithoutAnOrderAreAnErrorThatSaysSo)
     CHECK_CUDA(cudaSetDevice(Spec(0).device));
     other_stream.emplace();
   }).join();
-  for (const auto& [first, second] : kCounts) {
-    ASSERT_TRUE(FormGroup("streams", comms_));
-    MeetAll();
-    OnEachRank([&, first = first, second = second](int rank) {
-      if (rank != 0) return ExpectEnds(*comms_[rank], text);
-      // Nobody else calls, so neither can end before the other begins.
-      uint8_t* data = work_[rank]->memory.data();
-      const Clock::time_point begin = Clock::now();
-      EXPECT_THAT(comms_[rank]->AllReduce(data, data, first, DataType::kFloat32, ReduceOp::kSum,
-                                          work_[rank]->stream.get()),
-                  Succeeds());
-      data += Workspace::kBytes / 2;
-      EXPECT_THAT(comms_[rank]->AllReduce(data, data, second, DataType::kFloat32, ReduceOp::kSum,
-                                          other_stream->get()),
-                  Succeeds());
-      work_[rank]->stream.Synchronize();
-      other_stream->Synchronize();
-      // Of 20 s that a call waits for a rank that is late.
-      EXPECT_LT(MillisecondsSince(begin), 1000);
-      ExpectEnds(*comms_[rank], text);
-    });
-    DestroyGroup(comms_);
+  for (const bool is_replayed : {false, true}) {
+    for (const auto& [first, second] : kCounts) {
+      SCOPED_TRACE(testing::Message() << first << " and " << second << " elements"
+                                      << (is_replayed ? ", replayed" : ""));
+      ASSERT_TRUE(
+          FormGroup("streams", comms_, [&](Options& options) { options.checked = is_replayed; }));
+      MeetAll();
+      const auto call = [&](size_t count, size_t offset, const Stream& stream) {
+        uint8_t* data = work_[0]->memory.data() + offset;
+        EXPECT_THAT(comms_[0]->AllReduce(data, data, count, DataType::kFloat32, ReduceOp::kSum,
+                                         stream.get()),
+                    Succeeds());
+      };
+      const auto call_first = [&, count = first] { call(count, 0, work_[0]->stream); };
+      const auto call_second = [&, count = second] {
+        call(count, Workspace::kBytes / 2, *other_stream);
+      };
+      std::optional<Graph> first_graph;
+      std::optional<Graph> second_graph;
+      OnEachRank([&](int rank) {
+        if (rank != 0 || !is_replayed) return;
+        first_graph.emplace(work_[0]->stream, call_first);
+        second_graph.emplace(*other_stream, call_second);
+      });
+      OnEachRank([&](int rank) {
+        if (rank != 0) return ExpectEnds(*comms_[rank], text);
+        // Nobody else calls, so neither can end before the other begins.
+        const Clock::time_point begin = Clock::now();
+        if (is_replayed) {
+          first_graph->Launch();
+          second_graph->Launch();
+        } else {
+          call_first();
+          call_second();
+        }
+        work_[rank]->stream.Synchronize();
+        other_stream->Synchronize();
+        // Of 20 s that a call waits for a rank that is late.
+        EXPECT_LT(MillisecondsSince(begin), 1000);
+        ExpectEnds(*comms_[rank], text);
+      });
+      DestroyGroup(comms_);
+    }
   }
 }
 

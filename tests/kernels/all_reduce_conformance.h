@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <random>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,46 @@ class AllReduceConformance : public testing::TestWithParam<GroupFactory> {
       call.in_place[r] = (r + seed) % 3 == 0;
     }
     return call;
+  }
+
+  // The counts of elements up to `bytes_max` whose calls are planned otherwise than with one
+  // element less: by another algorithm, in another number of launches or chunks, or by other code.
+  static std::vector<size_t> SwitchOvers(ByteCount plane_bytes, int ranks, ElementType type,
+                                         size_t bytes_max) {
+    const GroupShape shape = {.world_size = WorldSize{ranks},
+                              .layout = LayOutPlane(plane_bytes, WorldSize{ranks}),
+                              .multiprocessors = GroupOptions{}.multiprocessors};
+    const size_t size = ElementBytes(type);
+    const auto plan_of = [&](size_t count) {
+      const size_t bytes = count * size;
+      const Plan plan = SelectPlan(ByteCount{bytes}, type, shape);
+      const LaunchPlan launch =
+          PlanLaunch(plan, ByteCount{std::min(bytes, plan.launch_bytes)}, shape);
+      const size_t launches = (bytes + plan.launch_bytes - 1) / plan.launch_bytes;
+      return std::tuple(plan.algorithm, launches, launch.chunks, launch.HasPacketAThread());
+    };
+    std::vector<size_t> counts;
+    // No two come closer than that.
+    const size_t step = (size_t{16} << 10) / size;
+    for (size_t below = 1; below * size < bytes_max; below += step) {
+      if (plan_of(below) == plan_of(below + step)) continue;
+      size_t same = below;
+      size_t other = below + step;
+      while (other - same > 1) {
+        const size_t middle = (same + other) / 2;
+        (plan_of(middle) == plan_of(below) ? same : other) = middle;
+      }
+      counts.push_back(other);
+    }
+    return counts;
+  }
+
+  static void AddBothSides(const std::vector<size_t>& counts, ElementType type, int ranks,
+                           RankGroup::Run& run) {
+    for (const size_t count : counts) {
+      run.calls.push_back(Mixed(type, count - 1, count, ranks));
+      run.calls.push_back(Mixed(type, count, count + 1, ranks));
+    }
   }
 
   // Runs the calls and compares every rank's every output with the reference, and the ranks with
@@ -105,37 +146,17 @@ TEST_P(AllReduceConformance, IsRightAtEveryWorldSizeTypeAndSmallCount) {
   }
 }
 
-TEST_P(AllReduceConformance, IsRightOnBothSidesOfEverySwitchOver) {
+TEST_P(AllReduceConformance, IsRightOnBothSidesOfTheFirstSwitchOversOfTheSmallestPlane) {
   for (const int ranks : {2, 3, 4, 8}) {
     NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
-    const GroupShape shape = {.world_size = WorldSize{ranks},
-                              .layout = LayOutPlane(kPlaneBytesMin, WorldSize{ranks}),
-                              .multiprocessors = 132};
     RankGroup::Run run;
-    uint64_t seed = 100;
     for (const ElementType type : {ElementType::kFloat32, ElementType::kBfloat16}) {
-      const size_t size = ElementBytes(type);
-      Plan before = SelectPlan(ByteCount{size}, type, shape);
-      int switch_overs = 0;
-      LaunchPlan launch_before = {};
-      // The first four: the changes of algorithm, and of the number of launches or chunks.
-      for (size_t bytes = 2 * size; bytes <= (3u << 20) && switch_overs < 4; bytes += size) {
-        const Plan plan = SelectPlan(ByteCount{bytes}, type, shape);
-        const LaunchPlan launch =
-            PlanLaunch(plan, ByteCount{std::min(bytes, plan.launch_bytes)}, shape);
-        const bool launches_change = (bytes + plan.launch_bytes - 1) / plan.launch_bytes !=
-                                     (bytes - size + before.launch_bytes - 1) / before.launch_bytes;
-        if (plan.algorithm != before.algorithm || launches_change ||
-            launch.chunks != std::max<size_t>(1, launch_before.chunks)) {
-          ++switch_overs;
-          run.calls.push_back(Mixed(type, bytes / size - 1, ++seed, ranks));
-          run.calls.push_back(Mixed(type, bytes / size, ++seed, ranks));
-        }
-        launch_before = launch;
-        before = plan;
-      }
+      std::vector<size_t> counts = SwitchOvers(kPlaneBytesMin, ranks, type, 3u << 20);
+      ASSERT_GE(counts.size(), 2u) << "the sizes tried cross no switch-over";
+      // The changes of algorithm, and of the number of launches or chunks.
+      counts.resize(std::min<size_t>(counts.size(), 4));
+      AddBothSides(counts, type, ranks, run);
     }
-    ASSERT_GE(run.calls.size(), 4u) << "the sizes tried cross no switch-over";
     ExpectRight(*group, run, ranks);
   }
 }
@@ -307,6 +328,41 @@ TEST_P(AllReduceConformance, AMissingRankEndsTheCallAtTheDeadlineAndIsNamed) {
         group->Execute({.calls = {Plain(ElementType::kFloat32, count, 2, 3)}});
     for (const int r : {0, 1}) {
       EXPECT_EQ(later[r].status.code(), absl::StatusCode::kAborted) << later[r].status;
+    }
+  }
+}
+
+// Without checked mode: whoever has more packets waits for them until the deadline. That equal
+// numbers of packets are of other bytes or another type, nobody notices.
+TEST_P(AllReduceConformance, CallsOfAnotherNumberOfPacketsEndTheGroupAtTheDeadline) {
+  const auto call_of = [](ElementType type, size_t count) { return Plain(type, count, 1, 3); };
+  const std::pair<CallSpec, CallSpec> differing[] = {
+      {call_of(ElementType::kFloat32, 2000), call_of(ElementType::kFloat32, 1000)},
+      {call_of(ElementType::kFloat32, 2000), call_of(ElementType::kBfloat16, 2000)},
+      {call_of(ElementType::kFloat32, 200'000), call_of(ElementType::kFloat32, 2000)},
+      {call_of(ElementType::kFloat32, 1 << 20), call_of(ElementType::kFloat16, 1 << 20)},
+  };
+  for (const auto& [more, fewer] : differing) {
+    for (const bool one_has_fewer : {true, false}) {
+      SCOPED_TRACE(testing::Message() << more.count << " and " << fewer.count << ", one of "
+                                      << (one_has_fewer ? "fewer" : "more"));
+      NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
+      group->Execute({.calls = {one_has_fewer ? more : fewer},
+                      .other_calls = {{2, {one_has_fewer ? fewer : more}}},
+                      .timeout_ns = 50'000'000});
+      bool named = false;
+      for (int r = 0; r < 3; ++r) {
+        const FailureRecord failure = group->Failure(Rank{r});
+        if (failure.state != FailureRecord::kTimeout) continue;
+        EXPECT_NE(failure.missing_rank, r);
+        EXPECT_EQ(failure.missing_rank == 2, one_has_fewer);
+        named = true;
+      }
+      EXPECT_TRUE(named) << "nobody's record says for whom it waited";
+      const std::vector<RankOutcome> later = group->Execute({.calls = {more}});
+      for (const RankOutcome& outcome : later) {
+        EXPECT_EQ(outcome.status.code(), absl::StatusCode::kAborted) << outcome.status;
+      }
     }
   }
 }

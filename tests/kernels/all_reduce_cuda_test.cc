@@ -3,11 +3,28 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "kernels/plane_layout.h"
+
+namespace {
+std::atomic<int> allocations = 0;
+}  // namespace
+
+// This program's, so that a test sees what a call allocates.
+void* operator new(size_t bytes) {
+  ++allocations;
+  if (void* memory = std::malloc(bytes); memory != nullptr) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t /*bytes*/) noexcept { std::free(memory); }
 
 namespace nodecomm::kernels {
 namespace {
@@ -17,6 +34,7 @@ struct Launched {
   unsigned blocks;
   unsigned threads;
   CUstream stream;
+  bool may_overlap;  // the kernel before it
   Call call;
 };
 
@@ -28,12 +46,20 @@ struct Driver {
 };
 Driver driver;
 
+bool MayOverlap(const CUlaunchConfig& config) {
+  return std::any_of(config.attrs, config.attrs + config.numAttrs, [](const auto& attribute) {
+    return attribute.id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION &&
+           attribute.value.programmaticStreamSerializationAllowed != 0;
+  });
+}
+
 CUresult WriteDown(const CUlaunchConfig* config, CUfunction kernel, void** arguments,
                    void** /*extra*/) {
   Launched launched = {.kernel = kernel,
                        .blocks = config->gridDimX,
                        .threads = config->blockDimX,
-                       .stream = config->hStream};
+                       .stream = config->hStream,
+                       .may_overlap = MayOverlap(*config)};
   std::memcpy(&launched.call, arguments[0], sizeof(Call));
   driver.launched.push_back(launched);
   return driver.answer;
@@ -160,6 +186,51 @@ TEST_F(AllReduceCudaTest, CheckedModeChecksEveryCall) {
     EXPECT_NE(launches[1].kernel, Kernels().check);
   }
   EXPECT_EQ(LaunchesOf(calls, MessageOf(nullptr, nullptr, 0)).size(), 1u);
+}
+
+// Lean code proves nothing, and checked mode promises to find replays that overlap.
+TEST_F(AllReduceCudaTest, CheckedCallsAreAsEagerOnesAlsoWhereTheyAreCaptured) {
+  Binding binding = FourRanks();
+  binding.checked = true;
+  const Message message = MessageOf(memory_, memory_, 512);
+  const CUfunction eager = FirstLaunchesOf(FourRanks(), message)[0].kernel;
+  driver.capturing = true;
+  EXPECT_EQ(FirstLaunchesOf(binding, message)[1].kernel, eager);
+  EXPECT_NE(FirstLaunchesOf(FourRanks(), message)[0].kernel, eager);
+}
+
+TEST_F(AllReduceCudaTest, LaunchesOverlapWhatIsBeforeThemFromHopperOn) {
+  for (const int major : {8, 9, 10, 12}) {
+    for (const bool checked : {false, true}) {
+      Binding binding = FourRanks();
+      binding.compute_capability_major = major;
+      binding.checked = checked;
+      for (const size_t count : {512, 4 << 20}) {
+        const auto launches = FirstLaunchesOf(binding, MessageOf(memory_, memory_, count));
+        ASSERT_FALSE(launches.empty());
+        for (const Launched& launched : launches) EXPECT_EQ(launched.may_overlap, major >= 9);
+      }
+    }
+  }
+}
+
+TEST_F(AllReduceCudaTest, CallsAllocateNothing) {
+  for (const bool checked : {false, true}) {
+    Binding binding = FourRanks();
+    binding.checked = checked;
+    AllReduceCalls calls(Kernels(), binding);
+    driver.launched.clear();
+    driver.launched.reserve(100);
+    const int before = allocations;
+    for (int i = 0; i < 3; ++i) {
+      for (const size_t count : {512, 511, 4 << 20}) {
+        driver.capturing = i == 2;
+        EXPECT_TRUE(calls.Enqueue(MessageOf(memory_, memory_, count), kStream).ok());
+      }
+    }
+    EXPECT_EQ(allocations, before);
+    EXPECT_GE(driver.launched.size(), 9u);
+  }
 }
 
 TEST_F(AllReduceCudaTest, SeveralLaunchesAreAsManyTheNextTime) {
