@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -27,18 +26,16 @@ constexpr size_t kCounts[] = {1, 17, 512, 4096, 16'384, 100'000, 262'144, 1'000'
 // Also those of large messages, for which host threads are too slow.
 TEST_P(AllReduceOnGpus, IsRightOnBothSidesOfEverySwitchOverOfTheDefaultPlane) {
   constexpr ByteCount kPlaneBytes{size_t{36} << 20};
-  for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
+  constexpr ElementType kType = ElementType::kBfloat16;
+  for (const int ranks : {2, 3, 4, 8}) {
     NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}, .plane_bytes = kPlaneBytes});
-    for (const ElementType type : kTypes) {
-      RankGroup::Run run;
-      const std::vector<size_t> counts = SwitchOvers(kPlaneBytes, ranks, type, size_t{12} << 20);
-      ASSERT_FALSE(counts.empty());
-      std::printf("%d ranks, type %d: %zu switch-overs, the last at %zu elements\n", ranks,
-                  static_cast<int>(type), counts.size(), counts.back());
-      AddBothSides(counts, type, ranks, run);
-      ExpectRight(*group, run, ranks);
-      ASSERT_FALSE(HasFailure());
-    }
+    RankGroup::Run run;
+    // More, and the host would sum for minutes.
+    const std::vector<size_t> counts = SwitchOvers(kPlaneBytes, ranks, kType, size_t{5} << 20);
+    ASSERT_FALSE(counts.empty());
+    AddBothSides(counts, kType, ranks, run);
+    ExpectRight(*group, run, ranks);
+    ASSERT_FALSE(HasFailure());
   }
 }
 
