@@ -47,8 +47,11 @@ absl::Status GroupHealth::Explain() const {
   const bool own_left = (left >> own_rank_.value & 1) != 0;
   if (left != 0 && !own_left) return LeftError(std::countr_zero(left));
   if (state == FailureRecord::kNone) return absl::OkStatus();
-  return absl::AbortedError(
-      absl::StrFormat("another rank gave the group up at %s; its own status says why", CallName()));
+  // Where the daemon is away, all that is known here.
+  const int missing = failure_->missing_rank;
+  return absl::AbortedError(absl::StrFormat(
+      "another rank gave the group up at %s%s; its own status says why", CallName(),
+      missing < 0 ? "" : absl::StrFormat(", while this one waited for rank %d", missing)));
 }
 
 absl::Status GroupHealth::ExplainStop() const {

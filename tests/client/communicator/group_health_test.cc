@@ -101,7 +101,11 @@ TEST_F(GroupHealthTest, TheDaemonsReasonComesFirst) {
 
 TEST_F(GroupHealthTest, PeersPoisonIsAnAbort) {
   failure_ = {.state = FailureRecord::kStopped, .epoch = 5, .missing_rank = -1};
-  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted, HasSubstr("call (epoch) 5")));
+  EXPECT_THAT(health_.Check(), StatusIs(absl::StatusCode::kAborted, HasSubstr("call (epoch) 5;")));
+  failure_.missing_rank = 2;
+  EXPECT_THAT(health_.Check(),
+              StatusIs(absl::StatusCode::kAborted,
+                       HasSubstr("call (epoch) 5, while this one waited for rank 2;")));
 }
 
 TEST_F(GroupHealthTest, PoisonOfAPeerThatSawALeaveIsNoAbort) {

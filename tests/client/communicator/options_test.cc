@@ -119,5 +119,10 @@ TEST(CommunicatorOptions, CheckedIsOffUnlessSet) {
   ExpectOffUnlessSet("NODECOMM_CHECKED", &CheckedByEnvironment);
 }
 
+// As nodecomm.h states it.
+TEST(CommunicatorOptions, CallsMayTakeThirtySecondsByDefault) {
+  EXPECT_EQ(CommunicatorOptions{}.call_timeout, absl::Seconds(30));
+}
+
 }  // namespace
 }  // namespace nodecomm::client
