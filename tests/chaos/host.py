@@ -201,8 +201,15 @@ class Daemon:
         return len(os.listdir(f"/proc/{self.process.pid}/task"))
 
     def children(self):
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as children:
-            return children.read().split()
+        found = []
+        # Each thread has its own.
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            try:
+                with open(f"/proc/{self.process.pid}/task/{task}/children") as children:
+                    found += children.read().split()
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return found
 
     def check_nothing_is_held(self):
         """No session, group, byte or file of any worker; waits for the last of it, bounded."""
