@@ -68,7 +68,7 @@ quietly podman_here run --rm "${confined[@]}" --user 0 --cap-add CHOWN,FOWNER -v
 [[ $(stat -c %u:%g:%a "$runtime") == 942:942:755 ]] || fail "the directory is $(stat -c %u:%g:%a "$runtime")"
 
 step "the daemon serves, without a capability and with a root that it cannot write"
-quietly podman_here run -d --name daemon "${confined[@]}" -v "$runtime:/run/nodecomm" \
+quietly podman_here run -d --name daemon "${confined[@]}" -v "$runtime:/run/nodecomm" -v "$runtime:/run/nodecomm.read-only:ro" \
   -v "$work/host.textproto:/host.textproto:ro" nodecomm --config /etc/nodecomm/nodecommd.textproto --simulate /host.textproto
 for ((i = 0; ; ++i)); do
   if podman_here exec daemon nodecommctl status >"$work/status" 2>&1 && grep -q '12 pairs proven' "$work/status"; then break; fi
@@ -99,5 +99,6 @@ quietly podman_here stop --time 60 daemon
 [[ $(podman_here wait daemon) == 0 ]] || fail "it ends with $(podman_here wait daemon)"
 podman_here logs daemon >"$work/daemon.log" 2>&1
 grep -q 'group ready: 2 ranks' "$work/daemon.log" || fail "it logged no group"
+if grep 'can write the control page' "$work/daemon.log"; then fail "its directory is not mounted read-only, too"; fi
 [[ -z $(find "$runtime" -type s) ]] || fail "it leaves $(find "$runtime" -type s)"
 echo ok
