@@ -1,4 +1,5 @@
 #include "tests/gpu/early_reader.h"
+#include "tests/gpu/overlapping_launch.h"
 
 namespace nodecomm {
 namespace {
@@ -32,18 +33,9 @@ EarlyReader::EarlyReader(size_t count)
 }
 
 void EarlyReader::Enqueue(const float* sums, cudaStream_t stream) const {
-  cudaLaunchAttribute overlap = {};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = kBlocks;
-  config.blockDim = kThreads;
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  CHECK_CUDA(cudaLaunchKernelEx(&config, ReadEarlyKernel, sums,
-                                reinterpret_cast<float*>(copies_.data()), count_,
-                                reinterpret_cast<uint32_t*>(seen_changing_.data())));
+  LaunchToOverlap(ReadEarlyKernel, kBlocks, kThreads, stream, sums,
+                  reinterpret_cast<float*>(copies_.data()), count_,
+                  reinterpret_cast<uint32_t*>(seen_changing_.data()));
 }
 
 uint32_t EarlyReader::CountSeenChanging() const {

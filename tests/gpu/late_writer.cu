@@ -1,4 +1,5 @@
 #include "tests/gpu/late_writer.h"
+#include "tests/gpu/overlapping_launch.h"
 
 namespace nodecomm {
 namespace {
@@ -52,16 +53,7 @@ void LateWriter::Enqueue(cudaStream_t stream) {
   AddLateKernel<<<kBlocks, kThreads, 0, stream>>>(reinterpret_cast<float*>(numbers_.data()), count_,
                                                   times);
   CHECK_CUDA(cudaGetLastError());
-  cudaLaunchAttribute overlap = {};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = 1;
-  config.blockDim = 1;
-  config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
-  CHECK_CUDA(cudaLaunchKernelEx(&config, PassKernel, times));
+  LaunchToOverlap(PassKernel, 1, 1, stream, times);
 }
 
 bool LateWriter::HaveOverlapped() const {
