@@ -23,9 +23,9 @@
  * same calls (count, type, operation) in the same order, graph replays included;
  * nodecomm_options.checked proves it. Without it, whoever has more packets of 16 bytes to reduce
  * than a peer waits for it until the deadline, and the group is aborted; calls of as many packets
- * that differ (in type, say) give undefined sums, other ones on each rank, and no error. Creating a communicator and allocating or freeing a shared
- * buffer may wait for the GPU's work, so ranks order them alike among their calls of all
- * communicators, too.
+ * that differ (in type, say) give undefined sums, other ones on each rank, and no error. Creating a
+ * communicator and allocating or freeing a shared buffer may wait for the GPU's work, so ranks
+ * order them alike among their calls of all communicators, too.
  *
  * Overlap: a call lets the next kernel of its stream begin before it has written `out`, if that was
  * launched to overlap (programmatic stream serialization). Such a kernel has to wait
