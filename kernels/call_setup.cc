@@ -9,11 +9,10 @@ namespace nodecomm::kernels {
 
 namespace {
 
-Region ToRegion(const SlotRegion& region, WorldSize world_size) {
-  static_assert(kRegionParts * kSlotPacketsMax * kPacketBytes * kWorldSizeMax <= UINT32_MAX);
-  return {.begin = region.begin,
-          .part_bytes = static_cast<uint32_t>(region.slot_packets * kPacketBytes *
-                                              SlotPlaces(world_size.value))};
+Region ToRegion(const SlotRegion& region, uint32_t shift, WorldSize world_size) {
+  static_assert(kRegionParts * PartBytes(kSlotPacketsMax, kWorldSizeMax) <= UINT32_MAX);
+  return {.begin = region.begin + shift,
+          .part_bytes = static_cast<uint32_t>(PartBytes(region.slot_packets, world_size.value))};
 }
 
 }  // namespace
@@ -46,8 +45,9 @@ Call CallForLaunch(Call call, const Message& message, const LaunchPlan& launch, 
   call.chunk_packets = static_cast<uint32_t>(launch.chunk_packets);
   call.chunks = static_cast<uint32_t>(launch.chunks);
   call.whole_packets = static_cast<uint32_t>(bytes / kPacketBytes);
-  call.region = ToRegion(layout.first, shape.world_size);
-  call.gather_region = ToRegion(layout.gather, shape.world_size);
+  const uint32_t shift = SlotShift(message.type, message.count * ElementBytes(message.type));
+  call.region = ToRegion(layout.first, shift, shape.world_size);
+  call.gather_region = ToRegion(layout.gather, shift, shape.world_size);
   return call;
 }
 

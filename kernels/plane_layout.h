@@ -9,10 +9,11 @@
 #include <cstdint>
 
 #include "client/base/quantities.h"
+#include "kernels/element.h"
 
 namespace nodecomm::kernels {
 
-inline constexpr uint32_t kPlaneAbi = 8;
+inline constexpr uint32_t kPlaneAbi = 9;
 inline constexpr ByteCount kPlaneBytesMin = 2_MiB;
 // The daemon's default (daemon/config), for which tables and tests are made.
 inline constexpr ByteCount kPlaneBytesDefault = 36_MiB;
@@ -87,6 +88,19 @@ inline constexpr uint32_t kSlotsTogether = 512;
 // one sender.
 constexpr uint32_t SlotPlaces(int ranks) {
   return ranks == 2 ? 1 : std::bit_ceil(static_cast<uint32_t>(ranks));
+}
+
+// How far behind a part's begin the slots of a message lie, the same for all its launches: by its
+// type, and by the bytes in its last packet. So ranks whose calls have as many packets, but are not
+// the same, do not take each other's packets for what they wait for: somebody misses some, for as
+// long as calls may take. Whole packets begin at multiples of 2 KiB.
+uint32_t SlotShift(ElementType type, size_t message_bytes);
+// Room for it at the end of each part.
+inline constexpr size_t kSlotShiftMax = 8192;
+
+// The bytes of a part with slots for so many packets of every rank.
+constexpr size_t PartBytes(size_t slot_packets, int ranks) {
+  return slot_packets * kPacketBytes * SlotPlaces(ranks) + kSlotShiftMax;
 }
 
 // One region: its parts, each with slots for so many packets of every rank (device/call.h), from

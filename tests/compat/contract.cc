@@ -244,6 +244,15 @@ void AddPlane(Contract& contract) {
   Add(contract, "plane blocks_max", kernels::kBlocksMax);
   Add(contract, "plane packet bytes", kernels::kPacketBytes);
   Add(contract, "plane slots together", kernels::kSlotsTogether);
+  Add(contract, "plane slot shift max", kernels::kSlotShiftMax);
+  for (const auto type : {kernels::ElementType::kFloat32, kernels::ElementType::kFloat16,
+                          kernels::ElementType::kBfloat16}) {
+    for (const size_t bytes : {16, 4, 12}) {
+      Add(contract,
+          absl::StrFormat("plane slot shift of type %d, %d bytes", static_cast<int>(type), bytes),
+          kernels::SlotShift(type, bytes));
+    }
+  }
   for (const ByteCount bytes : kPlanes) {
     for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
       const kernels::PlaneLayout layout = kernels::LayOutPlane(bytes, {ranks});

@@ -332,38 +332,72 @@ TEST_P(AllReduceConformance, AMissingRankEndsTheCallAtTheDeadlineAndIsNamed) {
   }
 }
 
-// Without checked mode: whoever has more packets waits for them until the deadline. That equal
-// numbers of packets are of other bytes or another type, nobody notices.
-TEST_P(AllReduceConformance, CallsOfAnotherNumberOfPacketsEndTheGroupAtTheDeadline) {
-  const auto call_of = [](ElementType type, size_t count) { return Plain(type, count, 1, 3); };
-  const std::pair<CallSpec, CallSpec> differing[] = {
-      {call_of(ElementType::kFloat32, 2000), call_of(ElementType::kFloat32, 1000)},
-      {call_of(ElementType::kFloat32, 2000), call_of(ElementType::kBfloat16, 2000)},
-      {call_of(ElementType::kFloat32, 200'000), call_of(ElementType::kFloat32, 2000)},
-      {call_of(ElementType::kFloat32, 1 << 20), call_of(ElementType::kFloat16, 1 << 20)},
+// Without checked mode, too: one rank's call differs from all others'.
+TEST_P(AllReduceConformance, CallsThatDifferEndTheGroupAtTheDeadline) {
+  struct Kind {
+    ElementType type;
+    size_t count;
   };
-  for (const auto& [more, fewer] : differing) {
-    for (const bool one_has_fewer : {true, false}) {
-      SCOPED_TRACE(testing::Message() << more.count << " and " << fewer.count << ", one of "
-                                      << (one_has_fewer ? "fewer" : "more"));
-      NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
-      group->Execute({.calls = {one_has_fewer ? more : fewer},
-                      .other_calls = {{2, {one_has_fewer ? fewer : more}}},
-                      .timeout_ns = 50'000'000});
-      bool named = false;
-      for (int r = 0; r < 3; ++r) {
-        const FailureRecord failure = group->Failure(Rank{r});
-        if (failure.state != FailureRecord::kTimeout) continue;
-        EXPECT_NE(failure.missing_rank, r);
-        EXPECT_EQ(failure.missing_rank == 2, one_has_fewer);
-        named = true;
-      }
-      EXPECT_TRUE(named) << "nobody's record says for whom it waited";
-      const std::vector<RankOutcome> later = group->Execute({.calls = {more}});
-      for (const RankOutcome& outcome : later) {
-        EXPECT_EQ(outcome.status.code(), absl::StatusCode::kAborted) << outcome.status;
+  constexpr Kind kF32{ElementType::kFloat32, 2000};
+  constexpr std::pair<Kind, Kind> kKinds[] = {
+      // More packets, and fewer.
+      {kF32, {ElementType::kFloat32, 1000}},
+      {kF32, {ElementType::kBfloat16, 2000}},
+      {{ElementType::kFloat32, 200'000}, kF32},
+      {{ElementType::kFloat32, 1 << 20}, {ElementType::kFloat16, 1 << 20}},
+      // As many packets, of another type, or with other bytes in the last: one, a few, some for
+      // every thread, and in several chunks.
+      {{ElementType::kFloat16, 1}, {ElementType::kBfloat16, 1}},
+      {{ElementType::kFloat16, 8}, {ElementType::kFloat16, 5}},
+      {{ElementType::kFloat32, 100}, {ElementType::kFloat16, 200}},
+      {{ElementType::kBfloat16, 4096}, {ElementType::kBfloat16, 4095}},
+      {{ElementType::kFloat16, 100'000}, {ElementType::kBfloat16, 100'000}},
+      {{ElementType::kFloat32, 1 << 20}, {ElementType::kBfloat16, 2 << 20}},
+      {{ElementType::kFloat32, 1 << 20}, {ElementType::kFloat32, (1 << 20) - 1}},
+  };
+  for (const int ranks : {2, 3, 4}) {
+    for (const auto& [one, other] : kKinds) {
+      for (const bool swapped : {false, true}) {
+        const Kind& most = swapped ? other : one;
+        const Kind& last = swapped ? one : other;
+        SCOPED_TRACE(testing::Message()
+                     << ranks << " ranks: " << most.count << " elements of type "
+                     << static_cast<int>(most.type) << ", but the last " << last.count
+                     << " of type " << static_cast<int>(last.type));
+        NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}});
+        const CallSpec call = Plain(most.type, most.count, 1, ranks);
+        group->Execute({.calls = {call},
+                        .other_calls = {{ranks - 1, {Plain(last.type, last.count, 1, ranks)}}},
+                        .timeout_ns = 20'000'000});
+        int named = 0;
+        for (int r = 0; r < ranks; ++r) {
+          const FailureRecord failure = group->Failure(Rank{r});
+          if (failure.state != FailureRecord::kTimeout) continue;
+          EXPECT_NE(failure.missing_rank, r);
+          // Whoever is like most misses the last; that one may miss any.
+          if (r != ranks - 1) {
+            EXPECT_EQ(failure.missing_rank, ranks - 1);
+          }
+          ++named;
+        }
+        EXPECT_GT(named, 0) << "nobody's record says for whom it waited";
+        for (const RankOutcome& outcome : group->Execute({.calls = {call}})) {
+          EXPECT_EQ(outcome.status.code(), absl::StatusCode::kAborted) << outcome.status;
+        }
+        ASSERT_FALSE(HasFailure());
       }
     }
+  }
+}
+
+// Two ranks that swap two calls.
+TEST_P(AllReduceConformance, CallsInAnotherOrderEndTheGroupAtTheDeadline) {
+  NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{3}});
+  const CallSpec a = Plain(ElementType::kFloat16, 800, 1, 3);
+  const CallSpec b = Plain(ElementType::kBfloat16, 800, 2, 3);
+  group->Execute({.calls = {a, b}, .other_calls = {{1, {b, a}}}, .timeout_ns = 50'000'000});
+  for (const RankOutcome& outcome : group->Execute({.calls = {a}})) {
+    EXPECT_EQ(outcome.status.code(), absl::StatusCode::kAborted) << outcome.status;
   }
 }
 

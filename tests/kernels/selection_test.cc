@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "kernels/device/stream.h"
@@ -268,8 +270,7 @@ TEST(PlaneLayout, RegionsFollowEachOtherAndEndInsideThePlane) {
       for (const SlotRegion& region : {layout.first, layout.gather}) {
         EXPECT_GE(region.begin, end);
         EXPECT_EQ(region.begin % 128, 0u);
-        end = region.begin +
-              kRegionParts * size_t{SlotPlaces(ranks)} * kPacketBytes * region.slot_packets;
+        end = region.begin + kRegionParts * PartBytes(region.slot_packets, ranks);
       }
       EXPECT_LE(end, plane.value);
       EXPECT_GT(layout.first.slot_packets, 0u);
@@ -283,7 +284,7 @@ template <int kRanks>
 void ExpectSlotsApart(ByteCount plane) {
   for (const SlotRegion& region : {LayOutPlane(plane, WorldSize{kRanks}).first,
                                    LayOutPlane(plane, WorldSize{kRanks}).gather}) {
-    const size_t part_bytes = region.slot_packets * kPacketBytes * SlotPlaces(kRanks);
+    const size_t part_bytes = PartBytes(region.slot_packets, kRanks) - kSlotShiftMax;
     std::vector<bool> taken(part_bytes / kPacketBytes);
     for (uint32_t index = 0; index < region.slot_packets; ++index) {
       // Between two there is one sender, whichever it is.
@@ -309,11 +310,87 @@ TEST(PlaneLayout, SlotsOfAllRanksLieApartAndInsideTheirPart) {
   }
 }
 
+// And by less than a row's place, from one of which to the next a shift must not carry.
+TEST(PlaneLayout, MessagesOfAsManyPacketsThatDifferAreShiftedDifferently) {
+  for (const size_t packets : {1, 7, 1000}) {
+    std::set<uint32_t> shifts;
+    size_t messages = 0;
+    for (const ElementType type :
+         {ElementType::kFloat32, ElementType::kFloat16, ElementType::kBfloat16}) {
+      const size_t size = ElementBytes(type);
+      for (size_t bytes = (packets - 1) * kPacketBytes + size; bytes <= packets * kPacketBytes;
+           bytes += size) {
+        const uint32_t shift = SlotShift(type, bytes);
+        EXPECT_EQ(shift % 128, 0u);
+        EXPECT_LE(shift, kSlotShiftMax);
+        shifts.insert(shift);
+        ++messages;
+      }
+    }
+    EXPECT_EQ(messages, 20u);
+    EXPECT_EQ(shifts.size(), messages);
+    EXPECT_LT(*shifts.rbegin() - *shifts.begin(), kSlotsTogether * kPacketBytes);
+  }
+}
+
+// Whether some rank waits for a packet that nobody sends it, where each rank's slots are shifted
+// so.
+template <int kRanks>
+bool SomebodyMissesAPacket(uint32_t packets, const std::array<uint32_t, kRanks>& shifts) {
+  for (int to = 0; to < kRanks; ++to) {
+    const auto places_of = [&](uint32_t shift, int from, auto&& body) {
+      for (uint32_t i = 0; i < packets; ++i) {
+        body((SlotOffset<kRanks>(i) + PlaceOffset<kRanks>(from) + shift) / kPacketBytes);
+      }
+    };
+    std::vector<bool> written(PartBytes(packets + kSlotsTogether, kRanks) / kPacketBytes);
+    for (int from = 0; from < kRanks; ++from) {
+      if (from != to) places_of(shifts[from], from, [&](size_t slot) { written[slot] = true; });
+    }
+    bool misses = false;
+    for (int from = 0; from < kRanks; ++from) {
+      if (from != to) places_of(shifts[to], from, [&](size_t slot) { misses |= !written[slot]; });
+    }
+    if (misses) return true;
+  }
+  return false;
+}
+
+template <int kRanks>
+void ExpectThatSomebodyMissesAPacket() {
+  const std::array<uint32_t, 5> kinds = {
+      SlotShift(ElementType::kBfloat16, 16), SlotShift(ElementType::kFloat16, 16),
+      SlotShift(ElementType::kFloat32, 16), SlotShift(ElementType::kBfloat16, 2),
+      SlotShift(ElementType::kFloat32, 12)};
+  size_t assignments = 1;
+  for (int rank = 0; rank < kRanks; ++rank) assignments *= kinds.size();
+  for (const uint32_t packets : {1, 8, 200, 511, 512, 513, 1100}) {
+    for (size_t assignment = 0; assignment < assignments; ++assignment) {
+      std::array<uint32_t, kRanks> shifts;
+      size_t rest = assignment;
+      for (uint32_t& shift : shifts) {
+        shift = kinds[rest % kinds.size()];
+        rest /= kinds.size();
+      }
+      const bool all_alike = std::count(shifts.begin(), shifts.end(), shifts[0]) == kRanks;
+      ASSERT_EQ(SomebodyMissesAPacket<kRanks>(packets, shifts), !all_alike)
+          << kRanks << " ranks, " << packets << " packets, assignment " << assignment;
+    }
+  }
+}
+
+TEST(PlaneLayout, OfRanksWhoseCallsDifferSomebodyMissesAPacketWhoeverDiffers) {
+  ExpectThatSomebodyMissesAPacket<2>();
+  ExpectThatSomebodyMissesAPacket<3>();
+  ExpectThatSomebodyMissesAPacket<4>();
+  ExpectThatSomebodyMissesAPacket<5>();
+}
+
 TEST(PlaneLayout, OffsetsOfTheLargestPlaneFitIn32Bits) {
   for (int ranks = 2; ranks <= kWorldSizeMax; ++ranks) {
     const PlaneLayout layout = LayOutPlane(ByteCount{size_t{1} << 40}, WorldSize{ranks});
     for (const SlotRegion& region : {layout.first, layout.gather}) {
-      EXPECT_LE(kRegionParts * region.slot_packets * kPacketBytes * SlotPlaces(ranks), UINT32_MAX);
+      EXPECT_LE(kRegionParts * PartBytes(region.slot_packets, ranks), UINT32_MAX);
     }
   }
 }

@@ -21,11 +21,11 @@
  * nodecomm_comm_status says so (of two that were not captured; of graph replays in checked mode);
  * what they wrote, and what other ranks received of them, is undefined. All ranks must make the
  * same calls (count, type, operation) in the same order, graph replays included;
- * nodecomm_options.checked proves it. Without it, whoever has more packets of 16 bytes to reduce
- * than a peer waits for it until the deadline, and the group is aborted; calls of as many packets
- * that differ (in type, say) give undefined sums, other ones on each rank, and no error. Creating a
- * communicator and allocating or freeing a shared buffer may wait for the GPU's work, so ranks
- * order them alike among their calls of all communicators, too.
+ * where calls differ in count or type, somebody waits until the deadline
+ * (nodecomm_options.call_timeout_ms) and the group is aborted; nodecomm_options.checked finds it at
+ * once and names the first difference. Creating a communicator and allocating or freeing a shared
+ * buffer may wait for the GPU's work, so ranks order them alike among their calls of all
+ * communicators, too.
  *
  * Overlap: a call lets the next kernel of its stream begin before it has written `out`, if that was
  * launched to overlap (programmatic stream serialization). Such a kernel has to wait
