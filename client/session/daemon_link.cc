@@ -122,6 +122,7 @@ DaemonLink::DaemonLink(std::string runtime_dir, WorkerSession::Owner session,
       session_(std::move(session)) {
   session_->OnResume([this] {
     control_->Reconnect();
+    notices_.DaemonIsBack();
     notices_.TellKept();
   });
   session_->OnRetry([this] { notices_.TellKept(); });

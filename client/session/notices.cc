@@ -22,7 +22,8 @@ absl::Status Notices::Tell(Notice notice, absl::Duration timeout) {
       Keep(std::move(notice));  // after those that came before it
       return absl::UnavailableError(
           hangs_ ? "nodecommd did not answer in time; it will be told later"
-                 : "nodecommd is away or takes no more calls now; it will be told later");
+                 : "nodecommd is away, takes no more calls now, or is still being told what came "
+                   "before; it will be told later");
     }
   }
   absl::Status told = notice(timeout);
@@ -49,6 +50,12 @@ bool Notices::IsRefusedForGood(const absl::Status& told, Kept& kept) const {
   const SteadyTime now = SteadyNow();
   kept.refused_since = std::min(kept.refused_since, now);
   return now - kept.refused_since >= refused_max_;
+}
+
+void Notices::DaemonIsBack() {
+  const absl::MutexLock lock(&mutex_);
+  hangs_ = false;
+  tell_timeout_ = kTellTimeoutMin;
 }
 
 void Notices::TellKept() {
@@ -83,7 +90,7 @@ std::optional<absl::Status> Notices::TellKeptFor(absl::Duration timeout) {
       next = kept_.front().notice;
     }
     // It stays the first while it is told, so that later ones queue behind it.
-    told = next(timeout);
+    told = next(deadline - SteadyNow());
     const absl::MutexLock lock(&mutex_);
     hangs_ = absl::IsDeadlineExceeded(told);
     if (IsKept(told) && !IsRefusedForGood(told, kept_.front())) break;

@@ -52,6 +52,8 @@ class Notices {
   // Each that meets its deadline lets the next take twice as long, ten seconds at most: a daemon
   // that is slow is told all the same.
   void TellKept();
+  // Another daemon than the one that was slow.
+  void DaemonIsBack();
 
  private:
   struct Kept {

@@ -23,6 +23,7 @@ namespace {
 constexpr size_t kStatBytesMax = 4096;
 constexpr size_t kStatusBytesMax = 16384;
 constexpr uint32_t kFlagExiting = 0x4;
+constexpr uint32_t kFlagDumpsCore = 0x200;
 constexpr int kSoPeerPidfd = 77;  // SO_PEERPIDFD of Linux 6.5; older C libraries do not name it
 
 absl::Status PidfdError(int error, pid_t pid) {
@@ -100,8 +101,8 @@ absl::StatusOr<uint64_t> ReadProcessStart(pid_t pid) {
 bool LivesOn(pid_t pid) {
   const absl::StatusOr<std::string> text = ReadStatField(pid, 9);
   uint32_t flags = 0;
-  return text.ok() && absl::SimpleAtoi(*text, &flags) && (flags & kFlagExiting) == 0 &&
-         !IsBeingKilled(pid);
+  return text.ok() && absl::SimpleAtoi(*text, &flags) &&
+         (flags & (kFlagExiting | kFlagDumpsCore)) == 0 && !IsBeingKilled(pid);
 }
 
 v1::ProcessState ReadProcessState(pid_t pid) {

@@ -139,10 +139,13 @@ class Daemon:
     def kill_allocator(self):
         """Whether it had one: only where there are GPUs."""
         for pid in self.children():
-            with open(f"/proc/{pid}/comm") as name:
-                if name.read().startswith("nodecomm-alloca"):
-                    os.kill(int(pid), signal.SIGKILL)
-                    return True
+            try:
+                with open(f"/proc/{pid}/comm") as name:
+                    if name.read().startswith("nodecomm-alloca"):
+                        os.kill(int(pid), signal.SIGKILL)
+                        return True
+            except (FileNotFoundError, ProcessLookupError):
+                pass
         return False
 
     def pause(self):

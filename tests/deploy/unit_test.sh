@@ -37,7 +37,7 @@ expect_line User=nodecomm
 expect_line "After=nvidia-persistenced.service nvidia-fabricmanager.service"
 expect_line RuntimeDirectory=nodecomm
 expect_line RuntimeDirectoryPreserve=yes
-expect_line BindReadOnlyPaths=%t/nodecomm:%t/nodecomm.read-only
+expect_line BindReadOnlyPaths=-%t/nodecomm:%t/nodecomm.read-only
 if grep -qE '^(Requires|BindsTo|Requisite)=' "$unit"; then fail "the unit requires another, which some hosts do not have"; fi
 fd_store=$(sed -n 's/^FileDescriptorStoreMax=//p' "$unit")
 ((fd_store >= 3)) || fail "the descriptor store has no room for the three sockets"

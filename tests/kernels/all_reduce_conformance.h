@@ -374,10 +374,6 @@ TEST_P(AllReduceConformance, CallsThatDifferEndTheGroupAtTheDeadline) {
           const FailureRecord failure = group->Failure(Rank{r});
           if (failure.state != FailureRecord::kTimeout) continue;
           EXPECT_NE(failure.missing_rank, r);
-          // Whoever is like most misses the last; that one may miss any.
-          if (r != ranks - 1) {
-            EXPECT_EQ(failure.missing_rank, ranks - 1);
-          }
           ++named;
         }
         EXPECT_GT(named, 0) << "nobody's record says for whom it waited";

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "tests/support/status_matchers.h"
 
 namespace nodecomm {
@@ -69,14 +70,40 @@ TEST_F(NoticesTest, DaemonThatHangsCostsOneDeadline) {
   };
   away_ = absl::DeadlineExceededError("hangs");
   for (int i = 0; i < 3; ++i) EXPECT_FALSE(tell().ok());
-  EXPECT_THAT(waits,
-              ElementsAre(absl::Seconds(1), Notices::kHangingTimeout, Notices::kHangingTimeout));
-  // Whoever comes when it answers again tells it all, and its own.
+  EXPECT_THAT(waits, ElementsAre(absl::Seconds(1), testing::Le(Notices::kHangingTimeout),
+                                 testing::Le(Notices::kHangingTimeout)));
+  // Whoever comes when it answers again tells it all, and its own; unless this machine is so busy
+  // that it takes too long.
   away_ = absl::OkStatus();
   waits.clear();
-  EXPECT_OK(tell());
-  EXPECT_THAT(waits, testing::SizeIs(4));
+  absl::Status told = tell();
+  for (int i = 0; i < 10 && !told.ok(); ++i) told = tell();
+  EXPECT_OK(told);
+  EXPECT_GE(waits.size(), 4u);
   EXPECT_EQ(waits.back(), absl::Seconds(1));
+}
+
+TEST_F(NoticesTest, AllThatIsKeptIsToldWithinTheTimeOfOneCall) {
+  std::vector<absl::Duration> waits;
+  const auto keep = [&] {
+    notices_
+        .Tell(
+            [&](absl::Duration timeout) {
+              waits.push_back(timeout);
+              absl::SleepFor(absl::Milliseconds(1));
+              return away_;
+            },
+            absl::Seconds(1))
+        .IgnoreError();
+  };
+  away_ = absl::ResourceExhaustedError("takes no more calls");
+  for (int i = 0; i < 3; ++i) keep();
+  away_ = absl::OkStatus();
+  waits.clear();
+  notices_.TellKept();
+  ASSERT_THAT(waits, testing::SizeIs(3));
+  EXPECT_LE(waits[0], Notices::kTellTimeoutMin);
+  for (int i = 1; i < 3; ++i) EXPECT_LE(waits[i], waits[i - 1] - absl::Milliseconds(1));
 }
 
 TEST_F(NoticesTest, DaemonThatIsSlowIsToldByWhoTriesAgain) {
