@@ -35,8 +35,8 @@ absl::StatusOr<uint64_t> ReadProcessStart(pid_t pid);
 
 // Whether it is there, has not begun to end and was not killed: one that was killed in a system
 // call that does not come back, a driver's perhaps, has not begun. False also if it is hidden from
-// the daemon. Source: proc(5), /proc/pid/stat, field 9, with PF_EXITING and PF_DUMPCORE of Linux's sched.h, and
-// /proc/pid/status, SigPnd and ShdPnd.
+// the daemon. Source: proc(5), /proc/pid/stat, field 9, with PF_EXITING and PF_DUMPCORE of Linux's
+// sched.h, and /proc/pid/status, SigPnd and ShdPnd.
 bool LivesOn(pid_t pid);
 
 // Whether it goes on at this moment. UNSPECIFIED: it is hidden from the daemon, or there is none.
