@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <system_error>
 
@@ -42,7 +43,7 @@ absl::Status CheckDescriptorsForGrpc() {
        it.increment(error)) {
     ++taken;
   }
-  const bool none_is_left = error == std::errc::too_many_files_open;
+  const bool none_is_left = error.value() == EMFILE;
   if (error && !none_is_left) return absl::OkStatus();  // not told
   if (!error && taken + kDescriptorsOfFirstCalls <= limit.rlim_cur) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(
