@@ -13,7 +13,6 @@ namespace nodecomm {
 namespace {
 
 using ::absl_testing::StatusIs;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr absl::Duration kLong = absl::Seconds(20);
