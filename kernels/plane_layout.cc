@@ -12,7 +12,7 @@ class Cutter {
       : usable_(plane.value - kPlaneRegionsBegin), ranks_(world_size.value) {}
 
   SlotRegion Cut(size_t parts_of_64) {
-    const size_t part = usable_ / 64 * parts_of_64 / kRegionParts - kSlotShiftMax;
+    const size_t part = usable_ / 64 * parts_of_64 / kRegionParts - kSlotShiftRoom;
     const size_t packets = std::min(part / kPacketBytes / SlotPlaces(ranks_), kSlotPacketsMax);
     const SlotRegion region = {.begin = next_,
                                .slot_packets = packets / kSlotsTogether * kSlotsTogether};
@@ -34,7 +34,7 @@ uint32_t SlotShift(ElementType type, size_t message_bytes) {
   constexpr uint32_t kLineBytes = 128;
   const auto elements_of_two_bytes = static_cast<uint32_t>(message_bytes % kPacketBytes / 2);
   constexpr uint32_t kMax = 2 * kTypeBytes + (kPacketBytes / 2 - 1) * kLineBytes;
-  static_assert((kPacketBytes / 2 - 1) * kLineBytes < kTypeBytes && kMax <= kSlotShiftMax);
+  static_assert((kPacketBytes / 2 - 1) * kLineBytes < kTypeBytes && kMax <= kSlotShiftRoom);
   // Else what one rank sends could lie wholly where others' packets are waited for: the places of a
   // row are as long.
   static_assert(kMax < kSlotsTogether * kPacketBytes);

@@ -96,11 +96,11 @@ constexpr uint32_t SlotPlaces(int ranks) {
 // long as calls may take. Whole packets begin at multiples of 2 KiB.
 uint32_t SlotShift(ElementType type, size_t message_bytes);
 // Room for it at the end of each part.
-inline constexpr size_t kSlotShiftMax = 8192;
+inline constexpr size_t kSlotShiftRoom = 8192;
 
 // The bytes of a part with slots for so many packets of every rank.
 constexpr size_t PartBytes(size_t slot_packets, int ranks) {
-  return slot_packets * kPacketBytes * SlotPlaces(ranks) + kSlotShiftMax;
+  return slot_packets * kPacketBytes * SlotPlaces(ranks) + kSlotShiftRoom;
 }
 
 // One region: its parts, each with slots for so many packets of every rank (device/call.h), from

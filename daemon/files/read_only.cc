@@ -47,17 +47,23 @@ absl::StatusOr<UniqueFd> OpenGivenDirectory(const std::string& dir) {
   constexpr int kFlags = O_PATH | O_DIRECTORY | O_CLOEXEC;
   UniqueFd directory(open(dir.c_str(), kFlags));
   if (!directory.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", dir));
-  // Strangers may have put anything beside a directory in /tmp: no link of theirs is followed.
+  const UniqueFd parent(openat(directory.get(), "..", kFlags));
+  if (!parent.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", dir, "/.."));
+  // Strangers may have put anything beside a directory in /tmp: no link of theirs is followed, and
+  // nothing looked up in what is not the very parent.
   const std::string path = ReadOnlyViewOf(dir);
   const size_t slash = path.rfind('/');
-  const UniqueFd parent(open(path.substr(0, slash).c_str(), kFlags | O_NOFOLLOW));
-  if (!parent.valid() && errno == EMFILE) return absl::ErrnoToStatus(errno, "opening " + path);
-  if (!parent.valid() || !IsReadOnly(parent.get())) return directory;
-  UniqueFd view(openat(parent.get(), path.substr(slash + 1).c_str(), kFlags | O_NOFOLLOW));
-  if (!view.valid() && errno == EMFILE) return absl::ErrnoToStatus(errno, "opening " + path);
-  const bool fits =
-      view.valid() && IsReadOnly(view.get()) && IsSameFile(view.get(), directory.get());
-  return fits ? std::move(view) : std::move(directory);
+  const UniqueFd given(open(path.substr(0, slash).c_str(), kFlags | O_NOFOLLOW));
+  if (!given.valid()) {
+    absl::Status failed = absl::ErrnoToStatus(errno, absl::StrCat("opening ", path));
+    if (absl::IsResourceExhausted(failed)) return failed;
+    return directory;
+  }
+  if (!IsSameFile(given.get(), parent.get()) || !IsReadOnly(given.get())) return directory;
+  UniqueFd view(openat(given.get(), path.substr(slash + 1).c_str(), kFlags | O_NOFOLLOW));
+  if (!view.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", path));
+  return IsReadOnly(view.get()) && IsSameFile(view.get(), directory.get()) ? std::move(view)
+                                                                           : std::move(directory);
 }
 
 // A second mount of the directory, in nobody's tree, which lives while it or a file opened through

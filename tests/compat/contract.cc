@@ -244,7 +244,7 @@ void AddPlane(Contract& contract) {
   Add(contract, "plane blocks_max", kernels::kBlocksMax);
   Add(contract, "plane packet bytes", kernels::kPacketBytes);
   Add(contract, "plane slots together", kernels::kSlotsTogether);
-  Add(contract, "plane slot shift max", kernels::kSlotShiftMax);
+  Add(contract, "plane slot shift room", kernels::kSlotShiftRoom);
   for (const auto type : {kernels::ElementType::kFloat32, kernels::ElementType::kFloat16,
                           kernels::ElementType::kBfloat16}) {
     for (const size_t bytes : {16, 4, 12}) {

@@ -25,13 +25,13 @@ constexpr size_t kCounts[] = {1, 17, 512, 4096, 16'384, 100'000, 262'144, 1'000'
 
 // Also those of large messages, for which host threads are too slow.
 TEST_P(AllReduceOnGpus, IsRightOnBothSidesOfEverySwitchOverOfTheDefaultPlane) {
-  constexpr ByteCount kPlaneBytes{size_t{36} << 20};
   constexpr ElementType kType = ElementType::kBfloat16;
   for (const int ranks : {2, 3, 4, 8}) {
-    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}, .plane_bytes = kPlaneBytes});
+    NODECOMM_MAKE_GROUP(group, {.world_size = WorldSize{ranks}, .plane_bytes = kPlaneBytesDefault});
     RankGroup::Run run;
     // More, and the host would sum for minutes.
-    const std::vector<size_t> counts = SwitchOvers(kPlaneBytes, ranks, kType, size_t{5} << 20);
+    const std::vector<size_t> counts =
+        SwitchOvers(kPlaneBytesDefault, ranks, kType, size_t{5} << 20);
     ASSERT_FALSE(counts.empty());
     AddBothSides(counts, kType, ranks, run);
     ExpectRight(*group, run, ranks);

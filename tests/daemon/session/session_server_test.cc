@@ -614,6 +614,16 @@ void WriteValue(int fd, T value) {
   if (write(fd, &value, sizeof(value)) != static_cast<ssize_t>(sizeof(value))) _exit(1);
 }
 
+// Of user 65534; reports whether it was opened, and holds it until it is killed. Needs root.
+ChildProcess SessionOfAnotherUser(const std::string& path) {
+  return ChildProcess([path](int report) {
+    if (setuid(65534) != 0) _exit(1);
+    TestWorker worker(path);
+    WriteValue(report, worker.Open().ok());
+    pause();
+  });
+}
+
 TEST_F(SessionServerTest, KilledWorkerEndsItsSessionPromptly) {
   StartServer();
   ChildProcess child([path = socket_path()](int report) {
@@ -890,12 +900,7 @@ TEST_F(SessionServerTest, OtherUsersHaveTheirOwnLimit) {
   std::filesystem::permissions(parent_, std::filesystem::perms(0755));
   TestWorker mine(socket_path());
   ASSERT_OK(mine.Open());
-  ChildProcess child([path = socket_path()](int report) {
-    if (setuid(65534) != 0) _exit(1);
-    TestWorker worker(path);
-    WriteValue(report, worker.Open().ok());
-    pause();
-  });
+  ChildProcess child = SessionOfAnotherUser(socket_path());
   EXPECT_TRUE(child.Read<bool>());
   absl::MutexLock lock(&mu_);
   ASSERT_THAT(opened_, SizeIs(2));
@@ -909,12 +914,7 @@ TEST_F(SessionServerTest, RefusalsSayWhatTheUserHoldsAndWhatAllDo) {
   const auto refusal_of = [this](SessionServer::Options options) -> std::string {
     StartServer(std::move(options));
     std::filesystem::permissions(parent_, std::filesystem::perms(0755));
-    ChildProcess another_user([path = socket_path()](int report) {
-      if (setuid(65534) != 0) _exit(1);
-      TestWorker worker(path);
-      WriteValue(report, worker.Open().ok());
-      pause();
-    });
+    ChildProcess another_user = SessionOfAnotherUser(socket_path());
     EXPECT_TRUE(another_user.Read<bool>());
     TestWorker a(socket_path());
     TestWorker b(socket_path());
@@ -1148,12 +1148,7 @@ TEST_F(SessionServerTest, WorkerForWhomNoDescriptorIsLeftIsToldWhatToRaise) {
   ASSERT_TRUE(Eventually([&] { return ControlCount() == 1; }));
   // Another user's sessions, where that can be.
   std::filesystem::permissions(parent_, std::filesystem::perms(0755));
-  ChildProcess another_user([path = socket_path()](int report) {
-    if (setuid(65534) != 0) _exit(1);
-    TestWorker worker(path);
-    WriteValue(report, worker.Open().ok());
-    pause();
-  });
+  ChildProcess another_user = SessionOfAnotherUser(socket_path());
   const int of_another = geteuid() == 0 && another_user.Read<bool>() ? 3 : 0;
   rlimit before = {};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -1570,12 +1565,7 @@ TEST_F(SessionRestart, WorkerForWhoseRecordThereIsNoRoomIsToldWhatIsHeld) {
     if (!may_mount) return;
     StartServer(std::move(options));
     std::filesystem::permissions(parent_, std::filesystem::perms(0755));
-    ChildProcess another_user([path = socket_path()](int report) {
-      if (setuid(65534) != 0) _exit(1);
-      TestWorker worker(path);
-      WriteValue(report, worker.Open().ok());
-      pause();
-    });
+    ChildProcess another_user = SessionOfAnotherUser(socket_path());
     EXPECT_TRUE(another_user.Read<bool>());
     TestWorker there(socket_path());
     EXPECT_OK(there.Open());
